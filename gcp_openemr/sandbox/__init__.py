@@ -1,0 +1,1 @@
+"""The embedded Google Cloud: API server, Terraform provider, process runtime."""

@@ -1,0 +1,124 @@
+"""Where the API server (which decides) and the runtime (which starts things) meet.
+
+The API server calls a `Runtime` from the worker threads of its long-running operations, one call at a time per
+resource; the runtime reads the cloud through `Access`. Resources are the JSON of Google's APIs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+__all__ = ["Access", "Json", "Refused", "Runtime", "Started", "TrafficTarget"]
+
+Json = dict[str, Any]
+
+
+class Refused(Exception):
+    """The runtime cannot do it for a reason Google would give; `message` is in Google's words."""
+
+    def __init__(self, message: str, *, code: int = 9) -> None:
+        super().__init__(message)
+        self.message = message
+        self.code = code  # google.rpc.Code; 9 is FAILED_PRECONDITION
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrafficTarget:
+    """One share of a service's traffic. `revision` is the short name; `percent` 0–100; `tag` may be empty."""
+
+    revision: str
+    percent: int
+    tag: str = ""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Started:
+    """A listening address inside the VPC."""
+
+    address: str
+    port: int
+
+
+class Access(Protocol):
+    """What the runtime may ask of the cloud."""
+
+    def get(self, name: str) -> Json | None:
+        """A resource by full name (`compute.googleapis.com/projects/p/zones/z/instances/i`), or None."""
+
+    def list(self, prefix: str) -> Sequence[tuple[str, Json]]:
+        """All (full name, resource) below a prefix."""
+
+    def secret(self, name: str, version: str, *, member: str) -> str:
+        """Payload of `projects/p/secrets/s` at a version, as `serviceAccount:…`. Raises Refused."""
+
+    def object(self, bucket: str, name: str, *, member: str) -> bytes:
+        """Content of a Cloud Storage object. Raises Refused."""
+
+    def mint_token(self, email: str) -> str:
+        """A bearer token with which calls arrive as `serviceAccount:EMAIL`."""
+
+
+class Runtime(Protocol):
+    """What the API server asks to be started and stopped. Every call may take seconds and is safe to repeat."""
+
+    def resume(self) -> None:
+        """Bring up everything the store says should be running (after the daemon's start)."""
+
+    def stop(self) -> None:
+        """End every process, politely first."""
+
+    def service_uri(self, service: str) -> str:
+        """The address people use for `projects/p/locations/l/services/s`; the same on every call."""
+
+    def start_revision(self, service: str, revision: Json) -> None:
+        """Start an instance of a revision (Run v2 `Revision` with its template) and wait for its startup probe.
+
+        Raises Refused with Cloud Run's sentence when it does not become ready.
+        """
+
+    def set_traffic(self, service: str, targets: Sequence[TrafficTarget]) -> None:
+        """Send requests by these shares from now on; drain and stop revisions without traffic or tag."""
+
+    def delete_service(self, service: str) -> None: ...
+
+    def run_execution(self, execution: Json, report: Callable[[Json], None]) -> Json:
+        """Run all tasks of a Run v2 `Execution` (template with overrides applied) to the end.
+
+        `report` takes partial updates of the execution (`runningCount`, `conditions`, …) as they happen. Returns the final
+        update: counts, `completionTime`, `conditions`. A failing task is no exception but a result.
+        """
+
+    def cancel_execution(self, execution: str) -> None: ...
+
+    def start_database(self, instance: Json) -> None:
+        """Start (or restart with changed settings) the MySQL server of a Cloud SQL `DatabaseInstance`."""
+
+    def database_certificate(self, instance: Json) -> str:
+        """PEM of the CA that signs the server's certificate."""
+
+    def stop_database(self, name: str) -> None: ...
+
+    def delete_database(self, name: str) -> None:
+        """Stop it and delete its data."""
+
+    def create_database_user(self, instance: str, user: str, host: str, password: str) -> None: ...
+
+    def delete_database_user(self, instance: str, user: str, host: str) -> None: ...
+
+    def list_database_users(self, instance: str) -> Sequence[Mapping[str, str]]:
+        """`{"name": …, "host": …}` for each account people made."""
+
+    def connect_endpoint(self, address: str, instance: str) -> None:
+        """Let a Private Service Connect endpoint's address answer for a database instance (full name)."""
+
+    def start_machine(self, instance: Json) -> None:
+        """Start what a Compute Engine `Instance` of this stack runs: the exported directory and Redis."""
+
+    def delete_machine(self, instance: str) -> None: ...
+
+    def delete_disk(self, disk: str) -> None: ...
+
+    def build(self, build: Json, log: Callable[[str], None]) -> Json:
+        """Run a Cloud Build `Build`; returns its `results` (`images`: name, digest, pushTiming). Raises Refused."""
