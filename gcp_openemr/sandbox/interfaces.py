@@ -86,8 +86,8 @@ class Runtime(Protocol):
     def run_execution(self, execution: Json, report: Callable[[Json], None]) -> Json:
         """Run all tasks of a Run v2 `Execution` (template with overrides applied) to the end.
 
-        `report` takes partial updates of the execution (`runningCount`, `conditions`, …) as they happen. Returns the final
-        update: counts, `completionTime`, `conditions`. A failing task is no exception but a result.
+        `report` takes partial updates of the execution (`runningCount`, `conditions`, …) as they happen. Returns the
+        final update: counts, `completionTime`, `conditions`. A failing task is no exception but a result.
         """
 
     def cancel_execution(self, execution: str) -> None: ...
