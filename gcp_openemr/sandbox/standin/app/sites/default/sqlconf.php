@@ -1,0 +1,4 @@
+<?php
+
+// Not configured yet: nfs-init writes this file on the clinic's share.
+$config = 0;

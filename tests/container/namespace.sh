@@ -1,0 +1,32 @@
+#!/bin/sh
+# Runs a command as uid 1000 in a private mount namespace that looks like the built image, on Debian:
+#   namespace.sh ROOTFS APPLICATION SITES COMMAND...
+# ROOTFS is laid over the system, APPLICATION becomes OpenEMR's tree, SITES the share's mount. The caller unshares.
+set -eu
+rootfs=$1 application=$2 sites=$3
+shift 3
+
+layers=/mnt
+mount -t tmpfs tmpfs "$layers"
+# usage: cover DIRECTORY  (over it the image's files, and whatever is written goes to memory)
+cover() {
+  at="$layers$1"
+  mkdir -p "$at/upper" "$at/work" "$rootfs$1"
+  mount -t overlay overlay -o "lowerdir=$rootfs$1:$1,upperdir=$at/upper,workdir=$at/work" "$1"
+}
+for directory in /etc /usr /var; do cover "$directory"; done
+mount -t tmpfs -o mode=1777 tmpfs /run
+
+for module in /usr/lib/apache2/modules/mod_*.so; do ln -s "$module" /usr/lib/apache2/; done
+ln -s /usr/sbin/apache2 /usr/local/bin/httpd
+ln -s /usr/sbin/php-fpm8.2 /usr/local/bin/php-fpm83
+ln -s /usr/bin/php8.2 /usr/local/bin/php83
+
+tree=/var/www/localhost/htdocs/openemr
+mkdir -p "$tree" /usr/share/openemr/sites
+mount --bind "$application" "$tree"
+mount --bind "$application/sites" /usr/share/openemr/sites
+if [ -d "$sites" ]; then mount --bind "$sites" "$tree/sites"; fi
+mount -t tmpfs -o mode=1777 tmpfs /tmp
+
+exec setpriv --reuid=1000 --regid=1000 --clear-groups --inh-caps=-all "$@"
