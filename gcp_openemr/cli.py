@@ -1,0 +1,337 @@
+"""Arguments → environment → one command; the only place that catches errors and exits.
+
+Nothing but click is imported before a command runs, so `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import signal
+import sys
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+import click
+
+from gcp_openemr import __version__
+from gcp_openemr.errors import GcpOpenemrError, Interrupted
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from gcp_openemr.clients import Cloud
+    from gcp_openemr.commands.context import Context
+    from gcp_openemr.console import Console
+    from gcp_openemr.environment import Environment
+
+__all__ = ["main"]
+
+EXIT_CODES = """\b
+Exit codes:
+  0    well                           66   a file is missing or unreadable
+  1    a defect of this program       69   network or sandbox does not answer
+  2    plan: there are changes        71   a program is missing or too old
+  3    would lose data, refused       75   another run holds the lock: try later
+  4    Terraform failed               77   not permitted (root, credentials)
+  5    a job failed                   130  interrupted; run again to continue
+  6    a clinic is not healthy
+  7    Google refused a call          64   the command line is wrong
+  8    the image build failed         65   the environment file is wrong
+"""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+    """What was given before the verb."""
+
+    file: Path
+    sandbox: bool
+    as_json: bool
+    yes: bool
+
+
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog=EXIT_CODES
+    + """
+\b
+A first look, without a Google account:
+  gcp-openemr init --name demo --project demo-clinic-1 --region europe-west1
+  gcp-openemr --sandbox deploy -y
+  gcp-openemr --sandbox credentials
+""",
+)
+@click.option(
+    "-e",
+    "--env-file",
+    "file",
+    type=click.Path(path_type=Path),
+    default=Path("openemr.toml"),
+    show_default=True,
+    help="The environment file.",
+)
+@click.option("--sandbox", is_flag=True, help="Rehearse in the Google Cloud embedded on this machine.")
+@click.option("--json", "as_json", is_flag=True, help="Print exactly one JSON object on stdout.")
+@click.option("-y", "--yes", is_flag=True, help="Go ahead without being asked.")
+@click.version_option(__version__, prog_name="gcp-openemr")
+@click.pass_context
+def cli(ctx: click.Context, file: Path, sandbox: bool, as_json: bool, yes: bool) -> None:
+    """OpenEMR on Google Cloud, from one command: deploy it, look after it, take it down."""
+    ctx.obj = Options(file=file, sandbox=sandbox, as_json=as_json, yes=yes)
+
+
+_yes_too = click.option("-y", "--yes", is_flag=True, help="Go ahead without being asked.")
+
+
+@cli.command()
+@click.option("--name", required=True, help="Name of the environment: 2-10 letters and digits.")
+@click.option("--project", required=True, help="Google Cloud project.")
+@click.option("--region", required=True, help="Region, such as europe-west1.")
+@click.option("--profile", type=click.Choice(["production", "developer"]), default="developer", show_default=True)
+@click.pass_obj
+def init(options: Options, name: str, project: str, region: str, profile: str) -> None:
+    """Write a commented environment file."""
+    from gcp_openemr.environment import write_environment_file
+
+    write_environment_file(options.file, name=name, project=project, region=region, profile=profile)
+    _console(options).result(
+        {"file": str(options.file)}, f"{options.file} is written. Look through it, then run: gcp-openemr plan"
+    )
+
+
+@cli.command()
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder for the three roots.")
+@click.pass_obj
+def render(options: Options, output: Path) -> None:
+    """Write the Terraform working directories, to read or to apply by hand. Needs no network."""
+    from gcp_openemr.commands.render import render_all
+
+    render_all(_environment(options), output, _console(options))
+
+
+@cli.command()
+@click.pass_obj
+def plan(options: Options) -> None:
+    """Show what deploy would change. Exit code 2 when there is something."""
+    from gcp_openemr.commands.plan import plan as run
+
+    if run(_context(options, needs_terraform=True)):
+        sys.exit(2)
+
+
+@cli.command()
+@_yes_too
+@click.option("--allow-data-loss", multiple=True, metavar="ADDRESS", help="Let the plan destroy this resource.")
+@click.option(
+    "--openemr-tree",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Sandbox: a built OpenEMR to serve.",
+)
+@click.pass_obj
+def deploy(options: Options, yes: bool, allow_data_loss: tuple[str, ...], openemr_tree: Path | None) -> None:
+    """Bring the environment to what its file says: first deploy, change or repair."""
+    from gcp_openemr.commands.deploy import deploy as run
+
+    if openemr_tree is not None and not options.sandbox:
+        raise click.UsageError("--openemr-tree is for the sandbox: put --sandbox before deploy.")
+    context = _context(options, needs_terraform=True, yes=yes, openemr_tree=openemr_tree)
+    run(context, allow_data_loss=allow_data_loss)
+
+
+@cli.command()
+@click.option("--clinic", help="Only this clinic.")
+@click.pass_obj
+def status(options: Options, clinic: str | None) -> None:
+    """Show address, health, revision and secret versions. Exit code 6 when a clinic is not healthy."""
+    from gcp_openemr.commands.status import status as run
+
+    if not run(_context(options), clinic=clinic):
+        sys.exit(6)
+
+
+@cli.command()
+@click.option("--clinic", help="Which clinic, where there are several.")
+@click.pass_obj
+def credentials(options: Options, clinic: str | None) -> None:
+    """Print the administrator's name and password."""
+    from gcp_openemr.commands.status import credentials as run
+
+    run(_context(options), clinic=clinic)
+
+
+@cli.command()
+@_yes_too
+@click.option("--environment", "named", metavar="NAME", help="With -y: the environment's name, typed out.")
+@click.pass_obj
+def destroy(options: Options, yes: bool, named: str | None) -> None:
+    """Take every clinic and the platform down. Backups, images and Terraform's state stay."""
+    from gcp_openemr.commands.destroy import destroy as run
+
+    run(_context(options, needs_terraform=True, yes=yes), named=named)
+
+
+@cli.command()
+@click.option("--clinic", help="Which clinic, where there are several.")
+@click.option("--job", metavar="EXECUTION", help="The log of this job execution.")
+@click.option("--lines", default=100, show_default=True, help="At most so many lines.")
+@click.pass_obj
+def logs(options: Options, clinic: str | None, job: str | None, lines: int) -> None:
+    """Print the last log lines of a clinic's service or of a job's execution."""
+    from gcp_openemr.commands.logs import logs as run
+
+    run(_context(options), clinic=clinic, job=job, lines=lines)
+
+
+@cli.group()
+def sandbox() -> None:
+    """The Google Cloud embedded on this machine: start, stop, reset, status."""
+
+
+@sandbox.command("start")
+@click.option("--port", type=click.IntRange(1024, 65535), help="Port of the API; a free one by default.")
+@click.option(
+    "--openemr-tree", type=click.Path(path_type=Path, exists=True, file_okay=False), help="A built OpenEMR to serve."
+)
+@click.pass_obj
+def sandbox_start(options: Options, port: int | None, openemr_tree: Path | None) -> None:
+    """Start it, with everything that ran when it was stopped."""
+    from gcp_openemr.commands import sandbox as commands
+
+    commands.start(_sandbox_directory(options), _console(options), port=port, openemr_tree=openemr_tree)
+
+
+@sandbox.command("stop")
+@click.pass_obj
+def sandbox_stop(options: Options) -> None:
+    """Stop it and everything it runs. What it holds stays on disk."""
+    from gcp_openemr.commands import sandbox as commands
+
+    commands.stop(_sandbox_directory(options), _console(options))
+
+
+@sandbox.command("reset")
+@_yes_too
+@click.pass_obj
+def sandbox_reset(options: Options, yes: bool) -> None:
+    """Stop it and delete everything it holds."""
+    from gcp_openemr.commands import sandbox as commands
+
+    commands.reset(_sandbox_directory(options), _console(options), yes=options.yes or yes)
+
+
+@sandbox.command("status")
+@click.pass_obj
+def sandbox_status(options: Options) -> None:
+    """Say whether it runs, where, what in it is real and what stands in. Exit code 69 when it does not run."""
+    from gcp_openemr.commands import sandbox as commands
+
+    if not commands.status(_sandbox_directory(options), _console(options)):
+        sys.exit(69)
+
+
+def main() -> NoReturn:
+    """The program `gcp-openemr`."""
+    signal.signal(signal.SIGTERM, _terminate)
+    as_json = "--json" in sys.argv[1:]
+    try:
+        cli.main(standalone_mode=False)
+        code = 0
+    except click.exceptions.Exit as leaving:
+        code = leaving.exit_code
+    except click.ClickException as error:
+        _fail(error.format_message(), "See: gcp-openemr --help", 64, as_json)
+        code = 64
+    except (KeyboardInterrupt, click.Abort):
+        code = _interrupted(as_json)
+    except Exception as error:
+        code = _failed(error, as_json)
+    sys.exit(code)
+
+
+def _terminate(_number: int, _frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _interrupted(as_json: bool) -> int:
+    _fail(
+        "Interrupted. What was finished stays.",
+        "Run the same command again: it continues.",
+        Interrupted.exit_code,
+        as_json,
+    )
+    return Interrupted.exit_code
+
+
+def _failed(error: Exception, as_json: bool) -> int:
+    from gcp_openemr.clients import translate
+
+    known = error if isinstance(error, GcpOpenemrError) else translate(error)
+    if known is None:
+        trace = Path("gcp-openemr-error.log")
+        trace.write_text(traceback.format_exc())
+        known = GcpOpenemrError(
+            f"A defect of this program: {type(error).__name__}: {error}", do=f"Please report it with {trace}."
+        )
+    _fail(known.what, known.do, known.exit_code, as_json)
+    return known.exit_code
+
+
+def _fail(what: str, do: str, code: int, as_json: bool) -> None:
+    print(f"gcp-openemr: {what}" + (f"\n{do}" if do else ""), file=sys.stderr)
+    if as_json:
+        print(json.dumps({"error": {"what": what, "do": do, "exit_code": code}}))
+
+
+def _console(options: Options) -> Console:
+    from gcp_openemr.console import Console
+
+    return Console(as_json=options.as_json)
+
+
+def _environment(options: Options) -> Environment:
+    from gcp_openemr.environment import load_environment
+
+    return load_environment(options.file)
+
+
+def _folder(options: Options) -> Path:
+    return options.file.absolute().parent / ".gcp-openemr"
+
+
+def _sandbox_directory(options: Options) -> Path:
+    return _folder(options) / "sandbox"
+
+
+def _context(
+    options: Options, *, needs_terraform: bool = False, yes: bool = False, openemr_tree: Path | None = None
+) -> Context:
+    from gcp_openemr.commands.context import Context
+    from gcp_openemr.setup.terraform import locate_terraform
+
+    environment = _environment(options)
+    console = _console(options)
+    terraform = Path()
+    if needs_terraform:
+        found = locate_terraform()
+        terraform = found.path
+        console.say(f"{found.engine} {found.version}")
+    return Context(
+        environment=environment,
+        cloud=_cloud(options, environment, console, openemr_tree),
+        console=console,
+        workspace=_folder(options) / environment.name,
+        terraform=terraform,
+        yes=options.yes or yes,
+    )
+
+
+def _cloud(options: Options, environment: Environment, console: Console, openemr_tree: Path | None) -> Cloud:
+    if options.sandbox:
+        from gcp_openemr.commands.sandbox import connect
+
+        return connect(_sandbox_directory(options), console, project=environment.project, openemr_tree=openemr_tree)
+    from gcp_openemr.clients import google_cloud
+
+    return google_cloud(environment.project)

@@ -1,0 +1,136 @@
+"""Google's clients, for Google or for other endpoints: the one place that knows where the cloud is.
+
+Importing this module is cheap; each client is imported when it is first asked for.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from gcp_openemr.errors import CloudRefused, GcpOpenemrError, NotPermitted, Unreachable
+
+if TYPE_CHECKING:
+    from google.auth.credentials import Credentials
+    from google.cloud import run_v2, secretmanager_v1, storage
+
+__all__ = ["Cloud", "google_cloud", "translate"]
+
+SCOPE = "https://www.googleapis.com/auth/cloud-platform"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Cloud:
+    """A project somewhere. `base` is the address of another cloud than Google's, or empty.
+
+    `terraform_environment` is what Terraform's process needs to reach the same place as the same caller.
+    """
+
+    project: str
+    credentials: Credentials
+    base: str = ""
+    terraform_environment: Mapping[str, str] = dataclasses.field(default_factory=dict, repr=False)
+
+    @functools.cached_property
+    def services(self) -> run_v2.ServicesClient:
+        from google.cloud import run_v2
+
+        return run_v2.ServicesClient(**self._options("run"))
+
+    @functools.cached_property
+    def revisions(self) -> run_v2.RevisionsClient:
+        from google.cloud import run_v2
+
+        return run_v2.RevisionsClient(**self._options("run"))
+
+    @functools.cached_property
+    def jobs(self) -> run_v2.JobsClient:
+        from google.cloud import run_v2
+
+        return run_v2.JobsClient(**self._options("run"))
+
+    @functools.cached_property
+    def executions(self) -> run_v2.ExecutionsClient:
+        from google.cloud import run_v2
+
+        return run_v2.ExecutionsClient(**self._options("run"))
+
+    @functools.cached_property
+    def secrets(self) -> secretmanager_v1.SecretManagerServiceClient:
+        from google.cloud import secretmanager_v1
+
+        return secretmanager_v1.SecretManagerServiceClient(**self._options("secretmanager"))
+
+    @functools.cached_property
+    def storage(self) -> storage.Client:
+        from google.cloud import storage
+
+        options = {"api_endpoint": self.base} if self.base else None
+        return storage.Client(project=self.project, credentials=self.credentials, client_options=options)
+
+    def api(self, name: str, version: str) -> Any:
+        """A client made from Google's discovery document, for APIs without a library of their own here."""
+        from googleapiclient import discovery
+
+        options = {"api_endpoint": f"{self.base}/{name}.googleapis.com/"} if self.base else None
+        return discovery.build(
+            name,
+            version,
+            credentials=self.credentials,
+            client_options=options,
+            static_discovery=True,
+            cache_discovery=False,
+        )
+
+    def _options(self, service: str) -> dict[str, Any]:
+        options: dict[str, Any] = {"credentials": self.credentials, "transport": "rest"}
+        if self.base:
+            options["client_options"] = {"api_endpoint": f"{self.base}/{service}.googleapis.com"}
+        return options
+
+
+def google_cloud(project: str) -> Cloud:
+    """Google itself, as the identity of the application default credentials.
+
+    Raises:
+        NotPermitted: no credentials are found on this machine.
+    """
+    import google.auth
+    from google.auth.exceptions import DefaultCredentialsError
+
+    try:
+        credentials, _ = google.auth.default(scopes=[SCOPE])
+    except DefaultCredentialsError as error:
+        raise NotPermitted(
+            "No Google credentials were found on this machine.",
+            do="Run: gcloud auth application-default login. To rehearse without an account, add --sandbox.",
+        ) from error
+    return Cloud(project=project, credentials=credentials)
+
+
+def translate(error: Exception) -> GcpOpenemrError | None:
+    """Our error for one that Google's libraries raised, or None when it is not theirs."""
+    import requests
+    from google.api_core import exceptions
+    from google.auth import exceptions as auth
+    from googleapiclient.errors import HttpError
+
+    found: GcpOpenemrError | None = None
+    if isinstance(error, exceptions.Forbidden | exceptions.Unauthorized):
+        permission = "Give the caller that permission, or use another identity."
+        found = CloudRefused(f"Google refused: {error.message}", do=permission)
+    elif isinstance(error, exceptions.RetryError | exceptions.ServiceUnavailable):
+        found = Unreachable(f"Google did not answer: {error}", do="Run the same command again: it continues.")
+    elif isinstance(error, exceptions.GoogleAPICallError):
+        found = CloudRefused(f"Google refused: {error.message}")
+    elif isinstance(error, HttpError):
+        found = CloudRefused(f"Google refused ({error.status_code}): {error.reason}")
+    elif isinstance(error, auth.GoogleAuthError):
+        login = "Run: gcloud auth application-default login"
+        found = NotPermitted(f"Google's credentials did not work: {error}", do=login)
+    elif isinstance(error, requests.exceptions.ConnectionError | ConnectionError):
+        again = "Check the network, then run the same command again."
+        found = Unreachable("The cloud cannot be reached from here.", do=again)
+    return found

@@ -1,0 +1,175 @@
+"""Cloud Run: run a job and wait, own a service's traffic, ask for health."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import json
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import requests
+from google.api_core.exceptions import NotFound
+from google.cloud import run_v2
+
+from gcp_openemr.clients import Cloud
+from gcp_openemr.console import Step
+from gcp_openemr.errors import JobFailed, Unhealthy
+
+__all__ = ["Health", "ServiceState", "ask_health", "move_traffic", "run_job", "service_state", "wait_until_healthy"]
+
+_POLL_SECONDS = 5.0
+_REVISION = run_v2.TrafficTargetAllocationType.TRAFFIC_TARGET_ALLOCATION_TYPE_REVISION
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ServiceState:
+    """A service as Cloud Run tells it. Revisions are short names; `traffic` is revision → percent."""
+
+    uri: str
+    ready_revision: str
+    created_revision: str
+    traffic: Mapping[str, int]
+    problem: str = ""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Health:
+    """The answer of /health/ready: its parts by name."""
+
+    healthy: bool
+    status: int
+    parts: Mapping[str, Any]
+
+
+def run_job(
+    cloud: Cloud, name: str, *, environment: Mapping[str, str], result: tuple[str, str], step: Step
+) -> dict[str, Any]:
+    """Run a job with these variables added and wait for its end, however long it takes.
+
+    `name` is `projects/p/locations/l/jobs/j`. The job writes a JSON record of what it did to the object
+    `result` = (bucket, name); that record is returned.
+
+    Raises:
+        JobFailed: with the job's own sentence where its record has one, else Cloud Run's.
+    """
+    bucket, object_name = result
+    variables = {**environment, "RESULT_URI": f"gs://{bucket}/{object_name}"}
+    container = run_v2.RunJobRequest.Overrides.ContainerOverride(
+        env=[run_v2.EnvVar(name=key, value=value) for key, value in variables.items()]
+    )
+    request = run_v2.RunJobRequest(name=name, overrides=run_v2.RunJobRequest.Overrides(container_overrides=[container]))
+    execution = cloud.jobs.run_job(request=request).metadata.name
+    state = _wait_for(cloud, execution, step)
+    record = _record(cloud, bucket, object_name)
+    if state.succeeded_count < state.task_count:
+        raise JobFailed(
+            f"Job {name.rpartition('/')[2]} failed: {record.get('error') or _condition(state)}",
+            do=record.get("do") or f"Its log: gcp-openemr logs --job {execution.rpartition('/')[2]}",
+        )
+    return record
+
+
+def service_state(cloud: Cloud, name: str) -> ServiceState | None:
+    """What Cloud Run says of `projects/p/locations/l/services/s`, or None when there is none."""
+    try:
+        service = cloud.services.get_service(name=name)
+    except NotFound:
+        return None
+    ready = _short(service.latest_ready_revision)
+    traffic = {(t.revision or ready): t.percent for t in service.traffic_statuses if t.percent}
+    failed = service.terminal_condition.state.name == "CONDITION_FAILED"
+    return ServiceState(
+        uri=service.uri,
+        ready_revision=ready,
+        created_revision=_short(service.latest_created_revision),
+        traffic=traffic,
+        problem=service.terminal_condition.message if failed else "",
+    )
+
+
+def move_traffic(cloud: Cloud, name: str, revision: str) -> None:
+    """Send all traffic to one revision by its name, so that a later revision gets none until it is told to."""
+    service = run_v2.Service(name=name, traffic=[run_v2.TrafficTarget(type_=_REVISION, revision=revision, percent=100)])
+    current = cloud.services.get_service(name=name)
+    current.traffic = service.traffic
+    cloud.services.update_service(service=current).result()
+
+
+def ask_health(uri: str) -> Health:
+    """Ask a clinic once. No answer is an unhealthy one with status 0."""
+    try:
+        answer = requests.get(f"{uri}/health/ready", timeout=20)
+    except requests.RequestException:
+        return Health(healthy=False, status=0, parts={})
+    try:
+        body = answer.json()
+    except ValueError:
+        body = {}
+    parts = body if isinstance(body, dict) else {}
+    return Health(healthy=answer.status_code == 200, status=answer.status_code, parts=parts)
+
+
+def wait_until_healthy(uri: str, *, seconds: float, step: Step) -> Health:
+    """Ask until the clinic is healthy.
+
+    Raises:
+        Unhealthy: it was not within `seconds`; the text names the parts that are not.
+    """
+    end = time.monotonic() + seconds
+    delay = 0.25
+    while True:
+        health = ask_health(uri)
+        if health.healthy:
+            return health
+        step.update(_complaint(health))
+        if time.monotonic() + delay > end:
+            raise Unhealthy(
+                f"{uri} is not healthy after {seconds:.0f} s: {_complaint(health)}.",
+                do="See what it says: gcp-openemr status; gcp-openemr logs",
+            )
+        time.sleep(delay)
+        delay = min(delay * 1.5, 5.0)
+
+
+def result_object(clinic_or_platform: str, job: str) -> str:
+    """A fresh name for the record of one run."""
+    now = datetime.datetime.now(datetime.UTC)
+    return f"{clinic_or_platform}/runs/{job}/{now:%Y%m%dT%H%M%S.%fZ}.json"
+
+
+def _wait_for(cloud: Cloud, execution: str, step: Step) -> run_v2.Execution:
+    delay = 0.2
+    while True:
+        state = cloud.executions.get_execution(name=execution)
+        if state.completion_time:
+            return state
+        step.update(f"{state.running_count} running" if state.running_count else "starting")
+        time.sleep(delay)
+        delay = min(delay * 1.5, _POLL_SECONDS)
+
+
+def _record(cloud: Cloud, bucket: str, name: str) -> dict[str, Any]:
+    try:
+        record = json.loads(cloud.storage.bucket(bucket).blob(name).download_as_bytes())
+    except (NotFound, ValueError):
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
+def _condition(execution: run_v2.Execution) -> str:
+    return next(
+        (c.message for c in execution.conditions if c.type_ == "Completed" and c.message), "no reason was given"
+    )
+
+
+def _complaint(health: Health) -> str:
+    if health.status == 0:
+        return "no answer"
+    bad = [name for name, part in health.parts.get("checks", {}).items() if part != "ok"]
+    return f"status {health.status}" + (f", not ready: {', '.join(bad)}" if bad else "")
+
+
+def _short(name: str) -> str:
+    return name.rpartition("/")[2]

@@ -1,0 +1,1 @@
+"""One recipe of steps for each verb of the command line."""

@@ -1,0 +1,207 @@
+"""Deploy: from the environment file to clinics that answer.
+
+foundation → platform, while the image builds → for each clinic: identities and secrets → `provision` → `nfs-init`
+→ service without traffic → traffic → health. Each step looks first and changes only what differs, so a run that was
+interrupted anywhere is continued by the next one.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import dataclasses
+from collections.abc import Collection
+from typing import Any
+
+from gcp_openemr import cloud_run, image, secret_store
+from gcp_openemr.cloud_run import ServiceState
+from gcp_openemr.commands import jobs, roots, state
+from gcp_openemr.commands.context import Context, changing
+from gcp_openemr.console import spoken
+from gcp_openemr.environment import Clinic
+from gcp_openemr.errors import Unhealthy
+from gcp_openemr.image import Images
+from gcp_openemr.passwords import new_password
+from gcp_openemr.variables import (
+    Foundation,
+    Platform,
+    SecretVersions,
+    clinic_variables,
+    foundation_variables,
+    platform_variables,
+)
+
+__all__ = ["deploy"]
+
+_HEALTH_SECONDS = 180.0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Deployed:
+    """A clinic that answers."""
+
+    name: str
+    url: str
+    revision: str
+    storage: str
+
+
+def deploy(context: Context, *, allow_data_loss: Collection[str] = ()) -> None:
+    """Bring the environment to what its file says, and wait until every clinic is healthy.
+
+    Raises:
+        DataLossRefused: a plan would lose data that `allow_data_loss` does not name.
+        TerraformFailed, BuildFailed, JobFailed, Unhealthy: with what happened and what to do.
+    """
+    _agree(context)
+    with context.console.step("state bucket"):
+        state.ensure_bucket(context)
+    with changing(context, "deploy") as held:
+        foundation = _foundation(context, allow_data_loss)
+        platform, images = _platform_and_images(context, foundation, allow_data_loss)
+        deployed = []
+        for clinic in context.environment.clinics.values():
+            held.check()
+            deployed.append(_clinic(context, clinic, foundation, platform, images, allow_data_loss))
+    _report(context, deployed)
+
+
+def _agree(context: Context) -> None:
+    environment = context.environment
+    for warning in environment.warnings:
+        context.console.warn(warning)
+    context.agree(f"Deploy '{environment.name}' ({', '.join(environment.clinics)}) to project {environment.project}?")
+
+
+def _foundation(context: Context, allowed: Collection[str]) -> Foundation:
+    prepared = roots.prepare(context, roots.FOUNDATION, foundation_variables(context.environment), allowed=allowed)
+    return Foundation.of(roots.apply(context, prepared))
+
+
+def _platform_and_images(context: Context, foundation: Foundation, allowed: Collection[str]) -> tuple[Platform, Images]:
+    """The platform comes up while the image builds; the provision job, which needs both, comes last."""
+    environment = context.environment
+    place = foundation.build_place(environment.region)
+    wanted = image.source(version=environment.openemr.version, arguments=environment.openemr.line.build_arguments)
+    images = image.find(context.cloud, place, wanted)
+    first = roots.prepare(context, roots.PLATFORM, _platform_variables(context, foundation, images), allowed=allowed)
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        coming_up = pool.submit(roots.apply, context, first)
+        if images is None:
+            images = _build(context, place, wanted)
+        platform = Platform(outputs=coming_up.result())
+    _ensure_secret(context, environment.names.redis_admin_secret)
+    if not platform.provision_job:
+        variables = _platform_variables(context, foundation, images)
+        second = roots.prepare(context, roots.PLATFORM, variables, allowed=allowed)
+        platform = Platform(outputs=roots.apply(context, second))
+    return platform, images
+
+
+def _platform_variables(context: Context, foundation: Foundation, images: Images | None) -> dict[str, Any]:
+    environment = context.environment
+    version = None
+    if state.outputs(context, roots.PLATFORM.path) is not None:
+        version = secret_store.current_version(context.cloud, environment.names.redis_admin_secret)
+    return platform_variables(
+        environment, foundation, images=images, redis_admin_version=version, protect=environment.protect
+    )
+
+
+def _build(context: Context, place: image.BuildPlace, wanted: image.Source) -> Images:
+    with context.console.step(f"image: build {wanted.tag}") as step:
+        return image.build(context.cloud, place, wanted, step)
+
+
+def _ensure_secret(context: Context, name: str) -> secret_store.Secret:
+    return secret_store.ensure(context.cloud, name, new_password)
+
+
+def _clinic(
+    context: Context,
+    clinic: Clinic,
+    foundation: Foundation,
+    platform: Platform,
+    images: Images,
+    allowed: Collection[str],
+) -> Deployed:
+    root = roots.clinic_root(clinic.name)
+    service_name = context.service_name(clinic)
+    before = cloud_run.service_state(context.cloud, service_name)
+
+    def variables(versions: SecretVersions | None, *, serve: bool) -> dict[str, Any]:
+        return clinic_variables(
+            context.environment,
+            clinic,
+            foundation,
+            platform,
+            images,
+            versions=versions,
+            serve=serve,
+            protect=context.environment.protect,
+        )
+
+    if before is None:
+        prepared = roots.prepare(context, root, variables(None, serve=False), allowed=allowed)
+        roots.apply(context, prepared)
+    versions = _secret_versions(context, clinic)
+    storage = ""
+    if before is None:
+        storage = jobs.prepare_storage(context, clinic, foundation, platform, versions)
+    prepared = roots.prepare(context, root, variables(versions, serve=True), allowed=allowed)
+    changed = not prepared.plan.empty
+    roots.apply(context, prepared)
+    if before is not None and (changed or not cloud_run.ask_health(before.uri).healthy):
+        storage = jobs.prepare_storage(context, clinic, foundation, platform, versions)
+    after = _serve(context, clinic, before)
+    return Deployed(
+        name=clinic.name, url=clinic.public_url or after.uri, revision=after.created_revision, storage=storage
+    )
+
+
+def _secret_versions(context: Context, clinic: Clinic) -> SecretVersions:
+    names = context.environment.clinic_names(clinic.name)
+    with context.console.step(f"clinics/{clinic.name}: secrets"):
+        return SecretVersions(
+            database_password=_ensure_secret(context, names.database_password_secret).version,
+            redis_password=_ensure_secret(context, names.redis_password_secret).version,
+            admin_password=_ensure_secret(context, names.admin_password_secret).version,
+        )
+
+
+def _serve(context: Context, clinic: Clinic, before: ServiceState | None) -> ServiceState:
+    """Send the traffic to the newest revision and wait for health; go back to the old one when it does not come."""
+    name = context.service_name(clinic)
+    state_now = cloud_run.service_state(context.cloud, name)
+    if state_now is None or state_now.problem or not state_now.created_revision:
+        problem = state_now.problem if state_now else "it does not exist"
+        raise Unhealthy(f"Service {name.rpartition('/')[2]} is not ready: {problem}")
+    newest = state_now.created_revision
+    old = next(iter(before.traffic), "") if before else ""
+    with context.console.step(f"clinics/{clinic.name}: traffic to {newest}, health") as step:
+        if state_now.traffic != {newest: 100} or before is None:
+            cloud_run.move_traffic(context.cloud, name, newest)
+        try:
+            cloud_run.wait_until_healthy(state_now.uri, seconds=_HEALTH_SECONDS, step=step)
+        except Unhealthy:
+            if old and old != newest:
+                cloud_run.move_traffic(context.cloud, name, old)
+                context.console.warn(f"Traffic went back to {old}, which served before.")
+            raise
+    return state_now
+
+
+def _report(context: Context, deployed: list[Deployed]) -> None:
+    values = {
+        "environment": context.environment.name,
+        "project": context.environment.project,
+        "clinics": {d.name: {"url": d.url, "revision": d.revision, "storage": d.storage} for d in deployed},
+        "seconds": {timing.title: round(timing.seconds, 2) for timing in context.console.timings},
+    }
+    total = sum(timing.seconds for timing in context.console.timings)
+    lines = [f"{d.name}: {d.url}" for d in deployed]
+    admin = context.environment.openemr.admin_user
+    context.console.say(
+        f"Every clinic is healthy. Steps took {spoken(total)} in all. "
+        f"Administrator: {admin}; password: gcp-openemr credentials"
+    )
+    context.console.result(values, "\n".join(lines))

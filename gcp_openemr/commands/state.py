@@ -1,0 +1,86 @@
+"""Terraform's state: the bucket that holds it, and what stands in it without rendering anything."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from google.api_core.exceptions import Conflict, NotFound
+from google.cloud.storage import Bucket
+
+from gcp_openemr.commands.context import Context
+from gcp_openemr.errors import CloudRefused
+
+__all__ = ["ensure_bucket", "exists", "is_protected", "known_clinics", "outputs"]
+
+
+def ensure_bucket(context: Context) -> None:
+    """Make the state bucket where it is missing: versioned, closed to the public. The foundation adopts it.
+
+    Raises:
+        CloudRefused: the name is taken by someone else's project.
+    """
+    client = context.cloud.storage
+    name = context.environment.names.state_bucket
+    if client.lookup_bucket(name) is not None:
+        return
+    bucket = Bucket(client, name)
+    bucket.versioning_enabled = True
+    bucket.iam_configuration.uniform_bucket_level_access_enabled = True
+    bucket.iam_configuration.public_access_prevention = "enforced"
+    bucket.labels = dict(context.environment.labels)
+    try:
+        client.create_bucket(bucket, location=context.environment.region)
+    except Conflict as error:
+        if client.lookup_bucket(name) is None:
+            raise CloudRefused(
+                f"Bucket {name} belongs to another project.", do="Choose another environment name."
+            ) from error
+
+
+def exists(context: Context) -> bool:
+    return context.cloud.storage.lookup_bucket(context.environment.names.state_bucket) is not None
+
+
+def outputs(context: Context, path: str) -> dict[str, Any] | None:
+    """Outputs in the state of a root (`platform`, `clinics/main`), or None when it was never applied."""
+    state = _read(context, path)
+    if not state.get("resources"):
+        return None
+    return {name: output["value"] for name, output in state["outputs"].items()}
+
+
+def is_protected(context: Context, path: str) -> bool:
+    """Whether a resource in the state of a root refuses its deletion."""
+    resources = _read(context, path).get("resources", [])
+    return any(_protects(instance["attributes"]) for resource in resources for instance in resource["instances"])
+
+
+def known_clinics(context: Context) -> list[str]:
+    """Clinics that have something in their state, also those that the environment file names no more."""
+    prefix = f"{context.environment.name}/clinics/"
+    bucket = context.environment.names.state_bucket
+    names = [
+        b.name for b in context.cloud.storage.list_blobs(bucket, prefix=prefix) if b.name.endswith("/default.tfstate")
+    ]
+    clinics = [name.removeprefix(prefix).removesuffix("/default.tfstate") for name in names]
+    return [clinic for clinic in clinics if outputs(context, f"clinics/{clinic}") is not None]
+
+
+def _read(context: Context, path: str) -> dict[str, Any]:
+    bucket = context.cloud.storage.bucket(context.environment.names.state_bucket)
+    try:
+        state = json.loads(bucket.blob(f"{context.environment.name}/{path}/default.tfstate").download_as_bytes())
+    except NotFound:
+        return {}
+    return state if isinstance(state, dict) else {}
+
+
+def _protects(value: Any) -> bool:
+    if isinstance(value, list):
+        return any(_protects(item) for item in value)
+    if not isinstance(value, dict):
+        return False
+    if value.get("deletion_protection") is True or value.get("deletion_protection_enabled") is True:
+        return True
+    return value.get("deletion_policy") == "PREVENT" or any(_protects(v) for v in value.values() if isinstance(v, list))

@@ -1,0 +1,165 @@
+"""What people see: steps with their durations on stderr, results on stdout.
+
+On a terminal the steps under way stay at the bottom with a running clock; without one each start and end is a line.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, TextIO
+
+if TYPE_CHECKING:
+    from rich.live import Live
+
+__all__ = ["Console", "Step"]
+
+_REMIND_SECONDS = 15.0
+
+
+class Step:
+    """A step under way. `update` tells what it is doing now."""
+
+    def __init__(self, title: str, changed: threading.Event) -> None:
+        self.title = title
+        self.detail = ""
+        self.started = time.monotonic()
+        self._changed = changed
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self.started
+
+    def update(self, detail: str) -> None:
+        self.detail = detail
+        self._changed.set()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Timing:
+    """How long a finished step took, in seconds."""
+
+    title: str
+    seconds: float
+
+
+class Console:
+    """Safe to use from several threads: steps may run side by side."""
+
+    def __init__(self, *, as_json: bool = False, people: TextIO | None = None, results: TextIO | None = None) -> None:
+        self._people = people or sys.stderr
+        self._results = results or sys.stdout
+        self._as_json = as_json
+        self._terminal = self._people.isatty()
+        self._mutex = threading.Lock()
+        self._active: list[Step] = []
+        self._changed = threading.Event()
+        self._live: Live | None = None
+        self.timings: list[Timing] = []
+
+    @property
+    def asks(self) -> bool:
+        """Whether someone can be asked."""
+        return self._terminal and sys.stdin.isatty()
+
+    @property
+    def as_json(self) -> bool:
+        return self._as_json
+
+    @contextlib.contextmanager
+    def step(self, title: str) -> Iterator[Step]:
+        """Show a step from its start to its end, with what it is doing and how long it took."""
+        step = Step(title, self._changed)
+        self._open(step)
+        mark = "✗"
+        try:
+            yield step
+            mark = "✓"
+        finally:
+            self._close(step, mark)
+
+    def say(self, text: str = "") -> None:
+        """A line for people."""
+        with self._mutex:
+            self._write(text)
+
+    def warn(self, text: str) -> None:
+        self.say(f"! {text}")
+
+    def confirm(self, question: str) -> bool:
+        """Ask; anything but y or yes is no."""
+        self._people.write(f"{question} [y/N] ")
+        self._people.flush()
+        return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+    def result(self, values: Mapping[str, Any], text: str) -> None:
+        """A command's result on stdout: the one JSON object with --json, the text otherwise."""
+        self._results.write(
+            json.dumps(values, indent=2, default=str) + "\n" if self._as_json else text.rstrip("\n") + "\n"
+        )
+        self._results.flush()
+
+    def _open(self, step: Step) -> None:
+        with self._mutex:
+            self._active.append(step)
+            if not self._terminal:
+                self._write(f"→ {step.title}")
+                threading.Thread(target=self._remind, args=(step,), daemon=True).start()
+            elif self._live is None:
+                self._live = self._start_live()
+
+    def _close(self, step: Step, mark: str) -> None:
+        with self._mutex:
+            self._active.remove(step)
+            self.timings.append(Timing(title=step.title, seconds=step.seconds))
+            if self._live is not None and not self._active:
+                self._live.stop()
+                self._live = None
+            self._write(f"{mark} {step.title}  {spoken(step.seconds)}")
+
+    def _write(self, text: str) -> None:
+        if self._live is not None:
+            self._live.console.print(text, markup=False, highlight=False, soft_wrap=True)
+            return
+        self._people.write(text + "\n")
+        self._people.flush()
+
+    def _remind(self, step: Step) -> None:
+        """Without a terminal: every 15 s a line saying that a step is still under way, and at what."""
+        while step in self._active:
+            time.sleep(min(_REMIND_SECONDS, 0.2 if step.seconds < 0.2 else _REMIND_SECONDS))
+            with self._mutex:
+                if step in self._active and step.seconds >= _REMIND_SECONDS:
+                    self._write(f"  … {step.title}, {spoken(step.seconds)} {step.detail}".rstrip())
+
+    def _start_live(self) -> Live:
+        from rich.console import Console as Terminal
+        from rich.live import Live
+
+        live = Live(
+            console=Terminal(file=self._people), get_renderable=self._picture, refresh_per_second=8, transient=True
+        )
+        live.start()
+        return live
+
+    def _picture(self) -> str:
+        return "\n".join(
+            f"[cyan]→[/] {_plain(s.title)}  {spoken(s.seconds)}  [dim]{_plain(s.detail)}[/]" for s in self._active
+        )
+
+
+def spoken(seconds: float) -> str:
+    """Seconds as people say them: 0.4 s, 12 s, 3 min 05 s."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+
+
+def _plain(text: str) -> str:
+    return text.replace("[", "\\[")

@@ -1,0 +1,55 @@
+"""Reads a plan and names what would be lost."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from gcp_openemr.errors import DataLossRefused
+from gcp_openemr.terraform import Change, Plan
+
+__all__ = ["HOLDS_DATA", "check", "losses"]
+
+HOLDS_DATA = {
+    "google_compute_disk": "patients' documents and encryption keys",
+    "google_compute_region_disk": "patients' documents and encryption keys",
+    "google_compute_snapshot": "a copy of patients' documents",
+    "google_filestore_instance": "patients' documents and encryption keys",
+    "google_kms_crypto_key": "the key without which data cannot be read",
+    "google_kms_key_ring": "the keys without which data cannot be read",
+    "google_secret_manager_secret": "passwords, with every version",
+    "google_secret_manager_secret_version": "a password",
+    "google_sql_database": "patients' records",
+    "google_sql_database_instance": "patients' records",
+    "google_sql_user": "the account that owns records",
+    "google_storage_bucket": "backups or Terraform's state",
+}
+"""Resource type → what is lost with it."""
+
+
+def losses(plan: Plan) -> tuple[Change, ...]:
+    """The changes that would delete or replace something that holds data."""
+    return tuple(c for c in plan.changes if c.type in HOLDS_DATA and c.action in ("delete", "replace"))
+
+
+def check(plan: Plan, *, allowed: Collection[str] = ()) -> None:
+    """Stop a plan that would lose data, unless each such resource's address is in `allowed`.
+
+    Raises:
+        DataLossRefused: with every address, what it holds and Terraform's reason.
+    """
+    refused = [change for change in losses(plan) if change.address not in allowed]
+    if refused:
+        raise DataLossRefused(
+            "This plan would lose data, so nothing was changed:\n" + "\n".join(_sentence(c) for c in refused),
+            do=_permission(refused),
+        )
+
+
+def _sentence(change: Change) -> str:
+    because = f" (because {change.reason})" if change.reason else ""
+    return f"  {change.action} {change.address}: {HOLDS_DATA[change.type]}{because}"
+
+
+def _permission(refused: Sequence[Change]) -> str:
+    flags = " ".join(f"--allow-data-loss '{change.address}'" for change in refused)
+    return f"Change the environment file back. If the loss is wanted, run again with: {flags}"

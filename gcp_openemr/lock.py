@@ -1,0 +1,189 @@
+"""The environment's lock: one object in the state bucket, so that one command at a time changes an environment.
+
+It is made with `ifGenerationMatch=0`, so exactly one of two runs gets it. Its holder writes it anew every minute;
+a lock that was not renewed for five minutes, or whose process on this very machine is gone, is taken over,
+again with the generation as condition.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import datetime
+import getpass
+import json
+import os
+import socket
+import threading
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from google.api_core.exceptions import NotFound, PreconditionFailed
+from google.cloud.storage import Blob, Bucket
+
+from gcp_openemr.errors import Locked
+
+__all__ = ["Held", "Holder", "hold", "read_holder"]
+
+RENEW_SECONDS = 60.0
+STALE_SECONDS = 300.0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Holder:
+    """Who holds a lock. Times are UTC; `process` is "PID START" of that machine."""
+
+    id: str
+    who: str
+    machine: str
+    process: str
+    command: str
+    acquired: datetime.datetime
+    renewed: datetime.datetime
+
+    @property
+    def age(self) -> datetime.timedelta:
+        return _now() - self.acquired
+
+    def is_dead(self) -> bool:
+        """Not renewed for five minutes, or its process on this machine is gone."""
+        if (_now() - self.renewed).total_seconds() > STALE_SECONDS:
+            return True
+        return self.machine == _machine() and self.process != _process(int(self.process.split()[0]))
+
+
+class Held:
+    """A lock that this process holds. `check()` before each step that cannot be undone."""
+
+    def __init__(self, blob: Blob, holder: Holder, generation: int) -> None:
+        self._blob = blob
+        self._generation = generation
+        self._mutex = threading.Lock()
+        self._lost = False
+        self._done = threading.Event()
+        self.holder = holder
+        self._renewer = threading.Thread(target=self._renew, name="environment-lock", daemon=True)
+        self._renewer.start()
+
+    def check(self) -> None:
+        """Raises Locked when another run took the lock over."""
+        if self._lost:
+            raise Locked("Another run took this environment's lock over; stopped before the next change.")
+
+    def release(self) -> None:
+        self._done.set()
+        self._renewer.join()
+        with self._mutex, contextlib.suppress(NotFound, PreconditionFailed):
+            self._blob.delete(if_generation_match=self._generation)
+
+    def _renew(self) -> None:
+        while not self._done.wait(RENEW_SECONDS):
+            with self._mutex:
+                try:
+                    holder = dataclasses.replace(self.holder, renewed=_now())
+                    self._generation = _write(self._blob, holder, self._generation)
+                except (PreconditionFailed, NotFound):
+                    self._lost = True
+                    return
+                except Exception:  # noqa: S112 - a network that is away now may be back before the lock is stale
+                    continue
+
+
+@contextlib.contextmanager
+def hold(bucket: Bucket, environment: str, command: str) -> Iterator[tuple[Held, Holder | None]]:
+    """Hold the environment's lock; also gives the dead holder it was taken over from, if any.
+
+    Raises:
+        Locked: a living run holds it.
+    """
+    held, dead = _acquire(bucket.blob(_name(environment)), environment, command)
+    try:
+        yield held, dead
+    finally:
+        held.release()
+
+
+def read_holder(bucket: Bucket, environment: str) -> Holder | None:
+    """Who holds the lock now, dead or alive."""
+    found = _read(bucket.blob(_name(environment)))
+    return found[0] if found else None
+
+
+def _name(environment: str) -> str:
+    return f"{environment}/environment.lock"
+
+
+def _acquire(blob: Blob, environment: str, command: str) -> tuple[Held, Holder | None]:
+    now = _now()
+    holder = Holder(
+        id=uuid.uuid4().hex,
+        who=f"{getpass.getuser()}@{socket.gethostname()}",
+        machine=_machine(),
+        process=_process(os.getpid()),
+        command=command,
+        acquired=now,
+        renewed=now,
+    )
+    dead: Holder | None = None
+    expected = 0
+    while True:
+        try:
+            return Held(blob, holder, _write(blob, holder, expected)), dead
+        except PreconditionFailed:
+            found = _read(blob)
+        if found is None:
+            dead, expected = None, 0
+            continue
+        other, expected = found
+        if not other.is_dead():
+            raise Locked(
+                f"{other.who} holds the environment '{environment}' with `{other.command}` since "
+                f"{other.acquired:%Y-%m-%d %H:%M:%S} UTC ({_spoken(other.age)}).",
+                do="Wait for that run to end. A run that has died is recognised after five minutes.",
+            )
+        dead = other
+
+
+def _write(blob: Blob, holder: Holder, expected: int) -> int:
+    text = json.dumps(dataclasses.asdict(holder), default=datetime.datetime.isoformat)
+    blob.upload_from_string(text, content_type="application/json", if_generation_match=expected)
+    return int(blob.generation)
+
+
+def _read(blob: Blob) -> tuple[Holder, int] | None:
+    try:
+        blob.reload()
+        generation = int(blob.generation)
+        fields: dict[str, Any] = json.loads(blob.download_as_bytes(if_generation_match=generation))
+    except (NotFound, PreconditionFailed):
+        return None
+    for name in ("acquired", "renewed"):
+        fields[name] = datetime.datetime.fromisoformat(fields[name])
+    return Holder(**fields), generation
+
+
+def _now() -> datetime.datetime:
+    return datetime.datetime.now(datetime.UTC)
+
+
+def _machine() -> str:
+    """This boot and process namespace: within it, and only there, a missing PID means a dead process."""
+    with contextlib.suppress(OSError):
+        return f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()} {os.readlink('/proc/self/ns/pid')}"
+    return f"{socket.gethostname()}-{uuid.getnode():x}"
+
+
+def _process(pid: int) -> str:
+    """PID and start time, so that a number used again is not taken for the process that had it."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return f"{pid} gone"
+    return f"{pid} {stat.rpartition(')')[2].split()[19]}"
+
+
+def _spoken(age: datetime.timedelta) -> str:
+    minutes, seconds = divmod(int(age.total_seconds()), 60)
+    return f"{minutes} min {seconds} s" if minutes else f"{seconds} s"

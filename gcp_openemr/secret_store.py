@@ -1,0 +1,98 @@
+"""Secret Manager: add, read, which version is current, pin.
+
+The current version is what the secret's alias `current` names. Moving the alias is one conditional write, so at every
+moment exactly one version is current, also while a rotation has already added the next one. Where no alias was set yet
+(a first deploy that died between the two calls), it is the newest enabled version.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import google_crc32c
+from google.api_core.exceptions import FailedPrecondition, NotFound
+from google.cloud import secretmanager_v1
+
+from gcp_openemr.clients import Cloud
+from gcp_openemr.errors import CloudRefused
+from gcp_openemr.redacted import Redacted
+
+__all__ = ["CURRENT", "Secret", "add", "current_version", "ensure", "read"]
+
+CURRENT = "current"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Secret:
+    """A secret of this project at one pinned version."""
+
+    name: str
+    version: int
+
+
+def current_version(cloud: Cloud, name: str) -> int | None:
+    """The version of secret `name` that is in force, or None when it has none. The only function that decides this.
+
+    Raises:
+        CloudRefused: the alias names a version that is not enabled.
+    """
+    secret = cloud.secrets.get_secret(name=_path(cloud, name))
+    enabled = [
+        _number(v.name) for v in cloud.secrets.list_secret_versions(parent=secret.name) if v.state.name == "ENABLED"
+    ]
+    alias = secret.version_aliases.get(CURRENT)
+    if alias is None:
+        return max(enabled, default=None)
+    if int(alias) not in enabled:
+        raise CloudRefused(
+            f"Secret {name}: its current version {alias} is disabled or destroyed.",
+            do=f"Enable it again (gcloud secrets versions enable {alias} --secret={name}).",
+        )
+    return int(alias)
+
+
+def ensure(cloud: Cloud, name: str, make: Callable[[], Redacted]) -> Secret:
+    """Give secret `name` its first version where it has none; never a second one. Safe to interrupt and repeat."""
+    version = current_version(cloud, name)
+    if version is None:
+        version = add(cloud, name, make())
+    _point(cloud, name, version)
+    return Secret(name=name, version=version)
+
+
+def add(cloud: Cloud, name: str, value: Redacted) -> int:
+    """Add a version and return its number. It is not current until the alias says so."""
+    data = value.reveal().encode()
+    payload = secretmanager_v1.SecretPayload(data=data, data_crc32c=google_crc32c.value(data))
+    return _number(cloud.secrets.add_secret_version(parent=_path(cloud, name), payload=payload).name)
+
+
+def read(cloud: Cloud, secret: Secret) -> Redacted:
+    """The value of a pinned version.
+
+    Raises:
+        CloudRefused: the version is disabled, destroyed or missing.
+    """
+    try:
+        answer = cloud.secrets.access_secret_version(name=f"{_path(cloud, secret.name)}/versions/{secret.version}")
+    except (NotFound, FailedPrecondition) as error:
+        raise CloudRefused(f"Secret {secret.name} version {secret.version} cannot be read: {error.message}") from error
+    return Redacted(answer.payload.data.decode())
+
+
+def _point(cloud: Cloud, name: str, version: int) -> None:
+    secret = cloud.secrets.get_secret(name=_path(cloud, name))
+    if secret.version_aliases.get(CURRENT) == version:
+        return
+    aliases = {**secret.version_aliases, CURRENT: version}
+    changed = secretmanager_v1.Secret(name=secret.name, etag=secret.etag, version_aliases=aliases)
+    cloud.secrets.update_secret(secret=changed, update_mask={"paths": ["version_aliases"]})
+
+
+def _path(cloud: Cloud, name: str) -> str:
+    return f"projects/{cloud.project}/secrets/{name}"
+
+
+def _number(version_name: str) -> int:
+    return int(version_name.rpartition("/")[2])

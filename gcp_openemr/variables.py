@@ -1,0 +1,170 @@
+"""What each Terraform root is given: pure functions from the environment and the outputs of the roots before it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from gcp_openemr.environment import Clinic, Environment
+from gcp_openemr.image import BuildPlace, Images
+
+__all__ = ["Foundation", "Platform", "SecretVersions", "clinic_variables", "foundation_variables", "platform_variables"]
+
+SERVICES = (
+    "artifactregistry.googleapis.com",
+    "cloudbuild.googleapis.com",
+    "cloudresourcemanager.googleapis.com",
+    "compute.googleapis.com",
+    "dns.googleapis.com",
+    "iam.googleapis.com",
+    "logging.googleapis.com",
+    "run.googleapis.com",
+    "secretmanager.googleapis.com",
+    "serviceusage.googleapis.com",
+    "sqladmin.googleapis.com",
+    "storage.googleapis.com",
+)
+"""The APIs that the stack calls."""
+
+PROVISION_SECONDS = 1800
+"""Limit of the provision job; creating schemas and users takes seconds."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Foundation:
+    """Outputs of the foundation."""
+
+    registry: str
+    build_account: str
+    build_bucket: str
+    backup_bucket: str
+
+    @classmethod
+    def of(cls, outputs: Mapping[str, Any]) -> Foundation:
+        return cls(**{field.name: outputs[field.name] for field in dataclasses.fields(cls)})
+
+    def build_place(self, region: str) -> BuildPlace:
+        return BuildPlace(region=region, registry=self.registry, bucket=self.build_bucket, account=self.build_account)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Platform:
+    """Outputs of the platform; `provision_job` is empty until an image was built."""
+
+    outputs: Mapping[str, Any]
+
+    @property
+    def provision_job(self) -> str:
+        provision = self.outputs.get("provision")
+        return str(provision["job"]) if provision else ""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SecretVersions:
+    """The pinned version of each of a clinic's secrets."""
+
+    database_password: int
+    redis_password: int
+    admin_password: int
+
+    def as_variables(self) -> dict[str, str]:
+        return {name: str(number) for name, number in dataclasses.asdict(self).items()}
+
+
+def foundation_variables(environment: Environment) -> dict[str, Any]:
+    return {
+        **_common(environment),
+        "protect": environment.protect,
+        "services": list(SERVICES),
+    }
+
+
+def platform_variables(
+    environment: Environment,
+    foundation: Foundation,
+    *,
+    images: Images | None,
+    redis_admin_version: int | None,
+    protect: bool,
+) -> dict[str, Any]:
+    """Without images, or before the Redis administrator's password exists, the provision job is left out."""
+    provision = None
+    if images is not None and redis_admin_version is not None:
+        provision = {
+            "image": images.job,
+            "redis_admin_version": str(redis_admin_version),
+            "timeout": PROVISION_SECONDS,
+        }
+    return {
+        **_common(environment),
+        "zone": environment.zone,
+        "network": {"cidr": environment.network.cidr},
+        "database": {
+            "tier": environment.database.tier,
+            "edition": environment.database.edition,
+            "availability_type": environment.database.availability_type,
+            "disk_size_gb": environment.database.disk_size_gb,
+            "database_version": environment.database.database_type,
+            "backups": environment.database.backups,
+        },
+        "files": {
+            "machine_type": environment.files.machine_type,
+            "disk_size_gb": environment.files.disk_size_gb,
+        },
+        "provision": provision,
+        "backup_bucket": foundation.backup_bucket,
+        "protect": protect,
+    }
+
+
+def clinic_variables(
+    environment: Environment,
+    clinic: Clinic,
+    foundation: Foundation,
+    platform: Platform,
+    images: Images,
+    *,
+    versions: SecretVersions | None,
+    serve: bool,
+    protect: bool,
+) -> dict[str, Any]:
+    names = environment.clinic_names(clinic.name)
+    service = clinic.service
+    return {
+        **_common(environment),
+        "labels": {**environment.labels, "clinic": clinic.name},
+        "names": names.as_tfvars(),
+        "clinic": clinic.name,
+        "platform": dict(platform.outputs),
+        "images": dataclasses.asdict(images),
+        "secret_versions": versions.as_variables() if versions else None,
+        "serve": serve,
+        "service": {
+            "cpu": service.cpu,
+            "memory": service.memory,
+            "min_instances": service.min_instances,
+            "max_instances": service.max_instances,
+            "concurrency": service.concurrency,
+            "timeout": service.timeout_seconds,
+            "ingress": service.ingress_settings,
+            "vpc_egress": service.vpc_egress_setting,
+            "public_access": service.public_access,
+            "public_url": service.public_url,
+            "environment": dict(service.environment_variables),
+        },
+        "openemr": {"version": environment.openemr.version},
+        "restore": {"source": clinic.restore.source, "uri": clinic.restore.uri} if clinic.restore else None,
+        "backup_bucket": foundation.backup_bucket,
+        "admin_user": environment.openemr.admin_user,
+        "protect": protect,
+    }
+
+
+def _common(environment: Environment) -> dict[str, Any]:
+    return {
+        "project": environment.project,
+        "region": environment.region,
+        "labels": dict(environment.labels),
+        "names": environment.names.as_tfvars(),
+    }
