@@ -335,3 +335,7 @@ def _cloud(options: Options, environment: Environment, console: Console, openemr
     from gcp_openemr.clients import google_cloud
 
     return google_cloud(environment.project)
+
+
+if __name__ == "__main__":
+    main()
