@@ -1,47 +1,98 @@
-"""`python3 -m gcp_openemr.setup packages|mysql`: one part of the setup, for the Makefile and by hand."""
+"""`python3 -m gcp_openemr.setup PART...`: what the Makefile calls, and what mends one part by hand.
+
+Parts: packages (Debian's), environment and development (the checkout's .venv), mysql, terraform (the shim, where
+neither terraform nor tofu is on PATH), terraform-shim (in any case), checkov, lock and upgrade-locks (maintainers).
+"""
 
 from __future__ import annotations
 
+import os
+import shutil
+import signal
 import sys
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import FrameType
 
 from gcp_openemr.errors import GcpOpenemrError, Interrupted, UsageError
-from gcp_openemr.setup import mysql, system
+from gcp_openemr.setup import lock, mysql, python, system, terraform
+
+CHECKOUT = Path(__file__).resolve().parents[2]
 
 
 def _log(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    print(f"  {line}", file=sys.stderr, flush=True)
 
 
 def _packages() -> str:
     added = system.install(system.needed(), log=_log)
-    return f"Debian packages: {len(added)} installed" if added else "Debian packages: all there"
+    return f"{len(added)} installed" if added else "all there"
+
+
+def _environment(*locks: str) -> str:
+    return "brought up to its locks" if python.ensure_environment(CHECKOUT, locks, log=_log) else "as locked"
 
 
 def _mysql() -> str:
-    found = mysql.fetch(log=_log)
-    return f"Database server: {found}"
+    return str(mysql.fetch(log=_log))
 
 
-PARTS: Mapping[str, Callable[[], str]] = {"packages": _packages, "mysql": _mysql}
+def _terraform() -> str:
+    if terraform.OVERRIDE not in os.environ and not (shutil.which("terraform") or shutil.which("tofu")):
+        terraform.ensure_shim(log=_log)
+    found = terraform.locate_terraform()
+    return f"{found} at {found.path}"
 
 
-def main(arguments: list[str]) -> int:
-    """Do the named part; returns the exit code."""
+def _terraform_shim() -> str:
+    found = terraform.ensure_shim(log=_log)
+    return f"{found} at {found.path}"
+
+
+def _checkov() -> str:
+    return str(python.ensure_tree("checkov", log=_log))
+
+
+def _relock(*, upgrade: bool) -> str:
+    return " ".join(lock.relock(CHECKOUT, upgrade=upgrade, log=_log)) or "nothing changed"
+
+
+PARTS: Mapping[str, Callable[[], str]] = {
+    "packages": _packages,
+    "environment": lambda: _environment("runtime"),
+    "development": lambda: _environment("runtime", "dev"),
+    "mysql": _mysql,
+    "terraform": _terraform,
+    "terraform-shim": _terraform_shim,
+    "checkov": _checkov,
+    "lock": lambda: _relock(upgrade=False),
+    "upgrade-locks": lambda: _relock(upgrade=True),
+}
+
+
+def main(parts: list[str]) -> int:
+    """Do the named parts in order; returns the exit code."""
+    signal.signal(signal.SIGTERM, _interrupt)
     try:
-        if len(arguments) != 1 or arguments[0] not in PARTS:
-            raise UsageError(f"Name one part: {', '.join(PARTS)}.")
-        started = time.monotonic()
-        done = PARTS[arguments[0]]()
-        _log(f"{done} ({time.monotonic() - started:.1f} s)")
+        unknown = [part for part in parts if part not in PARTS]
+        if unknown or not parts:
+            raise UsageError(f"No such part: {' '.join(unknown) or '(none named)'}.", do=f"Parts: {', '.join(PARTS)}")
+        for part in parts:
+            started = time.monotonic()
+            done = PARTS[part]()
+            print(f"setup {part}: {done} ({time.monotonic() - started:.1f} s)", file=sys.stderr, flush=True)
     except KeyboardInterrupt:
-        _log("Interrupted. Run it again to go on.")
+        print("Interrupted. Nothing is half done that the same command would not mend.", file=sys.stderr)
         return Interrupted.exit_code
     except GcpOpenemrError as error:
-        _log(f"{error.what}\n{error.do}".rstrip())
+        print(f"{error.what}\n{error.do}".rstrip(), file=sys.stderr)
         return error.exit_code
     return 0
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":
