@@ -233,7 +233,8 @@ def sandbox_status(options: Options) -> None:
 
 def main() -> NoReturn:
     """The program `gcp-openemr`."""
-    signal.signal(signal.SIGTERM, _terminate)
+    signal.signal(signal.SIGINT, _stop)
+    signal.signal(signal.SIGTERM, _stop)
     as_json = "--json" in sys.argv[1:]
     try:
         cli.main(standalone_mode=False)
@@ -243,14 +244,18 @@ def main() -> NoReturn:
     except click.ClickException as error:
         _fail(error.format_message(), "See: gcp-openemr --help", 64, as_json)
         code = 64
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, click.Abort, Interrupted):
         code = _interrupted(as_json)
     except Exception as error:
         code = _failed(error, as_json)
     sys.exit(code)
 
 
-def _terminate(_number: int, _frame: FrameType | None) -> NoReturn:
+def _stop(_number: int, _frame: FrameType | None) -> NoReturn:
+    """Ask a running Terraform to stop too: it runs in a session of its own and hears no Ctrl-C."""
+    running = sys.modules.get("gcp_openemr.terraform")
+    if running is not None:
+        running.interrupt_running()
     raise KeyboardInterrupt
 
 

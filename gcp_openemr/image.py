@@ -15,6 +15,7 @@ import tarfile
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from google.api_core.exceptions import PreconditionFailed
 from googleapiclient.errors import HttpError
@@ -29,6 +30,7 @@ __all__ = ["BuildPlace", "Images", "Source", "build", "find", "source"]
 TARGETS = ("service", "job")
 _POLL_SECONDS = 3.0
 _BUILD_SECONDS = 3600
+_UNDER_WAY = ("PENDING", "QUEUED", "WORKING")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -86,12 +88,13 @@ def build(cloud: Cloud, place: BuildPlace, wanted: Source, step: Step) -> Images
         )
     except PreconditionFailed:
         step.update("the source is in the bucket already")
-    api = cloud.api("cloudbuild", "v1")
+    builds = cloud.api("cloudbuild", "v1").projects().locations().builds()
     parent = f"projects/{cloud.project}/locations/{place.region}"
-    builds = api.projects().locations().builds()
-    operation = builds.create(parent=parent, body=_request(cloud, place, wanted, name)).execute()
-    build_name = f"{parent}/builds/{operation['metadata']['build']['id']}"
-    _wait(builds, build_name, step)
+    build_id = _under_way(builds, parent, wanted)
+    if build_id is None:
+        operation = builds.create(parent=parent, body=_request(cloud, place, wanted, name)).execute()
+        build_id = operation["metadata"]["build"]["id"]
+    _wait(builds, f"{parent}/builds/{build_id}", step)
     images = find(cloud, place, wanted)
     if images is None:
         raise BuildFailed(
@@ -100,14 +103,21 @@ def build(cloud: Cloud, place: BuildPlace, wanted: Source, step: Step) -> Images
     return images
 
 
-def _wait(builds: object, name: str, step: Step) -> None:
+def _under_way(builds: Any, parent: str, wanted: Source) -> str | None:
+    """A build of this very source that an interrupted run began: a second one could not push the same tags."""
+    listed = builds.list(parent=parent, filter=f'tags="{wanted.tag}"').execute().get("builds", [])
+    ids = [b["id"] for b in listed if wanted.tag in b.get("tags", []) and b["status"] in _UNDER_WAY]
+    return next(iter(ids), None)
+
+
+def _wait(builds: Any, name: str, step: Step) -> None:
     delay = 0.2
     while True:
-        state = builds.get(name=name).execute()  # type: ignore[attr-defined]
+        state = builds.get(name=name).execute()
         status = state["status"]
         if status == "SUCCESS":
             return
-        if status not in ("PENDING", "QUEUED", "WORKING"):
+        if status not in _UNDER_WAY:
             detail = state.get("failureInfo", {}).get("detail") or state.get("statusDetail", "")
             raise BuildFailed(
                 f"Cloud Build ended as {status}. {detail}".strip(), do=f"Its log: {state.get('logUrl', name)}"
@@ -143,6 +153,7 @@ def _request(cloud: Cloud, place: BuildPlace, wanted: Source, object_name: str) 
             for target, image in zip(TARGETS, images, strict=True)
         ],
         "images": images,
+        "tags": [wanted.tag],
         "serviceAccount": f"projects/{cloud.project}/serviceAccounts/{place.account}",
         "timeout": f"{_BUILD_SECONDS}s",
         "options": {"logging": "CLOUD_LOGGING_ONLY"},

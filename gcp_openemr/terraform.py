@@ -142,11 +142,14 @@ class Terraform:
         return process
 
     def _run(self, command: str, **flags: Any) -> subprocess.CompletedProcess[str]:
-        process = self._start(command, **flags)
-        try:
-            stdout, stderr = process.communicate()
-        finally:
-            _running.discard(process)
+        with self._start(command, **flags) as process:
+            try:
+                stdout, stderr = process.communicate()
+            except BaseException:
+                _wait_for_end(process)
+                raise
+            finally:
+                _running.discard(process)
         if _interrupted.is_set():
             raise Interrupted(f"terraform {command} was interrupted.")
         return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
@@ -154,27 +157,30 @@ class Terraform:
     def _stream(
         self, command: str, *args: str, report: Callable[[Event], None] | None, **flags: Any
     ) -> Iterator[dict[str, Any]]:
-        process = self._start(command, *args, json=IsFlagged, **flags)
-        stderr: list[str] = []
-        drain = threading.Thread(target=lambda: stderr.extend(process.stderr or ()), daemon=True)
-        drain.start()
         diagnostics: list[dict[str, Any]] = []
-        try:
-            for line in process.stdout or ():
-                message = _parse(line)
-                if message.get("type") == "diagnostic":
-                    diagnostics.append(message["diagnostic"])
-                elif report is not None and (event := _event(message)) is not None:
-                    report(event)
-                if "type" in message:
-                    yield message
-            status = process.wait()
-            drain.join()
-        finally:
-            _running.discard(process)
-        if status != 0 and _interrupted.is_set():
+        stderr: list[str] = []
+        with self._start(command, *args, json=IsFlagged, **flags) as process:
+            drain = threading.Thread(target=lambda: stderr.extend(process.stderr or ()), daemon=True)
+            drain.start()
+            try:
+                for line in process.stdout or ():
+                    message = _parse(line)
+                    if message.get("type") == "diagnostic":
+                        diagnostics.append(message["diagnostic"])
+                    elif report is not None and (event := _event(message)) is not None:
+                        report(event)
+                    if "type" in message:
+                        yield message
+                process.wait()
+                drain.join()
+            except BaseException:
+                _wait_for_end(process)
+                raise
+            finally:
+                _running.discard(process)
+        if process.returncode != 0 and _interrupted.is_set():
             raise Interrupted(f"terraform {command} was interrupted; what it had finished is in the state.")
-        if status != 0:
+        if process.returncode != 0:
             raise _failure(self._directory, diagnostics, "".join(stderr))
 
 
@@ -183,6 +189,13 @@ def interrupt_running() -> None:
     _interrupted.set()
     for process in list(_running):
         process.send_signal(signal.SIGINT)
+
+
+def _wait_for_end(process: subprocess.Popen[str]) -> None:
+    """Leave no Terraform behind: it was asked to stop, and ends once its state is saved and its lock given back."""
+    for _ in process.stdout or ():
+        pass
+    process.wait()
 
 
 def _die_with_parent() -> None:

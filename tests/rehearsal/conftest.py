@@ -1,0 +1,48 @@
+"""Clinics deployed into a sandbox of their own, by the program itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from gcp_openemr.sandbox.standin.sample_backup import SampleBackup, make_backup
+
+from gcp_openemr.sandbox import control
+from tests.rehearsal.place import ARCHIVE, Place, environment_file
+
+
+@pytest.fixture(scope="session")
+def backup_file(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, SampleBackup]:
+    path = tmp_path_factory.mktemp("archive") / "backup.zip"
+    made = make_backup(
+        path, documents=5, bytes_per_document=20_000, seed=7, admin_user="admin", admin_password="from-the-backup"
+    )
+    return path, made
+
+
+@pytest.fixture(scope="session")
+def place(tmp_path_factory: pytest.TempPathFactory, backup_file: tuple[Path, SampleBackup]) -> Iterator[Place]:
+    """A sandbox whose bucket holds a backup, and an environment with two clinics: one restored, one installed."""
+    folder = tmp_path_factory.mktemp("place")
+    clinics = f"""
+[clinics.main]
+[clinics.main.restore]
+source = "gcs"
+uri = "gs://{ARCHIVE}/backup.zip"
+
+[clinics.north]
+"""
+    (folder / "openemr.toml").write_text(environment_file(clinics))
+    made = Place(folder=folder)
+    control.start(made.sandbox)
+    bucket = made.cloud().storage.create_bucket(ARCHIVE, location="europe-west1")
+    bucket.blob("backup.zip").upload_from_filename(str(backup_file[0]))
+    yield made
+    control.stop(made.sandbox)
+
+
+@pytest.fixture(scope="session")
+def deployed(place: Place) -> dict[str, Any]:
+    return place.must("deploy", "-y")

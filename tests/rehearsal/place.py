@@ -1,0 +1,79 @@
+"""A folder with an environment file and a sandbox, and the program run in it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from google.oauth2.credentials import Credentials
+
+from gcp_openemr.clients import Cloud
+from gcp_openemr.sandbox import control
+
+PROJECT = "rehearsal-1"
+ARCHIVE = f"{PROJECT}-archive"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What the program answered: exit status, stdout, and what people read."""
+
+    status: int
+    stdout: str
+    stderr: str
+
+    @property
+    def json(self) -> dict[str, Any]:
+        value = json.loads(self.stdout)
+        assert isinstance(value, dict)
+        return value
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Place:
+    """A folder with an environment file and a sandbox."""
+
+    folder: Path
+
+    def command(self, *arguments: str) -> list[str]:
+        file = str(self.folder / "openemr.toml")
+        return [sys.executable, "-m", "gcp_openemr.cli", "-e", file, "--sandbox", "--json", *arguments]
+
+    def run(self, *arguments: str, timeout: float = 240) -> Answer:
+        done = subprocess.run(
+            self.command(*arguments), capture_output=True, text=True, check=False, timeout=timeout, cwd=self.folder
+        )
+        return Answer(status=done.returncode, stdout=done.stdout, stderr=done.stderr)
+
+    def must(self, *arguments: str) -> dict[str, Any]:
+        answer = self.run(*arguments)
+        assert answer.status == 0, answer.stderr
+        return answer.json
+
+    @property
+    def sandbox(self) -> Path:
+        return self.folder / ".gcp-openemr" / "sandbox"
+
+    def cloud(self) -> Cloud:
+        info = control.status(self.sandbox)
+        assert info is not None
+        return Cloud(project=PROJECT, credentials=Credentials(token=info.token.reveal()), base=info.url)
+
+
+def environment_file(clinics: str = "") -> str:
+    return f"""
+[environment]
+name = "test"
+project = "{PROJECT}"
+region = "europe-west1"
+profile = "developer"
+
+[openemr]
+version = "7.0.4"
+acknowledge_end_of_support = true
+{clinics}
+"""

@@ -1,0 +1,134 @@
+"""The main job, end to end: one command brings clinics up, restored or installed, and a second one changes nothing."""
+
+from __future__ import annotations
+
+import base64
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from gcp_openemr.sandbox.standin.sample_backup import SampleBackup
+
+from gcp_openemr.redacted import Redacted
+from gcp_openemr.sandbox.visitor import Visitor
+from tests.rehearsal.place import Place
+
+
+def visitor(place: Place, clinic: str) -> Visitor:
+    account = place.must("credentials", "--clinic", clinic)
+    visiting = Visitor(account["url"])
+    visiting.login(account["user"], Redacted(account["password"]))
+    return visiting
+
+
+def test_deploy_prints_the_address_of_each_clinic(deployed: dict[str, Any]) -> None:
+    assert set(deployed["clinics"]) == {"main", "north"}
+    for clinic in deployed["clinics"].values():
+        assert requests.get(f"{clinic['url']}/health/ready", timeout=10).status_code == 200
+    assert (deployed["clinics"]["main"]["storage"], deployed["clinics"]["north"]["storage"]) == ("restore", "install")
+
+
+def test_the_restored_documents_open_for_the_administrator(
+    place: Place, deployed: dict[str, Any], backup_file: tuple[Path, SampleBackup]
+) -> None:
+    browser = visitor(place, "main")
+    documents = backup_file[1].documents
+    assert len(documents) == 5
+    for document in documents:
+        assert browser.document(document.patient_id, document.id) == document.sha256
+
+
+def test_the_installed_clinic_lets_its_own_administrator_in_and_not_the_other_ones(
+    place: Place, deployed: dict[str, Any]
+) -> None:
+    visitor(place, "north")
+    other = place.must("credentials", "--clinic", "main")["password"]
+    with pytest.raises(Exception, match="could not log in"):
+        Visitor(deployed["clinics"]["north"]["url"]).login("admin", Redacted(other))
+
+
+def test_a_second_deploy_changes_nothing(place: Place, deployed: dict[str, Any]) -> None:
+    again = place.run("deploy", "-y")
+    assert again.status == 0, again.stderr
+    assert "apply" not in " ".join(again.json["seconds"])
+    assert "nfs-init" not in again.stderr
+    assert {name: c["revision"] for name, c in again.json["clinics"].items()} == {
+        name: c["revision"] for name, c in deployed["clinics"].items()
+    }
+
+
+def test_plan_after_deploy_is_empty(place: Place, deployed: dict[str, Any]) -> None:
+    planned = place.run("plan")
+    assert planned.status == 0, planned.stdout
+    assert planned.json["notes"] == []
+    assert all(root["changes"] == [] for root in planned.json["roots"].values())
+
+
+def test_status_tells_health_traffic_and_secret_versions(place: Place, deployed: dict[str, Any]) -> None:
+    seen = place.must("status")
+    for name, clinic in seen["clinics"].items():
+        assert clinic["healthy"] is True, clinic
+        assert clinic["traffic"] == {deployed["clinics"][name]["revision"]: 100}
+        assert clinic["secrets"] == {"database": 1, "redis": 1, "admin": 1}
+    assert seen["lock"] is None
+
+
+def test_no_secret_stands_in_any_file_object_log_or_argument(place: Place, deployed: dict[str, Any]) -> None:
+    values = secret_values(place)
+    assert len(values) == 7
+    haystacks = dict(files_below(place))
+    haystacks |= objects(place)
+    haystacks["process list"] = subprocess.run(["ps", "-ewwo", "args"], capture_output=True, check=True).stdout
+    assert any(name.endswith("default.tfstate") for name in haystacks)
+    assert any("logs/" in name for name in haystacks)
+    for name, content in haystacks.items():
+        for secret, value in values.items():
+            assert value not in content, f"{secret} stands in {name}"
+            assert base64.b64encode(value).rstrip(b"=") not in content, f"{secret} stands in {name} in base64"
+
+
+def secret_values(place: Place) -> dict[str, bytes]:
+    client = place.cloud().secrets
+    found = {}
+    for secret in client.list_secrets(parent="projects/rehearsal-1"):
+        found[secret.name] = client.access_secret_version(name=f"{secret.name}/versions/1").payload.data
+    return found
+
+
+def files_below(place: Place) -> dict[str, bytes]:
+    """Every file that a deploy wrote, but Secret Manager's own store, the database's, and Redis' account list."""
+    folder = place.folder / ".gcp-openemr"
+    found = {}
+    for path in folder.rglob("*"):
+        inside = path.relative_to(folder).as_posix()
+        own = inside.startswith(("sandbox/state.sqlite3", "sandbox/sql/")) or "/redis/" in inside
+        if path.is_file() and not path.is_symlink() and not own:
+            found[inside] = path.read_bytes()
+    return found
+
+
+def objects(place: Place) -> dict[str, bytes]:
+    storage = place.cloud().storage
+    return {
+        f"gs://{bucket.name}/{blob.name}": blob.download_as_bytes()
+        for bucket in storage.list_buckets()
+        for blob in bucket.list_blobs()
+    }
+
+
+def test_a_changed_setting_makes_a_new_revision_that_serves(place: Place, deployed: dict[str, Any]) -> None:
+    file = place.folder / "openemr.toml"
+    before = file.read_text()
+    file.write_text(before + "\n[service]\nconcurrency = 17\n")
+    try:
+        planned = place.run("plan")
+        assert planned.status == 2
+        changed = planned.json["roots"]["clinics/main"]["changes"]
+        assert [c["action"] for c in changed] == ["update"]
+        after = place.must("deploy", "-y")
+        assert after["clinics"]["main"]["revision"] != deployed["clinics"]["main"]["revision"]
+        assert place.must("status")["clinics"]["main"]["traffic"] == {after["clinics"]["main"]["revision"]: 100}
+    finally:
+        file.write_text(before)
