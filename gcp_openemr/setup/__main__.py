@@ -1,5 +1,6 @@
 """`python3 -m gcp_openemr.setup PART...`: what the Makefile calls, and what mends one part by hand.
 
+`where-terraform` and `where-checkov` print a path on standard output and do nothing.
 Parts: packages (Debian's), environment and development (the checkout's .venv), mysql, terraform (the shim, where
 neither terraform nor tofu is on PATH), terraform-shim (in any case), checkov, lock and upgrade-locks (maintainers).
 """
@@ -70,11 +71,19 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "upgrade-locks": lambda: _relock(upgrade=True),
 }
 
+PLACES: Mapping[str, Callable[[], Path]] = {
+    "where-terraform": lambda: terraform.locate_terraform().path,
+    "where-checkov": lambda: python.tree_path("checkov"),
+}
+
 
 def main(parts: list[str]) -> int:
     """Do the named parts in order; returns the exit code."""
     signal.signal(signal.SIGTERM, _interrupt)
     try:
+        if len(parts) == 1 and parts[0] in PLACES:
+            print(PLACES[parts[0]]())
+            return 0
         unknown = [part for part in parts if part not in PARTS]
         if unknown or not parts:
             raise UsageError(f"No such part: {' '.join(unknown) or '(none named)'}.", do=f"Parts: {', '.join(PARTS)}")

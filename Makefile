@@ -1,0 +1,95 @@
+# GNU make. `make` alone says what there is.
+
+PYTHON ?= python3
+WORKERS ?= 2
+PYTEST_OPTIONS ?=
+
+VENV := .venv/bin
+STEP := .ci/step
+SHELL_SCRIPTS = $(shell git ls-files '*.sh' .ci)
+TERRAFORM = $(shell $(VENV)/python -m gcp_openemr.setup where-terraform)
+CHECKOV = PYTHONPATH=$(shell $(VENV)/python -m gcp_openemr.setup where-checkov) $(VENV)/python -m checkov.main
+
+# Terraform reads no settings of the machine's user here, and asks nobody for newer versions.
+unexport TF_CLI_CONFIG_FILE TF_CLI_ARGS TF_DATA_DIR TF_WORKSPACE
+export CHECKPOINT_DISABLE := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help python setup development terraform-shim demo stop test pytest torture bench lock upgrade-locks clean
+.PHONY: lint lint-ruff lint-format lint-types lint-terraform lint-shell lint-docker lint-checkov
+
+help: ## say what there is
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do \
+	  printf '  make %-15s %s\n' "$$name" "$$text"; done
+
+demo: setup ## from nothing to a clinic that serves, in the sandbox on this machine
+	@$(VENV)/python -m gcp_openemr.sandbox.demo
+
+stop: ## stop the sandbox; its state stays
+	@$(VENV)/gcp-openemr sandbox stop
+
+setup: python ## what `gcp-openemr --sandbox` needs: Debian packages, .venv, MySQL, Terraform
+	@$(PYTHON) -m gcp_openemr.setup packages environment mysql
+	@$(VENV)/python -m gcp_openemr.setup terraform
+
+test: development ## everything: setup, linters, tests
+	@$(STEP) lint $(MAKE) --no-print-directory --jobs=2 --output-sync=target lint
+	@$(STEP) pytest $(MAKE) --no-print-directory pytest
+
+lint: lint-types lint-checkov lint-ruff lint-format lint-terraform lint-shell lint-docker ## the linters alone
+
+pytest: ## the tests alone (WORKERS=2, PYTEST_OPTIONS='-k name')
+	@.ci/offline $(VENV)/python -m pytest --numprocesses=$(WORKERS) $(PYTEST_OPTIONS)
+
+torture: development ## every kill point, every fault, many random cases: takes long
+	@.ci/offline $(VENV)/python -m pytest --numprocesses=$(WORKERS) --torture --hypothesis-profile=torture $(PYTEST_OPTIONS)
+
+bench: setup ## the measurements in benchmarks/
+	@$(VENV)/python -m benchmarks
+
+terraform-shim: setup ## the Terraform of a Python wheel, even if there is another
+	@$(VENV)/python -m gcp_openemr.setup terraform-shim
+
+lock: python ## write the lock files again from pyproject.toml
+	@$(PYTHON) -m gcp_openemr.setup environment lock
+
+upgrade-locks: python ## the same with the newest versions
+	@$(PYTHON) -m gcp_openemr.setup environment upgrade-locks
+
+clean: ## delete what was made from the sources; the sandbox's state and the cache stay
+	rm -rf .venv .venv.lock build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
+
+# The parts of the above.
+
+python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+	  { echo '$(PYTHON) is missing or older than Python 3.11. Install Python 3.11, or say PYTHON=/path/to/python3.11.' >&2; exit 71; }
+
+# The shim is tested in every run: it is the engine of machines without Terraform, and nothing else would exercise it.
+development: python
+	@$(PYTHON) -m gcp_openemr.setup packages development mysql
+	@$(VENV)/python -m gcp_openemr.setup terraform terraform-shim checkov
+
+lint-ruff:
+	@$(STEP) 'ruff check' $(VENV)/ruff check
+
+lint-format:
+	@$(STEP) 'ruff format' $(VENV)/ruff format --check --quiet
+
+lint-types:
+	@$(STEP) mypy $(VENV)/mypy
+
+lint-terraform:
+	@$(STEP) 'terraform fmt' $(TERRAFORM) fmt -check -recursive -diff terraform
+
+lint-shell:
+	@$(STEP) shellcheck $(VENV)/shellcheck $(filter-out container/%,$(SHELL_SCRIPTS))
+	@$(STEP) 'shellcheck, busybox dialect' $(VENV)/shellcheck --shell=busybox $(filter container/%,$(SHELL_SCRIPTS))
+
+lint-docker:
+	@$(STEP) hadolint $(VENV)/hadolint container/Dockerfile
+
+lint-checkov:
+	@$(STEP) checkov env $(CHECKOV) --directory terraform --directory container \
+	  --framework terraform dockerfile --quiet --compact --skip-download
