@@ -1,0 +1,183 @@
+"""The other sections of the environment file, as frozen models.
+
+A model takes a section that is already complete: what the file leaves open has been filled from the profile. Fields
+stand in the order in which their checks look back at one another.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator
+
+from gcp_openemr.environment.problems import Fault, Wrong, allowed
+from gcp_openemr.environment.profiles import Profile
+from gcp_openemr.environment.sections import Section, TextMap, checked_map
+from gcp_openemr.environment.values import (
+    between,
+    check_cidr,
+    check_database_type,
+    check_labels,
+    check_machine_type,
+    check_project,
+    check_region,
+    check_short_name,
+    tier_fault,
+)
+from gcp_openemr.environment.versions import LINES, OpenEmrLine
+
+__all__ = ["Database", "EnvironmentSection", "Files", "Network", "OpenEmr", "Restore"]
+
+# https://cloud.google.com/storage/docs/buckets#naming and https://cloud.google.com/storage/docs/objects#naming
+_BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
+_DRIVE_ID = re.compile(r"[A-Za-z0-9_-]{15,128}")
+_DRIVE_ID_IN_URL = re.compile(r"(?:/d/|[?&]id=)([A-Za-z0-9_-]{15,128})")
+_CONSOLE_URL = re.compile(r"https://storage\.(?:cloud\.google|googleapis)\.com/([^/?]+/[^?]+)")
+_ADMIN_USER = re.compile(r"[A-Za-z][A-Za-z0-9._-]{1,31}")
+_LARGEST_DISK_GB = 65536
+_LARGEST_SHARED_CORE_DISK_GB = 3062
+
+
+class EnvironmentSection(Section):
+    """`[environment]`: what is deployed where."""
+
+    name: Annotated[str, AfterValidator(check_short_name)] = Field(examples=["prod"])
+    project: Annotated[str, AfterValidator(check_project)] = Field(examples=["my-clinic-prod"])
+    region: Annotated[str, AfterValidator(check_region)] = Field(examples=["europe-west1"])
+    zone: str | None = Field(default=None, examples=["europe-west1-b"])
+    profile: Profile = "production"
+    labels: Annotated[TextMap, checked_map(check_labels)] = Field(default_factory=dict)
+
+    @field_validator("zone")
+    @classmethod
+    def _zone_is_in_region(cls, value: str | None, info: ValidationInfo) -> str | None:
+        region = info.data.get("region")
+        if value is None or region is None or re.fullmatch(f"{region}-[a-z]", value):
+            return value
+        raise Wrong(Fault(text=f"is not a zone of {region}", hint=f'write e.g. "{region}-b"'))
+
+
+def _check_version(value: str) -> str:
+    if value in LINES:
+        return value
+    raise Wrong(Fault(text="is not a version that can be built", hint=f"known: {allowed(tuple(LINES))}"))
+
+
+def _check_admin_user(value: str) -> str:
+    if _ADMIN_USER.fullmatch(value):
+        return value
+    raise Wrong(Fault(text="needs 2 to 32 letters, digits, '.', '_' and '-', a letter first", hint='e.g. "admin"'))
+
+
+class OpenEmr(Section):
+    """`[openemr]`: which OpenEMR, and its first user."""
+
+    version: Annotated[str, AfterValidator(_check_version)] = "7.0.4"
+    acknowledge_end_of_support: bool = False
+    admin_user: Annotated[str, AfterValidator(_check_admin_user)] = "admin"
+
+    @property
+    def line(self) -> OpenEmrLine:
+        """What the version is built from."""
+        return LINES[self.version]
+
+
+class Restore(Section):
+    """`[restore]`: the backup a clinic's empty storage is filled from, once."""
+
+    source: Literal["gcs", "drive"] = "gcs"
+    uri: str = Field(examples=["gs://bucket/backup.zip"])
+
+    @field_validator("uri")
+    @classmethod
+    def _uri_is_of_source(cls, value: str, info: ValidationInfo) -> str:
+        source = info.data.get("source")
+        if source == "gcs" and (fault := _gcs_fault(value)):
+            raise Wrong(fault)
+        if source == "drive" and (fault := _drive_fault(value)):
+            raise Wrong(fault)
+        return value
+
+
+def _gcs_fault(uri: str) -> Fault | None:
+    example = 'write e.g. "gs://bucket/backup.zip"'
+    scheme, _, rest = uri.partition("://")
+    bucket, _, name = rest.partition("/")
+    if scheme != "gs":
+        found = _CONSOLE_URL.match(uri)
+        hint = f'write "gs://{found[1]}"' if found else example
+        if _DRIVE_ID.fullmatch(uri):
+            hint += ' or, for a file on Google Drive, source = "drive"'
+        return Fault(text="is not an address in Cloud Storage", hint=hint, related=("source",))
+    if not _BUCKET.fullmatch(bucket):
+        return Fault(text="names no possible bucket", hint=example)
+    if not name or name.endswith("/"):
+        return Fault(text="names a folder; one archive is wanted", hint=example)
+    if len(name.encode(errors="replace")) > 1024 or not name.isprintable() or name in {".", ".."}:
+        return Fault(text="names no possible object", hint=example)
+    return None
+
+
+def _drive_fault(uri: str) -> Fault | None:
+    if _DRIVE_ID.fullmatch(uri):
+        return None
+    found = _DRIVE_ID_IN_URL.search(uri)
+    if found:
+        return Fault(text="must be the file's id alone", hint=f'write uri = "{found[1]}"')
+    if uri.startswith("gs://"):
+        return Fault(text="is in Cloud Storage", hint='write source = "gcs"', related=("source",))
+    return Fault(
+        text="is not the id of a file on Google Drive", hint="it is the long part of the file's link, after /d/"
+    )
+
+
+class Database(Section):
+    """`[database]`: the Cloud SQL instance that an environment's clinics share. Sizes in GB."""
+
+    database_type: Annotated[str, AfterValidator(check_database_type)] = "MYSQL_8_0"
+    edition: Literal["ENTERPRISE", "ENTERPRISE_PLUS"] = "ENTERPRISE"
+    tier: str = Field(examples=["db-custom-2-7680"])
+    availability: Literal["REGIONAL", "ZONAL"] = Field(examples=["REGIONAL"])
+    disk_size_gb: Annotated[int, AfterValidator(between(10, _LARGEST_DISK_GB, "GB"))] = Field(examples=[20])
+
+    @field_validator("tier")
+    @classmethod
+    def _tier_is_of_edition(cls, value: str, info: ValidationInfo) -> str:
+        if fault := tier_fault(value, info.data.get("edition")):
+            raise Wrong(fault)
+        return value
+
+    @field_validator("disk_size_gb")
+    @classmethod
+    def _disk_fits_tier(cls, value: int, info: ValidationInfo) -> int:
+        """Shared-core machines take 3062 GB: https://cloud.google.com/sql/docs/mysql/instance-settings."""
+        tier = info.data.get("tier", "")
+        if tier in {"db-f1-micro", "db-g1-small"} and value > _LARGEST_SHARED_CORE_DISK_GB:
+            text = f"can be at most {_LARGEST_SHARED_CORE_DISK_GB} GB with the shared-core tier {tier}"
+            raise Wrong(Fault(text=text, related=("tier",)))
+        return value
+
+
+class Network(Section):
+    """`[network]`: the environment's own VPC. `cidr` is the range of its one subnet."""
+
+    cidr: Annotated[str, AfterValidator(check_cidr)] = "10.20.0.0/22"
+
+
+def _check_nfs_enabled(value: bool) -> bool:
+    if value:
+        return value
+    text = (
+        "must be true: without the share, patients' documents and the keys that decrypt them "
+        "would live in the instance's memory and be lost with it"
+    )
+    raise Wrong(Fault(text=text))
+
+
+class Files(Section):
+    """`[files]`: the VM that holds the clinics' files and sessions. Sizes in GB."""
+
+    nfs_enabled: Annotated[bool, AfterValidator(_check_nfs_enabled)] = True
+    machine_type: Annotated[str, AfterValidator(check_machine_type)] = Field(examples=["e2-standard-2"])
+    disk_size_gb: Annotated[int, AfterValidator(between(10, _LARGEST_DISK_GB, "GB"))] = Field(examples=[100])

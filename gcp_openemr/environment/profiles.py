@@ -1,0 +1,97 @@
+"""The one table in which the profiles differ.
+
+A value in the environment file wins over its profile's. `protect` and `backups` follow the profile alone.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal
+
+__all__ = ["PROFILES", "TABLE", "Profile", "Row", "of_profile"]
+
+Profile = Literal["production", "developer"]
+PROFILES: tuple[Profile, ...] = ("production", "developer")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Row:
+    """One setting, what each profile makes of it, and why. `section` is '' where the file has no key for it."""
+
+    section: str
+    key: str
+    production: object
+    developer: object
+    why: str
+
+
+TABLE: tuple[Row, ...] = (
+    Row(
+        section="service",
+        key="min_instances",
+        production=1,
+        developer=0,
+        why="a clinic should not wait for a cold start; a trial should cost nothing while idle",
+    ),
+    Row(
+        section="service",
+        key="max_instances",
+        production=3,
+        developer=1,
+        why="room for a busy morning; a trial needs one",
+    ),
+    Row(
+        section="database",
+        key="tier",
+        production="db-custom-2-7680",
+        developer="db-g1-small",
+        why="dedicated cores carry Cloud SQL's service level; shared cores cost least",
+    ),
+    Row(
+        section="database",
+        key="availability",
+        production="REGIONAL",
+        developer="ZONAL",
+        why="a standby in a second zone doubles the price",
+    ),
+    Row(
+        section="database",
+        key="disk_size_gb",
+        production=20,
+        developer=10,
+        why="the disk grows by itself; 10 GB is the least Cloud SQL gives",
+    ),
+    Row(
+        section="files",
+        key="machine_type",
+        production="e2-standard-2",
+        developer="e2-small",
+        why="patients' documents and sessions of many users; or of one",
+    ),
+    Row(
+        section="files",
+        key="disk_size_gb",
+        production=100,
+        developer=10,
+        why="a persistent disk's speed grows with its size; it can grow, never shrink",
+    ),
+    Row(
+        section="",
+        key="protect",
+        production=True,
+        developer=False,
+        why="deletion protection wherever Google has it; a trial is to go away cleanly",
+    ),
+    Row(
+        section="",
+        key="backups",
+        production=True,
+        developer=False,
+        why="Cloud SQL's own backups and point-in-time recovery, which a regional instance needs in any profile",
+    ),
+)
+
+
+def of_profile(profile: Profile, section: str) -> dict[str, object]:
+    """What `profile` sets in `section`, by key."""
+    return {row.key: getattr(row, profile) for row in TABLE if row.section == section}

@@ -1,0 +1,110 @@
+"""From what was written to an Environment: fill from the profile, check every section, then what they share.
+
+Nothing stops at the first problem: each section is checked by itself, and a check across sections runs when the
+values it compares are right.
+"""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import Any
+
+from gcp_openemr.environment.check import checked
+from gcp_openemr.environment.environment import Clinic, Environment
+from gcp_openemr.environment.model import Database, EnvironmentSection, Files, Network, OpenEmr, Restore
+from gcp_openemr.environment.names import Names
+from gcp_openemr.environment.positions import KeyPath
+from gcp_openemr.environment.profiles import PROFILES, Profile, of_profile
+from gcp_openemr.environment.service import Service
+from gcp_openemr.environment.settings import Settings
+from gcp_openemr.environment.shape import check_shape
+from gcp_openemr.environment.together import check_addresses, check_public_urls, check_support
+
+__all__ = ["resolve"]
+
+
+def resolve(settings: Settings) -> Environment | None:
+    """The environment that `settings` describe, or None with `settings.problems` saying why not."""
+    check_shape(settings)
+    profile = _profile(settings)
+    environment = checked(settings, EnvironmentSection, [("environment",)])
+    openemr = checked(settings, OpenEmr, [("openemr",)])
+    database = checked(settings, Database, [("database",)], of_profile(profile, "database"))
+    network = checked(settings, Network, [("network",)])
+    files = checked(settings, Files, [("files",)], of_profile(profile, "files"))
+    # By itself as well: the clinics may override every wrong value of it.
+    checked(settings, Service, [("service",)], of_profile(profile, "service"))
+    clinics = _clinics(settings, profile)
+    check_support(settings, openemr)
+    check_public_urls(settings, clinics)
+    check_addresses(settings, network, clinics)
+    if settings.problems or not (environment and openemr and database and network and files):
+        return None
+    return _environment(environment, openemr, database, network, files, clinics)
+
+
+def _profile(settings: Settings) -> Profile:
+    """The profile to fill from; a wrong one is complained of with its section."""
+    written = settings.table("environment").get("profile")
+    return next((profile for profile in PROFILES if profile == written), "production")
+
+
+def _clinics(settings: Settings, profile: Profile) -> dict[str, Clinic]:
+    """The clinics that are right, in the order of the file."""
+    names = [name for name, table in settings.table("clinics").items() if isinstance(table, dict)] or ["main"]
+    restored = _clinic_of_restore(settings, names)
+    found = (_clinic(settings, profile, name, restored=name == restored) for name in names)
+    return {clinic.name: clinic for clinic in found if clinic}
+
+
+def _clinic_of_restore(settings: Settings, names: list[str]) -> str | None:
+    """The clinic that the top-level [restore] fills."""
+    if "restore" not in settings.values:
+        return None
+    if len(names) == 1:
+        return names[0]
+    if "main" in names:
+        return "main"
+    text = f"does not say which clinic it fills; write [clinics.NAME.restore] for one of {', '.join(names)}"
+    settings.complain(text, ("restore",), of_table=True)
+    checked(settings, Restore, [("restore",)])
+    return None
+
+
+def _clinic(settings: Settings, profile: Profile, name: str, *, restored: bool) -> Clinic | None:
+    own: KeyPath = ("clinics", name)
+    service = checked(settings, Service, [own, ("service",)], of_profile(profile, "service"))
+    openemr = checked(settings, OpenEmr, [own, ("openemr",)])
+    backups: list[KeyPath] = [(*own, "restore"), *([("restore",)] if restored else [])]
+    restore = checked(settings, Restore, backups) if any(map(settings.holds, backups)) else None
+    if service is None or openemr is None:
+        return None
+    return Clinic(name=name, service=service, admin_user=openemr.admin_user, restore=restore)
+
+
+def _environment(
+    section: EnvironmentSection,
+    openemr: OpenEmr,
+    database: Database,
+    network: Network,
+    files: Files,
+    clinics: dict[str, Clinic],
+) -> Environment:
+    own: dict[str, Any] = of_profile(section.profile, "")
+    return Environment(
+        name=section.name,
+        project=section.project,
+        region=section.region,
+        zone=section.zone or f"{section.region}-b",  # the one letter that every region has
+        profile=section.profile,
+        labels=MappingProxyType({"managed-by": "gcp-openemr", "environment": section.name, **section.labels}),
+        protect=own["protect"],
+        openemr=openemr,
+        clinics=MappingProxyType(clinics),
+        database=database,
+        # A regional instance needs them: https://cloud.google.com/sql/docs/mysql/high-availability
+        database_backups=own["backups"] or database.availability == "REGIONAL",
+        network=network,
+        files=files,
+        names=Names(project=section.project, environment=section.name),
+    )

@@ -1,0 +1,66 @@
+"""Checks of values that stand in different sections."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping
+
+from gcp_openemr.environment.environment import Clinic
+from gcp_openemr.environment.model import Network, OpenEmr
+from gcp_openemr.environment.positions import KeyPath
+from gcp_openemr.environment.settings import Settings
+
+__all__ = ["check_addresses", "check_public_urls", "check_support"]
+
+# Twice as many addresses as instances, and two revisions while one replaces the other.
+_ADDRESSES_PER_INSTANCE = 4
+# Four that Google keeps in every subnet, the VM, the database's endpoint, and a few jobs at once in blocks of 16.
+_ADDRESSES_BESIDE = 4 + 2 + 58
+
+
+def check_support(settings: Settings, openemr: OpenEmr | None) -> None:
+    """Production on a line out of support has to be meant."""
+    profile = settings.table("environment").get("profile", "production")
+    if openemr is None or profile != "production" or openemr.acknowledge_end_of_support:
+        return
+    if openemr.line.end_of_support:
+        path = settings.first_held([("openemr", "acknowledge_end_of_support"), ("openemr", "version")])
+        text = (
+            f"production needs acknowledge_end_of_support = true in [openemr], as the sign that you know: "
+            f"{openemr.line.end_of_support_reason}"
+        )
+        settings.complain(text, path)
+
+
+def check_public_urls(settings: Settings, clinics: Mapping[str, Clinic]) -> None:
+    """Two clinics cannot answer at one address."""
+    first_with: dict[str, str] = {}
+    for name, clinic in clinics.items():
+        if not clinic.public_url:
+            continue
+        first = first_with.setdefault(clinic.public_url, name)
+        if first != name:
+            path = settings.first_held([("clinics", name, "public_url"), ("service", "public_url")])
+            text = f"clinics {first} and {name} cannot share {clinic.public_url}; give each its own in [clinics.NAME]"
+            settings.complain(text, path)
+
+
+def check_addresses(settings: Settings, network: Network | None, clinics: Mapping[str, Clinic]) -> None:
+    """The subnet holds what Cloud Run may reserve for all instances together.
+
+    https://cloud.google.com/run/docs/configuring/vpc-direct-vpc
+    """
+    if network is None:
+        return
+    instances = sum(clinic.service.max_instances for clinic in clinics.values())
+    needed = instances * _ADDRESSES_PER_INSTANCE + _ADDRESSES_BESIDE
+    there = ipaddress.IPv4Network(network.cidr).num_addresses
+    if needed <= there:
+        return
+    maxima: list[KeyPath] = [("clinics", name, "max_instances") for name in clinics]
+    path = settings.first_held([("network", "cidr"), *maxima, ("service", "max_instances")])
+    text = (
+        f"{network.cidr} has {there} addresses, and max_instances of all clinics, {instances} together, "
+        f"may need {needed}; widen cidr in [network] or lower max_instances"
+    )
+    settings.complain(text, path)
