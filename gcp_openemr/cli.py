@@ -172,18 +172,6 @@ def destroy(options: Options, yes: bool, named: str | None) -> None:
     run(_context(options, needs_terraform=True, yes=yes), named=named)
 
 
-@cli.command()
-@click.option("--clinic", help="Which clinic, where there are several.")
-@click.option("--job", metavar="EXECUTION", help="The log of this job execution.")
-@click.option("--lines", default=100, show_default=True, help="At most so many lines.")
-@click.pass_obj
-def logs(options: Options, clinic: str | None, job: str | None, lines: int) -> None:
-    """Print the last log lines of a clinic's service or of a job's execution."""
-    from gcp_openemr.commands.logs import logs as run
-
-    run(_context(options), clinic=clinic, job=job, lines=lines)
-
-
 @cli.group()
 def sandbox() -> None:
     """The Google Cloud embedded on this machine: start, stop, reset, status."""

@@ -66,7 +66,7 @@ def run_job(
     if state.succeeded_count < state.task_count:
         raise JobFailed(
             f"Job {name.rpartition('/')[2]} failed: {record.get('error') or _condition(state)}",
-            do=record.get("do") or f"Its log: gcp-openemr logs --job {execution.rpartition('/')[2]}",
+            do=record.get("do") or f"Its log: {state.log_uri}",
         )
     return record
 
@@ -127,7 +127,7 @@ def wait_until_healthy(uri: str, *, seconds: float, step: Step) -> Health:
         if time.monotonic() + delay > end:
             raise Unhealthy(
                 f"{uri} is not healthy after {seconds:.0f} s: {_complaint(health)}.",
-                do="See what it says: gcp-openemr status; gcp-openemr logs",
+                do="See what each part says: gcp-openemr status",
             )
         time.sleep(delay)
         delay = min(delay * 1.5, 5.0)
