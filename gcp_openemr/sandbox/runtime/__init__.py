@@ -1,0 +1,12 @@
+"""Starts for real what Cloud Run, Cloud SQL and Compute Engine would start: processes in namespaces of their own.
+
+```
+daemon ── LocalRuntime (local.py) ─┬─ services.py ── frontdoor.py, probes.py      Cloud Run services
+                                   ├─ jobs.py                                     Cloud Run executions
+                                   ├─ database.py                                 Cloud SQL: mysqld
+                                   ├─ machine.py                                  the VM: exported directory, Redis
+                                   └─ images.py ── dockerfile.py                  Cloud Build
+        every process: processes.py ── launcher.py ── namespaces.py, network.py   (root file system, network, uid)
+        around them:   metadata.py, resolver.py, certificates.py, alpine.py, logs.py, record.py
+```
+"""

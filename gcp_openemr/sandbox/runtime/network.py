@@ -1,0 +1,159 @@
+"""VPC networks as Linux bridges: every container is a machine of its own on the bridge of its network.
+
+A container has two addresses. The link-local one is unique in the sandbox: requests come in by it, and the metadata
+server knows the caller by it. The other one belongs to the VPC's subnetwork, as with Direct VPC egress. Google's own
+addresses (metadata server, APIs) answer on every bridge; nothing leads out of the machine.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import ipaddress
+import subprocess
+import threading
+from collections.abc import Iterable, Sequence
+
+from gcp_openemr.sandbox.interfaces import Refused
+
+__all__ = ["APIS_ADDRESS", "METADATA_ADDRESS", "Interface", "Networks"]
+
+METADATA_ADDRESS = "169.254.169.254"
+APIS_ADDRESS = (
+    "199.36.153.8"  # private.googleapis.com, https://cloud.google.com/vpc/docs/configure-private-google-access
+)
+_GATEWAY = "169.254.8.1"
+_LINK_LOCAL = ipaddress.IPv4Network("169.254.64.0/18")
+_NO_NETWORK = ""  # containers without VPC access share a bridge that has nothing but Google on it
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Interface:
+    """One container's place in the network.
+
+    `network` is the VPC network's full name or "" without VPC access; `account` the e-mail address of the service
+    account the container runs as.
+    """
+
+    name: str
+    link_local: str
+    network: str
+    address: str
+    account: str
+
+    def commands(self) -> list[str]:
+        """What `ip -batch` does inside the container once its end of the cable is there."""
+        lines = [
+            "link set lo up",
+            f"address add {self.link_local}/32 dev eth0",
+            "link set eth0 up",
+            f"route add 169.254.0.0/16 dev eth0 src {self.link_local}",
+            f"route add {APIS_ADDRESS}/32 dev eth0 src {self.link_local}",
+        ]
+        if self.address:
+            lines.append(f"address add {self.address}/32 dev eth0")
+        if self.network:
+            source = f" src {self.address}" if self.address else ""
+            lines.append(f"route add default dev eth0{source}")
+        return lines
+
+
+def _ip(lines: Iterable[str], *, within: int | None = None) -> None:
+    """Run `ip` commands here or in the network of process `within`.
+
+    Raises:
+        OSError: one of them failed.
+    """
+    enter = [] if within is None else ["nsenter", f"--net=/proc/{within}/ns/net"]
+    batch = "\n".join(lines)
+    done = subprocess.run([*enter, "ip", "-batch", "-"], input=batch, text=True, capture_output=True, check=False)
+    if done.returncode:
+        raise OSError(done.returncode, f"ip: {done.stderr.strip()}")
+
+
+class Networks:
+    """The sandbox's bridges, cables and addresses."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._bridges: dict[str, str] = {}
+        self._interfaces: dict[str, Interface] = {}
+        self._count = 0
+
+    def open(self) -> None:
+        """Bring up loopback and Google's addresses. Once, in the daemon's own network namespace."""
+        addresses = (METADATA_ADDRESS, APIS_ADDRESS, _GATEWAY)
+        _ip(["link set lo up", *(f"address add {address}/32 dev lo" for address in addresses)])
+
+    def reserve(self, *, network: str, account: str, ranges: Sequence[str] = (), address: str = "") -> Interface:
+        """Choose addresses for a container: a free one of `ranges` (CIDR), or just `address`.
+
+        Raises:
+            Refused: the subnetwork is full.
+        """
+        with self._lock:
+            self._count += 1
+            link_local = self._free([str(_LINK_LOCAL)], key=_NO_NETWORK)
+            if ranges and not address:
+                address = self._free(ranges, key=network)
+            name = f"veth{self._count}"
+            made = Interface(name=name, link_local=link_local, network=network, address=address, account=account)
+            self._interfaces[link_local] = made
+            return made
+
+    def _free(self, ranges: Sequence[str], *, key: str) -> str:
+        """The next address of these ranges; Google keeps the first two and the last two of each to itself."""
+        if key == _NO_NETWORK:
+            used = set(self._interfaces)
+        else:
+            used = {made.address for made in self._interfaces.values() if made.network == key}
+        for text in ranges:
+            whole = ipaddress.IPv4Network(text)
+            for number in range(int(whole.network_address) + 2, int(whole.broadcast_address) - 1):
+                if str(ipaddress.IPv4Address(number)) not in used:
+                    return str(ipaddress.IPv4Address(number))
+        raise Refused(
+            "Instance failed to start because of insufficient free IP addresses in the subnetwork.",
+            code=8,
+        )
+
+    def plug(self, interface: Interface, process: int) -> None:
+        """Lay the cable from the network's bridge to `eth0` in the namespace of `process`."""
+        with self._lock:
+            bridge = self._bridge(interface.network)
+            _ip(
+                [
+                    f"link add {interface.name} type veth peer name eth0 netns {process}",
+                    f"link set {interface.name} master {bridge} up",
+                    f"route add {interface.link_local}/32 dev {bridge} src {_GATEWAY}",
+                ]
+            )
+
+    def add_address(self, interface: Interface, process: int, address: str) -> Interface:
+        """Let a running container answer for one more address of its network; returns what it is now."""
+        lines = [f"address replace {address}/32 dev eth0", f"route replace default dev eth0 src {address}"]
+        with self._lock:
+            _ip(lines, within=process)
+            changed = dataclasses.replace(interface, address=address)
+            self._interfaces[interface.link_local] = changed
+            return changed
+
+    def release(self, interface: Interface) -> None:
+        """Take the addresses back; the cable goes with the container's last process."""
+        with self._lock:
+            self._interfaces.pop(interface.link_local, None)
+            bridge = self._bridges.get(interface.network)
+            if bridge:
+                lines = [f"route del {interface.link_local}/32 dev {bridge}", f"link del {interface.name}"]
+                for line in lines:
+                    subprocess.run(["ip", *line.split()], capture_output=True, check=False)
+
+    def peer(self, address: str) -> Interface | None:
+        """Whose link-local address this is."""
+        return self._interfaces.get(address)
+
+    def _bridge(self, network: str) -> str:
+        if network not in self._bridges:
+            bridge = f"vpc{len(self._bridges)}"
+            _ip([f"link add {bridge} type bridge", f"link set {bridge} up"])
+            self._bridges[network] = bridge
+        return self._bridges[network]
