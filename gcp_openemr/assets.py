@@ -1,0 +1,27 @@
+"""Finds the folders that travel with the package: terraform/, container/, jobs/.
+
+In a checkout they lie beside the package; a wheel carries them below `gcp_openemr/_assets/`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from gcp_openemr.errors import GcpOpenemrError
+
+__all__ = ["asset"]
+
+_PACKAGE = Path(__file__).resolve().parent
+
+
+def asset(name: str) -> Path:
+    """The folder `name`.
+
+    Raises:
+        GcpOpenemrError: this copy of gcp-openemr came without it.
+    """
+    for place in (_PACKAGE.parent, _PACKAGE / "_assets"):
+        folder = place / name
+        if folder.is_dir():
+            return folder
+    raise GcpOpenemrError(f"This copy of gcp-openemr has no {name}/ folder.", do="Install gcp-openemr again.")

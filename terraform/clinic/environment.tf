@@ -1,0 +1,63 @@
+# What the containers of a clinic are told.
+
+locals {
+  sites = "/var/www/localhost/htdocs/openemr/sites"
+  share = {
+    mount  = local.sites
+    path   = var.names.share_path
+    server = var.platform.files.address
+  }
+
+  provision_reader = var.platform.provision == null ? {} : {
+    provision = "serviceAccount:${var.platform.provision.account}"
+  }
+
+  restore_object = (
+    var.restore != null && try(var.restore.source, "") == "gcs"
+    ? regex("^gs://(?P<bucket>[^/]+)/(?P<object>.+)$", var.restore.uri)
+    : null
+  )
+
+  _database = {
+    MYSQL_DATABASE = var.names.schema
+    MYSQL_HOST     = var.platform.database.host
+    MYSQL_PORT     = tostring(var.platform.database.port)
+    MYSQL_SSL_CA   = var.platform.database.server_ca
+    MYSQL_USER     = var.names.database_user
+  }
+
+  _restore = var.restore == null ? {} : {
+    BACKUP_FILEID = var.restore.uri
+    BACKUP_SOURCE = var.restore.source
+  }
+
+  nfs_init_environment = merge(local._database, local._restore, {
+    MYSQL_PASS_SECRET      = module.secrets.ids.database_password
+    MYSQL_STAGING_DATABASE = var.names.staging_schema
+    OE_PASS_SECRET         = module.secrets.ids.admin_password
+    OE_USER                = var.admin_user
+    OPENEMR_VERSION        = var.openemr.version
+  })
+
+  # What the environment file adds comes first, so that it cannot point a clinic at another's database or sessions.
+  service_environment = merge(var.service.environment, local._database, {
+    OE_USER         = var.admin_user
+    OPENEMR_VERSION = var.openemr.version
+    PUBLIC_URL      = var.service.public_url
+    REDIS_PORT      = tostring(var.platform.redis.port)
+    REDIS_PREFIX    = var.names.redis_prefix
+    REDIS_SERVER    = var.platform.redis.host
+    REDIS_USERNAME  = var.names.redis_user
+  })
+
+  service_secrets = var.secret_versions == null ? {} : {
+    MYSQL_PASS = {
+      secret  = module.secrets.names.database_password
+      version = var.secret_versions.database_password
+    }
+    REDIS_PASSWORD = {
+      secret  = module.secrets.names.redis_password
+      version = var.secret_versions.redis_password
+    }
+  }
+}

@@ -1,0 +1,18 @@
+output "nfs_init_job" {
+  description = "Full name of the job that installs or restores the clinic's storage."
+  value       = module.nfs_init_job.name
+}
+
+output "secrets" {
+  description = "Full names of the clinic's secrets, by what they are for."
+  value       = module.secrets.ids
+}
+
+output "service" {
+  description = "The service's full name, its address and the email of its account; null while serve is false."
+  value = var.serve ? {
+    account = module.identity.web.email
+    name    = module.service[0].name
+    uri     = module.service[0].uri
+  } : null
+}

@@ -1,0 +1,162 @@
+variable "admin_user" {
+  description = "OpenEMR's first administrator."
+  type        = string
+  default     = "admin"
+}
+
+variable "backup_bucket" {
+  description = "Bucket for backup sets and the records of job runs: an output of the foundation."
+  type        = string
+}
+
+variable "clinic" {
+  description = "The clinic's name: its folder in the backup bucket."
+  type        = string
+}
+
+variable "images" {
+  description = "Images by digest."
+  type = object({
+    job     = string
+    service = string
+  })
+  validation {
+    condition     = alltrue([for image in values(var.images) : can(regex("@sha256:[0-9a-f]{64}$", image))])
+    error_message = "Name images by their digest (…@sha256:…): a tag says nothing about what would run."
+  }
+}
+
+variable "labels" {
+  description = "Labels for everything that takes them."
+  type        = map(string)
+  default     = {}
+}
+
+variable "names" {
+  description = "Names of the clinic's resources, made by gcp-openemr."
+  type = object({
+    admin_password_secret    = string
+    database_password_secret = string
+    database_user            = string
+    init_account             = string
+    nfs_init_job             = string
+    redis_password_secret    = string
+    redis_prefix             = string
+    redis_user               = string
+    schema                   = string
+    service                  = string
+    share_path               = string
+    staging_schema           = string
+    web_account              = string
+  })
+}
+
+variable "openemr" {
+  description = "OpenEMR's version, such as 7.0.4."
+  type        = object({ version = string })
+}
+
+variable "platform" {
+  description = "Outputs of the platform."
+  type = object({
+    database  = object({ host = string, port = number, server_ca = string })
+    files     = object({ address = string })
+    network   = object({ network = string, subnetwork = string })
+    provision = optional(object({ account = string }))
+    redis     = object({ host = string, port = number })
+  })
+}
+
+variable "project" {
+  description = "Google Cloud project id."
+  type        = string
+}
+
+variable "protect" {
+  description = "Refuse to delete the service and the secrets."
+  type        = bool
+  default     = true
+}
+
+variable "region" {
+  description = "Region of everything."
+  type        = string
+}
+
+variable "restore" {
+  description = "A backup to begin with, used once, when the clinic's storage is empty; null begins with an empty OpenEMR."
+  type = object({
+    source = string
+    uri    = string
+  })
+  default = null
+  validation {
+    condition     = var.restore == null || contains(["gcs", "drive"], try(var.restore.source, ""))
+    error_message = "Write source = \"gcs\" or source = \"drive\"."
+  }
+  validation {
+    condition     = try(var.restore.source, "") != "gcs" || can(regex("^gs://[^/]+/.+$", var.restore.uri))
+    error_message = "Write the uri of a backup in Cloud Storage as gs://BUCKET/OBJECT."
+  }
+}
+
+variable "secret_versions" {
+  description = "The version of each secret that the clinic runs with, by number; null while there are none."
+  type = object({
+    admin_password    = string
+    database_password = string
+    redis_password    = string
+  })
+  default = null
+  validation {
+    condition     = var.secret_versions == null || alltrue([for version in values(coalesce(var.secret_versions, {})) : can(regex("^[1-9][0-9]*$", version))])
+    error_message = "Pin secrets to a version's number, such as \"1\": with \"latest\" the instances of one revision could hold different passwords."
+  }
+}
+
+variable "serve" {
+  description = "Whether the service exists. It is the last thing to be made, after the clinic's storage is ready."
+  type        = bool
+  default     = true
+  validation {
+    condition     = !var.serve || var.secret_versions != null
+    error_message = "A service needs secret_versions: add the secrets' first versions, then set serve = true."
+  }
+}
+
+variable "service" {
+  description = <<-EOT
+    The Cloud Run service. `concurrency` is the number of requests an instance takes at once; `timeout` is in seconds;
+    `environment` adds environment variables; `public_url` is the address people use.
+  EOT
+  type = object({
+    concurrency   = optional(number, 20)
+    cpu           = optional(string, "2")
+    environment   = optional(map(string), {})
+    ingress       = optional(string, "all")
+    max_instances = optional(number, 3)
+    memory        = optional(string, "4Gi")
+    min_instances = optional(number, 0)
+    public_access = optional(bool, false)
+    public_url    = optional(string, "")
+    timeout       = optional(number, 300)
+    vpc_egress    = optional(string, "PRIVATE_RANGES_ONLY")
+  })
+  default = {}
+  validation {
+    condition     = contains(["all", "internal", "internal-and-cloud-load-balancing"], var.service.ingress)
+    error_message = "Write ingress as all, internal or internal-and-cloud-load-balancing."
+  }
+  validation {
+    condition     = contains(["ALL_TRAFFIC", "PRIVATE_RANGES_ONLY"], var.service.vpc_egress)
+    error_message = "Write vpc_egress as PRIVATE_RANGES_ONLY or ALL_TRAFFIC."
+  }
+  validation {
+    condition     = var.service.min_instances <= var.service.max_instances && var.service.max_instances >= 1
+    error_message = "max_instances must be at least 1 and not less than min_instances."
+  }
+  validation {
+    condition     = var.service.timeout >= 1 && var.service.timeout <= 3600
+    error_message = "Cloud Run lets a request take up to an hour: write timeout as 1 to 3600 seconds."
+  }
+}

@@ -1,0 +1,62 @@
+resource "google_cloud_run_v2_job" "default" {
+  name     = var.name
+  location = var.region
+  labels   = var.labels
+  # A job holds nothing; what it works on protects itself.
+  deletion_protection = false
+
+  template {
+    labels     = var.labels
+    task_count = 1
+
+    template {
+      service_account       = var.account
+      execution_environment = "EXECUTION_ENVIRONMENT_GEN2"
+      # Whoever starts a job decides whether a failed one is run again.
+      max_retries = 0
+      timeout     = "${var.timeout_seconds}s"
+
+      containers {
+        image = var.image
+        args  = var.args
+
+        resources {
+          limits = var.limits
+        }
+
+        dynamic "env" {
+          for_each = var.environment
+          content {
+            name  = env.key
+            value = env.value
+          }
+        }
+
+        volume_mounts {
+          name       = "share"
+          mount_path = var.share.mount
+        }
+      }
+
+      volumes {
+        name = "share"
+        nfs {
+          server = var.share.server
+          path   = var.share.path
+        }
+      }
+
+      vpc_access {
+        egress = "PRIVATE_RANGES_ONLY"
+        network_interfaces {
+          network    = var.network.network
+          subnetwork = var.network.subnetwork
+        }
+      }
+    }
+  }
+
+  lifecycle {
+    ignore_changes = [client, client_version]
+  }
+}

@@ -1,0 +1,14 @@
+variable "account" {
+  description = "Id of the job's service account."
+  type        = string
+}
+
+variable "database_instance" {
+  description = "Name of the Cloud SQL instance in which the job makes its temporary administrator."
+  type        = string
+}
+
+variable "project" {
+  description = "Google Cloud project id."
+  type        = string
+}

@@ -1,0 +1,4 @@
+variable "services" {
+  description = "APIs to enable, by full name."
+  type        = set(string)
+}
