@@ -13,6 +13,7 @@ from collections.abc import Callable
 import google_crc32c
 from google.api_core.exceptions import FailedPrecondition, NotFound
 from google.cloud import secretmanager_v1
+from google.protobuf.field_mask_pb2 import FieldMask
 
 from gcp_openemr.clients import Cloud
 from gcp_openemr.errors import CloudRefused
@@ -87,7 +88,7 @@ def _point(cloud: Cloud, name: str, version: int) -> None:
         return
     aliases = {**secret.version_aliases, CURRENT: version}
     changed = secretmanager_v1.Secret(name=secret.name, etag=secret.etag, version_aliases=aliases)
-    cloud.secrets.update_secret(secret=changed, update_mask={"paths": ["version_aliases"]})
+    cloud.secrets.update_secret(secret=changed, update_mask=FieldMask(paths=["version_aliases"]))
 
 
 def _path(cloud: Cloud, name: str) -> str:

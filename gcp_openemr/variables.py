@@ -156,7 +156,7 @@ def clinic_variables(
         "openemr": {"version": environment.openemr.version},
         "restore": {"source": clinic.restore.source, "uri": clinic.restore.uri} if clinic.restore else None,
         "backup_bucket": foundation.backup_bucket,
-        "admin_user": environment.openemr.admin_user,
+        "admin_user": clinic.admin_user,
         "protect": protect,
     }
 

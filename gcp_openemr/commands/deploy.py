@@ -199,9 +199,8 @@ def _report(context: Context, deployed: list[Deployed]) -> None:
     }
     total = sum(timing.seconds for timing in context.console.timings)
     lines = [f"{d.name}: {d.url}" for d in deployed]
-    admin = context.environment.openemr.admin_user
     context.console.say(
         f"Every clinic is healthy. Steps took {spoken(total)} in all. "
-        f"Administrator: {admin}; password: gcp-openemr credentials"
+        "The administrator's password: gcp-openemr credentials"
     )
     context.console.result(values, "\n".join(lines))

@@ -21,7 +21,7 @@ def render_all(environment: Environment, output: Path, console: Console) -> None
     """
     names = environment.names
     foundation = Foundation(
-        registry=names.registry_address(environment.region),
+        registry=f"{environment.region}-docker.pkg.dev/{environment.project}/{names.registry}",
         build_account=f"{names.builder}@{environment.project}.iam.gserviceaccount.com",
         build_bucket=names.build_bucket,
         backup_bucket=names.backup_bucket,

@@ -18,11 +18,12 @@ __all__ = ["credentials", "status"]
 def status(context: Context, *, clinic: str | None) -> bool:
     """Show every clinic's address, health, revision and secrets. Returns whether all are healthy."""
     environment = context.environment
+    chosen = context.clinics(clinic)
     with context.console.step("ask the cloud"):
         holder = None
         if state.exists(context):
             holder = lock.read_holder(context.cloud.storage.bucket(environment.names.state_bucket), environment.name)
-        clinics = {c.name: _clinic(context, c) for c in context.clinics(clinic)}
+        clinics = {c.name: _clinic(context, c) for c in chosen}
     values: dict[str, Any] = {
         "environment": environment.name,
         "project": environment.project,
@@ -54,7 +55,7 @@ def credentials(context: Context, *, clinic: str | None) -> None:
     if version is None:
         raise UsageError(f"Clinic '{chosen[0].name}' has no password yet.", do="Deploy it first: gcp-openemr deploy")
     password = secret_store.read(context.cloud, secret_store.Secret(name=name, version=version)).reveal()
-    user = context.environment.openemr.admin_user
+    user = chosen[0].admin_user
     found = cloud_run.service_state(context.cloud, context.service_name(chosen[0]))
     url = chosen[0].public_url or (found.uri if found else "")
     context.console.result(
