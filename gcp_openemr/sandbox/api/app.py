@@ -1,0 +1,179 @@
+"""The sandbox's APIs as one application: a request goes in, Google's answer comes out.
+
+Order of a call: which method, whose token, is the request well-formed, does the project exist, may the caller, do it.
+A project comes into being when the operator first names it, with a number made from its id.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from gcp_openemr.sandbox.api import crud, policies
+from gcp_openemr.sandbox.api.access import CloudAccess
+from gcp_openemr.sandbox.api.calls import Call, unauthenticated
+from gcp_openemr.sandbox.api.errors import ApiError
+from gcp_openemr.sandbox.api.iam import ANONYMOUS, Caller, Iam, Tokens
+from gcp_openemr.sandbox.api.messages import Request, Response, json_response
+from gcp_openemr.sandbox.api.names import project_of
+from gcp_openemr.sandbox.api.operations import Operations
+from gcp_openemr.sandbox.api.projects import (
+    ensure_project,
+    find_service_account,
+    project_by_number,
+    service_account_exists,
+)
+from gcp_openemr.sandbox.api.routing import API_VERSIONS, Target, find_method, resource_path, target_of
+from gcp_openemr.sandbox.api.rules import COLLECTIONS, HANDLERS, WORK, Collection
+from gcp_openemr.sandbox.api.storage import answer_storage
+from gcp_openemr.sandbox.api.storage.objects import Objects
+from gcp_openemr.sandbox.api.store import Store
+from gcp_openemr.sandbox.api.tables import load_tables
+from gcp_openemr.sandbox.api.validation import check_query
+from gcp_openemr.sandbox.interfaces import Access, Json, Runtime
+
+__all__ = ["App"]
+
+_POLICY_VERBS = {"getIamPolicy", "setIamPolicy", "testIamPermissions"}
+
+
+class App:
+    """All state lies below `state_dir`. `start(runtime)` brings up what should be running; `close()` ends it."""
+
+    def __init__(self, state_dir: Path) -> None:
+        load_tables()
+        self.state_dir = state_dir
+        self.store = Store(state_dir / "state.sqlite3")
+        self.objects = Objects(self.store, state_dir / "objects")
+        self.iam = Iam(self.store)
+        self._tokens = Tokens(self.store, state_dir / "operator-token")
+        self._access = CloudAccess(self.store, self.objects, self.iam, self._tokens)
+        self.operations = Operations(self, self.store, WORK)
+        self._runtime: Runtime | None = None
+
+    @property
+    def access(self) -> Access:
+        return self._access
+
+    @property
+    def operator_token(self) -> str:
+        """Bearer token of the project's owner; also in the file `operator-token`."""
+        return self._tokens.operator
+
+    @property
+    def runtime(self) -> Runtime:
+        if self._runtime is None:
+            raise ApiError(503, "The sandbox is still starting.")
+        return self._runtime
+
+    def start(self, runtime: Runtime) -> None:
+        """Bring up what the store says should run, then take up unfinished operations."""
+        self._runtime = runtime
+        runtime.resume()
+        self.operations.resume()
+
+    def close(self) -> None:
+        """End the runtime, let operations end, close the store."""
+        if self._runtime is not None:
+            self._runtime.stop()
+        self.operations.close()
+        self.store.close()
+
+    def mint_token(self, email: str) -> str:
+        """A bearer token with which calls arrive as that service account."""
+        return self._tokens.mint(email)
+
+    def service_account_exists(self, email: str) -> bool:
+        return service_account_exists(self.store, email)
+
+    def handle(self, request: Request) -> Response:
+        """Answer one request; every refusal is Google's error body."""
+        try:
+            target = target_of(request.host, request.raw_path)
+            if target.api == "storage":
+                return answer_storage(self, request, target.path)
+            return self._answer(request, target)
+        except ApiError as error:
+            return json_response(error.body(), status=error.code, headers=error.headers)
+
+    def caller(self, request: Request) -> Caller:
+        """Whose token a request carries. Raises 401 for one that is not valid, and for accounts that are gone."""
+        caller = self._tokens.caller(request.headers.get("authorization", ""))
+        if caller is None:
+            raise _invalid_credentials()
+        kind, _, email = caller.member.partition(":")
+        if kind == "serviceAccount":
+            account = find_service_account(self.store, email)
+            gone = account is None and not service_account_exists(self.store, email)
+            if gone or (account is not None and account.body.get("disabled")):
+                raise _invalid_credentials()
+        return caller
+
+    def _answer(self, request: Request, target: Target) -> Response:
+        if target.api not in API_VERSIONS:
+            raise ApiError(501, f"The sandbox does not speak {target.api}.googleapis.com.")
+        found = find_method(target.api, request.method, target.path)
+        if found is None:
+            raise ApiError(404, "Method not found.")
+        discovery, method, parameters = found
+        caller = self.caller(request)
+        if caller == ANONYMOUS:
+            raise unauthenticated()
+        check_query(discovery, method, request.query)
+        path = resource_path(method, target.path) if "{" in method.path else method.path.lstrip("/")
+        call = Call(
+            app=self,
+            caller=caller,
+            api=target.api,
+            discovery=discovery,
+            method=method,
+            parameters=parameters,
+            query=request.query,
+            request=request,
+            name=f"{target.api}.googleapis.com/{self._by_id(path)}",
+        )
+        project = project_of(call.name)
+        if project and project != "-":
+            ensure_project(self.store, caller, project)
+        answer = _dispatch(call)
+        return answer if isinstance(answer, Response) else json_response(answer)
+
+    def _by_id(self, path: str) -> str:
+        """Projects by number are the same projects."""
+        parts = path.split("/")
+        if len(parts) > 1 and parts[0] == "projects":
+            parts[1] = project_by_number(self.store, parts[1])
+        return "/".join(parts)
+
+
+def _dispatch(call: Call) -> Json | Response:
+    handler = HANDLERS.get(call.method.id)
+    if handler is not None:
+        return handler(call)
+    rule = COLLECTIONS.get(call.collection)
+    if rule is not None and call.verb in _POLICY_VERBS:
+        return _policy(call, rule)
+    if rule is not None and call.verb in rule.verbs:
+        return crud.answer(call, rule)
+    raise ApiError(501, f"The sandbox does not stand in for {call.method.id}.")
+
+
+def _policy(call: Call, rule: Collection) -> Json:
+    if call.verb == "testIamPermissions":
+        permissions: Sequence[str] = call.body.get("permissions", [])
+        return policies.test_permissions(call, call.name, list(permissions))
+    call.authorize(f"{rule.permission}.{call.verb}")
+    crud.existing(call, rule)
+    if call.verb == "getIamPolicy":
+        return policies.get_policy(call, call.name)
+    return policies.set_policy(call, call.name, call.body.get("policy", {}))
+
+
+def _invalid_credentials() -> ApiError:
+    return ApiError(
+        401,
+        "Request had invalid authentication credentials. Expected OAuth 2 access token, login cookie or other valid "
+        "authentication credential. See https://developers.google.com/identity/sign-in/web/devconsole-project.",
+        reason="authError",
+        headers={"WWW-Authenticate": 'Bearer realm="https://accounts.google.com/", error="invalid_token"'},
+    )

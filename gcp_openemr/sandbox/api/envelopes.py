@@ -1,0 +1,143 @@
+"""Operations in the form each API gives them."""
+
+from __future__ import annotations
+
+import base64
+import uuid
+
+from gcp_openemr.sandbox.api.errors import STATUSES
+from gcp_openemr.sandbox.api.names import host_of, id_of, path_of, project_number, project_of, segment
+from gcp_openemr.sandbox.api.operations import Operation
+from gcp_openemr.sandbox.interfaces import Json
+
+__all__ = ["COMPUTE_ROOT", "SQL_ROOT", "operation_json", "operation_name"]
+
+COMPUTE_ROOT = "https://www.googleapis.com/compute/v1/"
+SQL_ROOT = "https://sqladmin.googleapis.com/sql/v1beta4/"
+_HTTP_OF_CODE = {3: 400, 5: 404, 6: 409, 7: 403, 8: 429, 9: 400, 10: 409, 12: 501, 13: 500, 14: 503, 16: 401}
+_SQL_CODES = {3: "INVALID_ARGUMENT", 9: "OPERATION_FAILED", 13: "INTERNAL_ERROR"}
+_SQL_TYPES = {"insert": "CREATE", "delete": "DELETE", "patch": "UPDATE", "update": "UPDATE", "restart": "RESTART"}
+
+
+def operation_name(api: str, target: str) -> str:
+    """A fresh full name of an operation on `target`, below what the API polls."""
+    host = host_of(target)
+    project = project_of(target)
+    unique = str(uuid.uuid4())
+    location = segment(target, "locations")
+    if api == "compute":
+        scope = next(
+            (f"{word}/{segment(target, word)}" for word in ("zones", "regions") if segment(target, word)), "global"
+        )
+        return f"{host}/projects/{project}/{scope}/operations/operation-{unique}"
+    if api == "sqladmin":
+        return f"{host}/projects/{project}/operations/{unique}"
+    if api == "serviceusage":
+        return f"{host}/operations/acf.p2-{project_number(project)}-{unique}"
+    if api == "cloudbuild" and location in {"", "global"}:
+        return f"{host}/operations/build/{project}/{base64.urlsafe_b64encode(unique.encode()).decode().rstrip('=')}"
+    if api in {"dns", "cloudresourcemanager", "iam"}:
+        return f"{host}/operations/{unique}"
+    return f"{host}/projects/{project}/locations/{location or 'global'}/operations/{unique}"
+
+
+def operation_json(operation: Operation) -> Json:
+    """What polling answers."""
+    host = host_of(operation.name)
+    if host == "compute.googleapis.com":
+        return _compute(operation)
+    if host == "sqladmin.googleapis.com":
+        return _sql(operation)
+    if host == "dns.googleapis.com":
+        return _dns(operation)
+    return _longrunning(operation)
+
+
+def _longrunning(operation: Operation) -> Json:
+    """google.longrunning.Operation; the `@type`s let Google's clients unpack."""
+    result: Json = {"name": path_of(operation.name)}
+    if operation.metadata_type:
+        result["metadata"] = {"@type": f"type.googleapis.com/{operation.metadata_type}", **operation.metadata}
+    if not operation.done:
+        return result
+    result["done"] = True
+    if operation.error is not None:
+        result["error"] = operation.error
+    else:
+        kind = operation.response_type or "google.protobuf.Empty"
+        result["response"] = {"@type": f"type.googleapis.com/{kind}", **(operation.response or {})}
+    return result
+
+
+def _status(operation: Operation) -> str:
+    if operation.done:
+        return "DONE"
+    return "RUNNING" if operation.start_time else "PENDING"
+
+
+def _compute(operation: Operation) -> Json:
+    path = path_of(operation.name)
+    result: Json = {
+        "kind": "compute#operation",
+        "id": str(uuid.UUID(id_of(path).removeprefix("operation-")).int % 2**63),
+        "name": id_of(path),
+        "operationType": operation.verb,
+        "targetLink": COMPUTE_ROOT + path_of(operation.target),
+        "targetId": str(operation.metadata.get("id", "0")),
+        "status": _status(operation),
+        "user": operation.user,
+        "progress": 100 if operation.done else 0,
+        "insertTime": operation.insert_time,
+        "selfLink": COMPUTE_ROOT + path,
+    }
+    for word, field in (("zones", "zone"), ("regions", "region")):
+        if segment(path, word):
+            result[field] = f"{COMPUTE_ROOT}projects/{project_of(path)}/{word}/{segment(path, word)}"
+    result |= _times(operation)
+    if operation.error is not None:
+        code = _HTTP_OF_CODE.get(operation.error["code"], 500)
+        result["httpErrorStatusCode"] = code
+        result["httpErrorMessage"] = STATUSES.get(code, "INTERNAL").replace("_", " ")
+        result["error"] = {"errors": [{"code": STATUSES.get(code, "INTERNAL"), "message": operation.error["message"]}]}
+    return result
+
+
+def _sql(operation: Operation) -> Json:
+    path = path_of(operation.name)
+    project = project_of(path)
+    instance = segment(operation.target, "instances")
+    result: Json = {
+        "kind": "sql#operation",
+        "name": id_of(path),
+        "operationType": operation.metadata.get("operationType") or _SQL_TYPES.get(operation.verb, "UPDATE"),
+        "status": _status(operation),
+        "user": operation.user,
+        "insertTime": operation.insert_time,
+        "targetId": instance,
+        "targetProject": project,
+        "targetLink": f"{SQL_ROOT}projects/{project}/instances/{instance}",
+        "selfLink": f"{SQL_ROOT}{path}",
+    }
+    result |= _times(operation)
+    if operation.error is not None:
+        code = _SQL_CODES.get(operation.error["code"], "UNKNOWN")
+        entry = {"kind": "sql#operationError", "code": code, "message": operation.error["message"]}
+        result["error"] = {"kind": "sql#operationErrors", "errors": [entry]}
+    return result
+
+
+def _dns(operation: Operation) -> Json:
+    return {
+        "kind": "dns#operation",
+        "id": id_of(operation.name),
+        "startTime": operation.insert_time,
+        "status": "done",
+        "user": operation.user,
+        "type": operation.verb,
+        "zoneContext": {"newValue": operation.response or {}},
+    }
+
+
+def _times(operation: Operation) -> Json:
+    times = {"startTime": operation.start_time, "endTime": operation.end_time}
+    return {key: value for key, value in times.items() if value}

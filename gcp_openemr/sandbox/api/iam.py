@@ -1,0 +1,215 @@
+"""Who calls, and what they may do.
+
+Predefined roles resolve to permissions by `roles.json` (source inside); custom roles by the store. A permission is
+granted by a binding on the resource, on anything above it, or on its project; conditions are evaluated.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import dataclasses
+import functools
+import hashlib
+import hmac
+import json
+import secrets
+import time
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+from gcp_openemr.sandbox.api.conditions import ConditionInvalid, evaluate
+from gcp_openemr.sandbox.api.names import host_of, path_of, project_name, project_number, project_of
+from gcp_openemr.sandbox.api.store import Store
+from gcp_openemr.sandbox.interfaces import Json
+
+__all__ = ["ANONYMOUS", "OPERATOR", "Caller", "Iam", "Tokens", "predefined_roles", "service_account"]
+
+TOKEN_SECONDS = 3600
+# The pairs of members that stand for a project's basic roles in a bucket's policy.
+_CONVENIENCE = {"projectOwner": "roles/owner", "projectEditor": "roles/editor", "projectViewer": "roles/viewer"}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Caller:
+    """An identity as IAM writes it (`user:…`, `serviceAccount:…`), "" for nobody."""
+
+    member: str
+
+    @property
+    def email(self) -> str:
+        return self.member.partition(":")[2]
+
+
+ANONYMOUS = Caller(member="")
+OPERATOR = Caller(member="user:operator@sandbox.local")
+
+
+def service_account(email: str) -> Caller:
+    return Caller(member=f"serviceAccount:{email}")
+
+
+class Tokens:
+    """Bearer tokens: the operator's, kept in a file, and signed ones that end by themselves after an hour."""
+
+    def __init__(self, store: Store, operator_file: Path) -> None:
+        with store.transaction():
+            key = store.fact("token-key")
+            if key is None:
+                key = secrets.token_hex(32)
+                store.put_fact("token-key", key)
+        self._key = bytes.fromhex(key)
+        self.operator = _operator_token(operator_file)
+
+    def mint(self, email: str) -> str:
+        payload = base64.urlsafe_b64encode(f"{int(time.time()) + TOKEN_SECONDS} {email}".encode()).decode()
+        return f"ya29.{payload}.{self._sign(payload)}"
+
+    def caller(self, authorization: str) -> Caller | None:
+        """Whose token an `Authorization` header carries; ANONYMOUS without one, None when it is not valid."""
+        if not authorization:
+            return ANONYMOUS
+        scheme, _, token = authorization.partition(" ")
+        if scheme.lower() != "bearer":
+            return None
+        if hmac.compare_digest(token.encode(), self.operator.encode()):
+            return OPERATOR
+        parts = token.split(".")
+        if len(parts) != 3 or not hmac.compare_digest(self._sign(parts[1]).encode(), parts[2].encode()):
+            return None
+        try:
+            ends, _, email = base64.urlsafe_b64decode(parts[1]).decode().partition(" ")
+        except (binascii.Error, ValueError):
+            return None
+        return service_account(email) if int(ends) > time.time() else None
+
+    def _sign(self, payload: str) -> str:
+        return hmac.new(self._key, payload.encode(), hashlib.sha256).hexdigest()
+
+
+def _operator_token(path: Path) -> str:
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch(mode=0o600)
+        path.write_text(f"ya29.{secrets.token_urlsafe(32)}", encoding="ascii")
+    return path.read_text(encoding="ascii")
+
+
+@functools.cache
+def predefined_roles() -> dict[str, Json]:
+    """Role name to `{"title", "permissions": frozenset}`."""
+    document = json.loads(Path(__file__).with_name("roles.json").read_text(encoding="utf-8"))
+    return {
+        name: {
+            "title": role["title"],
+            "permissions": frozenset(
+                f"{collection}.{verb}" for collection, verbs in role["permissions"].items() for verb in verbs.split()
+            ),
+        }
+        for name, role in document["roles"].items()
+    }
+
+
+class Iam:
+    """Evaluates policies of the store."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def allows(self, caller: Caller, permission: str, resource: str) -> bool:
+        """Whether `caller` has `permission` on a resource by full name."""
+        if caller == OPERATOR:
+            return True
+        identities = self._identities(caller)
+        return any(self._binds(binding, identities, permission, resource) for binding in self._bindings_above(resource))
+
+    def permissions(self, role: str) -> frozenset[str]:
+        """What a role contains; nothing for an unknown or deleted one."""
+        found = predefined_roles().get(role)
+        if found is not None:
+            return frozenset(found["permissions"])
+        record = self._store.get(f"iam.googleapis.com/{role}")
+        if record is None or record.body.get("deleted"):
+            return frozenset()
+        return frozenset(record.body.get("includedPermissions", ()))
+
+    def owner_project(self, resource: str) -> str:
+        """The project a resource belongs to; a bucket knows its own."""
+        project = project_of(resource)
+        if project != "_":
+            return project
+        bucket = "/".join(resource.split("/")[:5])
+        record = self._store.get(bucket)
+        return str(record.hidden.get("project", "")) if record else ""
+
+    def _identities(self, caller: Caller) -> set[str]:
+        if not caller.member:
+            return {"allUsers"}
+        return {caller.member, "allUsers", "allAuthenticatedUsers"}
+
+    def _binds(self, binding: Json, identities: set[str], permission: str, resource: str) -> bool:
+        members = set(binding.get("members", ()))
+        if not members & identities and not self._by_basic_role(members, identities):
+            return False
+        role = binding.get("role", "")
+        if role != "roles/owner" and permission not in self.permissions(role):
+            return False
+        condition = binding.get("condition")
+        return condition is None or self._holds(condition.get("expression", ""), resource)
+
+    def _by_basic_role(self, members: Iterable[str], identities: set[str]) -> bool:
+        for member in members:
+            kind, _, project = member.partition(":")
+            role = _CONVENIENCE.get(kind)
+            if role is None:
+                continue
+            for binding in (self._store.policy(project_name(project)) or {}).get("bindings", ()):
+                if binding["role"] == role and identities & set(binding.get("members", ())):
+                    return True
+        return False
+
+    def _holds(self, expression: str, resource: str) -> bool:
+        name = path_of(resource)
+        project = project_of(resource)
+        if host_of(resource) == "secretmanager.googleapis.com":
+            name = name.replace(f"projects/{project}/", f"projects/{project_number(project)}/", 1)
+        try:
+            return evaluate(
+                expression,
+                resource_name=name,
+                resource_type=_resource_type(resource),
+                service=host_of(resource),
+                moment=datetime.now(tz=UTC),
+            )
+        except ConditionInvalid:
+            return False
+
+    def _bindings_above(self, resource: str) -> Iterator[Json]:
+        for name in self._policies_above(resource):
+            yield from (self._store.policy(name) or {}).get("bindings", ())
+
+    def _policies_above(self, resource: str) -> Iterator[str]:
+        parts = resource.split("/")
+        # Below host/projects/p: the resource itself and everything it lies in.
+        for count in range(len(parts), 3, -1):
+            yield "/".join(parts[:count])
+        bucket, _, name = resource.partition("/objects/")
+        if name:
+            folders = f"{bucket}/managedFolders/"
+            yield from (
+                full for full, _ in self._store.policies(folders) if name.startswith(full.removeprefix(folders))
+            )
+        project = self.owner_project(resource)
+        if project:
+            yield project_name(project)
+
+
+def _resource_type(resource: str) -> str:
+    """`resource.type` of the kinds that conditions of this product name."""
+    host = host_of(resource)
+    if host == "storage.googleapis.com":
+        return f"{host}/Object" if "/objects/" in resource else f"{host}/Bucket"
+    if host == "secretmanager.googleapis.com":
+        return f"{host}/SecretVersion" if "/versions/" in resource else f"{host}/Secret"
+    return f"{host}/{resource.split('/')[-2].rstrip('s').title()}"

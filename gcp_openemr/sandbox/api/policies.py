@@ -1,0 +1,125 @@
+"""getIamPolicy, setIamPolicy and testIamPermissions of every resource that has a policy."""
+
+from __future__ import annotations
+
+import base64
+import re
+from datetime import UTC, datetime
+
+from gcp_openemr.sandbox.api.calls import Call
+from gcp_openemr.sandbox.api.conditions import ConditionInvalid, evaluate
+from gcp_openemr.sandbox.api.errors import ApiError
+from gcp_openemr.sandbox.api.iam import predefined_roles
+from gcp_openemr.sandbox.interfaces import Json
+
+__all__ = ["get_policy", "set_policy", "test_permissions"]
+
+_MEMBER = re.compile(
+    r"allUsers|allAuthenticatedUsers|(deleted:)?(user|serviceAccount|group|domain|principal|principalSet|projectOwner|"
+    r"projectEditor|projectViewer):\S+"
+)
+_FIRST_ETAG = "ACAB"  # what Google gives for a policy nobody has set yet
+
+
+def get_policy(call: Call, name: str) -> Json:
+    """The policy; an unset one is just its etag."""
+    return call.store.policy(name) or {"etag": _FIRST_ETAG}
+
+
+def set_policy(call: Call, name: str, given: Json) -> Json:
+    """Replace a policy, unless its etag says that another change came between.
+
+    Raises:
+        ApiError: 400 for unknown roles, members or conditions; 409 (412 for buckets) for a stale etag.
+    """
+    with call.store.transaction():
+        current = get_policy(call, name)
+        if given.get("etag") and given["etag"] != current["etag"]:
+            raise _stale(call)
+        bindings = [_binding(call, binding) for binding in given.get("bindings", ()) if binding.get("members")]
+        version = 3 if any("condition" in binding for binding in bindings) else 1
+        number = call.store.next_number("policy")
+        policy = {
+            **({"auditConfigs": given["auditConfigs"]} if given.get("auditConfigs") else {}),
+            "version": version,
+            "bindings": _joined(bindings),
+            "etag": base64.b64encode(b"\x07\x06" + number.to_bytes(6, "big")).decode(),
+        }
+        call.store.put_policy(name, policy)
+    return policy
+
+
+def test_permissions(call: Call, name: str, permissions: list[str]) -> Json:
+    """The part of `permissions` that the caller has."""
+    if any("*" in permission for permission in permissions):
+        raise ApiError(400, "Permissions with wildcards are not allowed.", reason="invalid")
+    held = [permission for permission in permissions if call.allowed(permission, name)]
+    return {"permissions": held} if held else {}
+
+
+def _stale(call: Call) -> ApiError:
+    if call.api == "storage":
+        message = "At least one of the pre-conditions you specified did not hold."
+        return ApiError(412, message, reason="conditionNotMet", location=("header", "If-Match"))
+    message = (
+        "There were concurrent policy changes. Please retry the whole read-modify-write with exponential backoff. "
+        "The request's ETag did not match the current policy's ETag."
+    )
+    return ApiError(409, message, status="ABORTED", reason="aborted")
+
+
+def _binding(call: Call, given: Json) -> Json:
+    role = given.get("role", "")
+    members = list(dict.fromkeys(given.get("members", ())))
+    if role not in predefined_roles():
+        custom = call.store.get(f"iam.googleapis.com/{role}")
+        if custom is None or custom.body.get("deleted"):
+            raise ApiError(400, f"Role {role} is not supported for this resource.", reason="invalid")
+    for member in members:
+        _check_member(call, member)
+    condition = given.get("condition")
+    if condition:
+        _check_condition(condition)
+    return {"role": role, "members": members, **({"condition": condition} if condition else {})}
+
+
+def _check_member(call: Call, member: str) -> None:
+    if not _MEMBER.fullmatch(member):
+        kind = member.partition(":")[0]
+        text = f"Invalid principal {member}." if ":" in member else f"The member {kind} is of an unknown type."
+        raise ApiError(400, f"{text} Please set a valid type prefix for the member.", reason="invalid")
+    kind, _, email = member.partition(":")
+    if kind == "serviceAccount" and not call.app.service_account_exists(email):
+        raise ApiError(400, f"Service account {email} does not exist.", reason="invalid")
+
+
+def _check_condition(condition: Json) -> None:
+    if not condition.get("title"):
+        raise ApiError(400, "Conditions must have a title.", reason="invalid")
+    try:
+        evaluate(
+            str(condition.get("expression", "")),
+            resource_name="",
+            resource_type="",
+            service="",
+            moment=datetime.now(tz=UTC),
+        )
+    except ConditionInvalid as error:
+        raise ApiError(400, f"Invalid condition expression: {error}", reason="invalid") from error
+
+
+def _joined(bindings: list[Json]) -> list[Json]:
+    """One binding per role and condition, members joined, in the order given."""
+    result: list[Json] = []
+    for binding in bindings:
+        same = (
+            kept
+            for kept in result
+            if kept["role"] == binding["role"] and kept.get("condition") == binding.get("condition")
+        )
+        found = next(same, None)
+        if found is None:
+            result.append(binding)
+        else:
+            found["members"] = list(dict.fromkeys([*found["members"], *binding["members"]]))
+    return result

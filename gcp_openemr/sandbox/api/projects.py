@@ -1,0 +1,78 @@
+"""Projects: made at the operator's first use of their id, each with what Google makes beside it."""
+
+from __future__ import annotations
+
+from gcp_openemr.sandbox.api.errors import ApiError
+from gcp_openemr.sandbox.api.iam import OPERATOR, Caller
+from gcp_openemr.sandbox.api.names import (
+    PROJECT_ID,
+    etag_of,
+    now,
+    project_name,
+    project_number,
+    service_account_name,
+)
+from gcp_openemr.sandbox.api.store import Record, Store
+
+__all__ = ["ensure_project", "find_service_account", "project_by_number", "service_account_exists"]
+
+_DEVELOPER = "-compute@developer.gserviceaccount.com"
+
+
+def project_by_number(store: Store, given: str) -> str:
+    """A project's id from its number; an id stays itself."""
+    return store.fact(f"project-number/{given}") or given if given.isdigit() else given
+
+
+def ensure_project(store: Store, caller: Caller, project: str) -> None:
+    """Make the project when the operator names it for the first time.
+
+    Raises:
+        ApiError: somebody else names a project that does not exist, or the id is none.
+    """
+    if store.get(project_name(project)) is not None:
+        return
+    if caller != OPERATOR or not PROJECT_ID.fullmatch(project):
+        raise ApiError(403, f"Permission denied on resource project {project}.")
+    number = project_number(project)
+    moment = now()
+    with store.transaction():
+        body = {
+            "name": f"projects/{number}",
+            "projectId": project,
+            "displayName": project,
+            "state": "ACTIVE",
+            "createTime": moment,
+            "updateTime": moment,
+            "etag": etag_of(project, moment),
+        }
+        store.put(project_name(project), body)
+        store.put_fact(f"project-number/{number}", project)
+        store.put_policy(
+            project_name(project),
+            {"version": 1, "etag": "BwYAAAAAAAA=", "bindings": [{"role": "roles/owner", "members": [OPERATOR.member]}]},
+        )
+        email = f"{number}{_DEVELOPER}"
+        account = {
+            "name": f"projects/{project}/serviceAccounts/{email}",
+            "projectId": project,
+            "uniqueId": f"1{number}00000000"[:21],
+            "email": email,
+            "displayName": "Compute Engine default service account",
+            "etag": "MDEwMjE5MjA=",
+        }
+        store.put(service_account_name(email, project), account)
+
+
+def find_service_account(store: Store, email: str) -> Record | None:
+    """A service account by address."""
+    project = project_by_number(store, email.removesuffix(_DEVELOPER)) if email.endswith(_DEVELOPER) else ""
+    return store.get(service_account_name(email, project))
+
+
+def service_account_exists(store: Store, email: str) -> bool:
+    """Whether a policy may name the account; Google's own agents are always there."""
+    domain = email.partition("@")[2]
+    owner = domain.removesuffix(".iam.gserviceaccount.com")
+    users = (owner != domain and not owner.startswith("gcp-sa-")) or email.endswith(_DEVELOPER)
+    return find_service_account(store, email) is not None if users else domain.endswith("gserviceaccount.com")

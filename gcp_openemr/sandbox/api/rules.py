@@ -1,0 +1,99 @@
+"""What a collection of resources is, as data: one `Collection` per row, small functions for what data cannot say."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+from gcp_openemr.sandbox.api.calls import Call
+from gcp_openemr.sandbox.api.messages import Response
+from gcp_openemr.sandbox.api.operations import WorkTable
+from gcp_openemr.sandbox.api.store import Record
+from gcp_openemr.sandbox.interfaces import Json
+
+__all__ = ["COLLECTIONS", "HANDLERS", "WORK", "Change", "Collection", "Handler", "collection", "handles"]
+
+
+@dataclasses.dataclass(kw_only=True)
+class Change:
+    """A resource on its way into the store. `old` is None when it is new; `hidden` is what only the sandbox knows.
+
+    `arguments` go to the work of the operation.
+    """
+
+    call: Call
+    name: str
+    new: Json
+    old: Json | None
+    hidden: Json
+    arguments: Json = dataclasses.field(default_factory=dict)
+
+
+def _nothing(_change: Change) -> None:
+    """No further rule."""
+
+
+def _nobody(_call: Call, _record: Record) -> None:
+    """Nothing stands against it."""
+
+
+def _as_is(_call: Call, body: Json) -> Json:
+    return body
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Collection:
+    """How one collection behaves.
+
+    `key` is the methods' id without the verb. `kind` is the word for one in messages. `permission` is what IAM calls
+    the collection. `id_parameter` is the query parameter that names a new resource, "" when the body's `name` does.
+    `message` is the protobuf type that operations return, `metadata` that of their metadata ("" = the resource).
+    `complete` fills what the server sets and refuses what it must, inside the transaction; `deletable` refuses a
+    delete; `created`, `updated` and `deleted` name work that the operation does. `unpack` takes the resource out of a
+    request body that wraps it; `shown` is the resource as answered. `deleted_response` false: a delete answers Empty.
+    """
+
+    key: str
+    kind: str
+    permission: str
+    id_parameter: str = ""
+    id_pattern: str = r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?"
+    id_message: str = ""
+    message: str = ""
+    metadata: str = ""
+    complete: Callable[[Change], None] = _nothing
+    deletable: Callable[[Call, Record], None] = _nobody
+    unpack: Callable[[Call, Json], Json] = _as_is
+    shown: Callable[[Call, Json], Json] = _as_is
+    created: str = ""
+    updated: str = ""
+    deleted: str = ""
+    deleted_response: bool = True
+    parent_kind: str = ""
+    immutable: Sequence[str] = ()
+    verbs: Sequence[str] = ("create", "insert", "get", "list", "aggregatedList", "patch", "update", "delete")
+
+
+Handler = Callable[[Call], "Json | Response"]
+
+COLLECTIONS: dict[str, Collection] = {}
+HANDLERS: dict[str, Handler] = {}
+WORK = WorkTable()
+
+
+def collection(row: Collection, *also: str) -> Collection:
+    """Add a row, also under other keys (`cloudbuild.projects.builds` besides the one with locations)."""
+    for key in (row.key, *also):
+        COLLECTIONS[key] = row
+    return row
+
+
+def handles(*method_ids: str) -> Callable[[Handler], Handler]:
+    """Answer methods that are no plain create, get, list, update or delete."""
+
+    def add(function: Handler) -> Handler:
+        for method_id in method_ids:
+            HANDLERS[method_id] = function
+        return function
+
+    return add

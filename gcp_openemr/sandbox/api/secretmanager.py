@@ -1,0 +1,208 @@
+"""Secret Manager v1: secrets by the table of rules, versions here.
+
+A version's payload stands only in the store's `payloads`; nothing else ever holds it.
+"""
+
+from __future__ import annotations
+
+import base64
+import time
+from collections.abc import Sequence
+
+import google_crc32c
+
+from gcp_openemr.sandbox.api import crud
+from gcp_openemr.sandbox.api.calls import Call
+from gcp_openemr.sandbox.api.errors import ApiError
+from gcp_openemr.sandbox.api.listing import page
+from gcp_openemr.sandbox.api.names import etag_of, id_of, now, path_of, project_number, project_of, timestamp
+from gcp_openemr.sandbox.api.rules import Change, Collection, collection, handles
+from gcp_openemr.sandbox.api.store import Record, Store
+from gcp_openemr.sandbox.api.wording import wording_of
+from gcp_openemr.sandbox.interfaces import Json
+
+__all__ = ["read_version"]
+
+_VERSION = "Secret Version"
+_LARGEST_PAYLOAD = 65536  # bytes (https://cloud.google.com/secret-manager/quotas)
+_MOST_ALIASES = 50
+
+
+def _complete(change: Change) -> None:
+    new = change.new
+    new["name"] = _numbered(change.name)
+    replication = new.get("replication") or {}
+    if change.old is None and not ({"automatic", "userManaged"} & replication.keys()):
+        raise ApiError(400, "Secret.replication must be provided.", reason="invalid")
+    if change.old is not None and not change.call.mask():
+        raise ApiError(400, "The update_mask field is required.", reason="required")
+    aliases = new.get("versionAliases") or {}
+    if len(aliases) > _MOST_ALIASES:
+        raise ApiError(400, f"A secret can have at most {_MOST_ALIASES} version aliases.", reason="invalid")
+    for alias, number in aliases.items():
+        if alias == "latest" or alias[:1].isdigit():
+            raise ApiError(400, f"The version alias [{alias}] is invalid.", reason="invalid")
+        if change.call.store.get(f"{change.name}/versions/{number}") is None:
+            raise wording_of("secretmanager").missing(f"{change.name}/versions/{number}", _VERSION)
+
+
+SECRETS = collection(
+    Collection(
+        key="secretmanager.projects.secrets",
+        kind="Secret",
+        permission="secretmanager.secrets",
+        id_parameter="secretId",
+        id_pattern=r"[A-Za-z0-9_-]{1,255}",
+        id_message="The provided Secret ID [{id}] does not match the expected format [[a-zA-Z_0-9]+].",
+        complete=_complete,
+        immutable=("replication",),
+    )
+)
+
+
+@handles("secretmanager.projects.secrets.addVersion")
+def add_version(call: Call) -> Json:
+    call.authorize("secretmanager.versions.add")
+    payload = call.body.get("payload") or {}
+    data = _decode(str(payload.get("data") or ""))
+    if not data:
+        raise ApiError(400, "Secret Payload cannot be empty.", reason="invalid")
+    if len(data) > _LARGEST_PAYLOAD:
+        raise ApiError(400, f"The payload is larger than {_LARGEST_PAYLOAD} bytes.", reason="invalid")
+    given = payload.get("dataCrc32c")
+    if given is not None and int(given) != google_crc32c.value(data):
+        raise ApiError(400, "The provided checksum does not match the payload.", reason="invalid")
+    with call.store.transaction():
+        crud.existing(call, SECRETS)
+        number = 1 + max((int(id_of(record.name)) for record in _versions(call.store, call.name)), default=0)
+        name = f"{call.name}/versions/{number}"
+        version: Json = {
+            "name": _numbered(name),
+            "createTime": now(),
+            "state": "ENABLED",
+            "replicationStatus": {"automatic": {}},
+            "etag": etag_of(name, now()),
+        }
+        if given is not None:
+            version["clientSpecifiedPayloadChecksum"] = True
+        call.store.put(name, version)
+        call.store.put_payload(name, data)
+    return version
+
+
+@handles("secretmanager.projects.secrets.versions.access")
+def access(call: Call) -> Json:
+    call.authorize("secretmanager.versions.access")
+    record, data = read_version(call.store, call.name.rsplit("/versions/", 1)[0], id_of(call.name))
+    return {
+        "name": record.body["name"],
+        "payload": {"data": base64.b64encode(data).decode(), "dataCrc32c": str(google_crc32c.value(data))},
+    }
+
+
+@handles("secretmanager.projects.secrets.versions.get")
+def get_version(call: Call) -> Json:
+    call.authorize("secretmanager.versions.get")
+    return _find(call.store, call.name.rsplit("/versions/", 1)[0], id_of(call.name)).body
+
+
+@handles("secretmanager.projects.secrets.versions.list")
+def list_versions(call: Call) -> Json:
+    """Newest first."""
+    secret = call.name.rsplit("/", 1)[0]
+    call.authorize("secretmanager.versions.list", secret)
+    crud.existing(call, SECRETS, secret)
+    ordered = sorted(
+        ((f"{10**9 - int(id_of(record.name)):010}", record.body) for record in _versions(call.store, secret)),
+        key=lambda item: item[0],
+    )
+    items, token = page(call, ordered, default_size=25000)
+    result: Json = {"totalSize": len(ordered)}
+    return result | ({"versions": items} if items else {}) | ({"nextPageToken": token} if token else {})
+
+
+@handles(
+    "secretmanager.projects.secrets.versions.enable",
+    "secretmanager.projects.secrets.versions.disable",
+    "secretmanager.projects.secrets.versions.destroy",
+)
+def change_state(call: Call) -> Json:
+    call.authorize(f"secretmanager.versions.{call.verb}")
+    secret = call.name.rsplit("/versions/", 1)[0]
+    with call.store.transaction():
+        record = _find(call.store, secret, id_of(call.name))
+        version = record.body
+        crud.check_etag(version, str(call.body.get("etag") or ""))
+        if version["state"] == "DESTROYED":
+            raise _wrong_state(version)
+        version.pop("scheduledDestroyTime", None)
+        if call.verb == "destroy":
+            _destroy(call, secret, record)
+        else:
+            version["state"] = "ENABLED" if call.verb == "enable" else "DISABLED"
+        version["etag"] = etag_of(record.name, now(), record.version)
+        call.store.put(record.name, version)
+    return version
+
+
+def read_version(store: Store, secret: str, version: str) -> tuple[Record, bytes]:
+    """A version by number, alias or `latest`, with its payload, for who may read it.
+
+    Raises:
+        ApiError: 404 when there is none, 400 FAILED_PRECONDITION when it is not enabled.
+    """
+    record = _find(store, secret, version)
+    data = store.payload(record.name)
+    if record.body["state"] != "ENABLED" or data is None:
+        raise _wrong_state(record.body)
+    return record, data
+
+
+def _destroy(call: Call, secret: str, record: Record) -> None:
+    delay = crud.existing(call, SECRETS, secret).body.get("versionDestroyTtl")
+    if delay:
+        moment = time.time() + float(str(delay).rstrip("s"))
+        record.body.update(state="DISABLED", scheduledDestroyTime=timestamp(moment))
+        return
+    record.body.update(state="DESTROYED", destroyTime=now())
+    call.store.delete_payload(record.name)
+
+
+def _find(store: Store, secret: str, version: str) -> Record:
+    parent = store.get(secret)
+    if parent is None:
+        raise wording_of("secretmanager").missing(secret, "Secret")
+    number = version
+    if version == "latest":
+        number = max((id_of(record.name) for record in _versions(store, secret)), key=int, default="latest")
+    elif not version.isdigit():
+        number = str((parent.body.get("versionAliases") or {}).get(version, version))
+    record = store.get(f"{secret}/versions/{number}")
+    if record is None:
+        raise wording_of("secretmanager").missing(f"{secret}/versions/{number}", _VERSION)
+    due = record.body.get("scheduledDestroyTime")
+    if due and due <= now():
+        body = {key: value for key, value in record.body.items() if key != "scheduledDestroyTime"}
+        with store.transaction():
+            record = store.put(record.name, body | {"state": "DESTROYED", "destroyTime": due})
+            store.delete_payload(record.name)
+    return record
+
+
+def _versions(store: Store, secret: str) -> Sequence[Record]:
+    return store.list(f"{secret}/versions/")
+
+
+def _wrong_state(version: Json) -> ApiError:
+    message = f"{_VERSION} [{version['name']}] is in {version['state']} state."
+    return ApiError(400, message, status="FAILED_PRECONDITION", reason="failedPrecondition")
+
+
+def _numbered(name: str) -> str:
+    """Secret Manager answers with the project's number."""
+    project = project_of(name)
+    return path_of(name).replace(f"projects/{project}/", f"projects/{project_number(project)}/", 1)
+
+
+def _decode(data: str) -> bytes:
+    return base64.b64decode(data.replace("-", "+").replace("_", "/") + "=" * (-len(data) % 4))

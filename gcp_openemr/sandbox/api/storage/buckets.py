@@ -1,0 +1,300 @@
+"""Buckets, their IAM, and managed folders."""
+
+from __future__ import annotations
+
+import copy
+import re
+from urllib.parse import quote
+
+from gcp_openemr.sandbox.api import policies
+from gcp_openemr.sandbox.api.calls import Call
+from gcp_openemr.sandbox.api.errors import ApiError
+from gcp_openemr.sandbox.api.listing import page
+from gcp_openemr.sandbox.api.masks import merge
+from gcp_openemr.sandbox.api.messages import Response
+from gcp_openemr.sandbox.api.names import bucket_name, etag_of, id_of, now, path_of, project_name, project_number
+from gcp_openemr.sandbox.api.projects import ensure_project, project_by_number
+from gcp_openemr.sandbox.api.rules import handles
+from gcp_openemr.sandbox.api.storage import preconditions
+from gcp_openemr.sandbox.api.storage.common import base_url, bucket_record, permit, refused
+from gcp_openemr.sandbox.interfaces import Json
+
+__all__: list[str] = []
+
+# https://cloud.google.com/storage/docs/buckets#naming
+_NAME = re.compile(r"(?!goog)(?!\d+\.\d+\.\d+\.\d+$)[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
+_LONGEST_PART = 63
+_MULTI_REGIONS = {"US", "EU", "ASIA"}
+_SERVER_FIELDS = {"kind", "id", "selfLink", "projectNumber", "name", "generation", "metageneration", "etag",
+                  "timeCreated", "updated", "owner", "locationType", "softDeleteTime", "hardDeleteTime"}  # fmt: skip
+_WEEK = "604800"
+
+
+@handles("storage.buckets.insert")
+def insert(call: Call) -> Json:
+    project = _project(call)
+    _permit_project(call, "storage.buckets.create", project)
+    body = {key: value for key, value in call.body.items() if key not in _SERVER_FIELDS or key == "name"}
+    name = str(body.get("name") or "")
+    if not name:
+        raise ApiError(400, "Required", reason="required")
+    if not _NAME.fullmatch(name) or max(map(len, name.split("."))) > _LONGEST_PART:
+        raise ApiError(400, f"Invalid bucket name: '{name}'", reason="invalid")
+    with call.store.transaction():
+        taken = call.store.get(bucket_name(name))
+        if taken is not None:
+            own = taken.hidden.get("project") == project
+            message = (
+                "Your previous request to create the named bucket succeeded and you already own it."
+                if own
+                else "The requested bucket name is not available. The bucket namespace is shared by all users of the "
+                "system. Please select a different name and try again."
+            )
+            raise ApiError(409, message, reason="conflict")
+        call.store.put(bucket_name(name), _new_bucket(project, name, body), hidden={"project": project})
+        call.store.put_policy(bucket_name(name), _first_policy(project))
+    return _shown(call, name)
+
+
+@handles("storage.buckets.get")
+def get(call: Call) -> Json:
+    bucket = call.parameters["bucket"]
+    record = bucket_record(call, bucket)
+    permit(call, "storage.buckets.get", bucket)
+    preconditions.check(preconditions.given(call), record.body, reading=True)
+    return _shown(call, bucket)
+
+
+@handles("storage.buckets.list")
+def list_(call: Call) -> Json:
+    project = _project(call)
+    _permit_project(call, "storage.buckets.list", project)
+    prefix = call.one("prefix")
+    found = [
+        (id_of(record.name), _shown(call, id_of(record.name)))
+        for record in call.store.list(bucket_name(prefix))
+        if "/" not in record.name.removeprefix(bucket_name("")) and record.hidden.get("project") == project
+    ]
+    items, token = page(call, found, default_size=1000)
+    result: Json = {"kind": "storage#buckets"}
+    return result | ({"items": items} if items else {}) | ({"nextPageToken": token} if token else {})
+
+
+@handles("storage.buckets.patch", "storage.buckets.update")
+def patch(call: Call) -> Json:
+    bucket = call.parameters["bucket"]
+    with call.store.transaction():
+        record = bucket_record(call, bucket)
+        permit(call, "storage.buckets.update", bucket)
+        preconditions.check(preconditions.given(call), record.body)
+        given = {key: value for key, value in call.merge_body.items() if key not in _SERVER_FIELDS}
+        if call.verb == "update":
+            own = _SERVER_FIELDS | {"location", "storageClass", "iamConfiguration", "softDeletePolicy"}
+            old = {key: value for key, value in record.body.items() if key in own}
+        else:
+            old = record.body
+        new = merge(old, given)
+        _check_location(record.body, new)
+        new |= {
+            "metageneration": str(int(record.body["metageneration"]) + 1),
+            "updated": now(),
+            "etag": etag_of(bucket, record.version + 1),
+        }
+        _iam_configuration(new)
+        call.store.put(record.name, new)
+    return _shown(call, bucket)
+
+
+@handles("storage.buckets.delete")
+def delete(call: Call) -> Response:
+    bucket = call.parameters["bucket"]
+    with call.store.transaction():
+        record = bucket_record(call, bucket)
+        permit(call, "storage.buckets.delete", bucket)
+        preconditions.check(preconditions.given(call), record.body)
+        if not call.app.objects.is_empty(bucket):
+            raise ApiError(409, "The bucket you tried to delete is not empty.", reason="conflict")
+        call.store.delete_below(record.name + "/")
+        call.store.delete(record.name)
+    return Response(status=204)
+
+
+@handles("storage.buckets.getIamPolicy", "storage.managedFolders.getIamPolicy")
+def get_policy(call: Call) -> Json:
+    name = _resource(call)
+    permit(call, f"storage.{_kind(call)}.getIamPolicy", call.parameters["bucket"])
+    return _policy(name, policies.get_policy(call, name))
+
+
+@handles("storage.buckets.setIamPolicy", "storage.managedFolders.setIamPolicy")
+def set_policy(call: Call) -> Json:
+    name = _resource(call)
+    permit(call, f"storage.{_kind(call)}.setIamPolicy", call.parameters["bucket"])
+    return _policy(name, policies.set_policy(call, name, call.body))
+
+
+@handles("storage.buckets.testIamPermissions", "storage.managedFolders.testIamPermissions")
+def test_permissions(call: Call) -> Json:
+    name = _resource(call)
+    held = policies.test_permissions(call, name, list(call.query.get("permissions", ())))
+    return {"kind": "storage#testIamPermissionsResponse", **held}
+
+
+@handles("storage.managedFolders.insert")
+def insert_folder(call: Call) -> Json:
+    bucket = call.parameters["bucket"]
+    record = bucket_record(call, bucket)
+    folder = str(call.body.get("name") or "").rstrip("/") + "/"
+    permit(call, "storage.managedFolders.create", bucket)
+    if not record.body["iamConfiguration"]["uniformBucketLevelAccess"]["enabled"]:
+        raise ApiError(400, "Uniform bucket-level access is required for managed folders.", reason="invalid")
+    if folder == "/":
+        raise ApiError(400, "Required", reason="required")
+    name = f"{record.name}/managedFolders/{folder}"
+    with call.store.transaction():
+        if call.store.get(name) is not None:
+            raise ApiError(409, "The managed folder you tried to create already exists.", reason="conflict")
+        moment = now()
+        body = {
+            "kind": "storage#managedFolder",
+            "id": f"{bucket}/{folder}",
+            "bucket": bucket,
+            "name": folder,
+            "metageneration": "1",
+            "createTime": moment,
+            "updateTime": moment,
+        }
+        call.store.put(name, body)
+    return _shown_folder(call, body)
+
+
+@handles("storage.managedFolders.get")
+def get_folder(call: Call) -> Json:
+    permit(call, "storage.managedFolders.get", call.parameters["bucket"])
+    return _shown_folder(call, call.store.get(_resource(call)).body)  # type: ignore[union-attr]
+
+
+@handles("storage.managedFolders.list")
+def list_folders(call: Call) -> Json:
+    bucket = call.parameters["bucket"]
+    start = f"{bucket_record(call, bucket).name}/managedFolders/"
+    permit(call, "storage.managedFolders.list", bucket)
+    found = [(record.name, _shown_folder(call, record.body)) for record in call.store.list(start + call.one("prefix"))]
+    items, token = page(call, found, default_size=1000)
+    result: Json = {"kind": "storage#managedFolders"}
+    return result | ({"items": items} if items else {}) | ({"nextPageToken": token} if token else {})
+
+
+@handles("storage.managedFolders.delete")
+def delete_folder(call: Call) -> Response:
+    bucket = call.parameters["bucket"]
+    name = _resource(call)
+    permit(call, "storage.managedFolders.delete", bucket)
+    folder = name.partition("/managedFolders/")[2]
+    filled = next(call.app.objects.list(bucket, prefix=folder), None) is not None
+    if filled and not call.flag("allowNonEmpty"):
+        raise ApiError(409, "The managed folder you tried to delete is not empty.", reason="conflict")
+    call.store.delete(name)
+    return Response(status=204)
+
+
+@handles("storage.projects.serviceAccount.get")
+def service_agent(call: Call) -> Json:
+    number = project_number(project_by_number(call.store, call.parameters["projectId"]))
+    email = f"service-{number}@gs-project-accounts.iam.gserviceaccount.com"
+    return {"kind": "storage#serviceAccount", "email_address": email}
+
+
+def _project(call: Call) -> str:
+    project = project_by_number(call.store, call.one("project"))
+    ensure_project(call.store, call.caller, project)
+    return project
+
+
+def _permit_project(call: Call, permission: str, project: str) -> None:
+    if not call.app.iam.allows(call.caller, permission, project_name(project)):
+        raise refused(call, permission, "project")
+
+
+def _new_bucket(project: str, name: str, body: Json) -> Json:
+    location = str(body.get("location") or "US").upper()
+    moment = now()
+    new: Json = {
+        **copy.deepcopy(body),
+        "kind": "storage#bucket",
+        "id": name,
+        "name": name,
+        "projectNumber": project_number(project),
+        "generation": str(int(re.sub(r"\D", "", moment))),
+        "metageneration": "1",
+        "location": location,
+        "locationType": "multi-region" if location in _MULTI_REGIONS else "region",
+        "storageClass": str(body.get("storageClass") or "STANDARD").upper(),
+        "etag": etag_of(name, moment),
+        "timeCreated": moment,
+        "updated": moment,
+    }
+    new.setdefault("softDeletePolicy", {"retentionDurationSeconds": _WEEK})
+    new["softDeletePolicy"].setdefault("effectiveTime", moment)
+    if new["locationType"] == "multi-region":
+        new.setdefault("rpo", "DEFAULT")
+    _iam_configuration(new)
+    return new
+
+
+def _iam_configuration(bucket: Json) -> None:
+    """Uniform access is told twice, by its old and its new name."""
+    config = bucket.setdefault("iamConfiguration", {})
+    uniform = config.get("uniformBucketLevelAccess") or config.get("bucketPolicyOnly") or {}
+    state: Json = {"enabled": bool(uniform.get("enabled"))}
+    if state["enabled"]:
+        state["lockedTime"] = uniform.get("lockedTime") or now()
+    config["uniformBucketLevelAccess"] = state
+    config["bucketPolicyOnly"] = dict(state)
+    config.setdefault("publicAccessPrevention", "inherited")
+
+
+def _first_policy(project: str) -> Json:
+    owners = [f"projectEditor:{project}", f"projectOwner:{project}"]
+    readers = [f"projectViewer:{project}"]
+    roles = {
+        "roles/storage.legacyBucketOwner": owners,
+        "roles/storage.legacyBucketReader": readers,
+        "roles/storage.legacyObjectOwner": owners,
+        "roles/storage.legacyObjectReader": readers,
+    }
+    bindings = [{"role": role, "members": list(members)} for role, members in roles.items()]
+    return {"version": 1, "etag": "CAE=", "bindings": bindings}
+
+
+def _check_location(old: Json, new: Json) -> None:
+    if str(new.get("location", old["location"])).upper() != old["location"]:
+        raise ApiError(400, "Cannot change the location of an existing bucket.", reason="invalid")
+
+
+def _shown(call: Call, bucket: str) -> Json:
+    return {**bucket_record(call, bucket).body, "selfLink": f"{base_url(call)}/storage/v1/b/{bucket}"}
+
+
+def _shown_folder(call: Call, body: Json) -> Json:
+    path = f"/storage/v1/b/{body['bucket']}/managedFolders/{quote(body['name'], safe='')}"
+    return {**body, "selfLink": base_url(call) + path}
+
+
+def _kind(call: Call) -> str:
+    return call.collection.split(".")[1]
+
+
+def _resource(call: Call) -> str:
+    """Full name of the bucket or managed folder of a call; 404 when it is not there."""
+    record = bucket_record(call, call.parameters["bucket"])
+    if _kind(call) == "buckets":
+        return record.name
+    name = f"{record.name}/managedFolders/{call.parameters['managedFolder'].rstrip('/')}/"
+    if call.store.get(name) is None:
+        raise ApiError(404, "The specified managed folder does not exist.", reason="notFound")
+    return name
+
+
+def _policy(name: str, policy: Json) -> Json:
+    return {"kind": "storage#policy", "resourceId": path_of(name), **policy}

@@ -1,0 +1,222 @@
+"""Calls on objects that are there: get, list, patch, delete, copy, rewrite, compose."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from gcp_openemr.sandbox.api import policies
+from gcp_openemr.sandbox.api.calls import Call
+from gcp_openemr.sandbox.api.errors import ApiError
+from gcp_openemr.sandbox.api.listing import page_token, read_token
+from gcp_openemr.sandbox.api.masks import merge
+from gcp_openemr.sandbox.api.messages import Response
+from gcp_openemr.sandbox.api.names import bucket_name
+from gcp_openemr.sandbox.api.rules import handles
+from gcp_openemr.sandbox.api.storage import preconditions
+from gcp_openemr.sandbox.api.storage.common import bucket_record, missing_object, permit, shown_object
+from gcp_openemr.sandbox.api.storage.downloads import media
+from gcp_openemr.sandbox.api.storage.objects import StoredObject
+from gcp_openemr.sandbox.api.storage.writing import create_object, early_check, insert_row, keeps_versions, writable
+from gcp_openemr.sandbox.interfaces import Json
+
+__all__ = ["find"]
+
+_PAGE = 1000
+_MOST_SOURCES = 32
+
+
+def find(
+    call: Call, bucket: str, name: str, conditions: Mapping[str, int], *, generation: int | None, reading: bool
+) -> StoredObject:
+    """The object of a call once its preconditions hold; 404 otherwise."""
+    bucket_record(call, bucket)
+    found = call.app.objects.get(bucket, name, generation)
+    if found is None:
+        if "ifGenerationMatch" in conditions and conditions["ifGenerationMatch"] != 0 and not reading:
+            preconditions.check(conditions, None)
+        raise missing_object(bucket, name)
+    preconditions.check(conditions, found.body, reading=reading)
+    return found
+
+
+@handles("storage.objects.get")
+def get(call: Call) -> Json | Response:
+    bucket, name = call.parameters["bucket"], call.parameters["object"]
+    bucket_record(call, bucket)
+    permit(call, "storage.objects.get", bucket, name)
+    conditions = preconditions.given(call)
+    found = find(call, bucket, name, conditions, generation=call.number("generation"), reading=True)
+    return media(call, found) if call.one("alt") == "media" else shown_object(call, found)
+
+
+@handles("storage.objects.list")
+def list_(call: Call) -> Json:
+    """By name; with a delimiter, what lies deeper is told as prefixes."""
+    bucket = call.parameters["bucket"]
+    bucket_record(call, bucket)
+    permit(call, "storage.objects.list", bucket)
+    for unsupported in ("matchGlob", "softDeleted", "filter"):
+        if call.one(unsupported):
+            raise ApiError(501, f"The sandbox does not stand in for {unsupported}.")
+    size = min(call.number("maxResults") or _PAGE, _PAGE)
+    items: list[Json] = []
+    prefixes: list[str] = []
+    last = ""
+    more = False
+    for key, entry in _entries(call, bucket):
+        if len(items) + len(prefixes) == size:
+            more = True
+            break
+        last = key
+        if isinstance(entry, str):
+            prefixes.append(entry)
+        else:
+            items.append(shown_object(call, entry))
+    result: Json = {"kind": "storage#objects"}
+    result |= {"items": items} if items else {}
+    result |= {"prefixes": prefixes} if prefixes else {}
+    return result | ({"nextPageToken": page_token(last)} if more else {})
+
+
+def _entries(call: Call, bucket: str) -> Iterator[tuple[str, StoredObject | str]]:
+    """Objects and prefixes in order after the page token, each with the key a token remembers."""
+    prefix, delimiter = call.one("prefix"), call.one("delimiter")
+    after = read_token(call.one("pageToken"))
+    end = call.one("endOffset")
+    start = max(call.one("startOffset"), after.partition("\0")[0])
+    shown = ""
+    for found in call.app.objects.list(bucket, prefix=prefix, versions=call.flag("versions"), start=start):
+        if end and found.name >= end:
+            return
+        cut = found.name.find(delimiter, len(prefix)) if delimiter else -1
+        if cut >= 0:
+            group = found.name[: cut + len(delimiter)]
+            if group != shown and f"{group}\1" > after:
+                shown = group
+                # Sorts after every object of the group, so that the next page goes on behind it.
+                yield f"{group}\1", group
+            if not (call.flag("includeTrailingDelimiter") and group == found.name):
+                continue
+        key = f"{found.name}\0{found.generation:020}"
+        if key > after and not (after.endswith("\1") and found.name.startswith(after[:-1])):
+            yield key, found
+
+
+@handles("storage.objects.patch", "storage.objects.update")
+def patch(call: Call) -> Json:
+    bucket, name = call.parameters["bucket"], call.parameters["object"]
+    bucket_record(call, bucket)
+    permit(call, "storage.objects.update", bucket, name)
+    given = {key: value for key, value in writable(call.merge_body).items() if key not in {"name", "crc32c", "md5Hash"}}
+    with call.store.transaction():
+        conditions = preconditions.given(call)
+        found = find(call, bucket, name, conditions, generation=call.number("generation"), reading=False)
+
+        def change(body: Json) -> None:
+            if call.verb == "update":
+                body.pop("metadata", None)
+            merged = merge(body, given)
+            body.clear()
+            body.update(merged)
+
+        return shown_object(call, call.app.objects.rewrite_body(found, change))
+
+
+@handles("storage.objects.delete")
+def delete(call: Call) -> Response:
+    bucket, name = call.parameters["bucket"], call.parameters["object"]
+    generation = call.number("generation")
+    with call.store.transaction():
+        record = bucket_record(call, bucket)
+        permit(call, "storage.objects.delete", bucket, name)
+        found = find(call, bucket, name, preconditions.given(call), generation=generation, reading=False)
+        if found.body.get("temporaryHold") or found.body.get("eventBasedHold"):
+            message = f"Object '{bucket}/{name}' is under active hold and cannot be deleted, overwritten or archived."
+            raise ApiError(403, message, reason="forbidden")
+        keep = generation is None and keeps_versions(record.body)
+        free = call.app.objects.retire(found, keep=keep)
+    if free:
+        call.app.objects.discard(free)
+    return Response(status=204)
+
+
+@handles("storage.objects.copy", "storage.objects.rewrite")
+def copy(call: Call) -> Json:
+    """One step, whatever the size."""
+    source = _source(call, call.parameters["sourceBucket"], call.parameters["sourceObject"])
+    bucket, name = call.parameters["destinationBucket"], call.parameters["destinationObject"]
+    bucket_record(call, bucket)
+    permit(call, "storage.objects.create", bucket, name)
+    conditions = preconditions.given(call)
+    early_check(call, bucket, name, conditions)
+    given = {key: value for key, value in writable(call.body).items() if key not in {"name", "crc32c", "md5Hash"}}
+    kept: Json = {
+        key: source.body[key] for key in ("size", "crc32c", "md5Hash", "componentCount") if key in source.body
+    }
+    described = given or {key: value for key, value in writable(source.body).items() if key not in {"name", *kept}}
+    file = call.app.objects.duplicate(source)
+    try:
+        found = insert_row(call, bucket, name, {**described, **kept}, file, conditions)
+    except BaseException:
+        call.app.objects.discard(file)
+        raise
+    if call.verb == "copy":
+        return shown_object(call, found)
+    size = source.body["size"]
+    return {
+        "kind": "storage#rewriteResponse",
+        "totalBytesRewritten": size,
+        "objectSize": size,
+        "done": True,
+        "resource": shown_object(call, found),
+    }
+
+
+@handles("storage.objects.compose")
+def compose(call: Call) -> Json:
+    bucket, name = call.parameters["destinationBucket"], call.parameters["destinationObject"]
+    bucket_record(call, bucket)
+    permit(call, "storage.objects.create", bucket, name)
+    given = call.body.get("sourceObjects") or []
+    if not 1 <= len(given) <= _MOST_SOURCES:
+        message = f"The number of source components provided ({len(given)}) must be between 1 and {_MOST_SOURCES}."
+        raise ApiError(400, message, reason="invalid")
+    sources = [_component(call, bucket, item) for item in given]
+    conditions = preconditions.given(call)
+    early_check(call, bucket, name, conditions)
+    content = call.app.objects.receive(
+        chunk for source in sources for chunk in call.app.objects.read(source, 0, int(source.body["size"]))
+    )
+    resource = writable(call.body.get("destination") or {})
+    found = create_object(call, bucket, name, resource, content, conditions)
+
+    def composed(body: Json) -> None:
+        body.pop("md5Hash", None)
+        body["componentCount"] = sum(int(source.body.get("componentCount", 1)) for source in sources)
+        body["metageneration"] = "0"
+
+    with call.store.transaction():
+        return shown_object(call, call.app.objects.rewrite_body(found, composed))
+
+
+@handles("storage.objects.testIamPermissions")
+def test_permissions(call: Call) -> Json:
+    name = f"{bucket_name(call.parameters['bucket'])}/objects/{call.parameters['object']}"
+    held = policies.test_permissions(call, name, list(call.query.get("permissions", ())))
+    return {"kind": "storage#testIamPermissionsResponse", **held}
+
+
+def _source(call: Call, bucket: str, name: str) -> StoredObject:
+    bucket_record(call, bucket)
+    permit(call, "storage.objects.get", bucket, name)
+    conditions = preconditions.given_source(call)
+    return find(call, bucket, name, conditions, generation=call.number("sourceGeneration"), reading=False)
+
+
+def _component(call: Call, bucket: str, item: Json) -> StoredObject:
+    name = str(item.get("name") or "")
+    permit(call, "storage.objects.get", bucket, name)
+    generation = int(item["generation"]) if item.get("generation") else None
+    wanted = (item.get("objectPreconditions") or {}).get("ifGenerationMatch")
+    conditions = {} if wanted is None else {"ifGenerationMatch": int(wanted)}
+    return find(call, bucket, name, conditions, generation=generation, reading=False)

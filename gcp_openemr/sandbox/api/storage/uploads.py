@@ -1,0 +1,225 @@
+"""How bytes come in: at once, as one multipart body, or resumable in chunks.
+
+A resumable upload lives in a row and a file, so it outlives the process; what counts as received is what the file
+holds, in steps of 256 KiB (https://cloud.google.com/storage/docs/performing-resumable-uploads).
+"""
+
+from __future__ import annotations
+
+import email.parser
+import email.policy
+import json
+import re
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+from gcp_openemr.sandbox.api.calls import Call
+from gcp_openemr.sandbox.api.errors import ApiError
+from gcp_openemr.sandbox.api.messages import Readable, Request, Response, json_response, parse_json
+from gcp_openemr.sandbox.api.rules import handles
+from gcp_openemr.sandbox.api.storage import preconditions
+from gcp_openemr.sandbox.api.storage.common import base_url, bucket_record, permit, shown_object
+from gcp_openemr.sandbox.api.storage.writing import create_object, early_check, writable
+from gcp_openemr.sandbox.api.validation import accept
+from gcp_openemr.sandbox.interfaces import Json
+
+__all__: list[str] = []
+
+_STEP = 256 * 1024
+_CHUNK = 1024 * 1024
+_RANGE = re.compile(r"bytes (?:(\d+)-(\d+)|\*)/(\d+|\*)")
+_UPLOAD_HEADER = "X-GUploader-UploadID"
+
+
+@handles("storage.objects.insert")
+def insert(call: Call) -> Json | Response:
+    """All three ways; which one is in `uploadType`."""
+    if call.one("upload_id"):
+        return _continue(call)
+    bucket = call.parameters["bucket"]
+    bucket_record(call, bucket)
+    kind = call.one("uploadType", "multipart" if call.request.media_type == "multipart/related" else "media")
+    if kind == "resumable":
+        return _begin(call)
+    if kind == "multipart":
+        metadata, media_type, data = _multipart(call.request)
+        resource = _metadata(call, metadata)
+        resource.setdefault("contentType", media_type)
+        return _store(call, resource, iter((data,)))
+    resource = {"contentType": call.request.headers.get("content-type", "application/octet-stream")}
+    if call.one("contentEncoding"):
+        resource["contentEncoding"] = call.one("contentEncoding")
+    return _store(call, resource, _pieces(call.request.body))
+
+
+def _store(call: Call, resource: Json, chunks: Iterator[bytes]) -> Json:
+    name = _name(call, resource)
+    early_check(call, call.parameters["bucket"], name, preconditions.given(call))
+    content = call.app.objects.receive(chunks)
+    found = create_object(
+        call,
+        call.parameters["bucket"],
+        name,
+        resource | _hash_header(call.request),
+        content,
+        preconditions.given(call),
+    )
+    return shown_object(call, found)
+
+
+def _begin(call: Call) -> Response:
+    resource = _metadata(call, call.request.json())
+    bucket = call.parameters["bucket"]
+    name = _name(call, resource)
+    conditions = preconditions.given(call)
+    early_check(call, bucket, name, conditions)
+    resource.setdefault("contentType", call.request.headers.get("x-upload-content-type", "application/octet-stream"))
+    upload = uuid.uuid4().hex
+    (call.app.objects.uploads / upload).touch(mode=0o600)
+    body = {
+        "bucket": bucket,
+        "name": name,
+        "resource": resource,
+        "conditions": conditions,
+        "member": call.caller.member,
+        "done": None,
+    }
+    call.store.change("INSERT INTO uploads VALUES (?, ?, ?)", (upload, json.dumps(body), upload))
+    location = f"{base_url(call)}/upload/storage/v1/b/{bucket}/o?uploadType=resumable&upload_id={upload}"
+    return Response(headers={"Location": location, _UPLOAD_HEADER: upload}, body=b"")
+
+
+def _continue(call: Call) -> Json | Response:
+    upload = call.one("upload_id")
+    rows = call.store.query("SELECT body FROM uploads WHERE id = ?", (upload,))
+    if not rows:
+        raise ApiError(404, "The upload ID was not found.", reason="notFound")
+    body = json.loads(rows[0][0])
+    if call.request.method == "DELETE":
+        _forget(call, upload)
+        return Response(status=499, headers={_UPLOAD_HEADER: upload})
+    if body["done"] is not None:
+        return _finished(call, body)
+    path = call.app.objects.uploads / upload
+    received = _whole_steps(path)
+    start, total = _content_range(call.request, received)
+    if start is None:
+        return _incomplete(received) if total is None or received < total else _complete(call, upload, body, path)
+    if start > received:
+        message = (
+            f"Invalid request.  According to the Content-Range header, the upload offset is {start} byte(s), which "
+            f"exceeds already uploaded size of {received} byte(s)."
+        )
+        raise ApiError(400, message, reason="badRequest")
+    size = _append(path, call.request.body, start, received)
+    if total is not None and size >= total:
+        return _complete(call, upload, body, path)
+    return _incomplete(_whole_steps(path))
+
+
+def _content_range(request: Request, received: int) -> tuple[int | None, int | None]:
+    """Where the body starts (None: only a question) and the whole size (None: not known yet)."""
+    given = request.headers.get("content-range")
+    if given is None:
+        length = request.headers.get("content-length")
+        return received, received + int(length) if length is not None else None
+    found = _RANGE.fullmatch(given.strip())
+    if found is None:
+        raise ApiError(400, f"Failed to parse Content-Range header: {given}", reason="badRequest")
+    total = None if found[3] == "*" else int(found[3])
+    return (None if found[1] is None else int(found[1])), total
+
+
+def _append(path: Path, body: Readable, start: int, received: int) -> int:
+    """Add the body's bytes from `start` on; those already here are skipped. Returns the file's size."""
+    skip = received - start
+    with path.open("rb+") as stream:
+        stream.seek(received)
+        for piece in _pieces(body):
+            fresh = piece[skip:]
+            skip = max(0, skip - len(piece))
+            stream.write(fresh)
+        return stream.tell()
+
+
+def _whole_steps(path: Path) -> int:
+    """What counts as received: a chunk that broke off counts in whole steps only."""
+    size = path.stat().st_size
+    kept = size - size % _STEP
+    if kept != size:
+        with path.open("rb+") as stream:
+            stream.truncate(kept)
+    return kept
+
+
+def _incomplete(received: int) -> Response:
+    return Response(status=308, headers={"Range": f"bytes=0-{received - 1}"} if received else {}, length=0)
+
+
+def _complete(call: Call, upload: str, body: Json, path: Path) -> Response:
+    content = call.app.objects.adopt(path)
+    resource = body["resource"] | _hash_header(call.request)
+    try:
+        found = create_object(call, body["bucket"], body["name"], resource, content, body["conditions"])
+    except ApiError:
+        call.store.change("DELETE FROM uploads WHERE id = ?", (upload,))
+        raise
+    done = body | {"done": found.generation}
+    call.store.change("UPDATE uploads SET body = ? WHERE id = ?", (json.dumps(done), upload))
+    return json_response(shown_object(call, found))
+
+
+def _finished(call: Call, body: Json) -> Response:
+    found = call.app.objects.get(body["bucket"], body["name"], body["done"])
+    if found is None:
+        raise ApiError(404, "The upload ID was not found.", reason="notFound")
+    return json_response(shown_object(call, found))
+
+
+def _forget(call: Call, upload: str) -> None:
+    call.store.change("DELETE FROM uploads WHERE id = ?", (upload,))
+    (call.app.objects.uploads / upload).unlink(missing_ok=True)
+
+
+def _metadata(call: Call, given: object) -> Json:
+    return writable(accept(call.discovery, "Object", given or {}))
+
+
+def _name(call: Call, resource: Json) -> str:
+    name = call.one("name") or str(resource.get("name") or "")
+    if not name:
+        raise ApiError(400, "Required", reason="required")
+    permit(call, "storage.objects.create", call.parameters["bucket"], name)
+    return name
+
+
+def _hash_header(request: Request) -> Json:
+    """Checksums that the caller states in X-Goog-Hash or Content-MD5."""
+    stated: Json = {}
+    for part in request.headers.get("x-goog-hash", "").split(","):
+        kind, _, value = part.strip().partition("=")
+        if kind in {"crc32c", "md5"} and value:
+            stated["crc32c" if kind == "crc32c" else "md5Hash"] = value
+    if "content-md5" in request.headers:
+        stated["md5Hash"] = request.headers["content-md5"]
+    return stated
+
+
+def _multipart(request: Request) -> tuple[object, str, bytes]:
+    """Metadata, media type and bytes of a multipart/related body."""
+    found = re.search(r'boundary="?([^";]+)"?', request.headers.get("content-type", ""))
+    if found is None:
+        raise ApiError(400, "Missing multipart boundary.", reason="badContent")
+    mark = b"--" + found[1].encode()
+    parts = (b"\r\n" + request.body.read()).split(b"\r\n" + mark)
+    if len(parts) != 4 or not parts[3].startswith(b"--"):
+        raise ApiError(400, "Multipart upload must consist of exactly two parts.", reason="badContent")
+    heads = [part.lstrip(b" \t").removeprefix(b"\r\n").partition(b"\r\n\r\n") for part in parts[1:3]]
+    headers = email.parser.BytesHeaderParser(policy=email.policy.HTTP).parsebytes(heads[1][0] + b"\r\n\r\n")
+    return parse_json(heads[0][2]), str(headers.get("content-type", "application/octet-stream")), heads[1][2]
+
+
+def _pieces(body: Readable) -> Iterator[bytes]:
+    while piece := body.read(_CHUNK):
+        yield piece

@@ -1,0 +1,208 @@
+"""Requests are checked against Google's own discovery documents, and brought into one form.
+
+`accept` renames snake_case fields, turns enum numbers into names (Google's REST clients send numbers), drops fields
+that only the server sets, and refuses what the schema does not know, with the sentences of Google's JSON parser.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from gcp_openemr.sandbox.api.errors import ApiError
+from gcp_openemr.sandbox.discovery import Discovery, Method, Schema
+from gcp_openemr.sandbox.interfaces import Json
+
+__all__ = ["accept", "camel", "check_query", "root_field"]
+
+# Enums whose numbers are not their places in the document (google/api/launch_stage.proto, secretmanager's
+# resources.proto).
+_NUMBERS: Mapping[str, Sequence[int]] = {
+    "LAUNCH_STAGE_UNSPECIFIED": (0, 6, 7, 1, 2, 3, 4, 5),
+    "SECRET_TYPE_UNSPECIFIED": (0, 1, 2, 3, 4, 50),
+}
+_PROTO_TYPES = {
+    ("string", ""): "TYPE_STRING",
+    ("string", "int64"): "TYPE_INT64",
+    ("string", "uint64"): "TYPE_UINT64",
+    ("string", "byte"): "TYPE_BYTES",
+    ("integer", "int32"): "TYPE_INT32",
+    ("integer", "uint32"): "TYPE_UINT32",
+    ("boolean", ""): "TYPE_BOOL",
+    ("number", "double"): "TYPE_DOUBLE",
+    ("number", "float"): "TYPE_FLOAT",
+}
+_WHOLE = re.compile(r"-?\d{1,20}")
+_ALWAYS_QUERY = {
+    "$alt", "$fields", "$.xgafv", "$prettyPrint", "$userProject", "$key", "$quotaUser", "key", "quotaUser", "userIp",
+    "alt", "fields", "prettyPrint", "access_token", "oauth_token", "uploadType", "upload_id", "upload_protocol",
+    "userProject", "callback", "trace",
+}  # fmt: skip
+
+
+def camel(name: str) -> str:
+    """`version_aliases` → `versionAliases`; other names unchanged."""
+    return re.sub(r"_([a-z0-9])", lambda found: found.group(1).upper(), name)
+
+
+def root_field(schema: str) -> str:
+    """What Google calls the body in messages: `GoogleCloudRunV2Service` → `service`."""
+    short = re.sub(r"^Google(?:Cloud|Api|Devtools|Iam|Longrunning)?[A-Z]?[a-z]*V\d+", "", schema) or schema
+    return short[:1].lower() + short[1:]
+
+
+def accept(discovery: Discovery, schema: str, body: Any, *, keep_null: bool = False) -> Json:
+    """The body as the API understands it.
+
+    Raises:
+        ApiError: 400 with every problem, one per line, and as BadRequest field violations.
+    """
+    checker = _Checker(discovery, keep_null=keep_null)
+    result = checker.message(discovery.schema(schema), body, root_field(schema))
+    if checker.problems:
+        violations = [{"field": field, "description": text} for field, text in checker.problems]
+        details = [{"@type": "type.googleapis.com/google.rpc.BadRequest", "fieldViolations": violations}]
+        raise ApiError(400, "\n".join(text for _, text in checker.problems), reason="invalid", details=details)
+    found: Json = result if isinstance(result, dict) else {}
+    return found
+
+
+def check_query(discovery: Discovery, method: Method, query: Mapping[str, Sequence[str]]) -> None:
+    """Refuse query parameters that the method does not have, and the lack of those it needs."""
+    known = {camel(name) for name in (*method.parameters, *discovery.common_parameters)} | _ALWAYS_QUERY
+    for name in query:
+        if camel(name) not in known and name not in known:
+            raise ApiError(
+                400,
+                f'Invalid JSON payload received. Unknown name "{name}": Cannot bind query parameter. '
+                f"Field '{name}' could not be found in request message.",
+                reason="invalid",
+            )
+    for name, parameter in method.parameters.items():
+        if parameter.get("location") != "query":
+            continue
+        if parameter.get("required") and name not in query:
+            raise ApiError(400, f"Required parameter: {name}", reason="required")
+        for value in query.get(name, ()):
+            _check_parameter(name, parameter, value)
+
+
+def _check_parameter(name: str, parameter: Mapping[str, Any], value: str) -> None:
+    kind = parameter.get("type")
+    whole = kind == "integer" or parameter.get("format") in {"int64", "uint64"}
+    wrong = (
+        (whole and not _WHOLE.fullmatch(value))
+        or (kind == "boolean" and value.lower() not in {"true", "false", "0", "1"})
+        or ("enum" in parameter and value not in parameter["enum"] and not value.isdigit())
+    )
+    if wrong:
+        raise ApiError(400, f"Invalid value at '{name}' ({kind}), \"{value}\"", reason="invalid")
+
+
+class _Checker:
+    """Walks a body beside its schema."""
+
+    def __init__(self, discovery: Discovery, *, keep_null: bool) -> None:
+        self._discovery = discovery
+        self._keep_null = keep_null
+        self.problems: list[tuple[str, str]] = []
+
+    def message(self, schema: Schema, body: Any, path: str) -> Any:
+        if not isinstance(body, dict):
+            return self._wrong(path, "message", body)
+        properties = schema.get("properties")
+        if properties is None:
+            return self._map(schema, body, path)
+        result: Json = {}
+        for key, value in body.items():
+            name = key if key in properties else camel(key)
+            field = properties.get(name)
+            if field is None:
+                text = f"Invalid JSON payload received. Unknown name \"{key}\" at '{path}': Cannot find field."
+                self.problems.append((path, text))
+            elif value is None and not self._keep_null:
+                continue
+            elif not _output_only(field):
+                result[name] = self._value(field, value, f"{path}.{_snake(name)}")
+        return result
+
+    def _value(self, field: Mapping[str, Any], value: Any, path: str) -> Any:
+        if value is None:
+            return None
+        if "$ref" in field:
+            return self.message(self._discovery.schema(field["$ref"]), value, path)
+        kind = field.get("type", "any")
+        if kind == "array":
+            if not isinstance(value, list):
+                return self._wrong(path, "list", value)
+            return [self._value(field["items"], item, f"{path}[{place}]") for place, item in enumerate(value)]
+        if kind == "object":
+            return self._object(field, value, path)
+        return value if kind == "any" else self._scalar(field, kind, value, path)
+
+    def _object(self, field: Mapping[str, Any], value: Any, path: str) -> Any:
+        if not isinstance(value, dict):
+            return self._wrong(path, "map", value)
+        return self.message(field, value, path) if "properties" in field else self._map(field, value, path)
+
+    def _map(self, field: Mapping[str, Any], value: Json, path: str) -> Json:
+        items = field.get("additionalProperties")
+        if not isinstance(items, Mapping):
+            return dict(value)
+        return {key: self._value(items, item, f"{path}[{key}]") for key, item in value.items()}
+
+    def _scalar(self, field: Mapping[str, Any], kind: str, value: Any, path: str) -> Any:
+        if "enum" in field:
+            return self._enum(field["enum"], value, path)
+        form = field.get("format", "")
+        if kind == "boolean":
+            return value if isinstance(value, bool) else self._wrong(path, "TYPE_BOOL", value)
+        if kind == "integer" or form in {"int64", "uint64"}:
+            return self._whole(field, kind, value, path)
+        if kind == "number":
+            good = isinstance(value, (int, float)) and not isinstance(value, bool)
+        else:
+            good = isinstance(value, str) and (form != "byte" or _is_base64(value))
+        return value if good else self._wrong(path, _PROTO_TYPES.get((kind, form), "TYPE_STRING"), value)
+
+    def _whole(self, field: Mapping[str, Any], kind: str, value: Any, path: str) -> Any:
+        good = isinstance(value, int) and not isinstance(value, bool)
+        if isinstance(value, float) and value.is_integer():
+            good, value = True, int(value)
+        if isinstance(value, str) and _WHOLE.fullmatch(value):
+            good = True
+        if not good:
+            return self._wrong(path, _PROTO_TYPES.get((kind, field.get("format", "")), "TYPE_INT64"), value)
+        return str(value) if kind == "string" else int(value)
+
+    def _enum(self, names: Sequence[str], value: Any, path: str) -> Any:
+        if isinstance(value, str) and value in names:
+            return value
+        if isinstance(value, int) and not isinstance(value, bool):
+            numbers = _NUMBERS.get(names[0], range(len(names)))
+            if value in numbers:
+                return names[list(numbers).index(value)]
+        return self._wrong(path, "TYPE_ENUM", value)
+
+    def _wrong(self, path: str, kind: str, value: Any) -> None:
+        shown = f'"{value}"' if isinstance(value, str) else value
+        self.problems.append((path, f"Invalid value at '{path}' ({kind}), {shown}"))
+
+
+def _output_only(field: Mapping[str, Any]) -> bool:
+    return bool(field.get("readOnly")) or str(field.get("description", "")).startswith("[Output Only]")
+
+
+def _snake(name: str) -> str:
+    return re.sub(r"([A-Z])", lambda found: "_" + found.group(1).lower(), name)
+
+
+def _is_base64(value: str) -> bool:
+    try:
+        base64.b64decode(value.replace("-", "+").replace("_", "/") + "=" * (-len(value) % 4), validate=True)
+    except (binascii.Error, ValueError):
+        return False
+    return True
