@@ -1,0 +1,101 @@
+"""Guards of every test run: nothing but loopback is reached, and nothing is left behind."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket
+import sys
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import hypothesis
+import pytest
+
+from tests import leaks
+
+_CLOSED = "http://127.0.0.1:9"  # the discard port: a child that wants out by a proxy is refused at once
+_FOREIGN_SETTINGS = ("TF_", "GOOGLE_", "CLOUDSDK_", "GCLOUD_", "STORAGE_EMULATOR_HOST", "GCE_METADATA_")
+_RUN = uuid.uuid4().hex
+_SECONDS_TO_END = 10.0
+
+hypothesis.settings.register_profile("quick", max_examples=50, deadline=None, derandomize=True)
+hypothesis.settings.register_profile("torture", max_examples=1000, deadline=None, print_blob=True)
+hypothesis.settings.load_profile("quick")
+
+
+def _is_local(host: Any) -> bool:
+    if host in (None, "", "localhost", b"localhost"):
+        return True
+    text = host.decode() if isinstance(host, bytes) else str(host)
+    try:
+        address = ipaddress.ip_address(text.partition("%")[0])
+    except ValueError:
+        return False
+    return address.is_loopback or address.is_unspecified
+
+
+def _refuse_the_outside(event: str, args: tuple[Any, ...]) -> None:
+    """Audit hook: below every library, and no library can take it away."""
+    if event in ("socket.connect", "socket.sendto", "socket.sendmsg"):
+        internet = args[0].family in (socket.AF_INET, socket.AF_INET6)
+        host = args[1][0] if internet and args[1] is not None else None
+    elif event in ("socket.getaddrinfo", "socket.gethostbyname"):
+        host = args[0]
+    else:
+        return
+    if not _is_local(host):
+        pytest.fail(f"A test wants to reach {host}: tests reach nothing but loopback.")
+
+
+def _shut_children_in() -> None:
+    for name in [name for name in os.environ if name.startswith(_FOREIGN_SETTINGS)]:
+        del os.environ[name]
+    for name in ("http_proxy", "https_proxy", "ftp_proxy", "all_proxy"):
+        os.environ[name] = os.environ[name.upper()] = _CLOSED
+    os.environ["no_proxy"] = os.environ["NO_PROXY"] = "localhost,127.0.0.1,127.0.0.0/8,::1"
+    os.environ["CHECKPOINT_DISABLE"] = "1"
+    os.environ[leaks.MARKER] = _RUN
+
+
+sys.addaudithook(_refuse_the_outside)
+_shut_children_in()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--torture", action="store_true", help="run the tests marked `torture` too, which take long")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "torture: runs only with --torture, where a sample runs without it")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out torture unless asked for, and keep tests that share a costly fixture on one worker."""
+    if not config.getoption("--torture"):
+        tortures = [item for item in items if item.get_closest_marker("torture")]
+        items[:] = [item for item in items if item not in tortures]
+        config.hook.pytest_deselected(items=tortures)
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None:
+            place = item.path.relative_to(config.rootpath)
+            group = place.parent if "rehearsal" in place.parts else place
+            item.add_marker(pytest.mark.xdist_group(str(group)))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_left_behind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Fails the last test's teardown when the run leaves a process, a mount or a listening port."""
+    folder = Path(tmp_path_factory.getbasetemp())
+    ports_before = leaks.listening_ports()
+    yield
+
+    def look() -> list[str]:
+        ports = [port for port in leaks.listening_ports() if port not in ports_before]
+        return leaks.processes(_RUN, folder) + leaks.mounts(folder) + ports
+
+    found = leaks.settled(look, seconds=_SECONDS_TO_END)
+    if found:
+        pytest.fail("The tests left behind:\n  " + "\n  ".join(found))
