@@ -97,10 +97,12 @@ def move_traffic(cloud: Cloud, name: str, revision: str) -> None:
     cloud.services.update_service(service=current).result()
 
 
-def ask_health(uri: str) -> Health:
-    """Ask a clinic once. No answer is an unhealthy one with status 0."""
+def ask_health(cloud: Cloud, uri: str) -> Health:
+    """Ask a clinic once, as this caller. No answer is an unhealthy one with status 0."""
+    token = cloud.identity_token(uri)
+    headers = {"X-Serverless-Authorization": f"Bearer {token}"} if token else {}
     try:
-        answer = requests.get(f"{uri}/health/ready", timeout=20)
+        answer = requests.get(f"{uri}/health/ready", headers=headers, timeout=20)
     except requests.RequestException:
         return Health(healthy=False, status=0, parts={})
     try:
@@ -111,7 +113,7 @@ def ask_health(uri: str) -> Health:
     return Health(healthy=answer.status_code == 200, status=answer.status_code, parts=parts)
 
 
-def wait_until_healthy(uri: str, *, seconds: float, step: Step) -> Health:
+def wait_until_healthy(cloud: Cloud, uri: str, *, seconds: float, step: Step) -> Health:
     """Ask until the clinic is healthy.
 
     Raises:
@@ -120,7 +122,7 @@ def wait_until_healthy(uri: str, *, seconds: float, step: Step) -> Health:
     end = time.monotonic() + seconds
     delay = 0.25
     while True:
-        health = ask_health(uri)
+        health = ask_health(cloud, uri)
         if health.healthy:
             return health
         step.update(_complaint(health))
@@ -167,6 +169,8 @@ def _condition(execution: run_v2.Execution) -> str:
 def _complaint(health: Health) -> str:
     if health.status == 0:
         return "no answer"
+    if health.status in (401, 403) and not health.parts:
+        return f"status {health.status}: this caller lacks roles/run.invoker on the service"
     bad = [name for name, part in health.parts.get("checks", {}).items() if part != "ok"]
     return f"status {health.status}" + (f", not ready: {', '.join(bad)}" if bad else "")
 

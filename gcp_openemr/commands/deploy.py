@@ -150,12 +150,16 @@ def _clinic(
     prepared = roots.prepare(context, root, variables(versions, serve=True), allowed=allowed)
     changed = not prepared.plan.empty
     roots.apply(context, prepared)
-    if before is not None and (changed or not cloud_run.ask_health(before.uri).healthy):
+    if before is not None and (changed or not _is_healthy(context, clinic, before)):
         storage = jobs.prepare_storage(context, clinic, foundation, platform, versions)
     after = _serve(context, clinic, before)
     return Deployed(
         name=clinic.name, url=clinic.public_url or after.uri, revision=after.created_revision, storage=storage
     )
+
+
+def _is_healthy(context: Context, clinic: Clinic, seen: ServiceState) -> bool:
+    return not clinic.is_reachable or cloud_run.ask_health(context.cloud, seen.uri).healthy
 
 
 def _secret_versions(context: Context, clinic: Clinic) -> SecretVersions:
@@ -180,8 +184,11 @@ def _serve(context: Context, clinic: Clinic, before: ServiceState | None) -> Ser
     with context.console.step(f"clinics/{clinic.name}: traffic to {newest}, health") as step:
         if state_now.traffic != {newest: 100} or before is None:
             cloud_run.move_traffic(context.cloud, name, newest)
+        if not clinic.is_reachable:
+            context.console.warn(f"Health was not asked: ingress_settings closes '{clinic.name}' to callers from here.")
+            return state_now
         try:
-            cloud_run.wait_until_healthy(state_now.uri, seconds=_HEALTH_SECONDS, step=step)
+            cloud_run.wait_until_healthy(context.cloud, state_now.uri, seconds=_HEALTH_SECONDS, step=step)
         except Unhealthy:
             if old and old != newest:
                 cloud_run.move_traffic(context.cloud, name, old)

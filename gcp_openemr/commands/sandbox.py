@@ -32,7 +32,7 @@ def connect(directory: Path, console: Console, *, project: str, openemr_tree: Pa
     environment = write_mirror(directory / "provider-mirror", python=sys.executable, url=info.url)
     return Cloud(
         project=project,
-        credentials=Credentials(token=token),
+        credentials=Credentials(token=token, id_token=token),
         base=info.url,
         terraform_environment={
             **environment,

@@ -69,9 +69,12 @@ def _clinic(context: Context, clinic: Clinic) -> dict[str, Any]:
     found = cloud_run.service_state(context.cloud, context.service_name(clinic))
     if found is None:
         return {"healthy": False, "problem": "not deployed"}
-    health = cloud_run.ask_health(found.uri)
+    health = cloud_run.Health(healthy=not found.problem, status=0, parts={})
+    if clinic.is_reachable:
+        health = cloud_run.ask_health(context.cloud, found.uri)
     return {
         "healthy": health.healthy,
+        "asked": clinic.is_reachable,
         "url": clinic.public_url or found.uri,
         "problem": found.problem,
         "health": dict(health.parts),

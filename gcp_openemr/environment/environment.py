@@ -28,13 +28,18 @@ class Clinic:
         """The address people use, or '' where none is set."""
         return self.service.public_url or ""
 
+    @property
+    def is_reachable(self) -> bool:
+        """Whether the service takes calls from outside the project's networks."""
+        return self.service.ingress_settings == "all"
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Environment:
     """One deployment in one project and region.
 
-    `protect` asks for deletion protection everywhere, `database_backups` for Cloud SQL's own backups and
-    point-in-time recovery. `clinics` is in the order of the file and never empty.
+    `protect` asks for deletion protection everywhere. `service` is what a clinic without settings of its own gets;
+    `clinics` is in the order of the file and never empty.
     """
 
     name: str
@@ -45,12 +50,29 @@ class Environment:
     labels: Mapping[str, str]
     protect: bool
     openemr: OpenEmr
+    service: Service
     clinics: Mapping[str, Clinic]
     database: Database
-    database_backups: bool
     network: Network
     files: Files
     names: Names
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What is allowed and should be known all the same, one sentence each."""
+        line = self.openemr.line
+        support = (f"{line.end_of_support_reason}.",) if line.end_of_support else ()
+        drive = (
+            f"The backup of clinic {clinic.name} comes from Google Drive: make sure that your agreement with Google "
+            "about health data covers Drive too."
+            for clinic in self.clinics.values()
+            if clinic.restore and clinic.restore.source == "drive"
+        )
+        return (*support, *drive)
+
+    def default_clinic(self, name: str) -> Clinic:
+        """A clinic of this name that the file does not describe, with the settings of `[service]` and `[openemr]`."""
+        return Clinic(name=name, service=self.service, admin_user=self.openemr.admin_user, restore=None)
 
     def clinic(self, name: str) -> Clinic:
         """The clinic of this name.
@@ -66,9 +88,12 @@ class Environment:
         return self.clinics[name]
 
     def clinic_names(self, name: str) -> ClinicNames:
-        """The resource names of the clinic of this name.
+        """The resource names of a clinic, be it in the file or not.
 
         Raises:
-            UsageError: there is none.
+            UsageError: no clinic can have this name.
         """
-        return ClinicNames(environment=self.name, clinic=self.clinic(name).name)
+        try:
+            return ClinicNames(environment=self.name, clinic=name)
+        except ValueError as error:
+            raise UsageError(f"{error}.", do=f"The clinics of {self.name} are: {', '.join(self.clinics)}.") from error
