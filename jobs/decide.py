@@ -1,0 +1,159 @@
+"""From what is there to what is done: one table, first matching row wins."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Literal
+
+from jobs.clinic_state import ClinicState, unmatched_keys
+
+__all__ = ["ROWS", "Decision", "Row", "decide"]
+
+Action = Literal["install", "restore", "configure", "finish-swap", "refuse"]
+_Test = Callable[[ClinicState], bool]
+_Reason = str | Callable[[ClinicState], str]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Decision:
+    """What to do and why. A refusal's `reason` says what is missing, `do` what to run."""
+
+    action: Action
+    reason: str
+    do: str = ""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Row:
+    """One line of the table. `reason` is a sentence's second half, after "because"."""
+
+    name: str
+    when: _Test
+    action: Action
+    reason: _Reason
+    do: str = ""
+
+
+def _nothing(state: ClinicState) -> bool:
+    return not state.site.present and state.database.empty
+
+
+def _whole(state: ClinicState) -> bool:
+    same_keys = not unmatched_keys(state.site.keys, state.database.keys)
+    return state.site.present and state.database.complete and same_keys
+
+
+def _no_patients(state: ClinicState) -> bool:
+    return not state.database.has_patients and state.site.patient_folders == 0
+
+
+def _begun(state: ClinicState, doing: str) -> bool:
+    return state.begun is not None and state.begun.doing == doing
+
+
+_RESTORE = "Restore a backup that has both files and database: gcp-openemr restore"
+
+ROWS: tuple[Row, ...] = (
+    Row(
+        name="a swap was begun",
+        when=lambda state: _begun(state, "swap"),
+        action="finish-swap",
+        reason="a restore was interrupted while it put its checked copy in place",
+    ),
+    Row(
+        name="nothing, no backup",
+        when=lambda state: _nothing(state) and not state.backup_named,
+        action="install",
+        reason="the share and the database are empty and no backup is named",
+    ),
+    Row(
+        name="nothing, a backup",
+        when=lambda state: _nothing(state) and state.backup_named,
+        action="restore",
+        reason="the share and the database are empty and a backup is named",
+    ),
+    Row(
+        name="an install was begun, without patients",
+        when=lambda state: _begun(state, "install") and _no_patients(state) and not state.backup_named,
+        action="install",
+        reason="an installation was interrupted; there is no patient yet, so it starts again",
+    ),
+    Row(
+        name="an install was begun, without patients, and a backup is named now",
+        when=lambda state: _begun(state, "install") and _no_patients(state) and state.backup_named,
+        action="restore",
+        reason="an installation was interrupted; there is no patient yet, and a backup is named now",
+    ),
+    Row(
+        name="older data",
+        when=lambda state: _whole(state) and (state.database.version or 0) < state.code_version,
+        action="refuse",
+        reason=lambda state: f"the data is of the older OpenEMR {state.database.release}",
+        do="Run: gcp-openemr upgrade",
+    ),
+    Row(
+        name="newer data",
+        when=lambda state: _whole(state) and (state.database.version or 0) > state.code_version,
+        action="refuse",
+        reason=lambda state: f"the data is of the newer OpenEMR {state.database.release}",
+        do="Set [openemr] version to the data's version and deploy again.",
+    ),
+    Row(
+        name="healthy, a backup",
+        when=lambda state: _whole(state) and state.backup_named,
+        action="configure",
+        reason="the clinic is healthy; the named backup is left alone",
+        do="To restore over a clinic's data: gcp-openemr restore",
+    ),
+    Row(
+        name="healthy",
+        when=_whole,
+        action="configure",
+        reason="the clinic is healthy; only its settings are brought up to date",
+    ),
+    Row(
+        name="files without database",
+        when=lambda state: state.site.present and state.database.empty,
+        action="refuse",
+        reason="sites/default has files, but the database has no tables",
+        do=_RESTORE,
+    ),
+    Row(
+        name="database without files",
+        when=lambda state: not state.site.present and not state.database.empty,
+        action="refuse",
+        reason="the database has tables, but sites/default is missing: its keys and documents are not there",
+        do=_RESTORE,
+    ),
+    Row(
+        name="keys do not match",
+        when=lambda state: state.database.complete,
+        action="refuse",
+        reason=lambda state: "; ".join(unmatched_keys(state.site.keys, state.database.keys)),
+        do=_RESTORE,
+    ),
+    Row(
+        name="half a database",
+        when=lambda _: True,
+        action="refuse",
+        reason=lambda state: "the database is not a whole OpenEMR: " + ", ".join(_missing_facts(state)),
+        do=_RESTORE,
+    ),
+)
+
+
+def decide(state: ClinicState) -> Decision:
+    """Read ROWS from the top."""
+    row = next(row for row in ROWS if row.when(state))
+    reason = row.reason if isinstance(row.reason, str) else row.reason(state)
+    return Decision(action=row.action, reason=reason, do=row.do)
+
+
+def _missing_facts(state: ClinicState) -> list[str]:
+    facts = {
+        "no version": state.database.version,
+        "no user that can log in": state.database.users,
+        "no access rows": state.database.access_rows,
+    }
+    return [sentence for sentence, found in facts.items() if not found]

@@ -1,0 +1,53 @@
+"""The note on the share that says what a run has begun, so that the next one can finish it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from jobs import share
+from jobs.errors import Refused
+
+__all__ = ["Marker", "clear", "read", "write"]
+
+_NAME = ".nfs-init.json"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Marker:
+    """`doing` is what was begun: install, restore (unpacking beside; nothing of the clinic touched), or swap.
+
+    For a swap, `staging` and `kept` are names of directories in sites/, `views` and `triggers` statements to run after
+    the tables have moved.
+    """
+
+    doing: Literal["install", "restore", "swap"]
+    staging: str = ""
+    kept: str = ""
+    source: str = ""
+    views: tuple[str, ...] = ()
+    triggers: tuple[str, ...] = ()
+
+
+def read(sites: Path) -> Marker | None:
+    """Raises Refused when the note cannot be understood: somebody else's, or a newer version's."""
+    file = sites / _NAME
+    if not file.is_file():
+        return None
+    try:
+        found: dict[str, Any] = json.loads(file.read_text())
+        views, triggers = tuple(found.pop("views", ())), tuple(found.pop("triggers", ()))
+        return Marker(views=views, triggers=triggers, **found)
+    except (ValueError, TypeError) as error:
+        raise Refused(f"{file} cannot be understood; a newer version of this job may have written it.") from error
+
+
+def write(sites: Path, marker: Marker) -> None:
+    share.write_atomically(sites / _NAME, json.dumps(dataclasses.asdict(marker)), mode=share.PRIVATE_MODE)
+
+
+def clear(sites: Path) -> None:
+    with share.errors_told("the note of the begun work cannot be removed"):
+        (sites / _NAME).unlink(missing_ok=True)

@@ -1,0 +1,96 @@
+"""nfs-init: makes a clinic's storage right before it serves. Looks, decides, says why, then acts.
+
+It never deletes a clinic: what it removes is what an interrupted run of its own unpacked or began where no patient is.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jobs import clinic_state, database, install, log, marker, restore, secrets, share, sqlconf
+from jobs.database import Lock
+from jobs.decide import Decision, decide
+from jobs.errors import Refused
+from jobs.redacted import Redacted
+from jobs.settings import NfsInit
+
+__all__ = ["run"]
+
+
+def run(wanted: NfsInit, *, dry_run: bool = False) -> dict[str, Any]:
+    """Bring the clinic to the right state and return the result record.
+
+    Raises:
+        Refused: what was found may not be touched; the text says what is missing.
+    """
+    share.check_writable(wanted.sites)
+    _check_version(wanted)
+    password = secrets.access(wanted.password)
+    connection = database.connect(wanted.server, wanted.user, password)
+    with connection, database.locked(connection, wanted.schema, seconds=wanted.lock_seconds) as lock:
+        state = clinic_state.look(wanted, lock.connection)
+        decision = decide(state)
+        log.info(f"Decision: {decision.action}, because {decision.reason}", dry_run=dry_run)
+        if dry_run:
+            return _told(decision, {"dry_run": True})
+        return _told(decision, _act(wanted, lock, decision, password))
+
+
+def _act(wanted: NfsInit, lock: Lock, decision: Decision, password: Redacted) -> dict[str, Any]:
+    match decision.action:
+        case "refuse":
+            raise Refused(f"Nothing was changed: {decision.reason}.", do=decision.do)
+        case "install":
+            return _install(wanted, lock, password)
+        case "restore":
+            return _restore(wanted, lock, password)
+        case "finish-swap":
+            return {"kept": restore.finish_swap(wanted, lock), **_configure(wanted)}
+        case "configure":
+            restore.remove_leftovers(wanted, lock.connection)
+            marker.clear(wanted.sites)
+            return _configure(wanted)
+
+
+def _install(wanted: NfsInit, lock: Lock, password: Redacted) -> dict[str, Any]:
+    admin_password = secrets.access(wanted.admin_password)
+    _start_over(wanted, lock)
+    return install.install(wanted, lock, password, admin_password)
+
+
+def _restore(wanted: NfsInit, lock: Lock, password: Redacted) -> dict[str, Any]:
+    if wanted.backup is None:
+        raise Refused("No backup is named.")
+    admin_password = secrets.access(wanted.admin_password)
+    _start_over(wanted, lock)
+    return restore.restore(wanted, wanted.backup, lock, password, admin_password)
+
+
+def _start_over(wanted: NfsInit, lock: Lock) -> None:
+    """Remove what interrupted runs left: staging, and a begun installation in which the table found no patient."""
+    begun = marker.read(wanted.sites)
+    restore.remove_leftovers(wanted, lock.connection)
+    if begun == marker.Marker(doing="install"):
+        lock.check()
+        install.remove_begun(wanted, lock.connection)
+
+
+def _configure(wanted: NfsInit) -> dict[str, Any]:
+    site = wanted.sites / "default"
+    written = sqlconf.write(site)
+    authority = sqlconf.write_authority(site, wanted.server.authority)
+    return {"sqlconf_written": written, "authority_written": authority}
+
+
+def _check_version(wanted: NfsInit) -> None:
+    """The image's code is the version the deployment asks for."""
+    _, release = clinic_state.code_version(wanted.application)
+    if wanted.openemr_version and not release.startswith(wanted.openemr_version.rsplit("-", 1)[0]):
+        raise Refused(
+            f"This image holds OpenEMR {release}, but {wanted.openemr_version} is wanted.", do="Build the image again."
+        )
+
+
+def _told(decision: Decision, done: dict[str, Any]) -> dict[str, Any]:
+    hint = {"do": decision.do} if decision.do else {}
+    return {"action": decision.action, "reason": decision.reason, **hint, **done}

@@ -1,0 +1,234 @@
+"""The jobs' variables, read once into frozen values. Every problem is reported at once.
+
+Fixed variables come from the job's template, the versions and RESULT_URI from the execution's overrides.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from jobs.errors import SettingsInvalid
+
+__all__ = ["Backup", "NfsInit", "Provision", "RedisServer", "SecretVersion", "Server", "nfs_init", "provision"]
+
+APPLICATION = Path("/var/www/localhost/htdocs/openemr")
+SKELETON = Path("/usr/share/openemr/sites")
+SHARE = Path("/mnt/share")
+
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
+_SECRET = re.compile(r"projects/[^/]+/secrets/[^/]+")
+_OBJECT = re.compile(r"gs://[^/]+/.+")
+_CLINIC = re.compile(r"[a-z][a-z0-9]{1,9}")
+_PREFIX = re.compile(r"[a-z][a-z0-9_]*:")
+_DRIVE_ID = re.compile(r"[A-Za-z0-9_-]{10,}")
+_T = TypeVar("_T")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SecretVersion:
+    """One version of a secret: `projects/p/secrets/s` and a number, never `latest`."""
+
+    secret: str
+    version: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.secret}/versions/{self.version}"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Server:
+    """A MySQL server. `authority` is the PEM text that signs its certificate; empty means no TLS."""
+
+    host: str
+    port: int
+    authority: str = dataclasses.field(default="", repr=False)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RedisServer:
+    host: str
+    port: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Backup:
+    """Where a backup lies: a `gs://bucket/object` or a file id of Google Drive."""
+
+    source: Literal["gcs", "drive"]
+    place: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class NfsInit:
+    """What nfs-init works on. `sites` is the clinic's directory on the share."""
+
+    server: Server
+    schema: str
+    staging_schema: str
+    user: str
+    password: SecretVersion
+    admin_user: str
+    admin_password: SecretVersion
+    openemr_version: str
+    backup: Backup | None
+    result_uri: str
+    application: Path
+    skeleton: Path
+    lock_seconds: int
+
+    @property
+    def sites(self) -> Path:
+        return self.application / "sites"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Provision:
+    """What provision makes or removes for one clinic."""
+
+    project: str
+    instance: str
+    server: Server
+    redis: RedisServer
+    redis_admin_user: str
+    redis_admin: SecretVersion
+    share: Path
+    clinic: str
+    action: Literal["ensure", "remove"]
+    schemas: tuple[str, ...]
+    user: str
+    password: SecretVersion
+    redis_user: str
+    redis_prefix: str
+    redis_password: SecretVersion
+    result_uri: str
+
+
+class _Reader:
+    """Takes variables out of an environment and remembers what is wrong with them."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self._environment = environment
+        self.problems: list[str] = []
+
+    def text(self, name: str, *, default: str | None = None) -> str:
+        value = self._environment.get(name, "") or default
+        if value is None:
+            self.problems.append(f"{name} is not set")
+        return value or ""
+
+    def matching(self, name: str, pattern: re.Pattern[str], wanted: str, *, default: str | None = None) -> str:
+        value = self.text(name, default=default)
+        if value and not pattern.fullmatch(value):
+            self.problems.append(f"{name} is {value!r}, not {wanted}")
+        return value
+
+    def number(self, name: str, *, default: int | None = None) -> int:
+        value = self.text(name, default=None if default is None else str(default))
+        if value and not (value.isascii() and value.isdigit()):
+            self.problems.append(f"{name} is {value!r}, not a number")
+            return 0
+        return int(value or 0)
+
+    def one_of(self, name: str, *allowed: str, default: str) -> str:
+        value = self.text(name, default=default)
+        if value not in allowed:
+            self.problems.append(f"{name} is {value!r}, not one of {', '.join(allowed)}")
+        return value
+
+    def secret(self, prefix: str) -> SecretVersion:
+        """`<prefix>_SECRET` and `<prefix>_VERSION`."""
+        secret = self.matching(f"{prefix}_SECRET", _SECRET, "projects/P/secrets/S")
+        return SecretVersion(secret=secret, version=self.number(f"{prefix}_VERSION"))
+
+    def server(self) -> Server:
+        return Server(
+            host=self.text("MYSQL_HOST"),
+            port=self.number("MYSQL_PORT", default=3306),
+            authority=self.text("MYSQL_SSL_CA", default=""),
+        )
+
+    def result_uri(self) -> str:
+        return self.matching("RESULT_URI", _OBJECT, "gs://bucket/object", default="")
+
+    def backup(self) -> Backup | None:
+        place = self.text("BACKUP_FILEID", default="")
+        if not place:
+            return None
+        source = self.one_of("BACKUP_SOURCE", "gcs", "drive", default="gcs")
+        if source == "drive":
+            return Backup(source="drive", place=self.matching("BACKUP_FILEID", _DRIVE_ID, "a file id of Google Drive"))
+        return Backup(source="gcs", place=self.matching("BACKUP_FILEID", _OBJECT, "gs://bucket/object"))
+
+    def finish(self, make: Callable[[], _T]) -> _T:
+        value = make()
+        if self.problems:
+            raise SettingsInvalid(
+                "The job's variables are wrong: " + "; ".join(self.problems) + ".",
+                do="Run the job through gcp-openemr deploy, which sets them.",
+            )
+        return value
+
+
+def nfs_init(environment: Mapping[str, str]) -> NfsInit:
+    """Read nfs-init's variables.
+
+    Raises:
+        SettingsInvalid: with every problem.
+    """
+    read = _Reader(environment)
+    return read.finish(
+        lambda: NfsInit(
+            server=read.server(),
+            schema=read.matching("MYSQL_DATABASE", _NAME, "a schema's name"),
+            staging_schema=read.matching("MYSQL_STAGING_DATABASE", _NAME, "a schema's name"),
+            user=read.matching("MYSQL_USER", _NAME, "a user's name"),
+            password=read.secret("MYSQL_PASS"),
+            admin_user=read.text("OE_USER", default="admin"),
+            admin_password=read.secret("OE_PASS"),
+            openemr_version=read.text("OPENEMR_VERSION", default=""),
+            backup=read.backup(),
+            result_uri=read.result_uri(),
+            application=Path(read.text("OPENEMR_APP", default=str(APPLICATION))),
+            skeleton=Path(read.text("OPENEMR_SKELETON", default=str(SKELETON))),
+            lock_seconds=read.number("LOCK_SECONDS", default=300),
+        )
+    )
+
+
+def provision(environment: Mapping[str, str]) -> Provision:
+    """Read provision's variables.
+
+    Raises:
+        SettingsInvalid: with every problem.
+    """
+    read = _Reader(environment)
+
+    def make() -> Provision:
+        action = read.one_of("ACTION", "ensure", "remove", default="ensure")
+        schemas = tuple(part for part in read.text("MYSQL_DATABASES").split(",") if part)
+        read.problems += [f"MYSQL_DATABASES has {name!r}" for name in schemas if not _NAME.fullmatch(name)]
+        return Provision(
+            project=read.text("GOOGLE_CLOUD_PROJECT"),
+            instance=read.text("SQL_INSTANCE"),
+            server=read.server(),
+            redis=RedisServer(host=read.text("REDIS_SERVER"), port=read.number("REDIS_PORT", default=6379)),
+            redis_admin_user=read.text("REDIS_ADMIN_USERNAME", default="admin"),
+            redis_admin=read.secret("REDIS_ADMIN"),
+            share=Path(read.text("SHARE", default=str(SHARE))),
+            clinic=read.matching("CLINIC", _CLINIC, "a clinic's name"),
+            action="remove" if action == "remove" else "ensure",
+            schemas=schemas,
+            user=read.matching("MYSQL_USER", _NAME, "a user's name"),
+            password=read.secret("MYSQL_PASS"),
+            redis_user=read.matching("REDIS_USERNAME", _NAME, "a user's name"),
+            redis_prefix=read.matching("REDIS_PREFIX", _PREFIX, "a prefix such as oe_main:"),
+            redis_password=read.secret("REDIS_PASS"),
+            result_uri=read.result_uri(),
+        )
+
+    return read.finish(make)

@@ -1,0 +1,101 @@
+"""Directories and files on the share. Everything belongs to uid 1000, which the job runs as; nothing is chowned."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from jobs.errors import ShareUnusable
+
+__all__ = [
+    "DIRECTORY_MODE",
+    "FILE_MODE",
+    "PRIVATE_MODE",
+    "check_writable",
+    "copy_tree",
+    "ensure_directory",
+    "errors_told",
+    "remove_tree",
+    "write_atomically",
+]
+
+DIRECTORY_MODE = 0o750
+FILE_MODE = 0o640
+PRIVATE_MODE = 0o600
+
+
+@contextlib.contextmanager
+def errors_told(what: str) -> Iterator[None]:
+    """Turn the system's errors on the share into ours.
+
+    Raises:
+        ShareUnusable: with the reason, and what to do about a full disk.
+    """
+    try:
+        yield
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        do = "Make the files disk larger, then run the same command again." if full else ""
+        raise ShareUnusable(f"{what}: {error.strerror or error} ({error.filename or 'the share'})", do=do) from error
+
+
+def check_writable(directory: Path) -> None:
+    """Prove by a file that this directory can be written.
+
+    Raises:
+        ShareUnusable: it is absent or not writable.
+    """
+    with errors_told(f"{directory} is not a writable share for uid {os.getuid()}"):
+        probe = directory / f".write-check-{os.getpid()}"
+        probe.touch(mode=PRIVATE_MODE)
+        probe.unlink()
+
+
+def ensure_directory(path: Path, *, mode: int = DIRECTORY_MODE) -> bool:
+    """Make a directory with its parents; give an existing one its mode. True when it was made."""
+    with errors_told(f"{path} cannot be made"):
+        for directory in reversed([parent for parent in path.parents if not parent.exists()]):
+            directory.mkdir(mode=mode, exist_ok=True)
+        made = not path.exists()
+        path.mkdir(mode=mode, exist_ok=True)
+        if path.stat().st_mode & 0o7777 != mode:
+            path.chmod(mode)
+        return made
+
+
+def copy_tree(source: Path, target: Path) -> None:
+    """Copy a tree of plain files and directories with our modes, whatever theirs are."""
+    with errors_told(f"{source} cannot be copied to {target}"):
+        target.mkdir(mode=DIRECTORY_MODE)
+        for entry in sorted(os.scandir(source), key=lambda entry: entry.name):
+            if entry.is_dir(follow_symlinks=False):
+                copy_tree(Path(entry.path), target / entry.name)
+            elif entry.is_file(follow_symlinks=False):
+                shutil.copyfile(entry.path, target / entry.name)
+                os.chmod(target / entry.name, FILE_MODE)
+
+
+def remove_tree(path: Path) -> None:
+    """Remove a tree that is no longer wanted; absent is fine."""
+    with errors_told(f"{path} cannot be removed"), contextlib.suppress(FileNotFoundError):
+        shutil.rmtree(path)
+
+
+def write_atomically(path: Path, content: str, *, mode: int = FILE_MODE) -> bool:
+    """Write a file whole or not at all. False when it had this content and mode already."""
+    with errors_told(f"{path} cannot be written"):
+        if path.is_file() and path.read_text() == content and path.stat().st_mode & 0o7777 == mode:
+            return False
+        beside = path.with_name(f".{path.name}.{os.getpid()}")
+        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(descriptor)
+        beside.chmod(mode)
+        beside.rename(path)
+        return True

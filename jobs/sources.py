@@ -1,0 +1,242 @@
+"""Backups as files that are read where they lie: an object of Cloud Storage or a file of Google Drive.
+
+Both are read in ranges, so that nothing is staged and a cut connection costs one range; a .zip is read from its end.
+What is read from front to back is checked against the checksum that the source keeps.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import time
+from typing import Any, Protocol
+
+import google.auth
+import google_crc32c
+from google.api_core import exceptions
+from google.auth.exceptions import GoogleAuthError
+from google.auth.transport.requests import AuthorizedSession
+from google.cloud.storage import Client
+from requests.exceptions import RequestException
+
+from jobs import log
+from jobs.errors import BackupForbidden, BackupInvalid, BackupMissing, CloudRefused, Unreachable
+from jobs.settings import Backup
+
+__all__ = ["RangeFile", "open_backup"]
+
+RANGE_BYTES = 8 << 20
+_ATTEMPTS = 6
+_DRIVE = "https://www.googleapis.com/drive/v3/files"
+_DRIVE_SCOPE = "https://www.googleapis.com/auth/drive.readonly"
+
+
+class _Sum(Protocol):
+    def update(self, data: bytes, /) -> Any: ...
+
+    def digest(self) -> bytes: ...
+
+
+class _Ranges(Protocol):
+    """Something with a size, a checksum and bytes by range."""
+
+    size: int
+    digest: bytes
+
+    def new_sum(self) -> _Sum: ...
+
+    def read(self, start: int, end: int) -> bytes: ...
+
+
+def open_backup(backup: Backup) -> RangeFile:
+    """Open a backup for reading.
+
+    Raises:
+        BackupMissing: there is no such object or file.
+        BackupForbidden: the job's identity may not read it.
+        CloudRefused, Unreachable: for any other reason.
+    """
+    ranges: _Ranges = _StorageObject(backup.place) if backup.source == "gcs" else _DriveFile(backup.place)
+    if ranges.size == 0:
+        raise BackupInvalid(f"{backup.place} is empty.")
+    log.info("The backup is there", place=backup.place, bytes=ranges.size)
+    return RangeFile(ranges)
+
+
+class RangeFile(io.RawIOBase):
+    """A seekable file over ranges. `verify` tells whether what was read from front to back is what the source holds."""
+
+    def __init__(self, ranges: _Ranges) -> None:
+        self._ranges = ranges
+        self._at = 0
+        self._held_from = 0
+        self._held = b""
+        self._sum = ranges.new_sum()
+        self._summed = 0
+
+    @property
+    def size(self) -> int:
+        return self._ranges.size
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self.size}[whence]
+        self._at = max(start + offset, 0)
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        target = memoryview(buffer).cast("B")
+        if self._at >= self.size or not target:
+            return 0
+        if not self._held_from <= self._at < self._held_from + len(self._held):
+            self._fetch()
+        skip = self._at - self._held_from
+        part = self._held[skip : skip + len(target)]
+        target[: len(part)] = part
+        self._at += len(part)
+        return len(part)
+
+    def verify(self) -> str:
+        """`verified` or `not read in order` (a .zip, whose files carry their own sums).
+
+        Raises:
+            BackupInvalid: the bytes are not those the source keeps the checksum of.
+        """
+        if self._summed != self.size or not self._ranges.digest:
+            return "not read in order"
+        if self._sum.digest() != self._ranges.digest:
+            raise BackupInvalid("The backup arrived damaged: its checksum is not the source's.", do="Run it again.")
+        return "verified"
+
+    def _fetch(self) -> None:
+        start = self._at
+        end = min(start + RANGE_BYTES, self.size)
+        self._held = _attempt(lambda: self._ranges.read(start, end))
+        self._held_from = start
+        if len(self._held) != end - start:
+            raise Unreachable(f"Bytes {start}–{end} of the backup came short.", do="Run the same command again.")
+        if start == self._summed:
+            self._sum.update(self._held)
+            self._summed = end
+
+
+def _attempt(read: Any) -> bytes:
+    for attempt in range(1, _ATTEMPTS + 1):
+        try:
+            return bytes(read())
+        except (RequestException, exceptions.ServerError, exceptions.TooManyRequests, _Again) as error:
+            if attempt == _ATTEMPTS:
+                raise Unreachable(f"The backup cannot be read to its end: {error}", do="Run it again.") from error
+            log.warning("Reading the backup was interrupted; the range is read again", reason=str(error))
+            time.sleep(min(0.5 * 2**attempt, 20.0))
+    raise AssertionError
+
+
+class _Again(Exception):
+    """An answer that may be better the next time."""
+
+
+class _StorageObject:
+    def __init__(self, place: str) -> None:
+        bucket, _, name = place.removeprefix("gs://").partition("/")
+        try:
+            self._blob = Client().bucket(bucket).get_blob(name, timeout=60)
+        except exceptions.Forbidden as error:
+            raise BackupForbidden(
+                f"The job's service account may not read {place}.",
+                do=f"Grant it roles/storage.objectViewer on the bucket {bucket}.",
+            ) from error
+        except (exceptions.GoogleAPICallError, GoogleAuthError) as error:
+            raise CloudRefused(f"Cloud Storage refused {place}: {error}") from error
+        except RequestException as error:
+            raise Unreachable(f"Cloud Storage does not answer: {error}") from error
+        if self._blob is None:
+            raise BackupMissing(f"{place} does not exist.", do="Name an existing object in [restore] uri.")
+        self.size = int(self._blob.size)
+        self.digest = base64.b64decode(self._blob.crc32c or "")
+
+    def new_sum(self) -> _Sum:
+        checksum: _Sum = google_crc32c.Checksum()  # type: ignore[no-untyped-call]
+        return checksum
+
+    def read(self, start: int, end: int) -> bytes:
+        return bytes(
+            self._blob.download_as_bytes(
+                start=start,
+                end=end - 1,
+                raw_download=True,
+                checksum=None,
+                timeout=120,
+                if_generation_match=self._blob.generation,
+            )
+        )
+
+
+class _DriveFile:
+    def __init__(self, file_id: str) -> None:
+        self._address = f"{_DRIVE}/{file_id}"
+        try:
+            credentials, _ = google.auth.default(scopes=[_DRIVE_SCOPE])
+            self._session = AuthorizedSession(credentials)
+            answer = self._session.get(
+                self._address, params={"supportsAllDrives": "true", "fields": "size,md5Checksum,name"}, timeout=60
+            )
+        except GoogleAuthError as error:
+            raise CloudRefused(f"The job has no identity for Google Drive: {error}") from error
+        except RequestException as error:
+            raise Unreachable(f"Google Drive does not answer: {error}") from error
+        _check_drive(answer, file_id)
+        body = answer.json()
+        if "md5Checksum" not in body:
+            raise BackupInvalid(f"The Drive file {file_id} is a document of Google's, not an archive.")
+        self.size = int(body["size"])
+        self.digest = bytes.fromhex(body["md5Checksum"])
+
+    def new_sum(self) -> _Sum:
+        return hashlib.md5(usedforsecurity=False)
+
+    def read(self, start: int, end: int) -> bytes:
+        answer = self._session.get(
+            self._address,
+            params={"alt": "media", "supportsAllDrives": "true"},
+            headers={"Range": f"bytes={start}-{end - 1}"},
+            timeout=120,
+        )
+        if answer.status_code >= 500 or answer.status_code == 429:
+            raise _Again(f"Google Drive answers {answer.status_code}")
+        _check_drive(answer, "of the backup")
+        return bytes(answer.content if answer.status_code == 206 else answer.content[start:end])
+
+
+def _check_drive(answer: Any, file_id: str) -> None:
+    """404, missing rights and quota are three things, though two of them share a status."""
+    if answer.status_code < 300:
+        return
+    try:
+        problem = answer.json()["error"]
+        reasons = {error.get("reason", "") for error in problem.get("errors", [])}
+        message = problem.get("message", "")
+    except (ValueError, KeyError, TypeError):
+        reasons, message = set(), f"status {answer.status_code}"
+    if answer.status_code == 404:
+        raise BackupMissing(
+            f"Google Drive has no file {file_id} that the job's service account can see.",
+            do="Share the file or its shared drive with the clinic's nfs-init service account.",
+        )
+    if reasons & {"rateLimitExceeded", "userRateLimitExceeded", "downloadQuotaExceeded", "dailyLimitExceeded"}:
+        raise Unreachable(f"Google Drive's quota is used up: {message}", do="Run the same command again later.")
+    if answer.status_code in (401, 403):
+        raise BackupForbidden(
+            f"The job's service account may not download {file_id}: {message}",
+            do="Enable the Drive API in the project and share the file with the clinic's nfs-init service account.",
+        )
+    raise CloudRefused(f"Google Drive refused {file_id}: {message}")

@@ -1,0 +1,190 @@
+"""A SQL dump, statement by statement, into one schema and no other."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import re
+from collections.abc import Callable, Iterator
+from typing import IO, Any, cast
+
+from jobs import database
+from jobs.database import Connection, identifier
+from jobs.errors import BackupInvalid, DatabaseRefused
+
+__all__ = ["import_dump", "statements"]
+
+_FIRST_READ = 1 << 20
+_LONGEST_STATEMENT = 1 << 30
+_COMMIT_EVERY = 64
+
+_DELIMITER = re.compile(rb"\s*DELIMITER[ \t]+(\S+)[ \t]*\r?(?:\n|$)", re.IGNORECASE)
+# MariaDB marks a dump with a conditional comment of its own that ends without a delimiter
+_BLANK = re.compile(
+    rb"(?:\s++|--(?=[ \t\r\n])[^\n]*+\n|\#[^\n]*+\n|/\*M?!999999.*?\*/|/\*(?!M?!|\+).*?\*/)*+", re.DOTALL
+)
+_DEFINER = re.compile(rb"DEFINER\s*=\s*(?:`[^`]*`|'[^']*'|\S+?)\s*@\s*(?:`[^`]*`|'[^']*'|[\w.%]+)", re.IGNORECASE)
+_STRINGS = re.compile(rb"'(?:[^'\\]++|\\.)*+'|\"(?:[^\"\\]++|\\.)*+\"", re.DOTALL)
+_CONDITIONAL = re.compile(rb"/\*!\d{0,6}\s*|\*/")
+
+# statements of a dump that are left out: other schemas' names, other sessions' and servers' settings, locks of the
+# dump's own connection
+_LEFT_OUT = re.compile(
+    rb"(?:USE\b|CREATE\s+(?:DATABASE|SCHEMA)\b|LOCK\s+TABLES\b|UNLOCK\s+TABLES\b|START\s+TRANSACTION\b|COMMIT\b"
+    rb"|SET\s+(?:@@GLOBAL\.|GLOBAL\s|@@SESSION\.SQL_LOG_BIN|@MYSQLDUMP_TEMP_LOG_BIN|SESSION\s+SQL_LOG_BIN|AUTOCOMMIT))",
+    re.IGNORECASE,
+)
+_ALLOWED = re.compile(
+    rb"(?:SET\s+(?!PASSWORD\b|ROLE\b|DEFAULT\b|PERSIST)"
+    rb"|(?:INSERT(?:\s+IGNORE)?|REPLACE)\s+INTO\s+|CREATE\s+(?:OR\s+REPLACE\s+)?(?:TEMPORARY\s+)?TABLE\s+(?:IF\s+NOT\s+EXISTS\s+)?"
+    rb"|DROP\s+(?:TABLE|VIEW|TRIGGER)\s+(?:IF\s+EXISTS\s+)?|ALTER\s+TABLE\s+|TRUNCATE\s+(?:TABLE\s+)?"
+    rb"|CREATE\s+(?:UNIQUE\s+)?INDEX\b|CREATE\s+(?:OR\s+REPLACE\s+)?(?:ALGORITHM\s*=\s*\w+\s+)?(?:DEFINER\b.*?\s)?"
+    rb"(?:SQL\s+SECURITY\s+\w+\s+)?VIEW\s+|CREATE\s+(?:DEFINER\b.*?\s)?TRIGGER\s+)(?P<name>`[^`]+`\s*\.|[\w$]+\s*\.(?=[`\w]))?",
+    re.IGNORECASE | re.DOTALL,
+)
+
+
+def import_dump(
+    dump: IO[bytes], connection: Connection, schema: str, *, told: Callable[[int], None] | None = None
+) -> int:
+    """Run a dump in `schema`, whose connection this is, and return the number of statements that were run.
+
+    Raises:
+        BackupInvalid: a statement is not one of a dump of tables, leaves its schema, or is refused by the server.
+    """
+    for setting in ("foreign_key_checks=0", "unique_checks=0", "sql_mode='NO_AUTO_VALUE_ON_ZERO'", "autocommit=0"):
+        database.run(connection, f"SET SESSION {setting}")
+    database.run(connection, f"USE {identifier(schema)}")
+    count = 0
+    for statement in statements(_decompressed(dump)):
+        if told is not None:
+            told(len(statement))
+        wanted = _fitting(statement)
+        if wanted is None:
+            continue
+        try:
+            database.run(connection, wanted)
+        except DatabaseRefused as error:
+            raise BackupInvalid(f"The backup's SQL does not run here. {error.what}") from error
+        count += 1
+        if count % _COMMIT_EVERY == 0:
+            connection.commit()
+    connection.commit()
+    for setting in ("foreign_key_checks=1", "unique_checks=1", "autocommit=1"):
+        database.run(connection, f"SET SESSION {setting}")
+    if count == 0:
+        raise BackupInvalid("The backup's SQL file holds no statement.")
+    return count
+
+
+def statements(dump: IO[bytes]) -> Iterator[bytes]:
+    """Split a dump at its delimiters, outside of strings, names and comments. Memory: the longest statement.
+
+    Raises:
+        BackupInvalid: the dump ends within a statement.
+    """
+    delimiter = b";"
+    buffer = b""
+    at_end = False
+    while True:
+        start = _blank_until(buffer, at_end)
+        changed = _DELIMITER.match(buffer, start)
+        cut = changed is not None and changed.end() == len(buffer) and not at_end
+        if changed and not cut:
+            delimiter, buffer = changed[1], buffer[changed.end() :]
+            continue
+        found = None if cut else _statement(delimiter).match(buffer, start)
+        if found:
+            statement = found[1].strip()
+            buffer = buffer[found.end() :]
+            if statement:
+                yield statement
+            continue
+        if at_end:
+            if buffer[start:].strip():
+                raise BackupInvalid("The backup's SQL file ends within a statement: it is truncated.")
+            return
+        if len(buffer) > _LONGEST_STATEMENT:
+            raise BackupInvalid("The backup's SQL file has a statement of more than 1 GiB.")
+        # reading as much again as is there keeps the work for a long statement linear
+        more = dump.read(max(_FIRST_READ, len(buffer)))
+        buffer += more
+        at_end = not more
+
+
+def _blank_until(buffer: bytes, at_end: bool) -> int:
+    found = _BLANK.match(buffer)
+    end = found.end() if found else 0
+    # a last line of comment without its line's end
+    if at_end and buffer[end:].startswith((b"--", b"#")) and b"\n" not in buffer[end:]:
+        return len(buffer)
+    return end
+
+
+_patterns: dict[bytes, re.Pattern[bytes]] = {}
+
+
+def _statement(delimiter: bytes) -> re.Pattern[bytes]:
+    """One statement up to its delimiter, as one match; strings, names and comments are stepped over whole."""
+    if delimiter not in _patterns:
+        first, whole = re.escape(delimiter[:1]), re.escape(delimiter)
+        _patterns[delimiter] = re.compile(
+            rb"((?:[^'\"`#/\-" + first + rb"]++"
+            rb"|'(?:[^'\\]++|\\.)*+'|\"(?:[^\"\\]++|\\.)*+\"|`[^`]*+`"
+            rb"|--(?=[ \t\r\n])[^\n]*+\n|\#[^\n]*+\n|/\*.*?\*/|/(?!\*)|-(?!-[ \t\r\n])"
+            rb"|(?!" + whole + rb")" + first + rb")*+)" + whole,
+            re.DOTALL,
+        )
+    return _patterns[delimiter]
+
+
+def _fitting(statement: bytes) -> bytes | None:
+    """The statement as it is run here, None when it is left out."""
+    plain = statement
+    if statement.startswith(b"/*!"):
+        # a conditional comment is what it holds; in a view or trigger several of them make one statement
+        plain = _CONDITIONAL.sub(b" ", statement).strip()
+    if _LEFT_OUT.match(plain) or not plain:
+        return None
+    if plain[:6].upper() not in (b"INSERT", b"REPLAC"):
+        plain = _DEFINER.sub(b"", plain)
+    found = _ALLOWED.match(plain)
+    shown = ascii(" ".join(plain[:160].decode("utf-8", "replace").split()[:4]))
+    if found is None:
+        if re.match(rb"ALTER\s+DATABASE\b", plain, re.IGNORECASE):
+            return None
+        raise BackupInvalid(f"The backup's SQL file holds a statement that no dump of tables has: {shown} …")
+    if found["name"] or _names_other_schema(plain):
+        raise BackupInvalid(f"The backup's SQL file names another schema: {shown} …")
+    return plain
+
+
+def _names_other_schema(statement: bytes) -> bool:
+    """Whether a statement that changes tables has a name with a schema anywhere."""
+    if not re.match(rb"DROP|ALTER|TRUNCATE", statement, re.IGNORECASE):
+        return False
+    return re.search(rb"[`\w]\s*\.\s*[`A-Za-z_]", _STRINGS.sub(b"", statement)) is not None
+
+
+def _decompressed(dump: IO[bytes]) -> IO[bytes]:
+    """The dump itself, or what its gzip holds."""
+    head = dump.read(2)
+    whole = io.BufferedReader(_Prefixed(head, dump), _FIRST_READ)
+    return cast("IO[bytes]", gzip.open(whole) if head == b"\x1f\x8b" else whole)
+
+
+class _Prefixed(io.RawIOBase):
+    """A stream with some bytes put back in front."""
+
+    def __init__(self, prefix: bytes, rest: IO[bytes]) -> None:
+        self._prefix = prefix
+        self._rest = rest
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        part = self._prefix[: len(buffer)] or self._rest.read(len(buffer))
+        self._prefix = self._prefix[len(buffer) :]
+        buffer[: len(part)] = part
+        return len(part)
