@@ -48,7 +48,6 @@ _EARLIER = {
     "nfs_mount_path": "leave it out: the files are mounted where OpenEMR looks for them",
     "resource_labels": 'it is "labels" in [environment]',
     "tenant_deployment_id": 'it is "name" in [environment]',
-    "timeout_seconds": 'it is "timeout" in [service]',
 }
 
 

@@ -34,6 +34,8 @@ def checked(
     defaults: Mapping[str, object] | None = None,
 ) -> AnySection | None:
     """The section made of `tables`, the first having the last word, over `defaults`; None when something is wrong."""
+    if any(settings.holds(table) and not settings.is_table(table) for table in tables):
+        return None  # complained of with the document's shape
     values = _merged(settings, model, tables, defaults or {})
     try:
         return model.model_validate(values)
@@ -85,7 +87,7 @@ def _complain(
     settings: Settings, tables: Sequence[KeyPath], key: str, values: Mapping[str, object], fault: Fault
 ) -> None:
     candidates: list[KeyPath] = []
-    for table in tables:
+    for table in sorted(tables, key=lambda table: not settings.holds(table)):
         candidates.append((*table, key, *fault.below))
         candidates += [(*table, other) for other in fault.related]
     path = settings.first_held(candidates)

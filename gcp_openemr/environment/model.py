@@ -138,7 +138,8 @@ class Database(Section):
     database_type: Annotated[str, AfterValidator(check_database_type)] = "MYSQL_8_0"
     edition: Literal["ENTERPRISE", "ENTERPRISE_PLUS"] = "ENTERPRISE"
     tier: str = Field(examples=["db-custom-2-7680"])
-    availability: Literal["REGIONAL", "ZONAL"] = Field(examples=["REGIONAL"])
+    availability_type: Literal["REGIONAL", "ZONAL"] = Field(examples=["REGIONAL"])
+    backups: bool = Field(examples=[True])
     disk_size_gb: Annotated[int, AfterValidator(between(10, _LARGEST_DISK_GB, "GB"))] = Field(examples=[20])
 
     @field_validator("tier")
@@ -147,6 +148,15 @@ class Database(Section):
         if fault := tier_fault(value, info.data.get("edition")):
             raise Wrong(fault)
         return value
+
+    @field_validator("backups")
+    @classmethod
+    def _regional_has_backups(cls, value: bool, info: ValidationInfo) -> bool:
+        """https://cloud.google.com/sql/docs/mysql/high-availability asks for them."""
+        if value or info.data.get("availability_type") != "REGIONAL":
+            return value
+        text = 'backups must be true with availability_type "REGIONAL": Cloud SQL keeps no standby without them'
+        raise Wrong(Fault(text=text, related=("availability_type",), value_shown=False))
 
     @field_validator("disk_size_gb")
     @classmethod

@@ -11,9 +11,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from gcp_openemr.environment.catalogue import SECTIONS
+from gcp_openemr.environment.catalogue import SECTIONS, key_hint
 from gcp_openemr.environment.names import SHORT_NAME
-from gcp_openemr.environment.problems import nearest
+from gcp_openemr.environment.problems import allowed, nearest, shown
 from gcp_openemr.environment.sections import Section
 from gcp_openemr.environment.service import Service
 from gcp_openemr.environment.settings import Settings
@@ -21,8 +21,8 @@ from gcp_openemr.environment.settings import Settings
 __all__ = ["PREFIX", "apply_overrides", "variables"]
 
 PREFIX = "GCP_OPENEMR_"
-# These speak to the sandbox and its Terraform provider, not of an environment.
-_OTHERS = ("GCP_OPENEMR_SANDBOX_",)
+# These speak to the sandbox with its Terraform provider, and of the program, not of an environment.
+_OTHERS = ("GCP_OPENEMR_SANDBOX_", "GCP_OPENEMR_TERRAFORM")
 _MAPS = frozenset({"labels", "environment_variables"})
 _WHOLE_NUMBER = re.compile(r"[+-]?[0-9]{1,18}")
 _TRUTH = {"true": True, "false": False}
@@ -41,13 +41,13 @@ def variables(clinics: tuple[str, ...] = ("main",)) -> dict[str, tuple[str, ...]
 
 
 def apply_overrides(settings: Settings, overrides: Mapping[str, str]) -> None:
-    """Put the variables' values over the file's; complain of variables nobody reads."""
+    """Put the variables' values over the file's; complain of those that were meant to and miss."""
     clinics = tuple(settings.table("clinics")) or ("main",)
     known = variables(clinics)
     for name in sorted(name for name in overrides if name.startswith(PREFIX) and not name.startswith(_OTHERS)):
         path = known.get(name)
         if path is None:
-            _complain(settings, name, known, clinics)
+            _doubt(settings, name, known, clinics)
             continue
         try:
             value = _value(path, overrides[name])
@@ -100,11 +100,18 @@ def _map(text: str) -> dict[str, object]:
     return value
 
 
-def _complain(settings: Settings, name: str, known: Mapping[str, object], clinics: tuple[str, ...]) -> None:
-    near = nearest(name, known)
-    clinic = re.fullmatch(PREFIX + r"CLINICS_([A-Z][A-Z0-9]*)_.+", name)
-    if clinic and clinic[1].lower() not in clinics:
-        hint = f"the file names no clinic {clinic[1].lower()}, only {', '.join(clinics)}"
+def _doubt(settings: Settings, name: str, known: Mapping[str, tuple[str, ...]], clinics: tuple[str, ...]) -> None:
+    """Complain of an unknown variable that looks like a setting: by its section, its key, or as a whole."""
+    word, _, rest = name.removeprefix(PREFIX).lower().partition("_")
+    with_key = [variable for variable, path in known.items() if path[-1] in {rest, f"{word}_{rest}".strip("_")}]
+    near = nearest(name, with_key) or nearest(name, known, likeness=0.8)
+    if not near and not nearest(word, (*SECTIONS, "clinics")):
+        return
+    if word == "clinics" and (clinic := rest.partition("_")[0]) not in clinics:
+        hint = f"the file names no clinic {shown(clinic)}, only {allowed(clinics)}"
+    elif word in SECTIONS and not nearest(rest, SECTIONS[word].model_fields):
+        hint = key_hint((word,), rest)
     else:
-        hint = f"did you mean {near}?" if near else f"variables are {PREFIX}SECTION_KEY"
+        near = near or nearest(name, known)
+        hint = f"did you mean {near}?" if near else f"a setting is {PREFIX}SECTION_KEY"
     settings.complain_of_variable(name, f"is no setting; {hint}")

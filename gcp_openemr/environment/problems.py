@@ -112,14 +112,14 @@ def one_of(value: object, values: Sequence[str]) -> Fault:
     return Fault(text=f"must be {allowed(values)}", hint=f"did you mean {shown(near)}?" if near else "")
 
 
-def nearest(value: object, values: Iterable[str]) -> str:
-    """The one of `values` that `value` was probably meant to be, or ''."""
+def nearest(value: object, values: Iterable[str], *, likeness: float = 0.6) -> str:
+    """The one of `values` that `value` was probably meant to be, or ''; `likeness` is at most 1."""
     if not isinstance(value, str):
         return ""
     by_lower = {known.lower(): known for known in values}
     lower = value.lower()
     starting = [known for known in by_lower if len(lower) > 2 and known.startswith(lower)]
-    close = starting if len(starting) == 1 else difflib.get_close_matches(lower, by_lower, n=1, cutoff=0.6)
+    close = starting if len(starting) == 1 else difflib.get_close_matches(lower, by_lower, n=1, cutoff=likeness)
     return by_lower[close[0]] if close else ""
 
 

@@ -1,6 +1,6 @@
 """The one table in which the profiles differ.
 
-A value in the environment file wins over its profile's. `protect` and `backups` follow the profile alone.
+A value in the environment file wins over its profile's. `protect` follows the profile alone.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ TABLE: tuple[Row, ...] = (
     ),
     Row(
         section="database",
-        key="availability",
+        key="availability_type",
         production="REGIONAL",
         developer="ZONAL",
         why="a standby in a second zone doubles the price",
@@ -83,11 +83,11 @@ TABLE: tuple[Row, ...] = (
         why="deletion protection wherever Google has it; a trial is to go away cleanly",
     ),
     Row(
-        section="",
+        section="database",
         key="backups",
         production=True,
         developer=False,
-        why="Cloud SQL's own backups and point-in-time recovery, which a regional instance needs in any profile",
+        why="Cloud SQL's own backups and point-in-time recovery, which production and a regional instance must have",
     ),
 )
 

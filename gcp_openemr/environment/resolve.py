@@ -7,7 +7,6 @@ values it compares are right.
 from __future__ import annotations
 
 from types import MappingProxyType
-from typing import Any
 
 from gcp_openemr.environment.check import checked
 from gcp_openemr.environment.environment import Clinic, Environment
@@ -18,7 +17,7 @@ from gcp_openemr.environment.profiles import PROFILES, Profile, of_profile
 from gcp_openemr.environment.service import Service
 from gcp_openemr.environment.settings import Settings
 from gcp_openemr.environment.shape import check_shape
-from gcp_openemr.environment.together import check_addresses, check_public_urls, check_support
+from gcp_openemr.environment.together import check_addresses, check_backups, check_public_urls, check_support
 
 __all__ = ["resolve"]
 
@@ -33,14 +32,30 @@ def resolve(settings: Settings) -> Environment | None:
     network = checked(settings, Network, [("network",)])
     files = checked(settings, Files, [("files",)], of_profile(profile, "files"))
     # By itself as well: the clinics may override every wrong value of it.
-    checked(settings, Service, [("service",)], of_profile(profile, "service"))
+    service = checked(settings, Service, [("service",)], of_profile(profile, "service"))
     clinics = _clinics(settings, profile)
     check_support(settings, openemr)
+    check_backups(settings, database)
     check_public_urls(settings, clinics)
     check_addresses(settings, network, clinics)
-    if settings.problems or not (environment and openemr and database and network and files):
+    if settings.problems or not (environment and openemr and service and database and network and files):
         return None
-    return _environment(environment, openemr, database, network, files, clinics)
+    return Environment(
+        name=environment.name,
+        project=environment.project,
+        region=environment.region,
+        zone=environment.zone or f"{environment.region}-b",  # the one letter that every region has
+        profile=environment.profile,
+        labels=MappingProxyType({"managed-by": "gcp-openemr", "environment": environment.name, **environment.labels}),
+        protect=of_profile(environment.profile, "")["protect"] is True,
+        openemr=openemr,
+        service=service,
+        clinics=MappingProxyType(clinics),
+        database=database,
+        network=network,
+        files=files,
+        names=Names(project=environment.project, environment=environment.name),
+    )
 
 
 def _profile(settings: Settings) -> Profile:
@@ -80,31 +95,3 @@ def _clinic(settings: Settings, profile: Profile, name: str, *, restored: bool) 
     if service is None or openemr is None:
         return None
     return Clinic(name=name, service=service, admin_user=openemr.admin_user, restore=restore)
-
-
-def _environment(
-    section: EnvironmentSection,
-    openemr: OpenEmr,
-    database: Database,
-    network: Network,
-    files: Files,
-    clinics: dict[str, Clinic],
-) -> Environment:
-    own: dict[str, Any] = of_profile(section.profile, "")
-    return Environment(
-        name=section.name,
-        project=section.project,
-        region=section.region,
-        zone=section.zone or f"{section.region}-b",  # the one letter that every region has
-        profile=section.profile,
-        labels=MappingProxyType({"managed-by": "gcp-openemr", "environment": section.name, **section.labels}),
-        protect=own["protect"],
-        openemr=openemr,
-        clinics=MappingProxyType(clinics),
-        database=database,
-        # A regional instance needs them: https://cloud.google.com/sql/docs/mysql/high-availability
-        database_backups=own["backups"] or database.availability == "REGIONAL",
-        network=network,
-        files=files,
-        names=Names(project=section.project, environment=section.name),
-    )

@@ -61,7 +61,7 @@ def _check_memory(value: str) -> str:
 
 
 class Service(Section):
-    """How one clinic's Cloud Run service runs. `memory` is a quantity (`4Gi`), `timeout` is in seconds.
+    """How one clinic's Cloud Run service runs. `memory` is a quantity (`4Gi`).
 
     `min_instances` and `max_instances` come from the profile where they are not given.
     """
@@ -73,7 +73,7 @@ class Service(Section):
     # Requests one instance handles at once; 1000 is Cloud Run's limit, the default is what PHP's workers can take.
     concurrency: Annotated[int, AfterValidator(between(1, 1000, "requests"))] = 20
     # https://cloud.google.com/run/docs/configuring/request-timeout
-    timeout: Annotated[int, AfterValidator(between(1, 3600, "seconds"))] = 300
+    timeout_seconds: Annotated[int, AfterValidator(between(1, 3600, "seconds"))] = 300
     ingress_settings: Literal["all", "internal", "internal-and-cloud-load-balancing"] = "all"
     vpc_egress_setting: Literal["PRIVATE_RANGES_ONLY", "ALL_TRAFFIC"] = "PRIVATE_RANGES_ONLY"
     public_access: bool = False

@@ -47,6 +47,13 @@ class Settings:
             values[new] = values.pop(old)
             self.origins[(*table, new)] = self.origins.pop((*table, old))
 
+    def is_table(self, path: KeyPath) -> bool:
+        """Whether a table was written at `path`."""
+        value: Any = self.values
+        for key in path:
+            value = value.get(key) if isinstance(value, dict) else None
+        return isinstance(value, dict)
+
     def holds(self, path: KeyPath) -> bool:
         """Whether something was written at `path`, in the file or by a variable."""
         value: Any = self.values

@@ -6,22 +6,23 @@ import ipaddress
 from collections.abc import Mapping
 
 from gcp_openemr.environment.environment import Clinic
-from gcp_openemr.environment.model import Network, OpenEmr
+from gcp_openemr.environment.model import Database, Network, OpenEmr
 from gcp_openemr.environment.positions import KeyPath
 from gcp_openemr.environment.settings import Settings
 
-__all__ = ["check_addresses", "check_public_urls", "check_support"]
+__all__ = ["check_addresses", "check_backups", "check_public_urls", "check_support"]
 
 # Twice as many addresses as instances, and two revisions while one replaces the other.
 _ADDRESSES_PER_INSTANCE = 4
 # Four that Google keeps in every subnet, the VM, the database's endpoint, and a few jobs at once in blocks of 16.
 _ADDRESSES_BESIDE = 4 + 2 + 58
 
+_BACKUPS: KeyPath = ("database", "backups")
+
 
 def check_support(settings: Settings, openemr: OpenEmr | None) -> None:
     """Production on a line out of support has to be meant."""
-    profile = settings.table("environment").get("profile", "production")
-    if openemr is None or profile != "production" or openemr.acknowledge_end_of_support:
+    if openemr is None or not _is_production(settings) or openemr.acknowledge_end_of_support:
         return
     if openemr.line.end_of_support:
         path = settings.first_held([("openemr", "acknowledge_end_of_support"), ("openemr", "version")])
@@ -30,6 +31,13 @@ def check_support(settings: Settings, openemr: OpenEmr | None) -> None:
             f"{openemr.line.end_of_support_reason}"
         )
         settings.complain(text, path)
+
+
+def check_backups(settings: Settings, database: Database | None) -> None:
+    """Production keeps Cloud SQL's own backups."""
+    if database is None or database.backups or not _is_production(settings):
+        return
+    settings.complain("must be true in production: they are what is left when the instance is lost", _BACKUPS)
 
 
 def check_public_urls(settings: Settings, clinics: Mapping[str, Clinic]) -> None:
@@ -64,3 +72,8 @@ def check_addresses(settings: Settings, network: Network | None, clinics: Mappin
         f"may need {needed}; widen cidr in [network] or lower max_instances"
     )
     settings.complain(text, path)
+
+
+def _is_production(settings: Settings) -> bool:
+    """Whether the profile is production; a wrong one is complained of elsewhere and asks for nothing."""
+    return bool(settings.table("environment").get("profile", "production") == "production")

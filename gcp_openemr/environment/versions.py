@@ -23,6 +23,11 @@ class OpenEmrLine:
     end_of_support: bool
     end_of_support_reason: str = ""
 
+    @property
+    def build_arguments(self) -> Mapping[str, str]:
+        """What the Dockerfile is told, as `--build-arg`."""
+        return {"BASE": f"alpine:{self.alpine}", "OPENEMR_REF": self.ref}
+
 
 LINES: Mapping[str, OpenEmrLine] = MappingProxyType(
     {
