@@ -9,6 +9,7 @@ set -euo pipefail
 DISK=/dev/disk/by-id/google-data
 DATA=/srv/data
 SHARE=/share
+ETC=/etc
 OWNER=1000                       # the uid and gid of OpenEMR's processes
 MARKER=/var/lib/openemr-files/formatting
 MOUNTD_PORT=20048                # fixed, for the firewall
@@ -157,8 +158,8 @@ prepare_share() {
 # usage: export_share RANGE
 export_share() {
   CHANGED=0
-  mkdir -p /etc/nfs.conf.d /etc/exports.d
-  replace /etc/nfs.conf.d/openemr.conf 0644 root:root << END
+  mkdir -p "$ETC/nfs.conf.d" "$ETC/exports.d"
+  replace "$ETC/nfs.conf.d/openemr.conf" 0644 root:root << END
 [mountd]
 port=$MOUNTD_PORT
 [nfsd]
@@ -168,7 +169,7 @@ vers4=y
 END
   # Every write is uid 1000's, whoever asks; only the clinics' range may ask; nothing is exported (mp) while the disk
   # is not mounted, so that no document lands on the boot disk.
-  replace /etc/exports.d/openemr.exports 0644 root:root << END
+  replace "$ETC/exports.d/openemr.exports" 0644 root:root << END
 $SHARE $1(rw,sync,no_subtree_check,mp,all_squash,anonuid=$OWNER,anongid=$OWNER)
 END
   # Started here alone, when the disk is there; not by the boot before that.
@@ -208,7 +209,7 @@ write_acl() {
 # usage: configure_redis ADDRESS
 configure_redis() {
   install -d -m 0750 -o redis -g redis "$DATA/redis"
-  replace /etc/redis/redis.conf 0640 redis:redis << END
+  replace "$ETC/redis/redis.conf" 0640 redis:redis << END
 bind 127.0.0.1 $1
 port 6379
 protected-mode yes
@@ -221,8 +222,8 @@ appendonly no
 maxmemory $(($(awk '/^MemTotal:/ { print $2 }' /proc/meminfo) / 2))kb
 maxmemory-policy volatile-ttl
 END
-  mkdir -p /etc/systemd/system/redis-server.service.d
-  replace /etc/systemd/system/redis-server.service.d/openemr.conf 0644 root:root << END
+  mkdir -p "$ETC/systemd/system/redis-server.service.d"
+  replace "$ETC/systemd/system/redis-server.service.d/openemr.conf" 0644 root:root << END
 [Unit]
 RequiresMountsFor=$DATA
 [Service]
@@ -253,9 +254,9 @@ _main() {
   name=$(metadata instance/attributes/redis-admin-secret)
   address=$(metadata instance/network-interfaces/0/ip)
   # A package must not start its server before the disk is there.
-  [[ -e /usr/sbin/redis-server ]] || ln -sfn /dev/null /etc/systemd/system/redis-server.service
+  [[ -e /usr/sbin/redis-server ]] || ln -sfn /dev/null "$ETC/systemd/system/redis-server.service"
   install_packages e2fsprogs nfs-kernel-server python3 redis-server unattended-upgrades
-  [[ ! -L /etc/systemd/system/redis-server.service ]] || rm -f /etc/systemd/system/redis-server.service
+  [[ ! -L "$ETC/systemd/system/redis-server.service" ]] || rm -f "$ETC/systemd/system/redis-server.service"
   prepare_data
   prepare_share
   export_share "$clients"

@@ -1,0 +1,105 @@
+"""Values for each root, by option set: what the orchestrator would hand in."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+from gcp_openemr.environment.names import ClinicNames, Names
+
+__all__ = ["CLINICS", "ENVIRONMENT", "IMAGE", "NAMES", "PLATFORM", "clinic", "foundation", "platform"]
+
+PROJECT = "example-clinic"
+REGION = "europe-west1"
+ENVIRONMENT = "prod"
+CLINICS = ("main", "north")
+NAMES = Names(project=PROJECT, environment=ENVIRONMENT)
+LABELS = {"application": "openemr", "environment": ENVIRONMENT}
+IMAGE = f"{REGION}-docker.pkg.dev/{PROJECT}/oe-{ENVIRONMENT}/job@sha256:{'0123456789abcdef' * 4}"
+
+Values = dict[str, Any]
+
+PLATFORM: Values = {
+    "database": {"host": "db.example.sql.goog", "instance": "oe-prod-sql", "port": 3306, "server_ca": "PEM of a CA"},
+    "files": {"address": "10.60.0.5", "export": "/share"},
+    "network": {
+        "network": f"projects/{PROJECT}/global/networks/oe-prod-net",
+        "subnetwork": f"projects/{PROJECT}/regions/{REGION}/subnetworks/oe-prod-run",
+    },
+    "provision": {"account": f"oe-prod-prov@{PROJECT}.iam.gserviceaccount.com", "job": "the job"},
+    "redis": {"host": "10.60.0.5", "port": 6379},
+}
+"""Outputs of a platform, for planning a clinic alone."""
+
+
+def foundation(**changes: Any) -> Values:
+    values = {**_common(), "services": ["run.googleapis.com", "sqladmin.googleapis.com"], "protect": True}
+    return _changed(values, changes)
+
+
+def platform(**changes: Any) -> Values:
+    values = {
+        **_common(),
+        "zone": f"{REGION}-b",
+        "network": {"cidr": "10.60.0.0/22"},
+        "database": {
+            "tier": "db-custom-2-7680",
+            "edition": "ENTERPRISE",
+            "availability_type": "REGIONAL",
+            "disk_size_gb": 20,
+            "database_version": "MYSQL_8_0",
+            "backups": True,
+        },
+        "files": {"machine_type": "e2-standard-2", "disk_size_gb": 100},
+        "provision": {"image": IMAGE, "redis_admin_version": "1", "timeout": 1800},
+        "backup_bucket": NAMES.backup_bucket,
+        "protect": True,
+    }
+    return _changed(values, changes)
+
+
+def clinic(name: str = "main", **changes: Any) -> Values:
+    names = ClinicNames(environment=ENVIRONMENT, clinic=name)
+    values = {
+        **_common(),
+        "labels": {**LABELS, "clinic": name},
+        "names": names.as_tfvars(),
+        "clinic": name,
+        "platform": PLATFORM,
+        "images": {"service": IMAGE, "job": IMAGE},
+        "secret_versions": {"database_password": "1", "redis_password": "2", "admin_password": "3"},
+        "serve": True,
+        "service": {
+            "cpu": 2,
+            "memory": "4Gi",
+            "min_instances": 1,
+            "max_instances": 3,
+            "concurrency": 20,
+            "timeout": 300,
+            "ingress": "all",
+            "vpc_egress": "PRIVATE_RANGES_ONLY",
+            "public_access": False,
+            "public_url": "https://openemr.example.org",
+            "environment": {"PHP_MEMORY_LIMIT": "512M"},
+        },
+        "openemr": {"version": "7.0.4"},
+        "restore": None,
+        "backup_bucket": NAMES.backup_bucket,
+        "admin_user": "admin",
+        "protect": True,
+    }
+    return _changed(values, changes)
+
+
+def _common() -> Values:
+    return {"project": PROJECT, "region": REGION, "labels": LABELS, "names": NAMES.as_tfvars()}
+
+
+def _changed(values: Values, changes: Mapping[str, Any]) -> Values:
+    """`values` with `changes`; a change to an object changes only the keys it names."""
+    result = copy.deepcopy(values)
+    for key, change in changes.items():
+        both = isinstance(change, Mapping) and isinstance(result.get(key), dict) and key not in ("platform", "restore")
+        result[key] = {**result[key], **change} if both else change
+    return result
