@@ -75,12 +75,16 @@ def _text(*, name: str, project: str, region: str, profile: str, sandbox_sample:
         "machine_type": files["machine_type"],
         "files_disk_size_gb": files["disk_size_gb"],
     }
-    uri = json.dumps(sample_backup_uri(project))
     return string.Template(resources.files(__package__).joinpath("template.toml").read_text("utf-8")).substitute(
-        {key: json.dumps(value) for key, value in values.items()},
+        {key: _toml(value) for key, value in values.items()},
         end_of_support=line.end_of_support_reason,
-        restore=_RESTORE.format(uri=uri) if sandbox_sample else _NO_RESTORE,
+        restore=_RESTORE.format(uri=_toml(sample_backup_uri(project))) if sandbox_sample else _NO_RESTORE,
     )
+
+
+def _toml(value: object) -> str:
+    """A text, number or truth as TOML writes it: as JSON does, which however leaves one control character alone."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _write_new(path: Path, text: str) -> None:

@@ -102,7 +102,7 @@ def _value_fault(name: str, value: object) -> tuple[str, str] | None:
     if not isinstance(value, str | int):  # a bool is an int
         return "must be text, a whole number, true or false", ""
     text = _text(value)
-    if any(char in text for char in "\0\r\n"):
+    if any(char in text for char in "\0\r\n") or _is_broken(text):
         return "must be one line of text", ""
     if _SECRET_VALUE.search(text):
         return _secret_refused(name)
@@ -128,6 +128,11 @@ def _smtp_fault(name: str, text: str) -> tuple[str, str] | None:
     if name == "SMTP_PORT" and not (port.isascii() and port.isdigit() and 1 <= int(port[:6]) <= 65535):
         return "must be a port from 1 to 65535", "587 (STARTTLS) or 465 (TLS) are usual"
     return None
+
+
+def _is_broken(text: str) -> bool:
+    """Whether `text` holds halves of characters, as JSON's escapes and undecodable variables leave them."""
+    return text != text.encode(errors="replace").decode()
 
 
 def _text(value: object) -> str:
