@@ -7,8 +7,8 @@ it is computed, optional or required, and each `…ToHclTerraform` its nesting. 
 carry either (ForceNew, defaults, validators): that is in `rules.json`.
 
 Output (gzipped JSON, the same bytes for the same wheel): `{"source", "licence", "provider", "resource": {type: block},
-"data": {type: block}}` with block =
-`{"attributes": {name: [type, flags]}, "blocks": {name: [nesting, min, max, block]}}`, flags a string of `r`equired `o`ptional `c`omputed, max 0 = unbounded.
+"data": {type: block}}`, where a block is `{"attributes": {name: [type, flags]}, "blocks": {name: [nesting, min items,
+max items, block]}}`, flags are letters of `r`equired, `o`ptional and `c`omputed, and 0 max items means unbounded.
 """
 
 from __future__ import annotations

@@ -1,0 +1,279 @@
+"""Creates, reads, updates, deletes and imports a resource by its row in the table of types."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from gcp_openemr.sandbox.provider import convert, labels
+from gcp_openemr.sandbox.provider.protocol import UNKNOWN, conform
+from gcp_openemr.sandbox.provider.rest import ApiError, OperationFailed, is_not_found
+from gcp_openemr.sandbox.provider.sameness import same
+from gcp_openemr.sandbox.provider.schema import Block
+from gcp_openemr.sandbox.provider.types.model import Change, Json, ResourceType, Settings, expand
+
+__all__ = ["Refusal", "changed", "create", "delete", "import_state", "read", "update"]
+
+State = dict[str, Any]
+
+_UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0}
+_PLACES = ("project", "region", "zone")
+
+
+class Refusal(Exception):
+    """Shown to people as it is. `state` is what exists nevertheless (a tainted resource), None when nothing does."""
+
+    def __init__(self, message: str, *, state: State | None = None) -> None:
+        super().__init__(message)
+        self.state = state
+
+
+def create(row: ResourceType, block: Block, planned: Mapping[str, Any], settings: Settings) -> State:
+    """Create what was planned (write-only values filled in) and return its state."""
+    state = {name: None if value is UNKNOWN else value for name, value in planned.items()}
+    change = Change(row=row, settings=settings, prior=None)
+    if row.create is not None:
+        try:
+            row.create(state, change)
+        except (ApiError, OperationFailed) as error:
+            raise Refusal(f"Error creating {row.title}: {error}") from error
+    else:
+        _create(row, block, state, change)
+    created = read(row, block, state, settings)
+    if created is None:
+        raise Refusal(f"Error creating {row.title}: it was not there after it had been created")
+    return created
+
+
+def _create(row: ResourceType, block: Block, state: State, change: Change) -> None:
+    client = change.settings.client
+    try:
+        if row.before_create is not None:
+            row.before_create(state, change)
+        operation = client.call(
+            row.create_method,
+            row.host,
+            expand(row.collection, state),
+            _body(row, block, state, change),
+            {name: expand(template, state) for name, template in row.create_query.items()},
+        )
+    except (ApiError, OperationFailed) as error:
+        raise Refusal(f"Error creating {row.title}: {error}") from error
+    try:
+        answer = client.wait(row.wait, row.host, row.version, operation, _timeout(state, "create", row.timeouts.create))
+    except OperationFailed as error:
+        message = f"Error waiting to create {row.title}: Error waiting for Creating {row.title}: {error}"
+        left = read(row, block, state, change.settings) if row.taint_failed_create else None
+        raise Refusal(message, state=left) from error
+    _adopt_names(row, block, state, answer, change.settings)
+    if row.after_create is not None:
+        try:
+            row.after_create(state, change)
+        except (ApiError, OperationFailed) as error:
+            raise Refusal(
+                f"Error creating {row.title}: {error}", state={**state, "id": expand(row.id, state)}
+            ) from error
+
+
+def read(row: ResourceType, block: Block, state: Mapping[str, Any], settings: Settings) -> State | None:
+    """The state as the API has it now; None when the resource is gone."""
+    try:
+        if row.reading is not None:
+            return row.reading(state, settings)
+        body = settings.client.call("GET", row.host, expand(row.item, state))
+    except ApiError as error:
+        if is_not_found(error):
+            return None
+        raise Refusal(f"Error when reading or editing {row.title}: {error}") from error
+    if row.is_gone is not None and row.is_gone(body):
+        return None
+    return _state(row, block, body, state, settings)
+
+
+def update(
+    row: ResourceType, block: Block, prior: Mapping[str, Any], planned: Mapping[str, Any], settings: Settings
+) -> State:
+    """Bring the resource to the planned state; returns the state read afterwards."""
+    state = {name: None if value is UNKNOWN else value for name, value in planned.items()}
+    change = Change(row=row, settings=settings, prior=prior)
+    different = [name for name in changed(row, block, prior, state) if name not in row.local]
+    try:
+        if row.updating is not None and different:
+            row.updating(state, change)
+        elif different:
+            _send_update(row, block, state, change, different)
+    except (ApiError, OperationFailed) as error:
+        raise Refusal(f'Error updating {row.title} "{prior.get("id")}": {error}') from error
+    updated = read(row, block, state, settings)
+    if updated is None:
+        raise Refusal(f"Error updating {row.title}: it is gone")
+    return updated
+
+
+def _send_update(row: ResourceType, block: Block, state: State, change: Change, changed: list[str]) -> None:
+    body = _body(row, block, state, change)
+    query: dict[str, str] = {}
+    method, _, style = row.update.partition(" ")
+    if style != "full" and method == "PATCH":
+        paths = {".".join(place) for name in changed if (place := _place_in_body(row, block, name))}
+        if not paths:
+            return
+        tops = {path.partition(".")[0] for path in paths}
+        # A null takes a value away; with a mask its absence does.
+        body = {top: body.get(top) for top in sorted(tops) if style != "mask" or top in body}
+        query = {"updateMask": ",".join(sorted(paths))} if style == "mask" else {}
+    client = change.settings.client
+    operation = client.call(method, row.host, expand(row.item, state), body, query)
+    try:
+        client.wait(row.wait, row.host, row.version, operation, _timeout(state, "update", row.timeouts.update))
+    except OperationFailed as error:
+        raise OperationFailed(f"Error waiting for Updating {row.title}: {error}") from error
+
+
+def delete(row: ResourceType, state: Mapping[str, Any], settings: Settings) -> None:
+    """Delete the resource unless Terraform's own protection forbids it; one that is gone already is fine."""
+    if state.get("deletion_protection") and row.protected:
+        raise Refusal(expand(row.protected, state))
+    policy = state.get("deletion_policy")
+    if policy == "PREVENT":
+        raise Refusal(f'cannot destroy {row.title} without setting deletion_policy to "DELETE" or "ABANDON"')
+    if policy == "ABANDON":
+        return
+    change = Change(row=row, settings=settings, prior=state)
+    try:
+        if row.before_delete is not None:
+            row.before_delete(dict(state), change)
+        if row.delete is not None:
+            row.delete(dict(state), change)
+            return
+        operation = settings.client.call("DELETE", row.host, expand(row.item, state))
+        timeout = _timeout(state, "delete", row.timeouts.delete)
+        settings.client.wait(row.wait, row.host, row.version, operation, timeout)
+    except ApiError as error:
+        if not is_not_found(error):
+            raise Refusal(f"Error when reading or editing {row.title}: {error}") from error
+    except OperationFailed as error:
+        raise Refusal(f"Error waiting for Deleting {row.title}: {error}") from error
+
+
+def import_state(row: ResourceType, block: Block, given: str, settings: Settings) -> State:
+    """The beginnings of a state from an import id: the names in it, and defaults of what only Terraform knows."""
+    named = _named_by(row, given, settings)
+    state: State = dict.fromkeys(block.attributes) | {
+        name: None if nested.nesting == "single" else [] for name, nested in block.blocks.items()
+    }
+    for place in _PLACES:
+        if place in block.attributes:
+            state[place] = getattr(settings, place) or None
+    state |= {name: value for name, value in named.items() if name in block.attributes}
+    for name, attribute in block.attributes.items():
+        if state[name] is None and attribute.default is not None and not _in_api(row, name):
+            state[name] = attribute.default
+    if "deletion_policy" in block.attributes and state["deletion_policy"] is None:
+        state["deletion_policy"] = "DELETE"
+    state["id"] = expand(row.id, state) if row.id else given
+    return state
+
+
+def _named_by(row: ResourceType, given: str, settings: Settings) -> Mapping[str, Any]:
+    if row.importing is not None:
+        own = row.importing(given, settings)
+        if own is not None:
+            return own
+    for pattern in _import_patterns(row) if row.id else ():
+        found = pattern.fullmatch(given)
+        if found is not None:
+            return found.groupdict()
+    forms = (
+        ", ".join(dict.fromkeys(template for template, _ in _import_forms(row))) if row.id else "RESOURCE ROLE MEMBER"
+    )
+    raise Refusal(f'Import id "{given}" doesn\'t match any of the accepted formats: {forms}')
+
+
+def _body(row: ResourceType, block: Block, state: State, change: Change) -> Json:
+    body = convert.to_api(row, block, state)
+    labels.into_body(block, state, body)
+    return row.encode(body, state, change) if row.encode is not None else body
+
+
+def _state(row: ResourceType, block: Block, body: Json, before: Mapping[str, Any], settings: Settings) -> State:
+    if row.decode is not None:
+        body = row.decode(body, before, settings)
+    state = convert.from_api(row, block, body, before)
+    for name in _names_in_url(row):
+        if before.get(name) is not None:
+            state[name] = before[name]
+    labels.from_body(block, state, body, before)
+    if row.settle is not None:
+        row.settle(state, body, settings)
+    state = conform(block, state)
+    state["id"] = expand(row.id, state)
+    return state
+
+
+def _adopt_names(row: ResourceType, block: Block, state: State, answer: Json, settings: Settings) -> None:
+    """Names that the server chose, for rows whose item and id are built of them."""
+    if any(state.get(name) is None for name in _names_in_url(row)) and answer:
+        fresh = _state(row, block, answer, state, settings)
+        state |= {name: fresh[name] for name in _names_in_url(row) if state.get(name) is None}
+
+
+def _names_in_url(row: ResourceType) -> list[str]:
+    return [name for name in re.findall(r"\{(\w+)\}", row.item + row.collection) if name != "id"]
+
+
+def changed(row: ResourceType, block: Block, prior: Mapping[str, Any], state: Mapping[str, Any]) -> Iterator[str]:
+    """Top-level arguments that differ in meaning."""
+    for name, attribute in block.attributes.items():
+        settled = attribute.settable or name in labels.EFFECTIVE
+        if settled and not same(row.sameness.get(name, ""), prior.get(name), state.get(name)):
+            yield name
+    for name, nested in block.blocks.items():
+        if nested.nesting != "single" and not same("", prior.get(name), state.get(name)):
+            yield name
+
+
+def _place_in_body(row: ResourceType, block: Block, name: str) -> tuple[str, ...]:
+    if name in labels.EFFECTIVE:
+        return (labels.EFFECTIVE[name],)
+    if name in labels.EFFECTIVE.values() and f"effective_{name}" in block.attributes:
+        return ()
+    return convert.api_path(row, name) if _in_api(row, name) else ()
+
+
+def _in_api(row: ResourceType, name: str) -> bool:
+    place = convert.api_path(row, name)
+    return bool(place) and place[0] in row.properties
+
+
+def _import_forms(row: ResourceType) -> Iterator[tuple[str, list[str]]]:
+    """Templates with the placeholders left to the provider's own settings: full, without words, without places."""
+    for template in (row.id, *row.imports):
+        yield template, []
+        names = re.findall(r"\{\w+\}", template)
+        if "/" in template:
+            yield "/".join(names), []
+        while names and names[0].strip("{}") in _PLACES:
+            names = names[1:]
+            if names:
+                yield "/".join(names), []
+
+
+def _import_patterns(row: ResourceType) -> Iterator[re.Pattern[str]]:
+    for template, _ in _import_forms(row):
+        pieces = re.split(r"\{(\w+)\}", template)
+        last = len(pieces) - 2
+        pattern = "".join(
+            re.escape(piece) if index % 2 == 0 else f"(?P<{piece}>{'.+' if index == last else '[^/]+'})"
+            for index, piece in enumerate(pieces)
+        )
+        yield re.compile(pattern)
+
+
+def _timeout(state: Mapping[str, Any], kind: str, default: float) -> float:
+    """Seconds from the `timeouts` block (`90m`, `1h30m`)."""
+    said = (state.get("timeouts") or {}).get(kind)
+    if not isinstance(said, str):
+        return default
+    return sum(float(number) * _UNITS[unit] for number, unit in re.findall(r"([\d.]+)([hms])", said)) or default

@@ -1,0 +1,184 @@
+"""HTTP to Google's APIs as the sandbox serves them: calls, errors as Google's client words them, operations."""
+
+from __future__ import annotations
+
+import dataclasses
+import http.client
+import json
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+from urllib.parse import urlencode, urlsplit
+
+__all__ = ["ApiError", "Client", "OperationFailed", "is_not_found"]
+
+Json = dict[str, Any]
+
+# What hashicorp/google's transport tries again (its default retry predicates).
+_RETRIED: Final = frozenset({429, 500, 502, 503})
+_FIRST_PAUSE: Final = 0.05
+_LONGEST_PAUSE: Final = 2.0
+
+
+class ApiError(Exception):
+    """An error answer; prints like `googleapi.Error` of Google's Go client."""
+
+    def __init__(self, code: int, body: Any) -> None:
+        self.code = code
+        error = body.get("error", {}) if isinstance(body, dict) else {}
+        self.message = str(error.get("message") or (body if isinstance(body, str) else "")).strip()
+        self.status = str(error.get("status", ""))
+        super().__init__(_described(code, self.message, error))
+
+
+class OperationFailed(Exception):
+    """A long-running operation that ended with an error."""
+
+
+def is_not_found(error: ApiError) -> bool:
+    """Whether the resource is gone."""
+    return error.code == 404
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Client:
+    """Speaks to `{url}/{host}/…` with a bearer token; retries refusals of the moment for `patience` seconds."""
+
+    url: str
+    token: str = dataclasses.field(repr=False)
+    user_agent: str = "terraform-provider-google/8.7.0 (sandbox)"
+    patience: float = 30.0
+    _local: threading.local = dataclasses.field(default_factory=threading.local, repr=False, compare=False)
+
+    def call(self, method: str, host: str, path: str, body: Any = None, query: Mapping[str, str] | None = None) -> Json:
+        """One call, retried while Google's answer says to try again; the decoded JSON ({} for an empty answer).
+
+        Raises:
+            ApiError: any answer of 400 and above.
+            OSError: the sandbox does not answer.
+        """
+        target = f"/{host}{path}" + (f"?{urlencode(query)}" if query else "")
+        payload = b"" if body is None else json.dumps(body).encode()
+        end = time.monotonic() + self.patience
+        pause = _FIRST_PAUSE
+        while True:
+            try:
+                status, text = self._send(method, target, payload)
+            except (OSError, http.client.HTTPException) as error:
+                self._drop()
+                if time.monotonic() + pause > end or isinstance(error, ConnectionRefusedError):
+                    raise
+            else:
+                if status < 400:
+                    return _decoded(text)
+                if status not in _RETRIED or time.monotonic() + pause > end:
+                    raise ApiError(status, _error_body(text))
+            time.sleep(pause)
+            pause = min(pause * 2, _LONGEST_PAUSE)
+
+    def wait(self, kind: str, host: str, version: str, operation: Json, timeout: float) -> Json:
+        """Poll an operation to its end; `kind` is "longrunning", "compute", "sqladmin" or "" (it is no operation).
+
+        Returns the operation's `response` (longrunning) or what was given at last. `timeout` in seconds.
+
+        Raises:
+            OperationFailed: it ended with an error, or did not end in time.
+        """
+        if not kind:
+            return operation
+        end = time.monotonic() + timeout
+        pause = 0.02
+        while not _is_done(kind, operation):
+            if time.monotonic() > end:
+                raise OperationFailed(f"timeout while waiting for operation {operation.get('name', '')} to complete")
+            time.sleep(pause)
+            pause = min(pause * 1.5, _LONGEST_PAUSE)
+            operation = self.call("GET", host, _operation_path(kind, version, operation))
+        failure = _failure(kind, operation)
+        if failure:
+            raise OperationFailed(failure)
+        return dict(operation.get("response") or {}) if kind == "longrunning" else operation
+
+    def poll(self, host: str, path: str, *, until: Callable[[Json], bool], timeout: float = 300) -> Json:
+        """GET until the answer satisfies; raises OperationFailed after `timeout` seconds."""
+        end = time.monotonic() + timeout
+        pause = 0.02
+        while not until(found := self.call("GET", host, path)):
+            if time.monotonic() > end:
+                raise OperationFailed(f"timeout while waiting for {path}")
+            time.sleep(pause)
+            pause = min(pause * 1.5, _LONGEST_PAUSE)
+        return found
+
+    def _send(self, method: str, target: str, payload: bytes) -> tuple[int, bytes]:
+        connection = self._connection()
+        headers = {"Authorization": f"Bearer {self.token}", "User-Agent": self.user_agent}
+        if payload:
+            headers["Content-Type"] = "application/json"
+        connection.request(method, target, body=payload or None, headers=headers)
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+
+    def _connection(self) -> http.client.HTTPConnection:
+        existing: http.client.HTTPConnection | None = getattr(self._local, "connection", None)
+        if existing is None:
+            address = urlsplit(self.url)
+            existing = http.client.HTTPConnection(address.hostname or "127.0.0.1", address.port or 80, timeout=60)
+            self._local.connection = existing
+        return existing
+
+    def _drop(self) -> None:
+        connection: http.client.HTTPConnection | None = getattr(self._local, "connection", None)
+        if connection is not None:
+            connection.close()
+        self._local.connection = None
+
+
+def _decoded(text: bytes) -> Json:
+    loaded = json.loads(text) if text.strip() else {}
+    return loaded if isinstance(loaded, dict) else {}
+
+
+def _error_body(text: bytes) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text.decode(errors="replace")
+
+
+def _described(code: int, message: str, error: Mapping[str, Any]) -> str:
+    shown = f"googleapi: Error {code}: {message}" if message else f"googleapi: got HTTP response code {code}"
+    if error.get("details"):
+        shown += f"\nDetails:\n{json.dumps(error['details'], indent=2)}\n"
+    errors = error.get("errors") or []
+    if len(errors) == 1 and errors[0].get("message") == message:
+        return f"{shown}, {errors[0].get('reason', '')}"
+    if errors:
+        shown += "\nMore details:\n"
+        shown += "".join(f"Reason: {one.get('reason', '')}, Message: {one.get('message', '')}\n" for one in errors)
+    return shown
+
+
+def _is_done(kind: str, operation: Mapping[str, Any]) -> bool:
+    return bool(operation.get("done")) if kind == "longrunning" else operation.get("status") == "DONE"
+
+
+def _operation_path(kind: str, version: str, operation: Mapping[str, Any]) -> str:
+    name = operation["name"]
+    if kind == "longrunning":
+        return f"/{version}/{name}"
+    if kind == "sqladmin":
+        return f"/{version}/projects/{operation['targetProject']}/operations/{name}"
+    # selfLink: https://www.googleapis.com/compute/v1/projects/p/zones/z/operations/o
+    return "/compute/v1/" + str(operation["selfLink"]).partition("/compute/v1/")[2]
+
+
+def _failure(kind: str, operation: Mapping[str, Any]) -> str:
+    error = operation.get("error")
+    if not error:
+        return ""
+    if kind == "longrunning":
+        return f"Error code {error.get('code')}, message: {error.get('message')}"
+    errors = error.get("errors") or [error]
+    return "\n".join(str(one.get("message") or one.get("code")) for one in errors)
