@@ -50,7 +50,7 @@ bench: setup ## the measurements in benchmarks/
 terraform-shim: setup ## the Terraform of a Python wheel, even if there is another
 	@$(VENV)/python -m gcp_openemr.setup terraform-shim
 
-lock: python ## write the lock files again from pyproject.toml
+lock: python ## write the lock files again from pyproject.toml and jobs/requirements.txt
 	@$(PYTHON) -m gcp_openemr.setup environment lock
 
 upgrade-locks: python ## the same with the newest versions

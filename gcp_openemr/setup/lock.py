@@ -1,4 +1,4 @@
-"""Regenerates the lock files from pyproject.toml: every version pinned, every file by its hash, no registry named.
+"""Regenerates the lock files from what names them: every version pinned, every file by its hash, no registry named.
 
 One lock serves every Python from 3.11 on and both architectures; markers tell them apart.
 """
@@ -22,7 +22,7 @@ SOURCES: Mapping[str, tuple[str, ...]] = {
     "checkov": ("--group", "checkov"),
     "terraform": ("--group", "terraform"),
     "uv": ("--group", "uv"),
-    "jobs": ("--group", "jobs", "--constraint", str(LOCKS / "runtime.txt")),
+    "jobs": ("jobs/requirements.txt", "--constraint", str(LOCKS / "runtime.txt")),
 }
 """Lock → where its names come from. Those that share a process are held to the versions of `runtime`."""
 
