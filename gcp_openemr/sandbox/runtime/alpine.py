@@ -30,21 +30,12 @@ _DIRECTORIES = {
 }  # fmt: skip
 _FROM_HOST = ("alternatives", "fonts", "ImageMagick-6", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "localtime")
 _FROM_HOST_TOO = ("magic", "mime.types", "php", "protocols", "services", "ssl/certs", "ssl/openssl.cnf")
-# Programs that are busybox on Alpine; the others of Debian's busybox are left to the host's own.
-_BUSYBOX = """[ [[ arch ash awk basename bc bunzip2 bzcat bzip2 cat chgrp chmod chown chroot cksum clear cmp comm cp cpio
-cut date dc dd df diff dirname dos2unix du echo egrep env expand expr factor fallocate false fgrep find fold free fsync
-getopt grep groups gunzip gzip head hexdump hostid hostname id install ionice kill killall less link ln ls lzcat md5sum
-mkdir mkfifo mknod mktemp more mv nc nice nl nohup nproc nslookup od paste patch pgrep pidof pkill printenv printf ps pwd
-readlink realpath reset rev rm rmdir run-parts sed seq setsid sh sha1sum sha256sum sha3sum sha512sum shred shuf sleep
-sort split stat strings stty sum sync tac tail tar tee test time timeout top touch tr traceroute tree true truncate tty
-uname unexpand uniq unix2dos unlink unlzma unxz unzip uptime usleep uudecode uuencode vi watch wc wget which who whoami
-xargs xxd xzcat yes zcat""".split()
-_PASSWD = """root:x:0:0:root:/root:/bin/ash
+_USERS = """root:x:0:0:root:/root:/bin/ash
 bin:x:1:1:bin:/bin:/sbin/nologin
 daemon:x:2:2:daemon:/sbin:/sbin/nologin
 nobody:x:65534:65534:nobody:/:/sbin/nologin
 """
-_GROUP = """root:x:0:root
+_GROUPS = """root:x:0:root
 bin:x:1:
 daemon:x:2:
 tty:x:5:
@@ -92,8 +83,8 @@ class Alpine:
             elif source.exists():
                 shutil.copy2(source, target, follow_symlinks=False)
         files = {
-            "passwd": _PASSWD,
-            "group": _GROUP,
+            "passwd": _USERS,
+            "group": _GROUPS,
             "hosts": "127.0.0.1 localhost\n",
             "nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\n",
             "resolv.conf": f"nameserver {METADATA_ADDRESS}\noptions timeout:5 attempts:2\n",
@@ -112,7 +103,8 @@ class Alpine:
                 shutil.copy(script, usr / folder / script.name)
                 (usr / folder / script.name).chmod(0o755)
         listed = subprocess.run(["busybox", "--list"], capture_output=True, text=True, check=True).stdout.split()
-        for name in set(_BUSYBOX) & set(listed):
+        # Programs that are busybox on Alpine; the others of Debian's busybox are left to the host's own.
+        for name in {*(_SCRIPTS / "busybox").read_text(encoding="utf-8").split()} & {*listed}:
             (usr / "bin" / name).symlink_to("busybox")
         for path, text in self._wrappers().items():
             (usr / path).write_text(f"#!/bin/sh\n{text}", encoding="utf-8")

@@ -198,7 +198,6 @@ class DockerBuild:
 
     def _run_instruction(self, opened: _Open, instruction: Instruction, plan: _Plan, log: Log, timeout: float) -> None:
         keyword, values = instruction.keyword, opened.values()
-        value = expand(instruction.value, values)
         if keyword == "RUN":
             self._run(opened, instruction, log, timeout)
         elif keyword in ("COPY", "ADD"):
@@ -207,12 +206,18 @@ class DockerBuild:
             for name, default in words(instruction).items():
                 fallback = expand(default, values) or plan.before.get(name, "")
                 opened.arguments[name] = plan.given.get(name, fallback)
-        elif keyword == "ENV":
+        elif keyword in ("ENTRYPOINT", "CMD"):
+            self._program(opened, instruction)
+        else:
+            self._configure(opened, instruction, values)
+
+    @staticmethod
+    def _configure(opened: _Open, instruction: Instruction, values: Mapping[str, str]) -> None:
+        keyword, value = instruction.keyword, expand(instruction.value, values)
+        if keyword in ("ENV", "LABEL"):
             pairs = {name: expand(text, values) for name, text in words(instruction).items()}
-            opened.change(environment={**opened.image.environment, **pairs})
-        elif keyword == "LABEL":
-            pairs = {name: expand(text, values) for name, text in words(instruction).items()}
-            opened.change(labels={**opened.image.labels, **pairs})
+            part = {"ENV": "environment", "LABEL": "labels"}[keyword]
+            opened.change(**{part: {**getattr(opened.image, part), **pairs}})
         elif keyword == "WORKDIR":
             directory = os.path.join(opened.image.directory, value)
             (opened.root / directory.lstrip("/")).mkdir(parents=True, exist_ok=True)
@@ -221,8 +226,6 @@ class DockerBuild:
             opened.change(user=owner_of(opened.root, value))
         elif keyword == "EXPOSE":
             opened.change(ports=(*opened.image.ports, *value.split()))
-        elif keyword in ("ENTRYPOINT", "CMD"):
-            self._program(opened, instruction)
 
     @staticmethod
     def _program(opened: _Open, instruction: Instruction) -> None:

@@ -102,7 +102,8 @@ def words(instruction: Instruction) -> dict[str, str]:
     if instruction.keyword == "ENV" and parts and "=" not in parts[0]:
         name, _, value = instruction.value.partition(" ")
         return {name: value.strip()}
-    return dict(part.split("=", 1) if "=" in part else (part, "") for part in parts)
+    pairs = (part.partition("=") for part in parts)
+    return {name: value for name, _, value in pairs}
 
 
 def _unreadable(line: int, why: str) -> Refused:

@@ -34,7 +34,7 @@ class Lines:
         return thread
 
     def _copy(self, source: str, streams: tuple[BinaryIO, ...]) -> None:
-        rests = {stream: b"" for stream in streams}
+        rests = dict.fromkeys(streams, b"")
         with selectors.DefaultSelector() as ready:
             for stream in streams:
                 ready.register(stream, selectors.EVENT_READ)

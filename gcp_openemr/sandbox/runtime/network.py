@@ -11,11 +11,11 @@ import dataclasses
 import ipaddress
 import subprocess
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from gcp_openemr.sandbox.interfaces import Refused
 
-__all__ = ["APIS_ADDRESS", "METADATA_ADDRESS", "Interface", "Networks"]
+__all__ = ["APIS_ADDRESS", "METADATA_ADDRESS", "Identity", "Interface", "Networks"]
 
 METADATA_ADDRESS = "169.254.169.254"
 APIS_ADDRESS = (
@@ -27,18 +27,23 @@ _NO_NETWORK = ""  # containers without VPC access share a bridge that has nothin
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Interface:
-    """One container's place in the network.
+class Identity:
+    """As whom a container calls Google: the e-mail address of its service account, and where it runs."""
 
-    `network` is the VPC network's full name or "" without VPC access; `account` the e-mail address of the service
-    account the container runs as.
-    """
+    account: str
+    project: str
+    region: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Interface:
+    """One container's place in the network: `network` is `projects/p/global/networks/n`, or "" without VPC access."""
 
     name: str
     link_local: str
     network: str
     address: str
-    account: str
+    identity: Identity
 
     def commands(self) -> list[str]:
         """What `ip -batch` does inside the container once its end of the cable is there."""
@@ -84,31 +89,37 @@ class Networks:
         addresses = (METADATA_ADDRESS, APIS_ADDRESS, _GATEWAY)
         _ip(["link set lo up", *(f"address add {address}/32 dev lo" for address in addresses)])
 
-    def reserve(self, *, network: str, account: str, ranges: Sequence[str] = (), address: str = "") -> Interface:
-        """Choose addresses for a container: a free one of `ranges` (CIDR), or just `address`.
+    def reserve(
+        self,
+        *,
+        network: str,
+        identity: Identity,
+        ranges: Sequence[str] = (),
+        address: str = "",
+        taken: Collection[str] = (),
+    ) -> Interface:
+        """Choose addresses for a container: one of `ranges` (CIDR) that is not `taken`, or just `address`.
 
         Raises:
             Refused: the subnetwork is full.
         """
         with self._lock:
             self._count += 1
-            link_local = self._free([str(_LINK_LOCAL)], key=_NO_NETWORK)
+            link_local = self._free([str(_LINK_LOCAL)], {*self._interfaces})
             if ranges and not address:
-                address = self._free(ranges, key=network)
+                here = {made.address for made in self._interfaces.values() if made.network == network}
+                address = self._free(ranges, {*taken, *here})
             name = f"veth{self._count}"
-            made = Interface(name=name, link_local=link_local, network=network, address=address, account=account)
+            made = Interface(name=name, link_local=link_local, network=network, address=address, identity=identity)
             self._interfaces[link_local] = made
             return made
 
-    def _free(self, ranges: Sequence[str], *, key: str) -> str:
-        """The next address of these ranges; Google keeps the first two and the last two of each to itself."""
-        if key == _NO_NETWORK:
-            used = set(self._interfaces)
-        else:
-            used = {made.address for made in self._interfaces.values() if made.network == key}
+    @staticmethod
+    def _free(ranges: Sequence[str], used: set[str]) -> str:
+        """The last free address: Compute Engine hands them out from the front, and keeps two at either end."""
         for text in ranges:
             whole = ipaddress.IPv4Network(text)
-            for number in range(int(whole.network_address) + 2, int(whole.broadcast_address) - 1):
+            for number in range(int(whole.broadcast_address) - 2, int(whole.network_address) + 1, -1):
                 if str(ipaddress.IPv4Address(number)) not in used:
                     return str(ipaddress.IPv4Address(number))
         raise Refused(
@@ -128,12 +139,16 @@ class Networks:
                 ]
             )
 
-    def add_address(self, interface: Interface, process: int, address: str) -> Interface:
-        """Let a running container answer for one more address of its network; returns what it is now."""
+    def connect(self, interface: Interface, process: int, *, network: str, address: str) -> Interface:
+        """Let a running container answer for one more address, in this network; returns what it is now."""
         lines = [f"address replace {address}/32 dev eth0", f"route replace default dev eth0 src {address}"]
         with self._lock:
+            if network != interface.network:
+                bridge = self._bridge(network)
+                route = f"route replace {interface.link_local}/32 dev {bridge} src {_GATEWAY}"
+                _ip([f"link set {interface.name} master {bridge}", route])
             _ip(lines, within=process)
-            changed = dataclasses.replace(interface, address=address)
+            changed = dataclasses.replace(interface, network=network, address=address)
             self._interfaces[interface.link_local] = changed
             return changed
 

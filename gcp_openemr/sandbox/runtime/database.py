@@ -1,0 +1,318 @@
+"""Cloud SQL: one MySQL server per instance, in a container of its own with its own address."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+import shutil
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pymysql
+from pymysql.connections import Connection
+
+from gcp_openemr.sandbox.interfaces import Json, Refused
+from gcp_openemr.sandbox.runtime.certificates import write_private
+from gcp_openemr.sandbox.runtime.host import Host
+from gcp_openemr.sandbox.runtime.network import Identity, Interface
+from gcp_openemr.sandbox.runtime.processes import Bind, Container, NotStarted, Spec
+from gcp_openemr.sandbox.runtime.resources import last, network_name, part
+from gcp_openemr.setup.mysql import MysqlInstallation
+
+__all__ = ["Databases"]
+
+_UID = 1000
+_START_SECONDS = 120.0
+_STOP_SECONDS = 60.0
+_MEMORY = 4 << 30  # of files in memory, which mysqld hardly makes; its own memory is bounded by its settings
+_HERE = "/var/lib/sql"
+# Small, because several servers share a machine, and quick, but safe against the death of the server at any moment:
+# with flush 2 a commit is in the system's hands, so only a power cut can lose the last second. Pages are still written
+# twice.
+_SETTINGS = (
+    "--innodb-buffer-pool-size=96M", "--innodb-flush-log-at-trx-commit=2", "--innodb-use-native-aio=0",
+    "--loose-innodb-redo-log-capacity=64M", "--loose-performance-schema=OFF", "--loose-mysqlx=OFF",
+    "--loose-disable-log-bin", "--loose-auto-generate-certs=OFF",
+    "--loose-caching-sha2-password-auto-generate-rsa-keys=OFF", "--loose-sha256-password-auto-generate-rsa-keys=OFF",
+    "--table-open-cache=512", "--table-definition-cache=512", "--max-connections=120", "--max-allowed-packet=64M",
+    "--skip-name-resolve", "--character-set-server=utf8mb4",
+)  # fmt: skip
+# What Cloud SQL's administrators may: https://cloud.google.com/sql/docs/mysql/users#cloudsqlsuperuser
+_ADMIN = "cloudsqlsuperuser"
+_PRIVILEGES = (
+    "SELECT, INSERT, UPDATE, DELETE, CREATE, DROP, RELOAD, PROCESS, REFERENCES, INDEX, ALTER, SHOW DATABASES, "
+    "CREATE TEMPORARY TABLES, LOCK TABLES, EXECUTE, REPLICATION SLAVE, REPLICATION CLIENT, CREATE VIEW, SHOW VIEW, "
+    "CREATE ROUTINE, ALTER ROUTINE, CREATE USER, EVENT, TRIGGER"
+)
+_MYSQL_PRIVILEGES = "CREATE ROLE, DROP ROLE"
+_DYNAMIC_PRIVILEGES = "APPLICATION_PASSWORD_ADMIN, CONNECTION_ADMIN, ROLE_ADMIN, XA_RECOVER_ADMIN"
+_INTERNAL_USERS = ("root", "mysql", "mysql.infoschema", "mysql.session", "mysql.sys", "mariadb.sys", _ADMIN)
+
+
+@dataclasses.dataclass(kw_only=True)
+class _Server:
+    container: Container
+    socket: Path
+    interface: Interface
+
+
+class Databases:
+    """All instances. An instance's key is `project/instance`."""
+
+    def __init__(self, host: Host, installation: MysqlInstallation) -> None:
+        self._host = host
+        self._installation = installation
+        self._servers: dict[str, _Server] = {}
+        self._lock = threading.Lock()
+
+    def start(self, instance: Json) -> None:
+        """Start or restart with changed settings; `activationPolicy: NEVER` means stopped."""
+        key = _key_of(instance)
+        self.stop(key)
+        settings = instance.get("settings") or {}
+        if settings.get("activationPolicy") == "NEVER":
+            return
+        directory = self._directory(key)
+        self._initialise(key, directory)
+        self._write_certificate(instance, directory)
+        network, address = self._endpoint(key)
+        identity = Identity(account="", project=key.partition("/")[0], region=str(instance.get("region", "")))
+        interface = self._host.networks.reserve(network=network, identity=identity, address=address)
+        spec = self._spec(key, self._command(settings), interface)
+        try:
+            container = self._host.containers.start(spec, self._host.log(last(key)))
+        except NotStarted as error:
+            raise Refused(f"The instance failed to start: {error}.", code=13) from error
+        server = _Server(container=container, socket=self._run(key) / "mysql.sock", interface=interface)
+        self._wait(key, server)
+        with self._lock:
+            self._servers[key] = server
+        self._grant_role(server)
+
+    def _directory(self, key: str) -> Path:
+        return self._host.state / "sql" / key
+
+    def _run(self, key: str) -> Path:
+        """Where the private socket lies; short, as a socket's path has 107 bytes at most."""
+        return self._host.run / "sql" / key
+
+    def _spec(self, key: str, command: Sequence[str], interface: Interface | None) -> Spec:
+        run = self._run(key)
+        run.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.chown(run, _UID, _UID)
+        binds = [
+            *(Bind(source=path, target=path) for path in _program_roots(command)),
+            Bind(source=str(self._directory(key)), target=_HERE, read_only=False),
+            Bind(source=str(run), target="/run/mysqld", read_only=False),
+        ]
+        return Spec(
+            name="mysqld",
+            command=list(command),
+            environment={"PATH": "/usr/sbin:/usr/bin", "HOME": "/tmp"},  # noqa: S108 - in the container
+            overlays=self._host.alpine.overlays(),
+            binds=binds,
+            interface=interface,
+            uid=_UID,
+            gid=_UID,
+            memory=_MEMORY,
+        )
+
+    def _initialise(self, key: str, directory: Path) -> None:
+        """Make the data directory beside its place and rename it, so that a kill in the middle leaves no half one."""
+        if (directory / "data").is_dir():
+            return
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.chown(directory, _UID, _UID)
+        shutil.rmtree(directory / "data.partial", ignore_errors=True)
+        settings = [text for text in _SETTINGS if text.startswith(("--innodb", "--loose"))]
+        command = [*self._installation.initialize, f"--datadir={_HERE}/data.partial", *settings]
+        try:
+            container = self._host.containers.start(self._spec(key, command, None), self._host.log(last(key)))
+        except NotStarted as error:
+            raise Refused(f"The instance failed to initialise: {error}.", code=13) from error
+        code = container.wait(_START_SECONDS)
+        if code != 0:
+            container.stop(0)
+            raise Refused(f"The instance failed to initialise: mysqld ended with {code}.", code=13)
+        (directory / "data.partial").rename(directory / "data")
+
+    def _write_certificate(self, instance: Json, directory: Path) -> None:
+        names = [str(entry.get("name", "")) for entry in instance.get("dnsNames") or []]
+        names.append(str(instance.get("dnsName", "")))
+        wanted = sorted({name.rstrip(".") for name in names} - {""}) or [last(str(instance["name"]))]
+        certificate, key = self._host.database_authority.issue(wanted)
+        for name, text in (("server.pem", certificate), ("server.key", key)):
+            write_private(directory / name, text.encode())
+            os.chown(directory / name, _UID, _UID)
+        write_private(directory / "ca.pem", self._host.database_authority.certificate.encode(), mode=0o644)
+
+    def _command(self, settings: Mapping[str, Any]) -> list[str]:
+        mode = (settings.get("ipConfiguration") or {}).get("sslMode", "")
+        secure = "OFF" if mode == "ALLOW_UNENCRYPTED_AND_ENCRYPTED" else "ON"
+        flags = [f"--loose-{flag['name']}={flag.get('value', '')}" for flag in settings.get("databaseFlags") or []]
+        return [
+            *self._installation.server,
+            f"--datadir={_HERE}/data",
+            "--bind-address=0.0.0.0",
+            "--port=3306",
+            "--socket=/run/mysqld/mysql.sock",
+            "--pid-file=/run/mysqld/mysql.pid",
+            f"--ssl-ca={_HERE}/ca.pem",
+            f"--ssl-cert={_HERE}/server.pem",
+            f"--ssl-key={_HERE}/server.key",
+            f"--require-secure-transport={secure}",
+            *_SETTINGS,
+            *flags,
+        ]
+
+    def _wait(self, key: str, server: _Server) -> None:
+        deadline = time.monotonic() + _START_SECONDS
+        while time.monotonic() < deadline:
+            code = server.container.wait(0.05)
+            if code is not None:
+                raise Refused(f"The instance failed to start: mysqld ended with {code}. See its log.", code=13)
+            try:
+                with _connected(server):
+                    return
+            except pymysql.err.OperationalError:
+                continue
+        server.container.stop(_STOP_SECONDS)
+        raise Refused(f"The instance {key} did not answer within {_START_SECONDS:g} s.", code=13)
+
+    def _grant_role(self, server: _Server) -> None:
+        mysql = self._installation.flavor == "MySQL"
+        with _connected(server) as connection, connection.cursor() as cursor:
+            cursor.execute(f"CREATE ROLE IF NOT EXISTS {_ADMIN}")
+            if mysql:
+                cursor.execute(f"GRANT {_PRIVILEGES}, {_MYSQL_PRIVILEGES} ON *.* TO {_ADMIN} WITH GRANT OPTION")
+                cursor.execute(f"GRANT {_DYNAMIC_PRIVILEGES} ON *.* TO {_ADMIN} WITH GRANT OPTION")
+            else:
+                cursor.execute(f"GRANT {_PRIVILEGES} ON *.* TO {_ADMIN} WITH GRANT OPTION")
+
+    def certificate(self) -> str:
+        """PEM of the authority that signs every instance's certificate."""
+        return self._host.database_authority.certificate
+
+    def stop(self, name: str) -> None:
+        """A clean shutdown; nothing happens when it does not run."""
+        with self._lock:
+            server = self._servers.pop(self._key(name), None)
+        if server:
+            server.container.stop(_STOP_SECONDS)
+
+    def delete(self, name: str) -> None:
+        """Stop it and delete its data."""
+        key = self._key(name)
+        self.stop(key)
+        for address, known in self._host.record.section("endpoints").items():
+            if known["instance"] == key:
+                self._host.record.remove("endpoints", address)
+        shutil.rmtree(self._directory(key), ignore_errors=True)
+
+    def stop_all(self) -> None:
+        """Stop every server side by side."""
+        threads = [threading.Thread(target=self.stop, args=(key,)) for key in list(self._servers)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    def connect(self, address: str, instance: str) -> None:
+        """Answer at an endpoint's address of its network; remembered for the next start."""
+        key = self._key(instance)
+        network = self._network_of(address, key.partition("/")[0])
+        self._host.record.put("endpoints", f"{network} {address}", {"instance": key, "address": address})
+        server = self._servers.get(key)
+        if server is None:
+            return
+        server.interface = self._host.networks.connect(
+            server.interface, server.container.pid, network=network, address=address
+        )
+
+    def _endpoint(self, key: str) -> tuple[str, str]:
+        for place, known in self._host.record.section("endpoints").items():
+            if known["instance"] == key:
+                return place.split(" ")[0], known["address"]
+        return "", ""
+
+    def _network_of(self, address: str, project: str) -> str:
+        """The network in which the project reserved an endpoint's address."""
+        resources = list(self._host.access.list("compute.googleapis.com/"))
+        for full, body in resources:
+            if "/forwardingRules/" in full and body.get("IPAddress") == address and part(full, "projects") == project:
+                return network_name(str(body.get("network", "")), project)
+        for full, body in resources:
+            if "/addresses/" in full and body.get("address") == address and part(full, "projects") == project:
+                return self._network_of_address(body, project)
+        raise Refused(f"The address {address} belongs to no network of project {project}.", code=5)
+
+    def _network_of_address(self, address: Mapping[str, Any], project: str) -> str:
+        if address.get("network"):
+            return network_name(str(address["network"]), project)
+        wanted = str(address.get("subnetwork", ""))
+        for full, body in self._host.access.list("compute.googleapis.com/"):
+            if "/subnetworks/" in full and last(full) == last(wanted) and part(full, "projects") == project:
+                return network_name(str(body.get("network", "")), project)
+        raise Refused(f"The subnetwork {last(wanted)} was not found.", code=5)
+
+    def create_user(self, instance: str, user: str, host: str, password: str) -> None:
+        """Make an account, or give it this password. As with Cloud SQL's API, it may administer nearly all."""
+        account = (user, host or "%")
+        with _connected(self._running(instance)) as connection, connection.cursor() as cursor:
+            cursor.execute("CREATE USER IF NOT EXISTS %s@%s IDENTIFIED BY %s", (*account, password))
+            cursor.execute("ALTER USER %s@%s IDENTIFIED BY %s", (*account, password))
+            cursor.execute(f"GRANT {_ADMIN} TO %s@%s WITH ADMIN OPTION", account)
+            default = f"SET DEFAULT ROLE {_ADMIN} {'TO' if self._installation.flavor == 'MySQL' else 'FOR'} %s@%s"
+            cursor.execute(default, account)
+
+    def delete_user(self, instance: str, user: str, host: str) -> None:
+        """Drop the account, if it is there."""
+        with _connected(self._running(instance)) as connection, connection.cursor() as cursor:
+            cursor.execute("DROP USER IF EXISTS %s@%s", (user, host or "%"))
+
+    def users(self, instance: str) -> list[dict[str, str]]:
+        """Accounts people made, by the API or by SQL."""
+        with _connected(self._running(instance)) as connection, connection.cursor() as cursor:
+            cursor.execute("SELECT User, Host FROM mysql.user WHERE User <> '' ORDER BY User, Host")
+            rows: Sequence[tuple[str, str]] = cursor.fetchall()
+        return [{"name": name, "host": host} for name, host in rows if host and name not in _INTERNAL_USERS]
+
+    def _running(self, name: str) -> _Server:
+        server = self._servers.get(self._key(name))
+        if server is None or server.container.wait(0) is not None:
+            raise Refused("Invalid request since instance is not running.", code=9)
+        return server
+
+    def _key(self, name: str) -> str:
+        if part(name, "projects"):
+            return f"{part(name, 'projects')}/{last(name)}"
+        return name
+
+
+def _key_of(instance: Json) -> str:
+    project = instance.get("project") or part(str(instance.get("selfLink", "")), "projects")
+    return f"{project}/{last(str(instance['name']))}"
+
+
+def _program_roots(command: Sequence[str]) -> list[str]:
+    """Directories outside the system's own that a command's arguments name: the tree of a fetched MySQL."""
+    paths = [found[1] for word in command if (found := re.fullmatch(r"(?:--[a-z-]+=)?(/.+)", word))]
+    foreign = [path for path in paths if not path.startswith(("/usr/", "/run/", _HERE)) and os.path.exists(path)]
+    return [os.path.commonpath(foreign)] if foreign else []
+
+
+@contextmanager
+def _connected(server: _Server) -> Iterator[Connection[Any]]:
+    """Root, who has no password and can come in by the private socket only."""
+    connection = pymysql.connect(
+        user="root", unix_socket=str(server.socket), connect_timeout=5, read_timeout=60, autocommit=True
+    )
+    try:
+        yield connection
+    finally:
+        connection.close()

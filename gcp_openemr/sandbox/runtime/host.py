@@ -1,0 +1,45 @@
+"""What the parts of the runtime share."""
+
+from __future__ import annotations
+
+import dataclasses
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+from gcp_openemr.sandbox.interfaces import Access
+from gcp_openemr.sandbox.runtime.alpine import Alpine
+from gcp_openemr.sandbox.runtime.certificates import Authority
+from gcp_openemr.sandbox.runtime.images import Images
+from gcp_openemr.sandbox.runtime.logs import Log
+from gcp_openemr.sandbox.runtime.network import Networks
+from gcp_openemr.sandbox.runtime.processes import Containers
+from gcp_openemr.sandbox.runtime.record import Record
+
+__all__ = ["Host"]
+
+Listen = Callable[[str, int], socket.socket]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Host:
+    """The machine the cloud runs on.
+
+    `state` is what outlives the daemon, `run` a file system in memory of its own (short paths, open to every user),
+    `listen` opens a TCP port where people's browsers are, outside the sandbox's network.
+    """
+
+    state: Path
+    run: Path
+    access: Access
+    networks: Networks
+    containers: Containers
+    alpine: Alpine
+    images: Images
+    record: Record
+    database_authority: Authority
+    listen: Listen
+
+    def log(self, name: str) -> Log:
+        """The log of a service, execution, database or machine by its short name."""
+        return Log(self.state / "logs", name)

@@ -1,0 +1,221 @@
+"""A revision's instances: started, probed, watched, started again, drained."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+
+from gcp_openemr.sandbox.interfaces import Json, Refused
+from gcp_openemr.sandbox.runtime.host import Host
+from gcp_openemr.sandbox.runtime.probes import Probe, read_probe
+from gcp_openemr.sandbox.runtime.processes import Container, NotStarted, Spec
+from gcp_openemr.sandbox.runtime.resources import last, only_container, seconds_of
+from gcp_openemr.sandbox.runtime.template import Exports, container_spec
+
+__all__ = ["Instance", "Revision"]
+
+_DEFAULT_PORT = 8080
+_DEFAULT_CONCURRENCY = 80
+_DEFAULT_TIMEOUT = 300.0
+_DEFAULT_STARTUP = 240.0
+_LONGEST_PAUSE = 30.0
+_SETTLED_SECONDS = 60.0
+
+
+class Instance:
+    """One container that takes requests; `enter` and `leave` count them."""
+
+    def __init__(self, container: Container, *, port: int, timeout: float, concurrency: int) -> None:
+        interface = container.spec.interface
+        self.container = container
+        self.address = (interface.link_local if interface else "", port)
+        self.timeout = timeout
+        self._free = concurrency
+        self._places = concurrency
+        self._open = True
+        self._changed = threading.Condition()
+
+    @property
+    def in_hand(self) -> int:
+        return self._places - self._free
+
+    def enter(self) -> bool:
+        with self._changed:
+            if not self._open or self._free == 0:
+                return False
+            self._free -= 1
+            return True
+
+    def leave(self) -> None:
+        with self._changed:
+            self._free += 1
+            self._changed.notify_all()
+
+    def close(self, timeout: float) -> None:
+        """Take no new request and wait for those in hand."""
+        with self._changed:
+            self._open = False
+            self._changed.wait_for(lambda: self._free == self._places, timeout)
+
+
+class Revision:
+    """A revision of a service with as many instances as its minimum asks for, one at least."""
+
+    def __init__(self, host: Host, exports: Exports, *, service: str, body: Json) -> None:
+        self.name = last(body["name"])
+        self._host = host
+        self._exports = exports
+        self._service = service
+        self._body = body
+        self._log = host.log(last(service))
+        container = only_container(body)
+        ports = container.get("ports") or [{}]
+        self._port = int(ports[0].get("containerPort") or _DEFAULT_PORT)
+        self._timeout = seconds_of(body.get("timeout"), _DEFAULT_TIMEOUT)
+        whole = Probe(port=self._port, period=_DEFAULT_STARTUP, threshold=1)
+        self._startup = read_probe(container.get("startupProbe"), self._port) or whole
+        self._custom = bool(container.get("startupProbe"))
+        self._liveness = read_probe(container.get("livenessProbe"), self._port)
+        self._ready: list[Instance] = []
+        self._next = 0
+        self._lock = threading.Lock()
+        self._ending = threading.Event()
+        self._watchers: list[threading.Thread] = []
+
+    def instance(self) -> Instance | None:
+        """The ready instance with the fewest requests in hand."""
+        with self._lock:
+            return min(self._ready, key=lambda one: one.in_hand, default=None)
+
+    def start(self) -> None:
+        """Start all instances.
+
+        Raises:
+            Refused: one of them did not become ready; none is left.
+        """
+        wanted = max(1, int((self._body.get("scaling") or {}).get("minInstanceCount") or 1))
+        try:
+            for _ in range(wanted):
+                self._watch(self._begin())
+        except Refused as error:
+            self.stop()
+            raise Refused(
+                f"Revision '{self.name}' is not ready and cannot serve traffic. {error.message}", code=error.code
+            ) from error
+
+    def _begin(self) -> Instance:
+        """Start one container and wait for its startup probe."""
+        spec = self._spec()
+        try:
+            container = self._host.containers.start(spec, self._log)
+        except NotStarted as error:
+            raise Refused(f"The container failed to start: {error}.") from error
+        concurrency = int(self._body.get("maxInstanceRequestConcurrency") or _DEFAULT_CONCURRENCY)
+        instance = Instance(container, port=self._port, timeout=self._timeout, concurrency=concurrency)
+
+        def alive() -> bool:
+            return container.wait(0) is None and not self._ending.is_set()
+
+        if not self._startup.wait(instance.address[0], alive):
+            code = container.wait(0)
+            if code is not None:
+                self._log.write(self.name, f"Container called exit({code}).")
+            container.stop()
+            raise Refused(self._why_not())
+        return instance
+
+    def _spec(self) -> Spec:
+        environment = {
+            "PORT": str(self._port),
+            "K_SERVICE": last(self._service),
+            "K_REVISION": self.name,
+            "K_CONFIGURATION": last(self._service),
+        }
+        return container_spec(
+            self._host, self._exports, self._body, name=self.name, parent=self._service, environment=environment
+        )
+
+    def _why_not(self) -> str:
+        logs = "Logs for this revision might contain more information."
+        if self._custom:
+            return f"The user-provided container failed the configured startup probe checks. {logs}"
+        return (
+            "The user-provided container failed to start and listen on the port defined provided by the "
+            f"PORT={self._port} environment variable within the allocated timeout. {logs}"
+        )
+
+    def _watch(self, instance: Instance) -> None:
+        with self._lock:
+            self._ready.append(instance)
+        watcher = threading.Thread(target=self._look_after, args=(instance,), name=f"watch-{self.name}", daemon=True)
+        self._watchers.append(watcher)
+        watcher.start()
+
+    def _look_after(self, instance: Instance) -> None:
+        """Restart the instance when it ends or fails its liveness probe, with growing pauses while it keeps failing."""
+        pause = 0.5
+        while not self._ending.is_set():
+            begun = time.monotonic()
+            self._until_dead(instance)
+            with self._lock:
+                self._ready.remove(instance)
+            instance.container.stop()
+            while not self._ending.is_set():
+                pause = 0.5 if time.monotonic() - begun > _SETTLED_SECONDS else min(pause * 2, _LONGEST_PAUSE)
+                self._ending.wait(pause)
+                again = self._try_again()
+                if again:
+                    instance = again
+                    break
+
+    def _try_again(self) -> Instance | None:
+        if self._ending.is_set():
+            return None
+        try:
+            instance = self._begin()
+        except Refused as error:
+            self._log.write(self.name, error.message)
+            return None
+        with self._lock:
+            if not self._ending.is_set():
+                self._ready.append(instance)
+                return instance
+        instance.container.stop()
+        return None
+
+    def _until_dead(self, instance: Instance) -> None:
+        probe, failures = self._liveness, 0
+        while not self._ending.is_set():
+            code = instance.container.wait(probe.period if probe else 5.0)
+            if code is not None:
+                if not self._ending.is_set():
+                    self._log.write(self.name, f"Container called exit({code}).")
+                return
+            if probe is None:
+                continue
+            failures = 0 if probe.passes(instance.address[0]) else failures + 1
+            if failures >= probe.threshold:
+                self._log.write(self.name, "LIVENESS probe failed; the instance is shut down.")
+                return
+
+    def drain(self) -> None:
+        """Finish the requests in hand, within the service's timeout, then stop."""
+        for instance in self._current():
+            instance.close(self._timeout)
+        self.stop()
+
+    def stop(self) -> None:
+        """SIGTERM to every instance, SIGKILL after 10 s."""
+        self._ending.set()
+        stopping = [threading.Thread(target=one.container.stop) for one in self._current()]
+        for thread in stopping:
+            thread.start()
+        for thread in [*stopping, *self._watchers]:
+            thread.join()
+        with self._lock:
+            self._ready.clear()
+
+    def _current(self) -> Sequence[Instance]:
+        with self._lock:
+            return list(self._ready)

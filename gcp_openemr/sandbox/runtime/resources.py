@@ -1,0 +1,61 @@
+"""Reading Google's resources: names, sizes, durations."""
+
+from __future__ import annotations
+
+import datetime
+import re
+from collections.abc import Mapping
+from typing import Any
+
+__all__ = ["cpus_of", "last", "memory_of", "network_name", "now", "part", "seconds_of"]
+
+_UNITS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30}
+
+
+def last(name: str) -> str:
+    """The short name: what follows the last slash."""
+    return name.rstrip("/").rpartition("/")[2]
+
+
+def part(name: str, collection: str) -> str:
+    """The value after a collection in a name or URL: `part(".../projects/p/zones/z", "zones")` is `z`; "" if none."""
+    found = re.search(rf"(?:^|/){re.escape(collection)}/([^/]+)", name)
+    return found[1] if found else ""
+
+
+def network_name(reference: str, project: str = "") -> str:
+    """`projects/p/global/networks/n` of a URL, a name or, with `project`, a short name."""
+    if not reference:
+        return ""
+    owner = part(reference, "projects") or project
+    return f"projects/{owner}/global/networks/{last(reference)}"
+
+
+def memory_of(text: str) -> int:
+    """Bytes of `512Mi`, `4G`, `1073741824`."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([kMG]i?|Ki)?", text)
+    if found is None:
+        raise ValueError(f"{text!r} is no amount of memory")
+    return int(float(found[1]) * _UNITS[found[2] or ""])
+
+
+def cpus_of(text: str) -> int:
+    """Whole CPUs of `2`, `0.5` or `2000m`, at least one."""
+    value = float(text[:-1]) / 1000 if text.endswith("m") else float(text)
+    return max(1, round(value))
+
+
+def seconds_of(text: str | None, default: float) -> float:
+    """Seconds of `300s`."""
+    return float(text.rstrip("s")) if text else default
+
+
+def now() -> str:
+    """This moment as Google writes it."""
+    return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def only_container(template: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The container of a revision or task: the one with ports, else the first."""
+    containers: list[Mapping[str, Any]] = template.get("containers") or [{}]
+    return next((one for one in containers if one.get("ports")), containers[0])
