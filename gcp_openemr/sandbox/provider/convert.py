@@ -29,6 +29,8 @@ def camel(name: str) -> str:
 
 def api_path(row: ResourceType, path: str) -> tuple[str, ...]:
     """Where an argument (dotted path) lies in its block's API object; () when the API has no place for it by name."""
+    if path == "id":
+        return ()
     mapped = row.names.get(path)
     if mapped is not None:
         return tuple(mapped.split(".")) if mapped else ()

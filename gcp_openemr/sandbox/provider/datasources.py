@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from gcp_openemr.sandbox.provider.engine import Refusal
-from gcp_openemr.sandbox.provider.rest import ApiError, is_not_found
+from gcp_openemr.sandbox.provider.rest import ApiError, OperationFailed, is_not_found
 from gcp_openemr.sandbox.provider.types.model import Settings
 
 __all__ = ["READERS"]
@@ -21,6 +21,8 @@ def _project(config: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
     except ApiError as error:
         if is_not_found(error):
             raise Refusal(f"Project {project} not found: {error}") from error
+        raise Refusal(f"Error reading Project {project}: {error}") from error
+    except OperationFailed as error:
         raise Refusal(f"Error reading Project {project}: {error}") from error
     kind, _, parent = str(found.get("parent", "")).partition("/")
     labels = found.get("labels", {})

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from gcp_openemr.sandbox.provider import convert, labels
-from gcp_openemr.sandbox.provider.protocol import UNKNOWN, conform
+from gcp_openemr.sandbox.provider.protocol import conform, settled
 from gcp_openemr.sandbox.provider.rest import ApiError, OperationFailed, is_not_found
 from gcp_openemr.sandbox.provider.sameness import same
 from gcp_openemr.sandbox.provider.schema import Block
@@ -31,7 +31,7 @@ class Refusal(Exception):
 
 def create(row: ResourceType, block: Block, planned: Mapping[str, Any], settings: Settings) -> State:
     """Create what was planned (write-only values filled in) and return its state."""
-    state = {name: None if value is UNKNOWN else value for name, value in planned.items()}
+    state: State = settled(dict(planned))
     change = Change(row=row, settings=settings, prior=None)
     if row.create is not None:
         try:
@@ -86,6 +86,8 @@ def read(row: ResourceType, block: Block, state: Mapping[str, Any], settings: Se
         if is_not_found(error):
             return None
         raise Refusal(f"Error when reading or editing {row.title}: {error}") from error
+    except OperationFailed as error:
+        raise Refusal(f"Error when reading or editing {row.title}: {error}") from error
     if row.is_gone is not None and row.is_gone(body):
         return None
     return _state(row, block, body, state, settings)
@@ -95,7 +97,7 @@ def update(
     row: ResourceType, block: Block, prior: Mapping[str, Any], planned: Mapping[str, Any], settings: Settings
 ) -> State:
     """Bring the resource to the planned state; returns the state read afterwards."""
-    state = {name: None if value is UNKNOWN else value for name, value in planned.items()}
+    state: State = settled(dict(planned))
     change = Change(row=row, settings=settings, prior=prior)
     different = [name for name in changed(row, block, prior, state) if name not in row.local]
     try:

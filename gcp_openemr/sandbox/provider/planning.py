@@ -41,10 +41,19 @@ def forced_paths(
     return found
 
 
-def matching(element: Mapping[str, Any], candidates: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+def matching(
+    element: Mapping[str, Any],
+    candidates: Sequence[Mapping[str, Any]],
+    sameness: Mapping[str, str] | None = None,
+    prefix: str = "",
+) -> Mapping[str, Any] | None:
     """The candidate of a set that agrees with everything the element says, or else with most of it."""
+    kinds = sameness or {}
     said = [(name, value) for name, value in element.items() if not is_zero(value) and value is not UNKNOWN]
-    scored = [(sum(candidate.get(name) == value for name, value in said), candidate) for candidate in candidates]
+    scored = [
+        (sum(same(kinds.get(prefix + name, ""), candidate.get(name), value) for name, value in said), candidate)
+        for candidate in candidates
+    ]
     best = max(scored, key=lambda pair: pair[0], default=None)
     return best[1] if best is not None and (best[0] > 0 or not said) else None
 
@@ -102,7 +111,7 @@ def _plan_nested(
             planned.append(element)
             continue
         if nested.nesting == "set":
-            earlier = matching(element, priors)
+            earlier = matching(element, priors, sameness, prefix)
         else:
             earlier = priors[index] if index < len(priors) else None
         planned.append(_plan_block(nested.block, earlier, element, sameness, prefix))

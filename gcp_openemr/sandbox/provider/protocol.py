@@ -27,6 +27,7 @@ __all__ = [
     "error",
     "has_unknown",
     "schema_message",
+    "settled",
     "warning",
 ]
 
@@ -74,6 +75,15 @@ def has_unknown(value: Value) -> bool:
     if isinstance(value, list):
         return any(has_unknown(inner) for inner in value)
     return value is UNKNOWN
+
+
+def settled(value: Value) -> Value:
+    """The value with null for everything unknown."""
+    if isinstance(value, dict):
+        return {name: settled(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [settled(inner) for inner in value if inner is not UNKNOWN]
+    return None if value is UNKNOWN else value
 
 
 def conform(block: Block, value: dict[str, Any]) -> dict[str, Any]:

@@ -33,7 +33,7 @@ class ApiError(Exception):
 
 
 class OperationFailed(Exception):
-    """A long-running operation that ended with an error."""
+    """A long-running operation ended with an error, or nobody answers."""
 
 
 def is_not_found(error: ApiError) -> bool:
@@ -56,7 +56,7 @@ class Client:
 
         Raises:
             ApiError: any answer of 400 and above.
-            OSError: the sandbox does not answer.
+            OperationFailed: the sandbox does not answer.
         """
         target = f"/{host}{path}" + (f"?{urlencode(query)}" if query else "")
         payload = b"" if body is None else json.dumps(body).encode()
@@ -68,7 +68,7 @@ class Client:
             except (OSError, http.client.HTTPException) as error:
                 self._drop()
                 if time.monotonic() + pause > end or isinstance(error, ConnectionRefusedError):
-                    raise
+                    raise OperationFailed(f"{method} {self.url}{target}: {error}") from error
             else:
                 if status < 400:
                     return _decoded(text)

@@ -41,6 +41,8 @@ class _Target:
         default_factory=lambda: {"options.requestedPolicyVersion": str(_VERSION_WITH_CONDITIONS)}
     )
     root: str = ""
+    # Argument whose slashes are part of one segment of the path.
+    encoded: str = ""
     mask: str = ""
 
     def name(self, state: Mapping[str, Any]) -> str:
@@ -48,7 +50,9 @@ class _Target:
         return expand(self.resource, shortened)
 
     def path(self, state: Mapping[str, Any], suffix: str) -> str:
-        return f"{self.root or '/' + self.api[1]}/{quote(self.name(state), safe='/@')}{suffix}"
+        if self.encoded:
+            state = {**state, self.encoded: quote(str(state[self.encoded]), safe="")}
+        return f"{self.root or '/' + self.api[1]}/{self.name(state)}{suffix}"
 
 
 def _policy(target: _Target, state: Mapping[str, Any], settings: Settings) -> Json:
@@ -235,6 +239,7 @@ _TARGETS = (
         api=("storage", "v1"),
         resource="b/{bucket}/managedFolders/{managed_folder}",
         root="/storage/v1",
+        encoded="managed_folder",
         get=("GET", "/iam"),
         put=("PUT", "/iam"),
         query={"optionsRequestedPolicyVersion": str(_VERSION_WITH_CONDITIONS)},

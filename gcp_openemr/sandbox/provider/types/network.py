@@ -39,12 +39,6 @@ def _encode_network(body: Json, state: Mapping[str, Any], change: Change) -> Jso
     return body
 
 
-def _settle_numeric_id(state: dict[str, Any], body: Json, _settings: Settings) -> None:
-    for name in ("numeric_id", "network_id", "subnetwork_id"):
-        if name in state:
-            state[name] = int(body["id"]) if name != "numeric_id" else str(body["id"])
-
-
 def _update_subnetwork(state: Mapping[str, Any], change: Change) -> None:
     """Compute Engine has a method of its own for two of the settings; the rest is one PATCH with a fingerprint."""
     prior = change.prior or {}
@@ -251,12 +245,11 @@ ROWS = (
             "bgp_always_compare_med": "routingConfig.bgpAlwaysCompareMed",
             "bgp_inter_region_cost": "routingConfig.bgpInterRegionCost",
             "gateway_ipv4": "gatewayIPv4",
-            "network_id": "",
-            "numeric_id": "",
+            "network_id": "id",
+            "numeric_id": "id",
         },
         local=frozenset({"delete_default_routes_on_create", "delete_bgp_always_compare_med"}),
         encode=_encode_network,
-        settle=_settle_numeric_id,
     ),
     ResourceType(
         type="google_compute_subnetwork",
@@ -267,13 +260,12 @@ ROWS = (
         item="/compute/v1/projects/{project}/regions/{region}/subnetworks/{name}",
         id="projects/{project}/regions/{region}/subnetworks/{name}",
         wait="compute",
-        names={**_PLACES, "secondary_ip_range": "secondaryIpRanges", "subnetwork_id": ""},
+        names={**_PLACES, "secondary_ip_range": "secondaryIpRanges", "subnetwork_id": "id"},
         sameness={"network": "link"},
         local=frozenset({"send_secondary_ip_range_if_empty"}),
         encode=_encode_subnetwork,
         decode=_drop_disabled_log,
         updating=_update_subnetwork,
-        settle=_settle_numeric_id,
     ),
     ResourceType(
         type="google_compute_firewall",
