@@ -37,12 +37,8 @@ def mirrors() -> list[str]:
 
     apt itself reads the sources, so both of their formats, and every kind of address it knows, will do.
     """
-    listed = process.run(
-        ["apt-get", "indextargets", "--format", "$(RELEASE) $(COMPONENT) $(REPO_URI)", "Created-By: Packages"]
-    )
-    wanted = (codename(), "main")
-    rows = [line.split(" ", 2) for line in listed.stdout.splitlines()]
-    found = [row[2] for row in rows if len(row) == 3 and (row[0], row[1]) == wanted]
+    listed = process.run(["apt-get", "update", "--print-uris"]).stdout
+    found = re.findall(rf"^'(.+)/dists/{re.escape(codename())}/InRelease'", listed, re.MULTILINE)
     if not found:
         raise ToolMissing(
             "apt's sources name no mirror of this machine's Debian release.",

@@ -10,13 +10,14 @@ from __future__ import annotations
 import dataclasses
 import re
 import shutil
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal
 
 from gcp_openemr import process
-from gcp_openemr.errors import GcpOpenemrError, Interrupted, ToolMissing
+from gcp_openemr.errors import GcpOpenemrError, ToolMissing
 from gcp_openemr.setup import apt, system
 from gcp_openemr.setup.cache import Log, cache_directory, locked
 
@@ -28,6 +29,7 @@ FALLBACK_PACKAGES = {
     "mariadb-client": "its client and dump",
 }
 SUITE = "sid"
+SECONDS_BEFORE_RETRY = 24 * 3600.0
 DUAL_PASSWORDS_SINCE = (8, 0, 14)
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin"
 _KEPT = ("usr/sbin/mysqld", "usr/bin/mysql", "usr/bin/mysqldump", "usr/share/mysql", "usr/lib/mysql/plugin")
@@ -86,20 +88,25 @@ def fetch(*, cache: Path | None = None, path: str = SYSTEM_PATH, log: Log = prin
     """
     cache = cache or cache_directory()
     with locked(cache / "mysql.lock", log=log):
-        found = _fetched(cache)
+        found = _fetched(cache) or _system_mysql(path)
         if found is not None:
             return found
+        failed = cache / "mysql.failed"
         try:
-            return _fetch_from_debian(cache, log=log)
-        except Interrupted:
-            raise
+            if not _is_fresh(failed):
+                return _fetch_from_debian(cache, log=log)
         except GcpOpenemrError as error:
-            log(f"No MySQL: {error.what}")
-            log("MariaDB serves instead. It cannot keep two passwords for one account, so rotation is rehearsed less")
-            log("truly than with MySQL. To try MySQL again: .venv/bin/python -m gcp_openemr.setup mysql")
+            failed.write_text(error.what)
+        log(f"No MySQL: {failed.read_text()}")
+        log("MariaDB serves instead. It cannot keep two passwords for one account, so a rotation rehearsed with it")
+        log(f"proves less. MySQL is tried again after a day, or when {failed} is deleted.")
     if _system_mariadb(path) is None:
         system.install(FALLBACK_PACKAGES, log=log)
     return locate(cache=cache, path=path)
+
+
+def _is_fresh(failed: Path) -> bool:
+    return failed.exists() and time.time() - failed.stat().st_mtime < SECONDS_BEFORE_RETRY
 
 
 def _fetch_from_debian(cache: Path, *, log: Log) -> MysqlInstallation:
@@ -118,6 +125,7 @@ def _fetch_from_debian(cache: Path, *, log: Log) -> MysqlInstallation:
         raise ToolMissing(f"mysqld does not start as version {version}: {answer.strip()}")
     root.rename(cache / f"mysql-{version}")
     shutil.rmtree(work, ignore_errors=True)
+    (cache / "mysql.failed").unlink(missing_ok=True)
     return _installation(cache / f"mysql-{version}")
 
 
