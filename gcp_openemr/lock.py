@@ -148,16 +148,20 @@ def _acquire(blob: Blob, environment: str, command: str) -> tuple[Held, Holder |
 
 def _write(blob: Blob, holder: Holder, expected: int) -> int:
     text = json.dumps(dataclasses.asdict(holder), default=datetime.datetime.isoformat)
-    blob.upload_from_string(text, content_type="application/json", if_generation_match=expected)
-    return int(blob.generation)
+    fresh = blob.bucket.blob(blob.name)
+    fresh.upload_from_string(text, content_type="application/json", if_generation_match=expected)
+    return int(fresh.generation)
 
 
 def _read(blob: Blob) -> tuple[Holder, int] | None:
+    """What stands there now. A blob that was read once asks for that generation ever after, so a new one reads."""
+    fresh = blob.bucket.get_blob(blob.name)
+    if fresh is None:
+        return None
+    generation = int(fresh.generation)
     try:
-        blob.reload()
-        generation = int(blob.generation)
-        fields: dict[str, Any] = json.loads(blob.download_as_bytes(if_generation_match=generation))
-    except (NotFound, PreconditionFailed):
+        fields: dict[str, Any] = json.loads(fresh.download_as_bytes())
+    except NotFound:
         return None
     for name in ("acquired", "renewed"):
         fields[name] = datetime.datetime.fromisoformat(fields[name])

@@ -11,7 +11,7 @@ import dataclasses
 from collections.abc import Callable
 
 import google_crc32c
-from google.api_core.exceptions import FailedPrecondition, NotFound
+from google.api_core.exceptions import BadRequest, NotFound
 from google.cloud import secretmanager_v1
 from google.protobuf.field_mask_pb2 import FieldMask
 
@@ -77,7 +77,7 @@ def read(cloud: Cloud, secret: Secret) -> Redacted:
     """
     try:
         answer = cloud.secrets.access_secret_version(name=f"{_path(cloud, secret.name)}/versions/{secret.version}")
-    except (NotFound, FailedPrecondition) as error:
+    except (NotFound, BadRequest) as error:
         raise CloudRefused(f"Secret {secret.name} version {secret.version} cannot be read: {error.message}") from error
     return Redacted(answer.payload.data.decode())
 

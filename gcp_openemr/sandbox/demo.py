@@ -17,7 +17,7 @@ from typing import Any
 from gcp_openemr.clients import Cloud
 from gcp_openemr.commands import sandbox as sandbox_commands
 from gcp_openemr.console import Console, spoken
-from gcp_openemr.environment import load_environment, write_environment_file
+from gcp_openemr.environment import load_environment, sample_backup_uri, write_environment_file
 from gcp_openemr.errors import GcpOpenemrError, Unhealthy
 from gcp_openemr.redacted import Redacted
 from gcp_openemr.sandbox.standin.sample_backup import SampleBackup, make_backup
@@ -26,10 +26,8 @@ from gcp_openemr.sandbox.visitor import Visitor
 __all__ = ["main"]
 
 PROJECT = "demo-clinic-1"
-BUCKET = f"{PROJECT}-archive"
-OBJECT = "backup.zip"
+BUCKET, OBJECT = sample_backup_uri(PROJECT).removeprefix("gs://").split("/", 1)
 SEED = 704
-RESTORE = f'\n[restore]\nsource = "gcs"\nuri = "gs://{BUCKET}/{OBJECT}"\n'
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -48,8 +46,9 @@ def main(folder: Path) -> None:
     file = folder / "openemr.toml"
     if not file.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        write_environment_file(file, name="demo", project=PROJECT, region="europe-west1", profile="developer")
-        file.write_text(file.read_text() + RESTORE)
+        write_environment_file(
+            file, name="demo", project=PROJECT, region="europe-west1", profile="developer", sandbox_sample=True
+        )
     load_environment(file)
     cloud = sandbox_commands.connect(folder / ".gcp-openemr" / "sandbox", console, project=PROJECT)
     with console.step("a backup of another clinic into the sandbox's bucket"):

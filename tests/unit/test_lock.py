@@ -1,0 +1,152 @@
+"""The environment's lock, over the wire."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import dataclasses
+import datetime
+import json
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+from google.cloud.storage import Bucket
+
+from gcp_openemr import lock
+from gcp_openemr.clients import Cloud
+from gcp_openemr.errors import Locked
+
+OBJECT = "prod/environment.lock"
+
+
+@pytest.fixture
+def bucket(cloud: Cloud) -> Bucket:
+    return cloud.storage.create_bucket("unit-tests-1-oe-prod-state", location="europe-west1")
+
+
+def plant(bucket: Bucket, **changes: object) -> None:
+    """A lock of another machine, acquired and renewed now, with some fields changed."""
+    now = datetime.datetime.now(datetime.UTC)
+    holder = lock.Holder(
+        id="other",
+        who="eve@laptop",
+        machine="another machine",
+        process="17 4711",
+        command="deploy",
+        acquired=now,
+        renewed=now,
+    )
+    fields = dataclasses.asdict(dataclasses.replace(holder, **changes))  # type: ignore[arg-type]
+    bucket.blob(OBJECT).upload_from_string(json.dumps(fields, default=datetime.datetime.isoformat))
+
+
+def test_a_held_lock_names_its_holder_and_is_gone_afterwards(bucket: Bucket) -> None:
+    with lock.hold(bucket, "prod", "deploy") as (held, dead):
+        seen = lock.read_holder(bucket, "prod")
+        assert seen is not None
+        assert (seen.id, seen.command, dead) == (held.holder.id, "deploy", None)
+        assert "@" in seen.who
+    assert lock.read_holder(bucket, "prod") is None
+
+
+def test_it_is_given_back_after_a_failure(bucket: Bucket) -> None:
+    with pytest.raises(RuntimeError), lock.hold(bucket, "prod", "deploy"):
+        raise RuntimeError
+    assert lock.read_holder(bucket, "prod") is None
+
+
+def test_a_second_run_is_told_who_holds_it_with_what_and_how_long(bucket: Bucket) -> None:
+    plant(bucket, acquired=datetime.datetime.now(datetime.UTC) - datetime.timedelta(seconds=125))
+    words = r"eve@laptop holds the environment 'prod' with `deploy` since .* \(2 min 5 s\)"
+    with pytest.raises(Locked, match=words), lock.hold(bucket, "prod", "destroy"):
+        pass
+
+
+def test_two_environments_do_not_wait_for_each_other(bucket: Bucket) -> None:
+    with lock.hold(bucket, "prod", "deploy"), lock.hold(bucket, "staging", "deploy"):
+        assert lock.read_holder(bucket, "staging") is not None
+
+
+def test_a_lock_that_was_not_renewed_for_five_minutes_is_taken_over(bucket: Bucket) -> None:
+    old = datetime.datetime.now(datetime.UTC) - datetime.timedelta(seconds=lock.STALE_SECONDS + 1)
+    plant(bucket, acquired=old, renewed=old)
+    with lock.hold(bucket, "prod", "deploy") as (_, dead):
+        assert dead is not None
+        assert dead.who == "eve@laptop"
+
+
+def test_a_process_of_this_machine_that_is_gone_is_recognised_at_once(bucket: Bucket) -> None:
+    ended = subprocess.Popen([sys.executable, "-c", "pass"])
+    ended.wait()
+    plant(bucket, machine=lock._machine(), process=f"{ended.pid} 1")
+    with lock.hold(bucket, "prod", "deploy") as (_, dead):
+        assert dead is not None
+
+
+def test_a_living_process_of_this_machine_is_not_taken_for_dead(bucket: Bucket) -> None:
+    alive = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    try:
+        plant(bucket, machine=lock._machine(), process=lock._process(alive.pid))
+        with pytest.raises(Locked), lock.hold(bucket, "prod", "deploy"):
+            pass
+    finally:
+        alive.communicate()
+
+
+def winners(bucket: Bucket, runs: int) -> int:
+    """How many of so many runs that begin at once get the lock while the others are there."""
+    start, refused = threading.Barrier(runs), threading.Semaphore(0)
+
+    def contend(_: int) -> bool:
+        start.wait()
+        try:
+            with lock.hold(bucket, "prod", "deploy"):
+                return all(refused.acquire(timeout=10) for _ in range(runs - 1))
+        except Locked:
+            refused.release()
+            return False
+
+    with concurrent.futures.ThreadPoolExecutor(runs) as pool:
+        return sum(pool.map(contend, range(runs)))
+
+
+def test_of_many_runs_at_once_exactly_one_gets_it(bucket: Bucket) -> None:
+    assert winners(bucket, 6) == 1
+
+
+def test_a_dead_lock_is_taken_over_by_exactly_one(bucket: Bucket) -> None:
+    plant(bucket, renewed=datetime.datetime.now(datetime.UTC) - datetime.timedelta(hours=1))
+    assert winners(bucket, 4) == 1
+
+
+def test_the_holder_renews_it_and_notices_when_it_was_taken_over(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lock, "RENEW_SECONDS", 0.05)
+    with lock.hold(bucket, "prod", "deploy") as (held, _):
+        first = lock.read_holder(bucket, "prod")
+        assert first is not None
+        wait_until(lambda: (seen := lock.read_holder(bucket, "prod")) is not None and seen.renewed > first.renewed)
+        held.check()
+        plant(bucket)
+        wait_until(lambda: lost(held))
+    still = lock.read_holder(bucket, "prod")
+    assert still is not None
+    assert still.who == "eve@laptop"
+
+
+def lost(held: lock.Held) -> bool:
+    try:
+        held.check()
+    except Locked:
+        return True
+    return False
+
+
+def wait_until(reached: object) -> None:
+    end = time.monotonic() + 10
+    while not reached():  # type: ignore[operator]
+        assert time.monotonic() < end
+        time.sleep(0.02)
