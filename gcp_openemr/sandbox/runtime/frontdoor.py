@@ -27,6 +27,8 @@ __all__ = ["TAG_HEADER", "Backend", "FrontDoor", "Route"]
 
 LARGEST_MESSAGE = 32 << 20
 TAG_HEADER = "x-cloud-run-tag"
+# For callers whose `Authorization` is the application's own; never handed on.
+_CALLER_HEADER = "x-serverless-authorization"
 _CONNECT_SECONDS = 5.0
 _QUEUE_SECONDS = 10.0
 _IDLE_SECONDS = 620.0
@@ -152,9 +154,10 @@ class FrontDoor:
     async def _forward(
         self, head: Head, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, route: Route, tally: Tally
     ) -> bool:
-        refused = route.allows(head.get("authorization"))
+        refused = route.allows(head.get(_CALLER_HEADER) or head.get("authorization"))
         if refused:
             raise _Refuse(*refused)
+        head.remove({_CALLER_HEADER})
         body = Body(reader, head, limit=LARGEST_MESSAGE)
         backend = await _place(route, _tag(head))
         try:
