@@ -16,7 +16,8 @@ ENVIRONMENT = "prod"
 CLINICS = ("main", "north")
 NAMES = Names(project=PROJECT, environment=ENVIRONMENT)
 LABELS = {"application": "openemr", "environment": ENVIRONMENT}
-IMAGE = f"{REGION}-docker.pkg.dev/{PROJECT}/oe-{ENVIRONMENT}/job@sha256:{'0123456789abcdef' * 4}"
+# Of another project, in whose registry the sandbox cannot look.
+IMAGE = f"{REGION}-docker.pkg.dev/example-images/openemr/job@sha256:{'0123456789abcdef' * 4}"
 
 Values = dict[str, Any]
 
