@@ -6,8 +6,10 @@ since a backup of OpenEMR has no links, devices or paths that leave their folder
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import gzip
+import io
 import lzma
 import stat
 import tarfile
@@ -15,16 +17,17 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import PurePosixPath
-from typing import IO, BinaryIO, cast
+from typing import IO, Any, BinaryIO, cast
 
 import zstandard
 
 from jobs.errors import BackupInvalid
 
-__all__ = ["Entry", "Limits", "entries"]
+__all__ = ["Content", "Entry", "Limits", "entries"]
 
 _TAR_MAGIC_AT = 257
 _HEAD = 512
+_BUFFER = 1 << 20
 _DAMAGE = (
     tarfile.TarError,
     zipfile.BadZipFile,
@@ -46,13 +49,24 @@ class Limits:
     ratio_applies_after: int = 1 << 30
 
 
+class Content:
+    """The bytes of one entry. Damage shows while they are read, and is told as such."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+
+    def read(self, size: int = -1, /) -> bytes:
+        with _damage_told():
+            return self._stream.read(size)
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Entry:
     """One plain file of an archive; `content` is to be read before the next entry is asked for."""
 
     path: PurePosixPath
     size: int
-    content: IO[bytes]
+    content: Content
 
 
 def entries(file: BinaryIO, *, packed_bytes: int, limits: Limits) -> Iterator[Entry]:
@@ -62,12 +76,18 @@ def entries(file: BinaryIO, *, packed_bytes: int, limits: Limits) -> Iterator[En
         BackupInvalid: not an archive, damaged, encrypted, unsafe, or larger than the limits.
     """
     watched = _Watch(packed_bytes, limits)
-    try:
+    with _damage_told():
         head = file.read(_HEAD)
         file.seek(0)
         for entry in _open(file, head):
             watched.see(entry)
             yield entry
+
+
+@contextlib.contextmanager
+def _damage_told() -> Iterator[None]:
+    try:
+        yield
     except _DAMAGE as error:
         raise BackupInvalid(f"The archive is damaged: {error}.", do="Upload the backup again.") from error
     except UnicodeDecodeError as error:
@@ -78,9 +98,9 @@ def _open(file: BinaryIO, head: bytes) -> Iterator[Entry]:
     if head[:4] in (b"PK\x03\x04", b"PK\x05\x06"):
         return _zip_entries(file)
     if head[:2] == b"\x1f\x8b":
-        return _tar_entries(cast("BinaryIO", gzip.GzipFile(fileobj=file)))
+        return _tar_entries(cast("IO[bytes]", gzip.GzipFile(fileobj=file)))
     if head[:4] == b"\x28\xb5\x2f\xfd":
-        return _tar_entries(cast("BinaryIO", zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True)))
+        return _tar_entries(io.BufferedReader(_ZstdFile(file), _BUFFER))
     if head[_TAR_MAGIC_AT : _TAR_MAGIC_AT + 5] == b"ustar":
         return _tar_entries(file)
     raise BackupInvalid(
@@ -88,8 +108,36 @@ def _open(file: BinaryIO, head: bytes) -> Iterator[Entry]:
     )
 
 
-def _tar_entries(stream: BinaryIO) -> Iterator[Entry]:
-    with tarfile.open(fileobj=stream, mode="r|", encoding="utf-8", errors="strict") as archive:
+class _ZstdFile(io.RawIOBase):
+    """The plain bytes of zstd frames. zstandard's own reader takes a cut stream for a whole one."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._frame = zstandard.ZstdDecompressor().decompressobj()
+        self._begun = False
+        self._plain = memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while not self._plain:
+            packed = (self._frame.unused_data if self._frame.eof else b"") or self._file.read(_BUFFER)
+            if not packed:
+                if self._begun and not self._frame.eof:
+                    raise EOFError("it ends within a frame")
+                return 0
+            if self._frame.eof:
+                self._frame = zstandard.ZstdDecompressor().decompressobj()
+            self._begun = True
+            self._plain = memoryview(self._frame.decompress(packed))
+        size = min(len(buffer), len(self._plain))
+        buffer[:size], self._plain = self._plain[:size], self._plain[size:]
+        return size
+
+
+def _tar_entries(stream: IO[bytes]) -> Iterator[Entry]:
+    with tarfile.open(fileobj=stream, mode="r|", encoding="utf-8", errors="strict", bufsize=_BUFFER) as archive:
         for member in archive:
             if member.isdir():
                 _safe(member.name)
@@ -99,9 +147,9 @@ def _tar_entries(stream: BinaryIO) -> Iterator[Entry]:
             content = archive.extractfile(member)
             if content is None:
                 raise BackupInvalid(f"The archive's {_shown(member.name)} has no content.")
-            yield Entry(path=_safe(member.name), size=member.size, content=content)
+            yield Entry(path=_safe(member.name), size=member.size, content=Content(content))
     # a gzip or zstd stream proves itself by its end, which tarfile does not read
-    while stream.read(1 << 20):
+    while stream.read(_BUFFER):
         pass
 
 
@@ -118,7 +166,7 @@ def _zip_entries(file: BinaryIO) -> Iterator[Entry]:
                 raise BackupInvalid("The archive is encrypted with a password.")
             path = _safe(info.filename)
             with archive.open(info) as content:
-                yield Entry(path=path, size=info.file_size, content=content)
+                yield Entry(path=path, size=info.file_size, content=Content(content))
 
 
 def _kind(member: tarfile.TarInfo) -> str:

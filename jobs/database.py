@@ -57,7 +57,8 @@ def _open(server: Server, user: str, password: Redacted, schema: str | None) -> 
         host=server.host,
         port=server.port,
         user=user,
-        password=password.reveal(),
+        # as text it would be sent as Latin-1, and PHP sends UTF-8
+        password=password.reveal().encode(),
         database=schema,
         charset="utf8mb4",
         autocommit=True,

@@ -93,4 +93,4 @@ def _check_version(wanted: NfsInit) -> None:
 
 def _told(decision: Decision, done: dict[str, Any]) -> dict[str, Any]:
     hint = {"do": decision.do} if decision.do else {}
-    return {"action": decision.action, "reason": decision.reason, **hint, **done}
+    return {"decision": decision.action, "reason": decision.reason, **hint, **done}

@@ -11,7 +11,7 @@ import os
 import shutil
 import time
 from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from typing import Any
 
 from jobs import archives, clinic_state, database, log, marker, php, share, sources, sql_import, sqlconf, tables
 from jobs.database import Connection, Lock
@@ -129,7 +129,7 @@ def _site_root(path: PurePosixPath) -> PurePosixPath | None:
     return None
 
 
-def _write_file(site: Path, relative: PurePosixPath, content: IO[bytes]) -> None:
+def _write_file(site: Path, relative: PurePosixPath, content: archives.Content) -> None:
     target = site / relative
     private = relative.name == "sqlconf.php" or relative.parts[:3] == ("documents", "logs_and_misc", "methods")
     mode = share.PRIVATE_MODE if private else share.FILE_MODE
@@ -137,7 +137,7 @@ def _write_file(site: Path, relative: PurePosixPath, content: IO[bytes]) -> None
         try:
             descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
         except FileNotFoundError:
-            target.parent.mkdir(mode=share.DIRECTORY_MODE, parents=True)
+            share.ensure_directory(target.parent)
             descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
         except FileExistsError as error:
             raise BackupInvalid(f"The archive holds {relative} twice.") from error

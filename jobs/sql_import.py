@@ -6,13 +6,20 @@ import gzip
 import io
 import re
 from collections.abc import Callable, Iterator
-from typing import IO, Any, cast
+from typing import Any, Protocol
 
 from jobs import database
 from jobs.database import Connection, identifier
 from jobs.errors import BackupInvalid, DatabaseRefused
 
 __all__ = ["import_dump", "statements"]
+
+
+class Readable(Protocol):
+    """A stream that is read forward."""
+
+    def read(self, size: int = -1, /) -> bytes: ...
+
 
 _FIRST_READ = 1 << 20
 _LONGEST_STATEMENT = 1 << 30
@@ -45,7 +52,7 @@ _ALLOWED = re.compile(
 
 
 def import_dump(
-    dump: IO[bytes], connection: Connection, schema: str, *, told: Callable[[int], None] | None = None
+    dump: Readable, connection: Connection, schema: str, *, told: Callable[[int], None] | None = None
 ) -> int:
     """Run a dump in `schema`, whose connection this is, and return the number of statements that were run.
 
@@ -77,7 +84,7 @@ def import_dump(
     return count
 
 
-def statements(dump: IO[bytes]) -> Iterator[bytes]:
+def statements(dump: Readable) -> Iterator[bytes]:
     """Split a dump at its delimiters, outside of strings, names and comments. Memory: the longest statement.
 
     Raises:
@@ -166,17 +173,17 @@ def _names_other_schema(statement: bytes) -> bool:
     return re.search(rb"[`\w]\s*\.\s*[`A-Za-z_]", _STRINGS.sub(b"", statement)) is not None
 
 
-def _decompressed(dump: IO[bytes]) -> IO[bytes]:
+def _decompressed(dump: Readable) -> Readable:
     """The dump itself, or what its gzip holds."""
     head = dump.read(2)
     whole = io.BufferedReader(_Prefixed(head, dump), _FIRST_READ)
-    return cast("IO[bytes]", gzip.open(whole) if head == b"\x1f\x8b" else whole)
+    return gzip.open(whole) if head == b"\x1f\x8b" else whole
 
 
 class _Prefixed(io.RawIOBase):
     """A stream with some bytes put back in front."""
 
-    def __init__(self, prefix: bytes, rest: IO[bytes]) -> None:
+    def __init__(self, prefix: bytes, rest: Readable) -> None:
         self._prefix = prefix
         self._rest = rest
 

@@ -1,0 +1,133 @@
+"""Servers for the session, and a clinic's world for each test: its own schemas, user, directory and code tree."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gcp_openemr.sandbox.standin.sample_backup import SampleBackup, make_backup
+from jobs import nfs_init, secrets, settings
+from jobs.redacted import Redacted
+from tests.jobs.servers import ADDRESS, Authority, Mysql, Redis, make_authority, mysql_server, redis_server
+
+APP = Path(__file__).parents[2] / "gcp_openemr" / "sandbox" / "standin" / "app"
+DATABASE_PASSWORD = "a='b\" %s\\ é😀;#"
+ADMIN_PASSWORD = "p=w' \"%d $x \\ ü"
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def authority() -> Authority:
+    return make_authority()
+
+
+@pytest.fixture(scope="session")
+def mysql(tmp_path_factory: pytest.TempPathFactory, authority: Authority) -> Iterator[Mysql]:
+    with mysql_server(tmp_path_factory.mktemp("mysql"), authority) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
+    with redis_server(tmp_path_factory.mktemp("redis") / "data") as server:
+        yield server
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class World:
+    """A provisioned clinic without storage, and the servers around it."""
+
+    mysql: Mysql
+    wanted: settings.NfsInit
+
+    @property
+    def sites(self) -> Path:
+        return self.wanted.sites
+
+    @property
+    def site(self) -> Path:
+        return self.wanted.sites / "default"
+
+    def with_backup(self, path: Path) -> settings.NfsInit:
+        return dataclasses.replace(self.wanted, backup=settings.Backup(source="gcs", place=f"gs://backups/{path.name}"))
+
+    def query(self, statement: str, schema: str = "") -> list[tuple[object, ...]]:
+        with self.mysql.root() as connection:
+            connection.select_db(schema or self.wanted.schema)
+            with connection.cursor() as cursor:
+                cursor.execute(statement)
+                return list(cursor.fetchall())
+
+    def tables(self, schema: str = "") -> set[str]:
+        return {str(row[0]) for row in self.query("SHOW TABLES", schema)}
+
+
+@pytest.fixture
+def world(mysql: Mysql, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    """Schemas and user as provision makes them; secrets known by their names."""
+    number = next(_numbers)
+    schema, staging = f"oe_t{number}", f"oe_t{number}_staging"
+    with mysql.root() as connection, connection.cursor() as cursor:
+        for name in (schema, staging):
+            cursor.execute(f"CREATE DATABASE {name} CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci")
+        cursor.execute(f"CREATE USER {schema} IDENTIFIED BY %s REQUIRE SSL", [DATABASE_PASSWORD])
+        for name in (schema, staging):
+            cursor.execute(f"GRANT ALL PRIVILEGES ON `{name.replace('_', chr(92) + '_')}`.* TO {schema}")
+    application = tmp_path / "openemr"
+    shutil.copytree(APP, application, ignore=shutil.ignore_patterns("sites"))
+    (application / "sites").mkdir()
+    monkeypatch.setattr(secrets, "access", _secret)
+    yield World(
+        mysql=mysql,
+        wanted=settings.NfsInit(
+            server=settings.Server(host=ADDRESS, port=mysql.port, authority=mysql.authority.pem),
+            schema=schema,
+            staging_schema=staging,
+            user=schema,
+            password=settings.SecretVersion(secret="projects/p/secrets/db", version=1),
+            admin_user="admin",
+            admin_password=settings.SecretVersion(secret="projects/p/secrets/admin", version=1),
+            openemr_version="7.0.4",
+            backup=None,
+            result_uri="",
+            application=application,
+            skeleton=APP / "sites",
+            lock_seconds=5,
+        ),
+    )
+    with mysql.root() as connection, connection.cursor() as cursor:
+        for name in (schema, staging):
+            cursor.execute(f"DROP DATABASE {name}")
+        cursor.execute(f"DROP USER {schema}")
+
+
+@pytest.fixture
+def installed(world: World) -> World:
+    nfs_init.run(world.wanted)
+    return world
+
+
+@pytest.fixture(scope="session")
+def backups(tmp_path_factory: pytest.TempPathFactory) -> dict[str, SampleBackup]:
+    """The same clinic as .zip, .tar, .tar.gz and .tar.zst."""
+    directory = tmp_path_factory.mktemp("backups")
+    return {
+        suffix: make_backup(
+            directory / f"clinic{suffix}",
+            documents=30,
+            bytes_per_document=20_000,
+            seed=7,
+            admin_user="admin",
+            admin_password="the old clinic's password",
+        )
+        for suffix in (".zip", ".tar", ".tar.gz", ".tar.zst")
+    }
+
+
+def _secret(version: settings.SecretVersion) -> Redacted:
+    return Redacted({"db": DATABASE_PASSWORD, "admin": ADMIN_PASSWORD}[version.secret.rpartition("/")[2]])

@@ -1,0 +1,99 @@
+"""Every row of the decision table, and what the table never does."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jobs.clinic_state import ClinicState, DatabaseFacts, SiteFacts
+from jobs.decide import ROWS, decide
+from jobs.marker import Marker
+
+CODE = 517
+KEYS = frozenset({"sevena", "sevenb"})
+NO_SITE = SiteFacts(present=False)
+SITE = SiteFacts(present=True, configured=True, keys=KEYS)
+NO_TABLES = DatabaseFacts()
+WHOLE = DatabaseFacts(
+    tables=frozenset({"version", "users"}), version=CODE, release="7.0.4", users=1, access_rows=3, keys=KEYS
+)
+HALF = DatabaseFacts(tables=frozenset({"version"}))
+
+
+def state(site: SiteFacts, database: DatabaseFacts, **more: object) -> ClinicState:
+    return ClinicState(site=site, database=database, code_version=CODE, **more)  # type: ignore[arg-type]
+
+
+CASES = {
+    "a swap was begun": (state(NO_SITE, HALF, begun=Marker(doing="swap")), "finish-swap", "interrupted"),
+    "nothing, no backup": (state(NO_SITE, NO_TABLES), "install", "no backup is named"),
+    "nothing, a backup": (state(NO_SITE, NO_TABLES, backup_named=True), "restore", "a backup is named"),
+    "an install was begun, without patients": (
+        state(SITE, HALF, begun=Marker(doing="install")),
+        "install",
+        "starts again",
+    ),
+    "an install was begun, without patients, and a backup is named now": (
+        state(SITE, HALF, begun=Marker(doing="install"), backup_named=True),
+        "restore",
+        "named now",
+    ),
+    "older data": (state(SITE, dataclasses.replace(WHOLE, version=CODE - 1)), "refuse", "older"),
+    "newer data": (state(SITE, dataclasses.replace(WHOLE, version=CODE + 1)), "refuse", "newer"),
+    "healthy, a backup": (state(SITE, WHOLE, backup_named=True), "configure", "left alone"),
+    "healthy": (state(SITE, WHOLE), "configure", "only its settings"),
+    "files without database": (state(SITE, NO_TABLES), "refuse", "no tables"),
+    "database without files": (state(NO_SITE, WHOLE), "refuse", "sites/default is missing"),
+    "keys do not match": (
+        state(dataclasses.replace(SITE, keys=frozenset({"sevena"})), WHOLE),
+        "refuse",
+        "key sevenb is in the database but not on the share",
+    ),
+    "half a database": (state(SITE, HALF), "refuse", "no version, no user that can log in, no access rows"),
+}
+
+
+@pytest.mark.parametrize("name", [row.name for row in ROWS])
+def test_each_row_is_reached_and_gives_its_reason(name: str) -> None:
+    found, action, words = CASES[name]
+    assert next(row for row in ROWS if row.when(found)).name == name
+    decision = decide(found)
+    assert decision.action == action
+    assert words in decision.reason
+    assert decision.do or action != "refuse"
+
+
+def test_an_install_with_a_patient_in_it_is_not_begun_again() -> None:
+    with_patient = dataclasses.replace(HALF, patients=1)
+    assert decide(state(SITE, with_patient, begun=Marker(doing="install"))).action == "refuse"
+    with_folder = dataclasses.replace(SITE, patient_folders=1)
+    assert decide(state(with_folder, HALF, begun=Marker(doing="install"))).action == "refuse"
+
+
+sites = st.builds(
+    SiteFacts, present=st.booleans(), keys=st.sampled_from([frozenset(), KEYS]), patient_folders=st.integers(0, 2)
+)
+databases = st.builds(
+    DatabaseFacts,
+    tables=st.sampled_from([frozenset(), frozenset({"version"})]),
+    version=st.sampled_from([None, CODE - 1, CODE, CODE + 1]),
+    users=st.integers(0, 1),
+    access_rows=st.integers(0, 1),
+    keys=st.sampled_from([frozenset(), KEYS]),
+    patients=st.integers(0, 1),
+    documents=st.integers(0, 1),
+)
+markers = st.sampled_from([None, Marker(doing="install"), Marker(doing="restore")])
+
+
+@given(site=sites, database=databases, begun=markers, backup=st.booleans())
+def test_nothing_is_written_over_a_patient(
+    site: SiteFacts, database: DatabaseFacts, begun: Marker | None, backup: bool
+) -> None:
+    found = state(site, database, begun=begun, backup_named=backup)
+    if database.has_patients or (site.present and site.patient_folders):
+        nothing = not site.present and database.empty
+        assert nothing or decide(found).action in ("configure", "refuse")

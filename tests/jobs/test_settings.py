@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import pytest
+
+from jobs import settings
+from jobs.__main__ import main
+from jobs.errors import SettingsInvalid
+
+NFS_INIT = {
+    "MYSQL_HOST": "sql.internal",
+    "MYSQL_DATABASE": "oe_main",
+    "MYSQL_STAGING_DATABASE": "oe_main_staging",
+    "MYSQL_USER": "oe_main",
+    "MYSQL_PASS_SECRET": "projects/p/secrets/db",
+    "MYSQL_PASS_VERSION": "3",
+    "OE_PASS_SECRET": "projects/p/secrets/admin",
+    "OE_PASS_VERSION": "1",
+}
+PROVISION = {
+    "GOOGLE_CLOUD_PROJECT": "p",
+    "SQL_INSTANCE": "oe-prod-sql",
+    "MYSQL_HOST": "sql.internal",
+    "REDIS_SERVER": "10.0.0.3",
+    "REDIS_ADMIN_SECRET": "projects/p/secrets/redisroot",
+    "REDIS_ADMIN_VERSION": "1",
+    "CLINIC": "main",
+    "MYSQL_DATABASES": "oe_main,oe_main_staging",
+    "MYSQL_USER": "oe_main",
+    "MYSQL_PASS_SECRET": "projects/p/secrets/db",
+    "MYSQL_PASS_VERSION": "1",
+    "REDIS_USERNAME": "oe_main",
+    "REDIS_PREFIX": "oe_main:",
+    "REDIS_PASS_SECRET": "projects/p/secrets/redis",
+    "REDIS_PASS_VERSION": "2",
+}
+
+
+def test_reads_what_the_template_and_the_overrides_give() -> None:
+    wanted = settings.nfs_init({**NFS_INIT, "BACKUP_FILEID": "gs://bucket/a b/backup.zip"})
+    assert wanted.password.name == "projects/p/secrets/db/versions/3"
+    assert wanted.backup == settings.Backup(source="gcs", place="gs://bucket/a b/backup.zip")
+    assert settings.provision(PROVISION).schemas == ("oe_main", "oe_main_staging")
+
+
+def test_an_empty_backup_is_none() -> None:
+    assert settings.nfs_init({**NFS_INIT, "BACKUP_SOURCE": "gcs", "BACKUP_FILEID": ""}).backup is None
+
+
+def test_tells_every_problem_at_once() -> None:
+    wrong = {**NFS_INIT, "MYSQL_HOST": "", "MYSQL_PASS_VERSION": "latest", "BACKUP_FILEID": "https://x/backup.zip"}
+    with pytest.raises(SettingsInvalid) as caught:
+        settings.nfs_init(wrong)
+    for words in ("MYSQL_HOST is not set", "MYSQL_PASS_VERSION is 'latest', not a number", "not gs://bucket/object"):
+        assert words in caught.value.what
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("CLINIC", "../other"), ("MYSQL_DATABASES", "oe_main,mysql`"), ("ACTION", "drop"), ("REDIS_PREFIX", "*")],
+)
+def test_refuses_names_that_would_reach_elsewhere(name: str, value: str) -> None:
+    with pytest.raises(SettingsInvalid, match=name):
+        settings.provision({**PROVISION, name: value})
+
+
+def test_wrong_variables_end_with_their_own_code(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MYSQL_PORT", "none")
+    assert main(["nfs-init"]) == SettingsInvalid.exit_code
+    assert "MYSQL_PORT is 'none', not a number" in capsys.readouterr().out
