@@ -22,24 +22,29 @@ __all__ = ["LOCKS", "ensure_environment", "ensure_tree", "tree_path"]
 LOCKS = Path(__file__).parent / "requirements"
 ATTEMPTS = 3
 TIMEOUT = 1800.0
-_NO_NETWORK = re.compile(r"NewConnectionError|ConnectTimeoutError|ProxyError|NameResolutionError|Max retries exceeded")
+_NO_NETWORK = re.compile(
+    r"NewConnectionError|Connect(Timeout)?Error|ProxyError|NameResolutionError|from versions: none"
+)
 
 
 def ensure_environment(checkout: Path, locks: Sequence[str], *, log: Log) -> bool:
     """Make `.venv` of a checkout hold what the named locks say, and the checkout itself. True when it had to change.
 
-    A stamp tells that it is whole; without a right one (killed half-way, new lock, checkout moved) pip goes over it.
+    A stamp tells that it is whole. With a new lock, or in a checkout that moved, pip goes over it; one in which an
+    earlier run was killed half-way, or whose Python is gone, is made anew.
     """
     folder = checkout / ".venv"
     with locked(checkout / ".venv.lock", log=log):
         stamp = folder / f"locked-{'-'.join(locks)}"
+        unfinished = folder / "unfinished"
         wanted = _fingerprint(locks, extra=f"{checkout} {(checkout / 'pyproject.toml').read_text()}")
-        if stamp.is_file() and stamp.read_text() == wanted and _pip_works(folder):
+        sound = not unfinished.exists() and _pip_works(folder)
+        if sound and stamp.is_file() and stamp.read_text() == wanted:
             return False
-        stamp.unlink(missing_ok=True)
-        if not _pip_works(folder):
+        if not sound:
             log(f"Making {folder} with Python {sys.version.split()[0]}.")
             process.run([sys.executable, "-m", "venv", "--clear", str(folder)], timeout=TIMEOUT)
+        unfinished.touch()
         python = folder / "bin" / "python"
         # setuptools comes first: what has no wheel is built with it, not with one that pip would fetch unlocked
         for lock in dict.fromkeys(["build", *locks]):
@@ -47,6 +52,7 @@ def ensure_environment(checkout: Path, locks: Sequence[str], *, log: Log) -> boo
             _pip_install(python, "--no-build-isolation", *_from_lock(lock))
         _pip_install(python, "--no-build-isolation", "--no-deps", "--editable", str(checkout))
         stamp.write_text(wanted)
+        unfinished.unlink()
         return True
 
 
@@ -99,5 +105,5 @@ def _pip_install(python: Path, *arguments: str) -> None:
     complaints = [line for line in words.splitlines() if line.startswith("ERROR:")] or words.strip().splitlines()[-1:]
     said = " ".join(complaints)[-1500:]
     if _NO_NETWORK.search(words):
-        raise Unreachable(f"pip did not reach its package index: {said}", do="Check the network, then run again.")
+        raise Unreachable(f"pip got nothing from its package index: {said}", do="Check the network, then run again.")
     raise ToolMissing(f"pip could not install the locked packages: {said}", do="Mend what it names, then run again.")
