@@ -26,7 +26,7 @@ demo: setup ## from nothing to a clinic that serves, in the sandbox on this mach
 	@$(VENV)/python -m gcp_openemr.sandbox.demo
 
 stop: ## stop the sandbox; its state stays
-	@$(VENV)/gcp-openemr sandbox stop
+	@$(VENV)/gcp-openemr -e demo/openemr.toml sandbox stop
 
 setup: python ## what `gcp-openemr --sandbox` needs: Debian packages, .venv, MySQL, Terraform
 	@$(PYTHON) -m gcp_openemr.setup packages environment mysql

@@ -66,7 +66,9 @@ def terraform_share(steps: dict[str, float]) -> float:
 
 def bare_plans(bench: Bench) -> float:
     """The baseline of a no-op deploy: terraform itself planning the same three working directories."""
-    info = control.start(bench.folder / ".gcp-openemr" / "sandbox")
+    info = control.status(bench.folder / ".gcp-openemr" / "sandbox")
+    if info is None:
+        raise SystemExit("The sandbox ended while it was measured.")
     env = {
         **os.environ,
         "TF_CLI_CONFIG_FILE": str(bench.folder / ".gcp-openemr/sandbox/provider-mirror/terraform.rc"),
@@ -108,7 +110,3 @@ def report(bench: Bench) -> None:
     shown = median(quiet(sys.executable, "-m", "gcp_openemr.cli", "--help"))
     empty = median(quiet(sys.executable, "-c", "pass"))
     print(f"\n--help: {shown:.3f} s, {shown / empty:.1f} × an empty Python program ({empty:.3f} s)")
-
-
-if __name__ == "__main__":
-    main()

@@ -12,7 +12,9 @@ from typing import Any
 from google.oauth2.credentials import Credentials
 
 from gcp_openemr.clients import Cloud
+from gcp_openemr.redacted import Redacted
 from gcp_openemr.sandbox import control
+from gcp_openemr.sandbox.visitor import Visitor
 
 PROJECT = "rehearsal-1"
 ARCHIVE = f"{PROJECT}-archive"
@@ -77,3 +79,31 @@ version = "7.0.4"
 acknowledge_end_of_support = true
 {clinics}
 """
+
+
+def begin(place: Place, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        place.command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=place.folder
+    )
+
+
+def wait_for(process: subprocess.Popen[str], words: str) -> None:
+    """Read people's output up to a line with these words."""
+    assert process.stderr is not None
+    for line in process.stderr:
+        if words in line:
+            return
+    raise AssertionError(f"never said {words!r}")
+
+
+def terraform_processes(place: Place) -> list[str]:
+    listed = subprocess.run(["ps", "-ewwo", "pid,args"], capture_output=True, text=True, check=True).stdout
+    return [line for line in listed.splitlines() if str(place.folder / ".gcp-openemr" / "test") in line]
+
+
+def visit(place: Place, clinic: str) -> Visitor:
+    """A browser that is logged in as the clinic's administrator."""
+    account = place.must("credentials", "--clinic", clinic)
+    visiting = Visitor(account["url"])
+    visiting.login(account["user"], Redacted(account["password"]))
+    return visiting

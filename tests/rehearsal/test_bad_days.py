@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import signal
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from gcp_openemr.sandbox import control
-from tests.rehearsal.place import Place, environment_file
+from tests.rehearsal.place import Place, begin, environment_file, terraform_processes, wait_for
 
 
 @pytest.fixture
@@ -22,26 +21,6 @@ def fresh(tmp_path: Path) -> Iterator[Place]:
     control.start(place.sandbox)
     yield place
     control.stop(place.sandbox)
-
-
-def begin(place: Place, *arguments: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        place.command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=place.folder
-    )
-
-
-def wait_for(process: subprocess.Popen[str], words: str) -> None:
-    """Read people's output up to a line with these words."""
-    assert process.stderr is not None
-    for line in process.stderr:
-        if words in line:
-            return
-    raise AssertionError(f"never said {words!r}")
-
-
-def terraform_processes(place: Place) -> list[str]:
-    listed = subprocess.run(["ps", "-ewwo", "pid,args"], capture_output=True, text=True, check=True).stdout
-    return [line for line in listed.splitlines() if str(place.folder / ".gcp-openemr" / "test") in line]
 
 
 @pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])

@@ -9,18 +9,11 @@ from typing import Any
 
 import pytest
 import requests
-from gcp_openemr.sandbox.standin.sample_backup import SampleBackup
 
 from gcp_openemr.redacted import Redacted
+from gcp_openemr.sandbox.standin.sample_backup import SampleBackup
 from gcp_openemr.sandbox.visitor import Visitor
-from tests.rehearsal.place import Place
-
-
-def visitor(place: Place, clinic: str) -> Visitor:
-    account = place.must("credentials", "--clinic", clinic)
-    visiting = Visitor(account["url"])
-    visiting.login(account["user"], Redacted(account["password"]))
-    return visiting
+from tests.rehearsal.place import Place, visit
 
 
 def test_deploy_prints_the_address_of_each_clinic(deployed: dict[str, Any]) -> None:
@@ -33,7 +26,7 @@ def test_deploy_prints_the_address_of_each_clinic(deployed: dict[str, Any]) -> N
 def test_the_restored_documents_open_for_the_administrator(
     place: Place, deployed: dict[str, Any], backup_file: tuple[Path, SampleBackup]
 ) -> None:
-    browser = visitor(place, "main")
+    browser = visit(place, "main")
     documents = backup_file[1].documents
     assert len(documents) == 5
     for document in documents:
@@ -43,7 +36,7 @@ def test_the_restored_documents_open_for_the_administrator(
 def test_the_installed_clinic_lets_its_own_administrator_in_and_not_the_other_ones(
     place: Place, deployed: dict[str, Any]
 ) -> None:
-    visitor(place, "north")
+    visit(place, "north")
     other = place.must("credentials", "--clinic", "main")["password"]
     with pytest.raises(Exception, match="could not log in"):
         Visitor(deployed["clinics"]["north"]["url"]).login("admin", Redacted(other))
