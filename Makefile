@@ -33,7 +33,7 @@ setup: python ## what `gcp-openemr --sandbox` needs: Debian packages, .venv, MyS
 	@$(VENV)/python -m gcp_openemr.setup terraform
 
 test: development ## everything: setup, linters, tests
-	@$(STEP) lint $(MAKE) --no-print-directory --jobs=2 --output-sync=target lint
+	@$(STEP) lint $(MAKE) --no-print-directory --keep-going --jobs=2 --output-sync=target lint
 	@$(STEP) pytest $(MAKE) --no-print-directory pytest
 
 lint: lint-types lint-checkov lint-ruff lint-format lint-terraform lint-shell lint-docker ## the linters alone
