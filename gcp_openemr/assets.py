@@ -1,6 +1,6 @@
 """Finds the folders that travel with the package: terraform/, container/, jobs/.
 
-In a checkout they lie beside the package; a wheel carries them below `gcp_openemr/_assets/`.
+A wheel carries them below `gcp_openemr/_assets/`; in a checkout they lie beside the package.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ def asset(name: str) -> Path:
     Raises:
         GcpOpenemrError: this copy of gcp-openemr came without it.
     """
-    for place in (_PACKAGE.parent, _PACKAGE / "_assets"):
+    # Beside an installed package lie other people's folders.
+    for place in (_PACKAGE / "_assets", _PACKAGE.parent):
         folder = place / name
         if folder.is_dir():
             return folder

@@ -41,13 +41,14 @@ locals {
 
   # What the environment file adds comes first, so that it cannot point a clinic at another's database or sessions.
   service_environment = merge(var.service.environment, local._database, {
-    OE_USER         = var.admin_user
-    OPENEMR_VERSION = var.openemr.version
-    PUBLIC_URL      = var.service.public_url
-    REDIS_PORT      = tostring(var.platform.redis.port)
-    REDIS_PREFIX    = var.names.redis_prefix
-    REDIS_SERVER    = var.platform.redis.host
-    REDIS_USERNAME  = var.names.redis_user
+    GOOGLE_CLOUD_PROJECT = var.project
+    OE_USER              = var.admin_user
+    OPENEMR_VERSION      = var.openemr.version
+    PUBLIC_URL           = var.service.public_url
+    REDIS_PORT           = tostring(var.platform.redis.port)
+    REDIS_PREFIX         = var.names.redis_prefix
+    REDIS_SERVER         = var.platform.redis.host
+    REDIS_USERNAME       = var.names.redis_user
   })
 
   service_secrets = var.secret_versions == null ? {} : {

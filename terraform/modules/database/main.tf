@@ -6,6 +6,8 @@ locals {
     google_sql_database_instance.default.dns_name,
   )
   host = trimsuffix(local._host, ".")
+  # Query Insights needs memory that machines with a shared core do not have.
+  shared_core = contains(["db-f1-micro", "db-g1-small"], var.settings.tier)
 }
 
 # Terraform makes no user: those made through the Admin API are nearly root. The provider removes the root account
@@ -60,7 +62,7 @@ resource "google_sql_database_instance" "default" {
     }
 
     insights_config {
-      query_insights_enabled  = true
+      query_insights_enabled  = !local.shared_core
       record_application_tags = false
       record_client_address   = false
     }
