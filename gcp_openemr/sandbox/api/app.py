@@ -15,7 +15,7 @@ from gcp_openemr.sandbox.api.calls import Call, unauthenticated
 from gcp_openemr.sandbox.api.errors import ApiError
 from gcp_openemr.sandbox.api.iam import ANONYMOUS, Caller, Iam, Tokens
 from gcp_openemr.sandbox.api.messages import Request, Response, json_response
-from gcp_openemr.sandbox.api.names import project_of
+from gcp_openemr.sandbox.api.names import project_of, service_account_name
 from gcp_openemr.sandbox.api.operations import Operations
 from gcp_openemr.sandbox.api.projects import (
     ensure_project,
@@ -85,6 +85,15 @@ class App:
 
     def service_account_exists(self, email: str) -> bool:
         return service_account_exists(self.store, email)
+
+    def authorize_act_as(self, call: Call, email: str) -> None:
+        """Raise 403 unless the caller may let something run as this service account."""
+        account = find_service_account(self.store, email)
+        permission = "iam.serviceAccounts.actAs"
+        name = account.name if account is not None else service_account_name(email)
+        if not self.iam.allows(call.caller, permission, name):
+            message = f"Permission '{permission}' denied on service account {email} (or it may not exist)."
+            raise ApiError(403, message)
 
     def handle(self, request: Request) -> Response:
         """Answer one request; every refusal is Google's error body."""

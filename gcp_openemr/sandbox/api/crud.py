@@ -131,7 +131,7 @@ def delete(call: Call, rule: Collection) -> Json | Response:
         if not rule.deleted:
             remove(call, record)
         if _is_long(call):
-            operation = begin(call, rule, record.name, record.body, work=rule.deleted, arguments={})
+            operation = begin(call, rule, record.name, record.body, work=rule.deleted)
     if operation:
         return finish(call, operation)
     return {} if call.method.response else Response(status=204)
@@ -191,14 +191,17 @@ def _first(change: Change, properties: Schema, moment: str) -> Json:
 
 
 def begin(
-    call: Call, rule: Collection, name: str, resource: Json, *, work: str = "", arguments: Mapping[str, object] = {}
+    call: Call,
+    rule: Collection,
+    name: str,
+    resource: Json,
+    *,
+    work: str = "",
+    arguments: Json | None = None,
+    kind: str = "",
 ) -> Operation:
-    """Record an operation on a resource, inside the caller's transaction."""
-    metadata: Json = resource
-    if rule.metadata:
-        metadata = (
-            {"createTime": now(), "target": path_of(name), "verb": call.verb} if rule.metadata == rule.message else {}
-        )
+    """Record an operation on a resource, inside the caller's transaction. `kind` is Cloud SQL's type of operation."""
+    metadata: Json = {} if rule.metadata else resource
     empty = call.verb == "delete" and not rule.deleted_response
     return call.app.operations.begin(
         Operation(
@@ -208,9 +211,9 @@ def begin(
             user=call.caller.email,
             insert_time=now(),
             work=work,
-            arguments=dict(arguments),
+            arguments=arguments or {},
             metadata_type=rule.metadata or rule.message,
-            metadata=metadata,
+            metadata={"operationType": kind} if kind else metadata,
             response_type="" if empty else rule.message,
             response=None if empty else resource,
         )

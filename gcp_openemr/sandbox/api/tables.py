@@ -6,7 +6,26 @@ import importlib
 
 __all__ = ["load_tables"]
 
-_MODULES = ("secretmanager", "storage.buckets", "storage.object_calls", "storage.uploads")
+_MODULES = (
+    "artifactregistry",
+    "cloudbuild",
+    "compute.endpoints",
+    "compute.machines",
+    "compute.network",
+    "customroles",
+    "dns",
+    "operation_calls",
+    "resourcemanager",
+    "run.jobs",
+    "run.services",
+    "secretmanager",
+    "serviceaccounts",
+    "serviceusage",
+    "sqladmin",
+    "storage.buckets",
+    "storage.object_calls",
+    "storage.uploads",
+)
 
 
 def load_tables() -> None:

@@ -1,0 +1,216 @@
+"""Cloud Build v1: a build runs in its operation and pushes what it names to Artifact Registry."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gcp_openemr.sandbox.api import crud
+from gcp_openemr.sandbox.api.artifactregistry import ImageReference, parse_image, push
+from gcp_openemr.sandbox.api.calls import Call
+from gcp_openemr.sandbox.api.envelopes import operation_name
+from gcp_openemr.sandbox.api.errors import ApiError
+from gcp_openemr.sandbox.api.iam import service_account
+from gcp_openemr.sandbox.api.listing import page
+from gcp_openemr.sandbox.api.names import bucket_name, id_of, new_uid, now, project_number, segment
+from gcp_openemr.sandbox.api.operations import INTERRUPTED, Operation
+from gcp_openemr.sandbox.api.rules import WORK, Collection, collection, handles
+from gcp_openemr.sandbox.interfaces import Json, Refused
+
+if TYPE_CHECKING:
+    from gcp_openemr.sandbox.api.app import App
+
+__all__: list[str] = []
+
+_TYPES = "google.devtools.cloudbuild.v1."
+_LONGEST = 86_400
+_USER_LOGGING = {"CLOUD_LOGGING_ONLY", "NONE", "GCS_ONLY", "LEGACY"}
+
+BUILDS = collection(
+    Collection(
+        key="cloudbuild.projects.locations.builds",
+        kind="build",
+        permission="cloudbuild.builds",
+        message=f"{_TYPES}Build",
+        metadata=f"{_TYPES}BuildOperationMetadata",
+        verbs=("get",),
+    )
+)
+
+
+@handles("cloudbuild.projects.builds.create", "cloudbuild.projects.locations.builds.create")
+def create(call: Call) -> Json:
+    location = segment(call.name, "locations") or "global"
+    parent = f"cloudbuild.googleapis.com/projects/{call.project}/locations/{location}"
+    call.authorize("cloudbuild.builds.create", parent)
+    build = dict(call.body)
+    _check(call, build)
+    build_id = new_uid()
+    name = f"{parent}/builds/{build_id}"
+    number = project_number(call.project)
+    build |= {
+        "id": build_id,
+        "name": f"projects/{number}/locations/{location}/builds/{build_id}",
+        "projectId": call.project,
+        "status": "QUEUED",
+        "createTime": now(),
+        "queueTtl": "3600s",
+        "timeout": build.get("timeout") or "600s",
+        "logUrl": f"https://console.cloud.google.com/cloud-build/builds;region={location}/{build_id}?project={number}",
+        "artifacts": {"images": build.get("images") or []},
+    }
+    with call.store.transaction():
+        call.store.put(name, build)
+        operation = call.app.operations.begin(
+            Operation(
+                name=operation_name("cloudbuild", name),
+                target=name,
+                verb="create",
+                user=call.caller.email,
+                insert_time=now(),
+                work="cloudbuild.build",
+                metadata_type=BUILDS.metadata,
+                metadata={"build": build},
+                response_type=BUILDS.message,
+            )
+        )
+    return crud.finish(call, operation)
+
+
+def _check(call: Call, build: Json) -> None:
+    if not build.get("steps"):
+        raise ApiError(400, "invalid build: invalid build step: build.steps must not be empty", reason="badRequest")
+    timeout = re.fullmatch(r"(\d+)(\.\d+)?s", str(build.get("timeout") or "600s"))
+    if timeout is None or not 0 < int(timeout[1]) <= _LONGEST:
+        raise ApiError(400, f"invalid build: invalid timeout: must be at most {_LONGEST}s", reason="badRequest")
+    given = str(build.get("serviceAccount") or "")
+    if given:
+        _check_account(call, build, given)
+    for image in build.get("images") or ():
+        if parse_image(image) is None:
+            raise ApiError(400, f"invalid build: invalid image name {image!r}", reason="badRequest")
+
+
+def _check_account(call: Call, build: Json, given: str) -> None:
+    email = given.rsplit("/", 1)[-1]
+    if not call.app.service_account_exists(email):
+        raise ApiError(404, f"build service account {email} was not found", reason="notFound")
+    call.app.authorize_act_as(call, email)
+    options = build.get("options") or {}
+    settled = (
+        build.get("logsBucket")
+        or options.get("logging") in _USER_LOGGING - {"GCS_ONLY", "LEGACY"}
+        or options.get("defaultLogsBucketBehavior") == "REGIONAL_USER_OWNED_BUCKET"
+    )
+    if not settled:
+        message = (
+            "if 'build.service_account' is specified, the build must either (a) specify 'build.logs_bucket', (b) use "
+            "the REGIONAL_USER_OWNED_BUCKET build.options.default_logs_bucket_behavior option, or (c) use either "
+            "CLOUD_LOGGING_ONLY / NONE logging options"
+        )
+        raise ApiError(400, message, reason="badRequest")
+
+
+@handles("cloudbuild.projects.builds.get", "cloudbuild.projects.locations.builds.get")
+def get(call: Call) -> Json:
+    name = _name(call)
+    call.authorize("cloudbuild.builds.get", name)
+    return crud.existing(call, BUILDS, name).body
+
+
+@handles("cloudbuild.projects.builds.list", "cloudbuild.projects.locations.builds.list")
+def list_(call: Call) -> Json:
+    """Newest first."""
+    call.authorize("cloudbuild.builds.list", call.name.rsplit("/", 1)[0])
+    location = segment(call.name, "locations") or "global"
+    start = f"cloudbuild.googleapis.com/projects/{call.project}/locations/{location}/builds/"
+    ordered = sorted(call.store.list(start), key=lambda record: str(record.body["createTime"]), reverse=True)
+    items, token = page(call, [(f"{place:09}", record.body) for place, record in enumerate(ordered)])
+    return ({"builds": items} if items else {}) | ({"nextPageToken": token} if token else {})
+
+
+def _name(call: Call) -> str:
+    """`projects/p/builds/ID` is the same as in location `global`."""
+    if segment(call.name, "locations"):
+        return call.name
+    return call.name.replace("/builds/", "/locations/global/builds/", 1)
+
+
+def _abandon(app: App, operation: Operation) -> None:
+    _put(app, operation, {"status": "INTERNAL_ERROR", "statusDetail": INTERRUPTED, "finishTime": now()})
+
+
+@WORK.register("cloudbuild.build", abandon=_abandon)
+def build(app: App, operation: Operation) -> Json:
+    """QUEUED → WORKING → SUCCESS or FAILURE, as the build's service account."""
+    current = _put(app, operation, {"status": "WORKING", "startTime": now()})
+    log = app.state_dir / "logs" / f"build-{current['id']}.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        _check_source(app, current)
+        images = [_destination(app, current, image) for image in current.get("images") or ()]
+        results = app.runtime.build(current, lambda line: _write(log, line))
+        built = {entry["name"]: entry for entry in results.get("images") or ()}
+        for image, reference in images:
+            entry = built.get(image)
+            if entry is None:
+                raise Refused(f"An image named {image!r} was not built.")
+            push(app.store, reference, str(entry["digest"]))
+    except (Refused, ApiError) as error:
+        _write(log, f"ERROR: {error.message}")
+        detail = {"type": "USER_BUILD_STEP", "detail": error.message}
+        fields = {"status": "FAILURE", "statusDetail": error.message, "failureInfo": detail, "finishTime": now()}
+        _put(app, operation, fields)
+        raise
+    return _put(app, operation, {"status": "SUCCESS", "results": results, "finishTime": now()})
+
+
+def _check_source(app: App, current: Json) -> None:
+    source = (current.get("source") or {}).get("storageSource")
+    if not source:
+        return
+    bucket, name = str(source.get("bucket")), str(source.get("object"))
+    email = _email(current)
+    if app.objects.live(bucket, name) is None:
+        raise Refused(f"could not resolve source: storage: object doesn't exist: gs://{bucket}/{name}", code=5)
+    if not app.iam.allows(service_account(email), "storage.objects.get", f"{bucket_name(bucket)}/objects/{name}"):
+        message = (
+            f"could not resolve source: googleapi: Error 403: {email} does not have storage.objects.get access to the "
+            "Google Cloud Storage object. Permission 'storage.objects.get' denied on resource (or it may not exist)., "
+            "forbidden"
+        )
+        raise Refused(message, code=7)
+
+
+def _destination(app: App, current: Json, image: str) -> tuple[str, ImageReference]:
+    reference = parse_image(image)
+    if reference is None:
+        raise Refused(f"invalid image name {image!r}", code=3)
+    if app.store.get(reference.repository_name) is None:
+        raise Refused(f'name unknown: Repository "{reference.repository}" not found', code=5)
+    permission = "artifactregistry.repositories.uploadArtifacts"
+    if not app.iam.allows(service_account(_email(current)), permission, reference.repository_name):
+        path = reference.repository_name.split("/", 1)[1]
+        message = f'denied: Permission "{permission}" denied on resource "{path}" (or it may not exist)'
+        raise Refused(message, code=7)
+    return image, reference
+
+
+def _email(current: Json) -> str:
+    given = id_of(str(current.get("serviceAccount") or ""))
+    return given or f"{project_number(current['projectId'])}-compute@developer.gserviceaccount.com"
+
+
+def _write(log: Path, line: str) -> None:
+    with log.open("a", encoding="utf-8") as stream:
+        stream.write(line.rstrip("\n") + "\n")
+
+
+def _put(app: App, operation: Operation, fields: Json) -> Json:
+    with app.store.transaction():
+        record = app.store.get(operation.target)
+        body = {**(record.body if record else {}), **fields}
+        app.store.put(operation.target, body)
+        app.operations.update(operation.name, {"build": body})
+    return body

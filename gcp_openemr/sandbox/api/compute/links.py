@@ -1,0 +1,94 @@
+"""Compute Engine's references: written in many forms, kept as full URLs, and watched in both directions."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from gcp_openemr.sandbox.api.envelopes import COMPUTE_ROOT
+from gcp_openemr.sandbox.api.errors import ApiError
+from gcp_openemr.sandbox.api.names import id_of, path_of, project_of
+from gcp_openemr.sandbox.api.projects import project_by_number
+from gcp_openemr.sandbox.api.store import Record, Store
+from gcp_openemr.sandbox.api.wording import wording_of
+from gcp_openemr.sandbox.interfaces import Json
+
+__all__ = ["check_references", "full_name", "normalize", "referrers", "refuse_if_used", "self_link"]
+
+_LINK = re.compile(
+    r"(?:https://(?:www|compute)\.googleapis\.com/compute/(?:v1|beta)/)?"
+    r"(?:projects/(?P<project>[a-z0-9.:-]+)/)?(?P<rest>(?:global|regions/[a-z0-9-]+|zones/[a-z0-9-]+)(?:/[\w./-]+)+)"
+)
+# What the store holds, so that a reference to one that is missing is known to be wrong.
+_HELD = {"networks", "subnetworks", "addresses", "disks", "instances", "routers", "forwardingRules"}
+_TEXTS = {"metadata", "labels", "description", "name", "tags", "selfLink"}
+_BACK_REFERENCES = {"users", "selfLink", "subnetworks"}
+
+
+def self_link(name: str) -> str:
+    return COMPUTE_ROOT + path_of(name)
+
+
+def full_name(link: str) -> str:
+    """The full name that a URL speaks of."""
+    return f"compute.googleapis.com/{link[link.index('projects/') :]}" if "projects/" in link else ""
+
+
+def normalize(store: Store, value: Any, project: str) -> Any:
+    """The same JSON with every reference as a full URL."""
+    if isinstance(value, dict):
+        return {key: item if key in _TEXTS else normalize(store, item, project) for key, item in value.items()}
+    if isinstance(value, list):
+        return [normalize(store, item, project) for item in value]
+    found = _LINK.fullmatch(value) if isinstance(value, str) else None
+    if found is None:
+        return value
+    owner = project_by_number(store, found["project"]) if found["project"] else project
+    return f"{COMPUTE_ROOT}projects/{owner}/{found['rest']}"
+
+
+def check_references(store: Store, body: Json) -> None:
+    """Refuse references to what is not there."""
+    for link in _links(body):
+        name = full_name(link)
+        if name.rsplit("/", 2)[-2] in _HELD and store.get(name) is None:
+            raise wording_of("compute").missing(name)
+
+
+def referrers(store: Store, name: str) -> list[Record]:
+    """Resources that refer to `name`."""
+    link = self_link(name)
+    rows = store.query(
+        "SELECT name FROM resources WHERE name >= ? AND name < ? AND instr(body, ?)",
+        (
+            f"compute.googleapis.com/projects/{project_of(name)}/",
+            f"compute.googleapis.com/projects/{project_of(name)}/\U0010ffff",
+            f'"{link}"',
+        ),
+    )
+    records = (store.get(row[0]) for row in rows if row[0] != name)
+    return [record for record in records if record is not None and link in _links(record.body)]
+
+
+def refuse_if_used(store: Store, name: str, users: list[str]) -> None:
+    """400 when anything uses the resource. `users` are paths."""
+    using = [path_of(record.name) for record in referrers(store, name)] + users
+    if using:
+        word = name.rsplit("/", 2)[-2]
+        singular = "address" if word == "addresses" else word.removesuffix("s")
+        message = f"The {singular} resource '{path_of(name)}' is already being used by '{using[0]}'"
+        raise ApiError(400, message, reason="resourceInUseByAnotherResource")
+
+
+def _links(value: Any, key: str = "") -> Iterator[str]:
+    if key in _TEXTS or key in _BACK_REFERENCES:
+        return
+    if isinstance(value, dict):
+        for name, item in value.items():
+            yield from _links(item, name)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _links(item, key)
+    elif isinstance(value, str) and value.startswith(f"{COMPUTE_ROOT}projects/") and id_of(value):
+        yield value

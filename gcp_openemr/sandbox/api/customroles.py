@@ -1,0 +1,134 @@
+"""IAM v1: custom roles of a project, and Google's own."""
+
+from __future__ import annotations
+
+import re
+
+from gcp_openemr.sandbox.api.calls import Call
+from gcp_openemr.sandbox.api.errors import ApiError
+from gcp_openemr.sandbox.api.iam import predefined_roles
+from gcp_openemr.sandbox.api.listing import page
+from gcp_openemr.sandbox.api.names import etag_of, id_of, now, path_of
+from gcp_openemr.sandbox.api.rules import handles
+from gcp_openemr.sandbox.api.store import Record
+from gcp_openemr.sandbox.interfaces import Json
+
+__all__: list[str] = []
+
+_ROLE_ID = re.compile(r"[a-zA-Z0-9_.]{3,64}")
+_FIELDS = ("title", "description", "includedPermissions", "stage")
+
+
+def _find(call: Call) -> Record:
+    record = call.store.get(call.name)
+    if record is None:
+        raise ApiError(404, f"The role named {path_of(call.name)} was not found.", reason="notFound")
+    return record
+
+
+def _check(role: Json) -> None:
+    for permission in role.get("includedPermissions") or ():
+        if not re.fullmatch(r"[a-zA-Z0-9-]+\.[a-zA-Z0-9]+\.[a-zA-Z0-9]+", permission):
+            raise ApiError(400, f"Permission {permission} is not valid.", reason="invalid")
+
+
+def _shown(call: Call, body: Json) -> Json:
+    """Lists leave the permissions out unless the whole view is asked for."""
+    if call.verb == "list" and call.one("view") != "FULL":
+        return {key: value for key, value in body.items() if key != "includedPermissions"}
+    return body
+
+
+@handles("iam.projects.roles.create")
+def create(call: Call) -> Json:
+    call.authorize("iam.roles.create", call.name.rsplit("/", 1)[0])
+    role_id = str(call.body.get("roleId") or "")
+    if not _ROLE_ID.fullmatch(role_id):
+        message = f"The role_id {role_id} must match the regex ^[a-zA-Z0-9_\\.]{{3,64}}$."
+        raise ApiError(400, message, reason="invalid")
+    given = call.body.get("role") or {}
+    _check(given)
+    name = f"{call.name}/{role_id}"
+    with call.store.transaction():
+        old = call.store.get(name)
+        if old is not None and old.body.get("deleted"):
+            message = (
+                f"You can't create a role with role_id ({role_id}) where there is an existing role with that role_id "
+                "in a deleted state."
+            )
+            raise ApiError(400, message, status="FAILED_PRECONDITION", reason="failedPrecondition")
+        if old is not None:
+            message = f"A role named {role_id} in projects/{call.project} already exists."
+            raise ApiError(409, message, reason="alreadyExists")
+        body: Json = {"name": path_of(name), **{field: given[field] for field in _FIELDS if field in given}}
+        body |= {"stage": given.get("stage", "ALPHA"), "etag": etag_of(name, now()).strip('"')}
+        call.store.put(name, body)
+    return body
+
+
+@handles("iam.projects.roles.get")
+def get(call: Call) -> Json:
+    call.authorize("iam.roles.get")
+    return _find(call).body
+
+
+@handles("iam.projects.roles.list")
+def list_(call: Call) -> Json:
+    call.authorize("iam.roles.list", call.name.rsplit("/", 1)[0])
+    found = [
+        (record.name, _shown(call, record.body))
+        for record in call.store.list(call.name + "/")
+        if call.flag("showDeleted") or not record.body.get("deleted")
+    ]
+    return _answer(call, found)
+
+
+@handles("iam.projects.roles.patch")
+def patch(call: Call) -> Json:
+    call.authorize("iam.roles.update")
+    _check(call.body)
+    mask = call.mask() or [field for field in _FIELDS if field in call.body]
+    with call.store.transaction():
+        record = _find(call)
+        etag = call.body.get("etag")
+        if etag and etag != record.body["etag"]:
+            raise ApiError(409, "There were concurrent changes to the role.", status="ABORTED", reason="aborted")
+        body = dict(record.body)
+        for field in mask:
+            body.pop(field, None)
+            if field in call.body:
+                body[field] = call.body[field]
+        body["etag"] = etag_of(record.name, now()).strip('"')
+        call.store.put(record.name, body)
+    return body
+
+
+@handles("iam.projects.roles.delete", "iam.projects.roles.undelete")
+def switch(call: Call) -> Json:
+    """A deleted role stays for a while and can be brought back."""
+    call.authorize(f"iam.roles.{call.verb}")
+    with call.store.transaction():
+        record = _find(call)
+        body = {key: value for key, value in record.body.items() if key != "deleted"}
+        body |= {"deleted": True} if call.verb == "delete" else {}
+        call.store.put(record.name, body)
+    return body
+
+
+@handles("iam.roles.get")
+def get_predefined(call: Call) -> Json:
+    name = f"roles/{id_of(call.name)}"
+    role = predefined_roles().get(name)
+    if role is None:
+        raise ApiError(404, f"The role named {name} was not found.", reason="notFound")
+    return {"name": name, "title": role["title"], "includedPermissions": sorted(role["permissions"]), "stage": "GA"}
+
+
+@handles("iam.roles.list")
+def list_predefined(call: Call) -> Json:
+    return _answer(call, [(name, {"name": name, "title": role["title"]}) for name, role in predefined_roles().items()])
+
+
+def _answer(call: Call, found: list[tuple[str, Json]]) -> Json:
+    items, token = page(call, sorted(found, key=lambda pair: pair[0]), default_size=300)
+    return ({"roles": items} if items else {}) | ({"nextPageToken": token} if token else {})

@@ -1,0 +1,209 @@
+"""Cloud DNS v1: managed zones, record sets, changes."""
+
+from __future__ import annotations
+
+import re
+import secrets
+
+from gcp_openemr.sandbox.api import crud
+from gcp_openemr.sandbox.api.calls import Call
+from gcp_openemr.sandbox.api.errors import ApiError
+from gcp_openemr.sandbox.api.listing import page
+from gcp_openemr.sandbox.api.names import now
+from gcp_openemr.sandbox.api.rules import Change, Collection, collection, handles
+from gcp_openemr.sandbox.api.store import Record, Store
+from gcp_openemr.sandbox.interfaces import Json
+
+__all__: list[str] = []
+
+_DNS_NAME = re.compile(r"(?:\*\.)?(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.)+", re.IGNORECASE)
+_OWN_TYPES = {"NS", "SOA"}
+_PRIVATE_SERVER = "ns-gcp-private.googledomains.com."
+
+
+def _complete(change: Change) -> None:
+    new = change.new
+    if not _DNS_NAME.fullmatch(str(new.get("dnsName") or "")):
+        message = f"Invalid value for 'entity.managedZone.dnsName': '{new.get('dnsName', '')}'"
+        raise ApiError(400, message, reason="invalid")
+    new.setdefault("visibility", "public")
+    new.setdefault("description", "")
+    new.setdefault("cloudLoggingConfig", {"kind": "dns#managedZoneCloudLoggingConfig"})
+    private = new["visibility"] == "private"
+    for network in (new.get("privateVisibilityConfig") or {}).get("networks") or ():
+        _check_network(change.call.store, str(network.get("networkUrl") or ""))
+    if change.old is None:
+        new["id"] = str(secrets.randbits(62))
+        servers = [_PRIVATE_SERVER] if private else [f"ns-cloud-{letter}1.googledomains.com." for letter in "abcd"]
+        new["nameServers"] = servers
+        _put_own_records(change, servers)
+
+
+def _check_network(store: Store, url: str) -> None:
+    path = url[url.find("projects/") :]
+    if store.get(f"compute.googleapis.com/{path}") is None:
+        raise ApiError(
+            400, f"Invalid value for 'entity.managedZone.privateVisibilityConfig': '{url}'", reason="invalid"
+        )
+
+
+def _put_own_records(change: Change, servers: list[str]) -> None:
+    zone = str(change.new["dnsName"])
+    soa = f"{servers[0]} cloud-dns-hostmaster.google.com. 1 21600 3600 259200 300"
+    for kind, values in (("NS", servers), ("SOA", [soa])):
+        record: Json = {"kind": "dns#resourceRecordSet", "name": zone, "type": kind, "ttl": 21600, "rrdatas": values}
+        change.call.store.put(f"{change.name}/rrsets/{zone}/{kind}", record)
+
+
+def _deletable(call: Call, record: Record) -> None:
+    if any(rrset.body["type"] not in _OWN_TYPES for rrset in call.store.list(f"{record.name}/rrsets/")):
+        message = (
+            f"The resource named '{call.parameters['managedZone']}' cannot be deleted because it contains one or more "
+            "'resource records'."
+        )
+        raise ApiError(400, message, reason="containerNotEmpty")
+
+
+ZONES = collection(
+    Collection(
+        key="dns.managedZones",
+        kind="managedZone",
+        permission="dns.managedZones",
+        complete=_complete,
+        deletable=_deletable,
+        immutable=("dnsName", "visibility"),
+    )
+)
+
+
+def _zone(call: Call) -> Record:
+    zone = crud.existing(call, ZONES, call.name.split("/rrsets")[0].split("/changes")[0])
+    call.authorize(f"dns.{call.collection.split('.')[1]}.{call.verb}", zone.name)
+    return zone
+
+
+def _checked(zone: Record, rrset: Json, place: str) -> Json:
+    name = str(rrset.get("name") or "").lower()
+    dns_name = str(zone.body["dnsName"]).lower()
+    inside = name == dns_name or name.endswith(f".{dns_name}")
+    if not _DNS_NAME.fullmatch(name) or not inside:
+        raise ApiError(400, f"Invalid value for '{place}.name': '{rrset.get('name', '')}'", reason="invalid")
+    if not rrset.get("type") or not rrset.get("rrdatas"):
+        raise ApiError(400, f"The '{place}' resource needs a type and rrdatas.", reason="required")
+    return {"kind": "dns#resourceRecordSet", "ttl": 0, **rrset, "name": name}
+
+
+def _add(call: Call, zone: Record, rrset: Json, place: str) -> Json:
+    checked = _checked(zone, rrset, place)
+    name = f"{zone.name}/rrsets/{checked['name']}/{checked['type']}"
+    if call.store.get(name) is not None:
+        message = f"The resource '{place}' named '{checked['name']} ({checked['type']})' already exists"
+        raise ApiError(409, message, reason="alreadyExists")
+    call.store.put(name, checked)
+    return checked
+
+
+def _remove(call: Call, zone: Record, rrset: Json, place: str) -> Json:
+    checked = _checked(zone, rrset, place)
+    name = f"{zone.name}/rrsets/{checked['name']}/{checked['type']}"
+    record = call.store.get(name)
+    if record is None:
+        message = f"The '{place}' resource named '{checked['name']} ({checked['type']})' does not exist."
+        raise ApiError(404, message, reason="notFound")
+    if any(record.body.get(key) != checked.get(key) for key in ("ttl", "rrdatas")):
+        raise ApiError(412, f"Precondition not met for '{place}'", reason="conditionNotMet")
+    call.store.delete(name)
+    return record.body
+
+
+@handles("dns.changes.create")
+def change(call: Call) -> Json:
+    with call.store.transaction():
+        zone = _zone(call)
+        deletions = [
+            _remove(call, zone, rrset, f"entity.change.deletions[{place}]")
+            for place, rrset in enumerate(call.body.get("deletions") or ())
+        ]
+        additions = [
+            _add(call, zone, rrset, f"entity.change.additions[{place}]")
+            for place, rrset in enumerate(call.body.get("additions") or ())
+        ]
+        number = str(call.store.next_number(f"change/{zone.name}"))
+        result: Json = {
+            "kind": "dns#change",
+            "id": number,
+            "startTime": now(),
+            "status": "done",
+            **({"additions": additions} if additions else {}),
+            **({"deletions": deletions} if deletions else {}),
+        }
+        call.store.put(f"{zone.name}/changes/{number}", result)
+    return result
+
+
+@handles("dns.changes.get")
+def get_change(call: Call) -> Json:
+    _zone(call)
+    record = call.store.get(call.name)
+    if record is None:
+        raise call.wording.missing(call.name, "changeId")
+    return record.body
+
+
+@handles("dns.resourceRecordSets.create")
+def create(call: Call) -> Json:
+    with call.store.transaction():
+        return _add(call, _zone(call), call.body, "entity.rrset")
+
+
+@handles("dns.resourceRecordSets.get")
+def get(call: Call) -> Json:
+    _zone(call)
+    return _rrset(call).body
+
+
+@handles("dns.resourceRecordSets.patch")
+def patch(call: Call) -> Json:
+    with call.store.transaction():
+        zone = _zone(call)
+        old = _rrset(call)
+        new = _checked(zone, {**old.body, **call.body}, "entity.rrset")
+        call.store.put(old.name, new)
+    return new
+
+
+@handles("dns.resourceRecordSets.delete")
+def delete(call: Call) -> Json:
+    with call.store.transaction():
+        zone = _zone(call)
+        record = _rrset(call)
+        if record.body["type"] in _OWN_TYPES and record.body["name"] == zone.body["dnsName"]:
+            message = (
+                f"The resource record set 'entity.rrset' is invalid because a zone must have its {record.body['type']}."
+            )
+            raise ApiError(400, message, reason="invalidZoneApex")
+        call.store.delete(record.name)
+    return {}
+
+
+@handles("dns.resourceRecordSets.list")
+def list_(call: Call) -> Json:
+    zone = _zone(call)
+    wanted = {"name": call.one("name").lower(), "type": call.one("type")}
+    found = [
+        (record.name, record.body)
+        for record in call.store.list(f"{zone.name}/rrsets/")
+        if all(not value or record.body[key] == value for key, value in wanted.items())
+    ]
+    items, token = page(call, found, default_size=100)
+    result: Json = {"kind": "dns#resourceRecordSetsListResponse", "rrsets": items}
+    return result | ({"nextPageToken": token} if token else {})
+
+
+def _rrset(call: Call) -> Record:
+    name = call.name.rsplit("/", 2)
+    record = call.store.get(f"{name[0]}/{name[1].lower()}/{name[2]}")
+    if record is None:
+        message = f"The 'parameters.name' resource named '{name[1]} ({name[2]})' does not exist."
+        raise ApiError(404, message, reason="notFound")
+    return record

@@ -1,0 +1,290 @@
+"""Jobs and their executions."""
+
+from __future__ import annotations
+
+import copy
+import random
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from gcp_openemr.sandbox.api import crud
+from gcp_openemr.sandbox.api.calls import Call
+from gcp_openemr.sandbox.api.errors import ApiError
+from gcp_openemr.sandbox.api.names import etag_of, id_of, new_uid, now, path_of, project_of
+from gcp_openemr.sandbox.api.operations import INTERRUPTED, Operation
+from gcp_openemr.sandbox.api.rules import WORK, Change, Collection, collection, handles
+from gcp_openemr.sandbox.api.run import conditions
+from gcp_openemr.sandbox.api.run.readiness import problem_of
+from gcp_openemr.sandbox.api.run.templates import check_template, fill_containers, fill_identity, invalid, seconds
+from gcp_openemr.sandbox.api.store import Record
+from gcp_openemr.sandbox.interfaces import Json, Refused
+
+if TYPE_CHECKING:
+    from gcp_openemr.sandbox.api.app import App
+
+__all__: list[str] = []
+
+_TYPES = "google.cloud.run.v2."
+_LONGEST_TASK = 168 * 3600.0  # seconds (https://cloud.google.com/run/docs/configuring/task-timeout)
+_MOST_TASKS, _MOST_RETRIES = 10_000, 10
+_LETTERS = "bcdfghjkmnpqrstvwxz246789"
+_COUNTS = ("runningCount", "succeededCount", "failedCount", "cancelledCount", "retriedCount")
+
+
+def _complete(change: Change) -> None:
+    new, call = change.new, change.call
+    execution = new.setdefault("template", {})
+    execution["taskCount"] = execution.get("taskCount") or 1
+    template = execution.setdefault("template", {})
+    fill_identity(template, project_of(change.name))
+    template.setdefault("timeout", "600s")
+    template.setdefault("maxRetries", 3)
+    template.setdefault("executionEnvironment", "EXECUTION_ENVIRONMENT_GEN2")
+    fill_containers(template, service=False)
+    _check(execution, template)
+    check_template(call, template, service=False)
+    old: Json = change.old or {}
+    generation = str(int(old.get("generation", 0)) + 1)
+    new.setdefault("launchStage", "GA")
+    new |= {
+        "generation": generation,
+        "creator": old.get("creator") or call.caller.email,
+        "lastModifier": call.caller.email,
+        "executionCount": old.get("executionCount", 0),
+        "reconciling": True,
+        "terminalCondition": conditions.pending("Ready"),
+        "conditions": [],
+    }
+
+
+def _check(execution: Json, template: Json) -> None:
+    if not 1 <= int(execution["taskCount"]) <= _MOST_TASKS:
+        raise invalid(f"Violation in template.task_count: must be between 1 and {_MOST_TASKS}.")
+    if not 1 <= seconds(template["timeout"]) <= _LONGEST_TASK:
+        raise invalid(f"Violation in template.template.timeout: must be between 1 and {_LONGEST_TASK:.0f} seconds.")
+    if not 0 <= int(template["maxRetries"]) <= _MOST_RETRIES:
+        raise invalid(f"Violation in template.template.max_retries: must be between 0 and {_MOST_RETRIES}.")
+
+
+def _no_execution_runs(call: Call, record: Record) -> None:
+    for execution in call.store.list(f"{record.name}/executions/"):
+        if not execution.body.get("completionTime"):
+            message = f"Job {id_of(record.name)} has running executions: cancel them or wait for their end."
+            raise ApiError(400, message, status="FAILED_PRECONDITION", reason="failedPrecondition")
+
+
+def _ended(_call: Call, record: Record) -> None:
+    if not record.body.get("completionTime"):
+        message = f"Execution {id_of(record.name)} is running and cannot be deleted."
+        raise ApiError(400, message, status="FAILED_PRECONDITION", reason="failedPrecondition")
+
+
+JOBS = collection(
+    Collection(
+        key="run.projects.locations.jobs",
+        kind="JOB",
+        permission="run.jobs",
+        id_parameter="jobId",
+        id_pattern=r"[a-z]([-a-z0-9]{0,47}[a-z0-9])?",
+        id_message="Invalid resource id '{id}': must use only lowercase alphanumeric characters and dashes, begin with "
+        "a letter, not end with a dash, and have at most 49 characters.",
+        message=f"{_TYPES}Job",
+        complete=_complete,
+        deletable=_no_execution_runs,
+        created="run.checkJob",
+        updated="run.checkJob",
+    )
+)
+EXECUTIONS = collection(
+    Collection(
+        key="run.projects.locations.jobs.executions",
+        kind="EXECUTION",
+        permission="run.executions",
+        message=f"{_TYPES}Execution",
+        deletable=_ended,
+        verbs=("get", "list", "delete"),
+    )
+)
+
+
+@WORK.register("run.checkJob")
+def check_job(app: App, operation: Operation) -> Json:
+    """A job is ready when its image is there and its secrets can be read."""
+    record = app.store.get(operation.target)
+    if record is None:
+        raise Refused(f"Job {id_of(operation.target)} was deleted.", code=10)
+    problem, reason = problem_of(app, project_of(record.name), record.body["template"]["template"])
+    with app.store.transaction():
+        current = app.store.get(operation.target) or record
+        body = {
+            **current.body,
+            "observedGeneration": current.body["generation"],
+            "reconciling": False,
+            "terminalCondition": conditions.failed("Ready", problem, reason) if problem else conditions.ready("Ready"),
+        }
+        app.store.put(operation.target, body)
+    if problem:
+        raise Refused(problem)
+    return body
+
+
+@handles("run.projects.locations.jobs.run")
+def run(call: Call) -> Json:
+    """Start an execution; the operation ends when the execution does."""
+    call.authorize("run.jobs.run")
+    overrides = call.body.get("overrides") or {}
+    if overrides:
+        call.authorize("run.jobs.runWithOverrides")
+    with call.store.transaction():
+        job = crud.existing(call, JOBS)
+        crud.check_etag(job.body, str(call.body.get("etag") or ""))
+        template = _overridden(job.body["template"], overrides)
+        problem, _ = problem_of(call.app, call.project, template["template"])
+        if problem:
+            message = f"Job {id_of(job.name)} is not ready: {problem}"
+            raise ApiError(400, message, status="FAILED_PRECONDITION", reason="failedPrecondition")
+        execution, name = _execution(call, job, template)
+        call.store.put(name, execution)
+        reference = {"name": id_of(name), "createTime": execution["createTime"]}
+        count = int(job.body.get("executionCount", 0)) + 1
+        call.store.put(job.name, {**job.body, "executionCount": count, "latestCreatedExecution": reference})
+        operation = crud.begin(call, EXECUTIONS, name, execution, work="run.execute")
+    return crud.finish(call, operation)
+
+
+def _overridden(template: Json, overrides: Mapping[str, object]) -> Json:
+    """The execution's template with a run's own arguments, variables, task count and timeout."""
+    result: Json = copy.deepcopy(template)
+    containers = result["template"]["containers"]
+    given = overrides.get("containerOverrides") or []
+    for override in given if isinstance(given, list) else []:
+        container = _overridden_container(containers, str(override.get("name") or ""))
+        if override.get("clearArgs"):
+            container.pop("args", None)
+        if override.get("args"):
+            container["args"] = list(override["args"])
+        names = {variable["name"] for variable in override.get("env") or ()}
+        kept = [variable for variable in container.get("env") or () if variable["name"] not in names]
+        container["env"] = kept + list(override.get("env") or ())
+    if overrides.get("taskCount"):
+        result["taskCount"] = overrides["taskCount"]
+    if overrides.get("timeout"):
+        result["template"]["timeout"] = overrides["timeout"]
+    _check(result, result["template"])
+    return result
+
+
+def _overridden_container(containers: list[Json], name: str) -> Json:
+    if not name and len(containers) == 1:
+        return containers[0]
+    for container in containers:
+        if container.get("name") == name:
+            return container
+    raise invalid(f"Violation in overrides.container_overrides: there is no container {name}.")
+
+
+def _execution(call: Call, job: Record, template: Json) -> tuple[Json, str]:
+    unique = "".join(random.choices(_LETTERS, k=5))  # noqa: S311 -- a name, no secret
+    name = f"{job.name}/executions/{id_of(job.name)}-{unique}"
+    moment = now()
+    body: Json = {
+        "name": path_of(name),
+        "uid": new_uid(),
+        "creator": call.caller.email,
+        "generation": "1",
+        "observedGeneration": "1",
+        "labels": {**(job.body.get("labels") or {}), **(template.get("labels") or {})},
+        "createTime": moment,
+        "updateTime": moment,
+        "startTime": moment,
+        "launchStage": job.body["launchStage"],
+        "job": id_of(job.name),
+        "parallelism": template.get("parallelism") or template["taskCount"],
+        "taskCount": template["taskCount"],
+        "template": template["template"],
+        "reconciling": True,
+        "conditions": [conditions.pending("Completed")],
+        "logUri": (
+            f"https://console.cloud.google.com/logs/viewer?project={project_of(name)}&advancedFilter="
+            f'labels."run.googleapis.com/execution_name"%3D"{id_of(name)}"'
+        ),
+        "etag": etag_of(name, moment),
+    }
+    return body, name
+
+
+def _abandon(app: App, operation: Operation) -> None:
+    """An execution does not outlive the sandbox that ran it."""
+    _put(app, operation.target, _lost(app, operation.target, INTERRUPTED))
+
+
+@WORK.register("run.execute", abandon=_abandon)
+def execute(app: App, operation: Operation) -> Json:
+    record = app.store.get(operation.target)
+    if record is None:
+        raise Refused("The execution was deleted.", code=10)
+
+    def report(update: Json) -> None:
+        _put(app, operation.target, update)
+
+    try:
+        update = app.runtime.run_execution(record.body, report)
+    except Refused as refused:
+        update = _lost(app, operation.target, refused.message)
+    final = _put(app, operation.target, {**update, "reconciling": False})
+    completed: Json = next((found for found in final["conditions"] if found.get("type") == "Completed"), {})
+    if completed.get("state") != "CONDITION_SUCCEEDED":
+        message = completed.get("message") or f"Execution {id_of(operation.target)} failed."
+        raise Refused(str(message), code=1 if final.get("cancelledCount") else 10)
+    return final
+
+
+def _lost(app: App, name: str, message: str) -> Json:
+    record = app.store.get(name)
+    body = record.body if record else {}
+    done = sum(int(body.get(field, 0)) for field in ("succeededCount", "failedCount", "cancelledCount"))
+    return {
+        "runningCount": 0,
+        "failedCount": int(body.get("failedCount", 0)) + int(body.get("taskCount", 1)) - done,
+        "completionTime": now(),
+        "reconciling": False,
+        "conditions": [conditions.failed("Completed", message)],
+    }
+
+
+def _put(app: App, name: str, update: Json) -> Json:
+    """Write what is new of an execution, and at its end tell the job."""
+    with app.store.transaction():
+        record = app.store.get(name)
+        if record is None:
+            return update
+        moment = now()
+        body = {**record.body, **update, "updateTime": moment, "etag": etag_of(name, moment)}
+        for field in _COUNTS:
+            body.setdefault(field, 0)
+        app.store.put(name, body)
+        job = app.store.get(name.partition("/executions/")[0])
+        if job is not None and body.get("completionTime"):
+            latest = job.body.get("latestCreatedExecution") or {}
+            if latest.get("name") == id_of(name):
+                status = "EXECUTION_SUCCEEDED" if _succeeded(body) else "EXECUTION_FAILED"
+                ended = {"completionTime": body["completionTime"], "completionStatus": status}
+                app.store.put(job.name, {**job.body, "latestCreatedExecution": {**latest, **ended}})
+    return body
+
+
+def _succeeded(execution: Json) -> bool:
+    return int(execution.get("succeededCount", 0)) >= int(execution.get("taskCount", 1))
+
+
+@handles("run.projects.locations.jobs.executions.cancel")
+def cancel(call: Call) -> Json:
+    call.authorize("run.executions.cancel")
+    record = crud.existing(call, EXECUTIONS)
+    crud.check_etag(record.body, str(call.body.get("etag") or ""))
+    if record.body.get("completionTime"):
+        message = f"Execution {id_of(record.name)} has already completed."
+        raise ApiError(400, message, status="FAILED_PRECONDITION", reason="failedPrecondition")
+    call.app.runtime.cancel_execution(path_of(record.name))
+    operation = crud.begin(call, EXECUTIONS, record.name, record.body)
+    return crud.finish(call, operation)

@@ -1,0 +1,258 @@
+"""Services: each change of the template makes a revision, which is a copy that never changes again."""
+
+from __future__ import annotations
+
+import copy
+import random
+import re
+from typing import TYPE_CHECKING
+
+from gcp_openemr.sandbox.api.calls import Call
+from gcp_openemr.sandbox.api.errors import ApiError
+from gcp_openemr.sandbox.api.names import etag_of, id_of, new_uid, now, path_of, project_of
+from gcp_openemr.sandbox.api.operations import Operation
+from gcp_openemr.sandbox.api.rules import WORK, Change, Collection, collection
+from gcp_openemr.sandbox.api.run import conditions
+from gcp_openemr.sandbox.api.run.readiness import problem_of
+from gcp_openemr.sandbox.api.run.templates import check_template, fill_containers, fill_identity, invalid, seconds
+from gcp_openemr.sandbox.api.run.traffic import check_traffic, statuses, targets
+from gcp_openemr.sandbox.api.store import Record
+from gcp_openemr.sandbox.interfaces import Json, Refused
+
+if TYPE_CHECKING:
+    from gcp_openemr.sandbox.api.app import App
+
+__all__: list[str] = []
+
+_TYPES = "google.cloud.run.v2."
+_NAME = r"[a-z]([-a-z0-9]{0,47}[a-z0-9])?"
+_NAME_MESSAGE = (
+    "Invalid resource id '{id}': must use only lowercase alphanumeric characters and dashes, begin with a letter, not "
+    "end with a dash, and have at most 49 characters."
+)
+_LONGEST_TIMEOUT = 3600.0
+_LETTERS = "bcdfghjkmnpqrstvwxz246789"
+# Fields of the template that are not copied into the revision.
+_NOT_OF_REVISION = {"revision", "healthCheckDisabled"}
+_RESERVED_LABELS = re.compile(r"(run|cloud)\.googleapis\.com/|serving\.knative\.dev/|autoscaling\.knative\.dev/")
+
+
+def _complete(change: Change) -> None:
+    """Fill, check, and put the next revision into the store when the template changed."""
+    new, call = change.new, change.call
+    project = project_of(change.name)
+    template = new.setdefault("template", {})
+    fill_identity(template, project)
+    _fill_template(template)
+    fill_containers(template, service=True)
+    new.setdefault("ingress", "INGRESS_TRAFFIC_ALL")
+    new.setdefault("launchStage", "GA")
+    new["traffic"] = new.get("traffic") or [{"type": "TRAFFIC_TARGET_ALLOCATION_TYPE_LATEST", "percent": 100}]
+    _check(change, template)
+    old: Json = change.old or {}
+    fresh = change.old is None or _differs(old["template"], template) or call.flag("forceNewRevision")
+    new |= {
+        "generation": str(int(old.get("generation", 0)) + 1),
+        "lastModifier": call.caller.email,
+        "creator": old.get("creator") or call.caller.email,
+        "reconciling": True,
+        "terminalCondition": conditions.pending("Ready"),
+        "conditions": [conditions.pending("RoutesReady"), conditions.pending("ConfigurationsReady")],
+    }
+    new["latestCreatedRevision"] = _new_revision(change) if fresh else old["latestCreatedRevision"]
+    check_traffic(call.store, change.name, new)
+    new["trafficStatuses"] = old.get("trafficStatuses", [])
+
+
+def _fill_template(template: Json) -> None:
+    template.setdefault("timeout", "300s")
+    template.setdefault("maxInstanceRequestConcurrency", 80)
+    scaling = template.setdefault("scaling", {})
+    if not scaling.get("maxInstanceCount"):
+        scaling["maxInstanceCount"] = 100
+    if not template["maxInstanceRequestConcurrency"]:
+        template["maxInstanceRequestConcurrency"] = 80
+
+
+def _check(change: Change, template: Json) -> None:
+    if not 1 <= seconds(template["timeout"]) <= _LONGEST_TIMEOUT:
+        raise invalid(f"Violation in template.timeout: must be between 1 and {_LONGEST_TIMEOUT:.0f} seconds.")
+    if not 1 <= int(template["maxInstanceRequestConcurrency"]) <= 1000:
+        raise invalid("Violation in template.max_instance_request_concurrency: must be between 1 and 1000.")
+    scaling = template["scaling"]
+    if int(scaling.get("minInstanceCount") or 0) > int(scaling["maxInstanceCount"]):
+        raise invalid("Violation in template.scaling: min_instance_count must not exceed max_instance_count.")
+    for label in {**(change.new.get("labels") or {}), **(template.get("labels") or {})}:
+        if _RESERVED_LABELS.match(label):
+            raise invalid(f"Violation in labels: {label} is reserved for the system.")
+    check_template(change.call, template, service=True)
+
+
+def _differs(old: Json, new: Json) -> bool:
+    """Whether a template asks for a new revision. The client's own marks do not count."""
+    marks = {"client", "clientVersion"}
+    return {key: value for key, value in old.items() if key not in marks} != {
+        key: value for key, value in new.items() if key not in marks
+    }
+
+
+def _new_revision(change: Change) -> str:
+    """Put the revision into the store; returns its name."""
+    new, service = change.new, id_of(change.name)
+    number = int(change.hidden.get("revisions", 0)) + 1
+    change.hidden["revisions"] = number
+    wanted = str(new["template"].get("revision") or "")
+    unique = "".join(random.choices(_LETTERS, k=3))  # noqa: S311 -- a name, no secret
+    revision = wanted or f"{service}-{number:05}-{unique}"
+    if not revision.startswith(f"{service}-") or len(revision) > 63:
+        raise invalid(f"Violation in template.revision: {revision} must start with the service's name and a dash.")
+    name = f"{change.name}/revisions/{revision}"
+    if change.call.store.get(name) is not None:
+        message = f"Revision named '{revision}' with different configuration already exists."
+        raise ApiError(409, message, reason="alreadyExists")
+    template = {key: value for key, value in new["template"].items() if key not in _NOT_OF_REVISION}
+    moment = now()
+    body: Json = {
+        **copy.deepcopy(template),
+        "name": path_of(name),
+        "uid": new_uid(),
+        "generation": "1",
+        "createTime": moment,
+        "updateTime": moment,
+        "service": service,
+        "launchStage": new["launchStage"],
+        "creator": change.call.caller.email,
+        "reconciling": True,
+        "conditions": [conditions.pending("Ready")],
+        "logUri": _log_uri(name, "revision_name", revision),
+        "etag": etag_of(name, moment),
+    }
+    change.call.store.put(name, body, hidden={"health_check": not new["template"].get("healthCheckDisabled")})
+    return path_of(name)
+
+
+def _log_uri(name: str, field: str, value: str) -> str:
+    query = f'resource.labels.{field}%3D"{value}"'
+    return f"https://console.cloud.google.com/logs/viewer?project={project_of(name)}&advancedFilter={query}"
+
+
+SERVICES = collection(
+    Collection(
+        key="run.projects.locations.services",
+        kind="SERVICE",
+        permission="run.services",
+        id_parameter="serviceId",
+        id_pattern=_NAME,
+        id_message=_NAME_MESSAGE,
+        message=f"{_TYPES}Service",
+        complete=_complete,
+        created="run.deploy",
+        updated="run.deploy",
+        deleted="run.deleteService",
+    )
+)
+
+
+def _idle(call: Call, record: Record) -> None:
+    service = call.store.get(record.name.split("/revisions/")[0])
+    serving = {status.get("revision") for status in (service.body if service else {}).get("trafficStatuses", ())}
+    if id_of(record.name) in serving:
+        message = f"Revision {id_of(record.name)} is serving traffic or has a tag and cannot be deleted."
+        raise ApiError(400, message, status="FAILED_PRECONDITION", reason="failedPrecondition")
+    latest = str(service.body["latestCreatedRevision"]) if service else ""
+    if latest == path_of(record.name):
+        message = f"Revision {id_of(record.name)} is the latest created revision and cannot be deleted."
+        raise ApiError(400, message, status="FAILED_PRECONDITION", reason="failedPrecondition")
+
+
+REVISIONS = collection(
+    Collection(
+        key="run.projects.locations.services.revisions",
+        kind="REVISION",
+        permission="run.revisions",
+        message=f"{_TYPES}Revision",
+        deletable=_idle,
+        verbs=("get", "list", "delete"),
+    )
+)
+
+
+@WORK.register("run.deploy")
+def deploy(app: App, operation: Operation) -> Json:
+    """Start the latest revision, then move the traffic as the service says."""
+    service = app.store.get(operation.target)
+    if service is None:
+        raise Refused(f"Service {path_of(operation.target)} was deleted.", code=10)
+    path = path_of(operation.target)
+    latest = str(service.body["latestCreatedRevision"])
+    uri = app.runtime.service_uri(path)
+    problem, reason = _start_latest(app, path, latest)
+    with app.store.transaction():
+        body = _current(app, operation.target)
+        body |= {"uri": uri, "urls": [uri]}
+        if not problem:
+            body["latestReadyRevision"] = latest
+        app.store.put(operation.target, body)
+    routed = targets(app.store, operation.target, body)
+    if routed:
+        app.runtime.set_traffic(path, routed)
+    with app.store.transaction():
+        body = _current(app, operation.target)
+        _conclude(body, problem, reason)
+        body["trafficStatuses"] = statuses(body, routed)
+        body["etag"] = etag_of(operation.target, now(), operation.name)
+        app.store.put(operation.target, body)
+    if problem:
+        raise Refused(problem)
+    return body
+
+
+def _start_latest(app: App, service: str, latest: str) -> tuple[str, str]:
+    """Cloud Run's sentence and reason when the revision does not become ready, else empty texts."""
+    name = f"run.googleapis.com/{latest}"
+    record = app.store.get(name)
+    if record is None:
+        return f"Revision '{id_of(latest)}' was deleted.", "REVISION_FAILED"
+    problem, reason = problem_of(app, project_of(name), record.body)
+    if not problem:
+        try:
+            app.runtime.start_revision(service, record.body)
+        except Refused as refused:
+            problem, reason = refused.message, "REVISION_FAILED"
+    if problem and not problem.startswith("Revision "):
+        problem = f"Revision '{id_of(latest)}' is not ready and cannot serve traffic. {problem}"
+    condition = conditions.failed("Ready", problem, reason) if problem else conditions.ready("Ready")
+    moment = now()
+    fields = {"reconciling": False, "conditions": [condition], "observedGeneration": "1", "updateTime": moment}
+    with app.store.transaction():
+        app.store.put(name, {**record.body, **fields, "etag": etag_of(name, moment)})
+    return problem, reason
+
+
+def _conclude(body: Json, problem: str, reason: str) -> None:
+    body["observedGeneration"] = body["generation"]
+    body["reconciling"] = False
+    if problem:
+        body["terminalCondition"] = conditions.failed("Ready", problem, reason)
+        body["conditions"] = [conditions.ready("RoutesReady"), conditions.failed("ConfigurationsReady", problem)]
+    else:
+        body["terminalCondition"] = conditions.ready("Ready")
+        body["conditions"] = [conditions.ready("RoutesReady"), conditions.ready("ConfigurationsReady")]
+
+
+def _current(app: App, name: str) -> Json:
+    record = app.store.get(name)
+    if record is None:
+        raise Refused(f"Service {path_of(name)} was deleted.", code=10)
+    return record.body
+
+
+@WORK.register("run.deleteService")
+def delete_service(app: App, operation: Operation) -> Json:
+    app.runtime.delete_service(path_of(operation.target))
+    record = app.store.get(operation.target)
+    with app.store.transaction():
+        app.store.delete_below(operation.target + "/")
+        app.store.delete(operation.target)
+    moment = now()
+    return {**(record.body if record else {}), "deleteTime": moment, "expireTime": moment}

@@ -1,0 +1,73 @@
+"""Which revision gets which share of a service's requests."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from gcp_openemr.sandbox.api.errors import ApiError
+from gcp_openemr.sandbox.api.names import id_of
+from gcp_openemr.sandbox.api.run.templates import invalid
+from gcp_openemr.sandbox.api.store import Store
+from gcp_openemr.sandbox.interfaces import Json, TrafficTarget
+
+__all__ = ["check_traffic", "statuses", "targets"]
+
+LATEST = "TRAFFIC_TARGET_ALLOCATION_TYPE_LATEST"
+BY_NAME = "TRAFFIC_TARGET_ALLOCATION_TYPE_REVISION"
+_TAG = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
+
+
+def check_traffic(store: Store, service: str, body: Json) -> None:
+    """Refuse shares that are no whole, tags that are none or stand twice, revisions that do not exist."""
+    total = 0
+    tags: set[str] = set()
+    for target in body["traffic"]:
+        total += int(target.get("percent") or 0)
+        named = str(target.get("revision") or "")
+        kind = target.get("type") or (BY_NAME if named else LATEST)
+        if (kind == BY_NAME) != bool(named):
+            raise invalid("Violation in traffic: a revision is given exactly when the type is REVISION.")
+        target["type"] = kind
+        tag = str(target.get("tag") or "")
+        if tag and (not _TAG.fullmatch(tag) or tag in tags):
+            raise invalid(f"Violation in traffic.tag: {tag} is not valid or is used twice.")
+        tags.add(tag)
+        if named and store.get(f"{service}/revisions/{named}") is None:
+            message = (
+                f"Revision '{named}' does not exist or is deleted. Update all traffic to route to currently available "
+                "revisions."
+            )
+            raise ApiError(400, message, status="FAILED_PRECONDITION", reason="failedPrecondition")
+    if total != 100:
+        raise invalid(f"Traffic targets must sum to 100 percent, not {total}.")
+
+
+def targets(store: Store, service: str, body: Json) -> list[TrafficTarget]:
+    """What the runtime is told. Before anything is ready there is nothing to tell."""
+    ready = id_of(str(body.get("latestReadyRevision") or ""))
+    found = []
+    for target in body["traffic"]:
+        revision = str(target.get("revision") or "") or ready
+        if revision and store.get(f"{service}/revisions/{revision}") is not None:
+            percent = int(target.get("percent") or 0)
+            found.append(TrafficTarget(revision=revision, percent=percent, tag=str(target.get("tag") or "")))
+    return found
+
+
+def statuses(body: Json, routed: Sequence[TrafficTarget]) -> list[Json]:
+    """`trafficStatuses`: one for each target that is served."""
+    found = []
+    wanted = body["traffic"] if routed else []
+    for target, route in zip(wanted, routed, strict=False):
+        status: Json = {"type": target["type"], "revision": route.revision, "percent": route.percent}
+        if route.tag:
+            status |= {"tag": route.tag, "uri": _tag_uri(str(body["uri"]), route.tag)}
+        found.append(status)
+    return found
+
+
+def _tag_uri(uri: str, tag: str) -> str:
+    """Cloud Run puts the tag before the host. A tag's requests name it so in their `Host` header."""
+    scheme, _, host = uri.partition("://")
+    return f"{scheme}://{tag}---{host}"

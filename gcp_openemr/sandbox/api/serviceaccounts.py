@@ -1,0 +1,144 @@
+"""IAM v1: service accounts."""
+
+from __future__ import annotations
+
+import base64
+import re
+import secrets
+
+from gcp_openemr.sandbox.api import crud
+from gcp_openemr.sandbox.api.calls import Call
+from gcp_openemr.sandbox.api.errors import ApiError
+from gcp_openemr.sandbox.api.names import id_of, now, path_of, project_of, service_account_name
+from gcp_openemr.sandbox.api.projects import find_service_account
+from gcp_openemr.sandbox.api.rules import Collection, collection, handles
+from gcp_openemr.sandbox.api.store import Record, Store
+from gcp_openemr.sandbox.interfaces import Json
+
+__all__: list[str] = []
+
+_ACCOUNT_ID = re.compile(r"[a-z]([-a-z0-9]{4,28}[a-z0-9])")
+_CHANGEABLE = {"displayName": 100, "description": 256}  # field to its longest value in bytes
+
+ACCOUNTS = collection(
+    Collection(
+        key="iam.projects.serviceAccounts",
+        kind="service account",
+        permission="iam.serviceAccounts",
+        verbs=("list",),
+    )
+)
+
+
+def _find(call: Call) -> Record:
+    """By address or unique id, below a project or `projects/-`."""
+    wanted = id_of(call.name)
+    if "@" in wanted:
+        record = find_service_account(call.store, wanted)
+    else:
+        accounts = call.store.list("iam.googleapis.com/projects/")
+        record = next((found for found in accounts if found.body.get("uniqueId") == wanted), None)
+    if record is None or call.project not in {"-", project_of(record.name)}:
+        raise ApiError(404, f"Unknown service account: {path_of(call.name)}", reason="notFound")
+    return record
+
+
+def _permitted(call: Call, verb: str) -> Record:
+    record = _find(call)
+    call.authorize(f"iam.serviceAccounts.{verb}", record.name)
+    return record
+
+
+def _check(fields: Json) -> None:
+    for field, longest in _CHANGEABLE.items():
+        if len(str(fields.get(field) or "").encode()) > longest:
+            raise ApiError(400, f"The {field} must be at most {longest} bytes.", reason="invalid")
+
+
+def _etag() -> str:
+    return base64.b64encode(secrets.token_bytes(8)).decode()
+
+
+@handles("iam.projects.serviceAccounts.create")
+def create(call: Call) -> Json:
+    call.authorize("iam.serviceAccounts.create", call.name.rsplit("/", 1)[0])
+    account_id = str(call.body.get("accountId") or "")
+    if not _ACCOUNT_ID.fullmatch(account_id):
+        message = (
+            f'The account ID "{account_id}" does not have a length between 6 and 30, or does not match '
+            "[a-z]([-a-z0-9]*[a-z0-9])."
+        )
+        raise ApiError(400, message, reason="invalid")
+    given = call.body.get("serviceAccount") or {}
+    _check(given)
+    email = f"{account_id}@{call.project}.iam.gserviceaccount.com"
+    name = service_account_name(email)
+    body: Json = {
+        "name": path_of(name),
+        "projectId": call.project,
+        "uniqueId": str(secrets.randbelow(9 * 10**20) + 10**20),
+        "email": email,
+        **{field: given[field] for field in _CHANGEABLE if given.get(field)},
+        "etag": _etag(),
+        "oauth2ClientId": str(secrets.randbelow(9 * 10**20) + 10**20),
+    }
+    with call.store.transaction():
+        if call.store.get(name) is not None:
+            message = f"Service account {account_id} already exists within project projects/{call.project}."
+            raise ApiError(409, message, reason="alreadyExists")
+        call.store.put(name, body, hidden={"createTime": now()})
+    return body
+
+
+@handles("iam.projects.serviceAccounts.get")
+def get(call: Call) -> Json:
+    return _permitted(call, "get").body
+
+
+@handles("iam.projects.serviceAccounts.patch", "iam.projects.serviceAccounts.update")
+def patch(call: Call) -> Json:
+    given = call.body if call.verb == "update" else call.body.get("serviceAccount") or {}
+    mask = [part for part in str(call.body.get("updateMask") or "").split(",") if part] or list(_CHANGEABLE)
+    _check(given)
+    with call.store.transaction():
+        record = _permitted(call, "update")
+        body = dict(record.body)
+        for field in ("displayName" if part == "display_name" else part for part in mask):
+            if field not in _CHANGEABLE:
+                raise ApiError(400, f"The field {field} cannot be changed.", reason="invalid")
+            body.pop(field, None)
+            if given.get(field):
+                body[field] = given[field]
+        body["etag"] = _etag()
+        call.store.put(record.name, body)
+    return body
+
+
+@handles("iam.projects.serviceAccounts.enable", "iam.projects.serviceAccounts.disable")
+def switch(call: Call) -> Json:
+    with call.store.transaction():
+        record = _permitted(call, call.verb)
+        body = {key: value for key, value in record.body.items() if key != "disabled"}
+        call.store.put(record.name, body | ({"disabled": True} if call.verb == "disable" else {}))
+    return {}
+
+
+@handles("iam.projects.serviceAccounts.delete")
+def delete(call: Call) -> Json:
+    with call.store.transaction():
+        record = _permitted(call, "delete")
+        _mark_deleted(call.store, record)
+        crud.remove(call, record)
+    return {}
+
+
+def _mark_deleted(store: Store, account: Record) -> None:
+    """Bindings of a deleted account stay, under a name that a new account of the same address does not have."""
+    member = f"serviceAccount:{account.body['email']}"
+    gone = f"deleted:{member}?uid={account.body['uniqueId']}"
+    for name, policy in store.policies(""):
+        if not any(member in binding["members"] for binding in policy.get("bindings", ())):
+            continue
+        for binding in policy["bindings"]:
+            binding["members"] = [gone if other == member else other for other in binding["members"]]
+        store.put_policy(name, policy)

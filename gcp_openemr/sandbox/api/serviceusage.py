@@ -1,0 +1,112 @@
+"""Service Usage: which APIs a project has enabled."""
+
+from __future__ import annotations
+
+from gcp_openemr.sandbox.api.calls import Call
+from gcp_openemr.sandbox.api.envelopes import operation_json, operation_name
+from gcp_openemr.sandbox.api.errors import ApiError
+from gcp_openemr.sandbox.api.listing import page
+from gcp_openemr.sandbox.api.names import id_of, now, project_number
+from gcp_openemr.sandbox.api.operations import Operation
+from gcp_openemr.sandbox.api.rules import handles
+from gcp_openemr.sandbox.interfaces import Json
+
+__all__ = ["ENABLED_AT_FIRST"]
+
+_TYPES = "google.api.serviceusage.v1."
+_SUFFIX = ".googleapis.com"
+_MOST_AT_ONCE = 20
+# What a new project has (https://cloud.google.com/service-usage/docs/enabled-service#default), as far as spoken here.
+ENABLED_AT_FIRST = frozenset(
+    f"{api}{_SUFFIX}"
+    for api in ("cloudapis", "logging", "monitoring", "servicemanagement", "serviceusage", "sql-component", "storage",
+                "storage-api", "storage-component")
+)  # fmt: skip
+
+
+def _state(call: Call, service: str) -> Json:
+    name = f"serviceusage.googleapis.com/projects/{call.project}/services/{service}"
+    record = call.store.get(name)
+    enabled = record.body["enabled"] if record else service in ENABLED_AT_FIRST
+    number = project_number(call.project)
+    return {
+        "name": f"projects/{number}/services/{service}",
+        "parent": f"projects/{number}",
+        "config": {"name": service, "title": service.removesuffix(_SUFFIX)},
+        "state": "ENABLED" if enabled else "DISABLED",
+    }
+
+
+def _project(call: Call) -> str:
+    return f"serviceusage.googleapis.com/projects/{call.project}"
+
+
+def _set(call: Call, services: list[str], *, enabled: bool) -> None:
+    for service in services:
+        if not service.endswith(_SUFFIX):
+            raise call.wording.missing(f"{_project(call)}/services/{service}")
+    with call.store.transaction():
+        for service in services:
+            call.store.put(f"{_project(call)}/services/{service}", {"enabled": enabled})
+
+
+def _done(call: Call, kind: str, response: Json) -> Json:
+    operation = Operation(
+        name=operation_name("serviceusage", _project(call)),
+        target=_project(call),
+        verb=call.verb,
+        user=call.caller.email,
+        insert_time=now(),
+        metadata_type=f"{_TYPES}OperationMetadata",
+        response_type=_TYPES + kind,
+        response=response,
+    )
+    return operation_json(call.app.operations.begin(operation))
+
+
+@handles("serviceusage.services.enable")
+def enable(call: Call) -> Json:
+    call.authorize("serviceusage.services.enable", _project(call))
+    service = id_of(call.name)
+    _set(call, [service], enabled=True)
+    return _done(call, "EnableServiceResponse", {"service": _state(call, service)})
+
+
+@handles("serviceusage.services.batchEnable")
+def batch_enable(call: Call) -> Json:
+    call.authorize("serviceusage.services.enable", _project(call))
+    services = list(call.body.get("serviceIds") or [])
+    if not 1 <= len(services) <= _MOST_AT_ONCE:
+        raise ApiError(400, f"Between 1 and {_MOST_AT_ONCE} services can be enabled at once.", reason="invalid")
+    _set(call, services, enabled=True)
+    return _done(call, "BatchEnableServicesResponse", {"services": [_state(call, service) for service in services]})
+
+
+@handles("serviceusage.services.disable")
+def disable(call: Call) -> Json:
+    call.authorize("serviceusage.services.disable", _project(call))
+    service = id_of(call.name)
+    _set(call, [service], enabled=False)
+    return _done(call, "DisableServiceResponse", {"service": _state(call, service)})
+
+
+@handles("serviceusage.services.get")
+def get(call: Call) -> Json:
+    call.authorize("serviceusage.services.get", _project(call))
+    return _state(call, id_of(call.name))
+
+
+@handles("serviceusage.services.batchGet")
+def batch_get(call: Call) -> Json:
+    call.authorize("serviceusage.services.get", _project(call))
+    return {"services": [_state(call, id_of(name)) for name in call.query.get("names", ())]}
+
+
+@handles("serviceusage.services.list")
+def list_(call: Call) -> Json:
+    """Services that were ever touched, and those a project starts with."""
+    call.authorize("serviceusage.services.list", _project(call))
+    touched = {id_of(record.name) for record in call.store.list(f"{_project(call)}/services/")}
+    found = [(service, _state(call, service)) for service in sorted(touched | ENABLED_AT_FIRST)]
+    items, token = page(call, found, default_size=50)
+    return ({"services": items} if items else {}) | ({"nextPageToken": token} if token else {})
