@@ -49,6 +49,8 @@ class Client:
     token: str = dataclasses.field(repr=False)
     user_agent: str = "terraform-provider-google/8.7.0 (sandbox)"
     patience: float = 30.0
+    # Set when Terraform is told to stop: nothing is waited for any longer.
+    stopping: threading.Event = dataclasses.field(default_factory=threading.Event, repr=False, compare=False)
     _local: threading.local = dataclasses.field(default_factory=threading.local, repr=False, compare=False)
 
     def call(self, method: str, host: str, path: str, body: Any = None, query: Mapping[str, str] | None = None) -> Json:
@@ -74,7 +76,7 @@ class Client:
                     return _decoded(text)
                 if status not in _RETRIED or time.monotonic() + pause > end:
                     raise ApiError(status, _error_body(text))
-            time.sleep(pause)
+            self._pause(pause)
             pause = min(pause * 2, _LONGEST_PAUSE)
 
     def wait(self, kind: str, host: str, version: str, operation: Json, timeout: float) -> Json:
@@ -85,14 +87,15 @@ class Client:
         Raises:
             OperationFailed: it ended with an error, or did not end in time.
         """
-        if not kind:
+        # Some methods of one API answer with the resource itself (Artifact Registry's PATCH).
+        if not kind or (kind == "longrunning" and "/operations/" not in f"/{operation.get('name', '')}"):
             return operation
         end = time.monotonic() + timeout
         pause = 0.02
         while not _is_done(kind, operation):
             if time.monotonic() > end:
                 raise OperationFailed(f"timeout while waiting for operation {operation.get('name', '')} to complete")
-            time.sleep(pause)
+            self._pause(pause)
             pause = min(pause * 1.5, _LONGEST_PAUSE)
             operation = self.call("GET", host, _operation_path(kind, version, operation))
         failure = _failure(kind, operation)
@@ -107,9 +110,13 @@ class Client:
         while not until(found := self.call("GET", host, path)):
             if time.monotonic() > end:
                 raise OperationFailed(f"timeout while waiting for {path}")
-            time.sleep(pause)
+            self._pause(pause)
             pause = min(pause * 1.5, _LONGEST_PAUSE)
         return found
+
+    def _pause(self, seconds: float) -> None:
+        if self.stopping.wait(seconds):
+            raise OperationFailed("context canceled")
 
     def _send(self, method: str, target: str, payload: bytes) -> tuple[int, bytes]:
         connection = self._connection()

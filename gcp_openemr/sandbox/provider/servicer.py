@@ -202,6 +202,8 @@ class Servicer:
         return pb.CallFunction.Response(error=pb.FunctionError(text=f"there is no function {request.name}"))
 
     def StopProvider(self, _request: Any) -> pb.StopProvider.Response:  # noqa: N802
+        if self._settings is not None:
+            self._settings.client.stopping.set()
         return pb.StopProvider.Response()
 
 
