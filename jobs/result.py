@@ -5,10 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from google.api_core.exceptions import GoogleAPICallError
-from google.auth.exceptions import GoogleAuthError
 from google.cloud.storage import Client
-from requests.exceptions import RequestException
 
 from jobs import log
 
@@ -27,5 +24,5 @@ def write(uri: str, record: dict[str, Any]) -> None:
     try:
         blob = Client().bucket(bucket).blob(name)
         blob.upload_from_string(json.dumps(record, ensure_ascii=False), content_type="application/json", timeout=60)
-    except (GoogleAPICallError, GoogleAuthError, RequestException, OSError) as error:
+    except Exception as error:
         log.warning(f"The result record could not be written to {uri}: {error}")

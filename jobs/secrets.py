@@ -26,7 +26,7 @@ def access(version: SecretVersion) -> Redacted:
         raise SecretUnavailable(
             f"{version.name} does not exist.", do="Run gcp-openemr deploy, which makes the versions."
         ) from error
-    except exceptions.PermissionDenied as error:
+    except exceptions.Forbidden as error:
         raise SecretUnavailable(
             f"The job's service account may not read {version.name}.", do="Run gcp-openemr deploy, which grants it."
         ) from error

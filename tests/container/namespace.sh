@@ -1,13 +1,15 @@
 #!/bin/sh
 # Runs a command as uid 1000 in a private mount namespace that looks like the built image, on Debian:
 #   namespace.sh ROOTFS APPLICATION SITES COMMAND...
-# ROOTFS is laid over the system, APPLICATION becomes OpenEMR's tree, SITES the share's mount. The caller unshares.
+# ROOTFS is laid over the system, APPLICATION becomes OpenEMR's tree, SITES the clinic's mount, $SHARE /mnt/share. The
+# caller unshares.
 set -eu
 rootfs=$1 application=$2 sites=$3
 shift 3
 
 layers=/mnt
 mount -t tmpfs tmpfs "$layers"
+chmod 755 "$layers"
 # usage: cover DIRECTORY  (over it the image's files, and whatever is written goes to memory)
 cover() {
   at="$layers$1"
@@ -15,6 +17,11 @@ cover() {
   mount -t overlay overlay -o "lowerdir=$rootfs$1:$1,upperdir=$at/upper,workdir=$at/work" "$1"
 }
 for directory in /etc /usr /var; do cover "$directory"; done
+# Python may lie in a closed home
+if [ -d "$HOME" ]; then
+  cover "$HOME"
+  chmod a+x "$HOME"
+fi
 mount -t tmpfs -o mode=1777 tmpfs /run
 
 for module in /usr/lib/apache2/modules/mod_*.so; do ln -s "$module" /usr/lib/apache2/; done
@@ -27,6 +34,10 @@ mkdir -p "$tree" /usr/share/openemr/sites
 mount --bind "$application" "$tree"
 mount --bind "$application/sites" /usr/share/openemr/sites
 if [ -d "$sites" ]; then mount --bind "$sites" "$tree/sites"; fi
+if [ -n "${SHARE:-}" ]; then
+  mkdir -p "$layers/share"
+  mount --bind "$SHARE" "$layers/share"
+fi
 mount -t tmpfs -o mode=1777 tmpfs /tmp
 
 exec setpriv --reuid=1000 --regid=1000 --clear-groups --inh-caps=-all "$@"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime
+import hashlib
 import ipaddress
-import os
 import socket
 import subprocess
 import time
@@ -23,7 +23,6 @@ from cryptography.x509.oid import NameOID
 from gcp_openemr.setup import mysql
 
 ADDRESS = "127.0.0.1"
-UNPRIVILEGED = ("setpriv", "--reuid=1000", "--regid=1000", "--clear-groups")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -110,18 +109,15 @@ def redis_server(directory: Path) -> Iterator[Redis]:
     """Start Redis as the files machine does: an administrator, no default user, users kept in an ACL file."""
     directory.mkdir(parents=True)
     password = "redis-admin = 'q%"
-    users = _write(directory / "users.acl", "user default off -@all\n")
-    os.chown(users, 1000, 1000)
-    os.chown(directory, 1000, 1000)
+    administrator = f"user admin on #{hashlib.sha256(password.encode()).hexdigest()} ~* &* +@all"
+    users = _write(directory / "users.acl", f"user default off -@all\n{administrator}\n")
     port = free_port()
     arguments = [f"--port {port}", f"--bind {ADDRESS}", f"--aclfile {users}", f"--dir {directory}", '--save ""']
     configuration = "\n".join(argument.removeprefix("--") for argument in arguments)
     with subprocess.Popen(
-        [*UNPRIVILEGED, "redis-server", "-"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+        ["redis-server", "-"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
     ) as process:
         try:
-            hashed = _sha256(password)
-            users.write_text(f"user default off -@all\nuser admin on #{hashed} ~* &* +@all\n")
             process.stdin.write(configuration)  # type: ignore[union-attr]
             process.stdin.close()  # type: ignore[union-attr]
             _await_port(port, process)
@@ -160,12 +156,6 @@ def _answers(family: int, address: Any) -> bool:
 def _write(path: Path, text: str) -> Path:
     path.write_text(text)
     return path
-
-
-def _sha256(text: str) -> str:
-    digest = hashes.Hash(hashes.SHA256())
-    digest.update(text.encode())
-    return digest.finalize().hex()
 
 
 def _private(key: ec.EllipticCurvePrivateKey) -> bytes:
