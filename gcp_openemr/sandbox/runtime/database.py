@@ -57,8 +57,13 @@ _INTERNAL_USERS = ("root", "mysql", "mysql.infoschema", "mysql.session", "mysql.
 @dataclasses.dataclass(kw_only=True)
 class _Server:
     container: Container
+    command: list[str]
     socket: Path
     interface: Interface
+
+    @property
+    def runs(self) -> bool:
+        return self.container.wait(0) is None
 
 
 class Databases:
@@ -71,10 +76,14 @@ class Databases:
         self._lock = threading.Lock()
 
     def start(self, instance: Json) -> None:
-        """Start or restart with changed settings; `activationPolicy: NEVER` means stopped."""
+        """Start, or restart when settings changed that matter; `activationPolicy: NEVER` means stopped."""
         key = _key_of(instance)
-        self.stop(key)
         settings = instance.get("settings") or {}
+        command = self._command(settings)
+        running = self._servers.get(key)
+        if running and running.runs and running.command == command and settings.get("activationPolicy") != "NEVER":
+            return
+        self.stop(key)
         if settings.get("activationPolicy") == "NEVER":
             return
         directory = self._directory(key)
@@ -83,12 +92,14 @@ class Databases:
         network, address = self._endpoint(key)
         identity = Identity(account="", project=key.partition("/")[0], region=str(instance.get("region", "")))
         interface = self._host.networks.reserve(network=network, identity=identity, address=address)
-        spec = self._spec(key, self._command(settings), interface)
+        spec = self._spec(key, command, interface)
         try:
             container = self._host.containers.start(spec, self._host.log(last(key)))
         except NotStarted as error:
             raise Refused(f"The instance failed to start: {error}.", code=13) from error
-        server = _Server(container=container, socket=self._run(key) / "mysql.sock", interface=interface)
+        server = _Server(
+            container=container, command=command, socket=self._run(key) / "mysql.sock", interface=interface
+        )
         self._wait(key, server)
         with self._lock:
             self._servers[key] = server
@@ -284,7 +295,7 @@ class Databases:
 
     def _running(self, name: str) -> _Server:
         server = self._servers.get(self._key(name))
-        if server is None or server.container.wait(0) is not None:
+        if server is None or not server.runs:
             raise Refused("Invalid request since instance is not running.", code=9)
         return server
 

@@ -69,7 +69,9 @@ def _put_file(root: str, file: dict[str, Any]) -> None:
 def _make_way(root: str, path: str) -> None:
     """Let every user pass through the directories above `path`: an interpreter may lie in a closed home."""
     while (path := os.path.dirname(path)) != "/":
-        os.chmod(root + path, os.stat(root + path).st_mode | 0o111)  # noqa: S103 - in this container only
+        mode = os.stat(root + path).st_mode
+        if mode & 0o111 != 0o111:
+            os.chmod(root + path, mode | 0o111)  # noqa: S103 - in this container only
 
 
 def _bind(root: str, entry: dict[str, Any]) -> None:
@@ -79,8 +81,7 @@ def _bind(root: str, entry: dict[str, Any]) -> None:
     elif not os.path.exists(target):
         os.makedirs(os.path.dirname(target), exist_ok=True)
         open(target, "x").close()
-    if not entry["target"].startswith(("/usr/", "/mnt")):
-        _make_way(root, entry["target"])
+    _make_way(root, entry["target"])
     namespaces.bind(entry["source"], target, read_only=entry["read_only"])
 
 

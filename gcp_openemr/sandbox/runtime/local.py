@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import socket
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from gcp_openemr.sandbox.interfaces import Access, Json, Runtime, TrafficTarget
+from gcp_openemr.sandbox.interfaces import Access, Json, Refused, Runtime, TrafficTarget
 from gcp_openemr.sandbox.runtime.alpine import Alpine
 from gcp_openemr.sandbox.runtime.build import DockerBuild, run_build
 from gcp_openemr.sandbox.runtime.certificates import Authority
@@ -20,6 +22,7 @@ from gcp_openemr.sandbox.runtime.network import METADATA_ADDRESS, Networks
 from gcp_openemr.sandbox.runtime.processes import Containers
 from gcp_openemr.sandbox.runtime.record import Record
 from gcp_openemr.sandbox.runtime.resolver import Resolver
+from gcp_openemr.sandbox.runtime.resources import last
 from gcp_openemr.sandbox.runtime.services import Invoker, Services
 from gcp_openemr.setup.mysql import MysqlInstallation
 
@@ -74,13 +77,24 @@ class LocalRuntime(Runtime):
         )
 
     def resume(self) -> None:
-        for full, body in self._host.access.list("sqladmin.googleapis.com/"):
-            if full.split("/")[-2] == "instances":
-                self._databases.start(body)
-        for full, body in self._host.access.list("compute.googleapis.com/"):
-            if full.split("/")[-2] == "instances":
-                self._machines.start(body)
+        """What does not come up says why in its log; the rest comes up all the same."""
+        work: list[tuple[str, Callable[[], None]]] = []
+        for api, start in (("sqladmin", self._databases.start), ("compute", self._machines.start)):
+            for full, body in self._host.access.list(f"{api}.googleapis.com/"):
+                if full.split("/")[-2] == "instances":
+                    work.append((last(full), functools.partial(start, body)))
+        threads = [threading.Thread(target=self._bring_back, args=one) for one in work]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
         self._services.resume()
+
+    def _bring_back(self, name: str, start: Callable[[], None]) -> None:
+        try:
+            start()
+        except Refused as error:
+            self._host.log(name).write("sandbox", error.message)
 
     def stop(self) -> None:
         self._jobs.stop()

@@ -31,6 +31,7 @@ _MEMORY = 512 << 20
 _RETRY_SECONDS = 1.0
 _READY_SECONDS = 10.0
 _SECRET_ITEM = "redis-admin-secret"  # noqa: S105 - a key of the machine's metadata
+_OFF = ("TERMINATED", "STOPPED", "SUSPENDED")
 _CONFIGURATION = """bind 0.0.0.0
 port 6379
 protected-mode no
@@ -51,6 +52,7 @@ class _Machine:
     interface: Interface
     account: str
     secret: str
+    described: Mapping[str, Any]
     log: Log
     ending: threading.Event = dataclasses.field(default_factory=threading.Event)
     redis: Container | None = None
@@ -68,8 +70,10 @@ class Machines:
     def start(self, instance: Json) -> None:
         """Start a machine (again, when it changed); returns when Redis answers or has to wait for its secret."""
         name = _name_of(instance)
+        if instance.get("status") not in _OFF and self._unchanged(name, instance):
+            return
         self.stop(name)
-        if instance.get("status") in ("TERMINATED", "STOPPED", "SUSPENDED"):
+        if instance.get("status") in _OFF:
             return
         project = part(name, "projects")
         described = instance["networkInterfaces"][0]
@@ -91,6 +95,7 @@ class Machines:
             ),
             account=account,
             secret=_metadata(instance).get(_SECRET_ITEM, ""),
+            described=_what_matters(instance),
             log=self._host.log(last(name)),
         )
         with self._lock:
@@ -98,6 +103,14 @@ class Machines:
         if machine.secret and not self._try_redis(machine):
             machine.thread = threading.Thread(target=self._keep_trying, args=(machine,), daemon=True)
             machine.thread.start()
+
+    def _unchanged(self, name: str, instance: Json) -> bool:
+        """Whether it runs as described: labels can change without a restart."""
+        with self._lock:
+            machine = self._machines.get(name)
+        if machine is None or (machine.redis and machine.redis.wait(0) is not None):
+            return False
+        return machine.described == _what_matters(instance)
 
     def _disk(self, name: str, project: str) -> Path:
         return self._host.state / "disks" / project / name
@@ -205,6 +218,10 @@ def _data_disk(instance: Json) -> str:
 def _metadata(instance: Json) -> Mapping[str, str]:
     items: list[Mapping[str, Any]] = (instance.get("metadata") or {}).get("items") or []
     return {str(item["key"]): str(item.get("value", "")) for item in items}
+
+
+def _what_matters(instance: Json) -> dict[str, Any]:
+    return {key: instance.get(key) for key in ("networkInterfaces", "serviceAccounts", "disks", "metadata")}
 
 
 def _write_admin(path: Path, password: str) -> None:

@@ -45,10 +45,16 @@ class Interface:
     address: str
     identity: Identity
 
+    @property
+    def hardware_address(self) -> str:
+        """Made from the address, so that neighbours find a server again that came back at the same address."""
+        return "02:42:" + ipaddress.IPv4Address(self.address or self.link_local).packed.hex(":")
+
     def commands(self) -> list[str]:
         """What `ip -batch` does inside the container once its end of the cable is there."""
         lines = [
             "link set lo up",
+            f"link set eth0 address {self.hardware_address}",
             f"address add {self.link_local}/32 dev eth0",
             "link set eth0 up",
             f"route add 169.254.0.0/16 dev eth0 src {self.link_local}",
@@ -105,7 +111,8 @@ class Networks:
         """
         with self._lock:
             self._count += 1
-            link_local = self._free([str(_LINK_LOCAL)], {*self._interfaces})
+            # In turn, so that nobody remembers whose an address was before.
+            link_local = str(_LINK_LOCAL[2 + self._count % (_LINK_LOCAL.num_addresses - 4)])
             if ranges and not address:
                 here = {made.address for made in self._interfaces.values() if made.network == network}
                 address = self._free(ranges, {*taken, *here})
@@ -141,14 +148,18 @@ class Networks:
 
     def connect(self, interface: Interface, process: int, *, network: str, address: str) -> Interface:
         """Let a running container answer for one more address, in this network; returns what it is now."""
-        lines = [f"address replace {address}/32 dev eth0", f"route replace default dev eth0 src {address}"]
+        changed = dataclasses.replace(interface, network=network, address=address)
+        lines = [
+            f"link set eth0 address {changed.hardware_address}",
+            f"address replace {address}/32 dev eth0",
+            f"route replace default dev eth0 src {address}",
+        ]
         with self._lock:
             if network != interface.network:
                 bridge = self._bridge(network)
                 route = f"route replace {interface.link_local}/32 dev {bridge} src {_GATEWAY}"
                 _ip([f"link set {interface.name} master {bridge}", route])
             _ip(lines, within=process)
-            changed = dataclasses.replace(interface, network=network, address=address)
             self._interfaces[interface.link_local] = changed
             return changed
 
@@ -169,6 +180,8 @@ class Networks:
     def _bridge(self, network: str) -> str:
         if network not in self._bridges:
             bridge = f"vpc{len(self._bridges)}"
-            _ip([f"link add {bridge} type bridge", f"link set {bridge} up"])
+            # An address of its own: left to itself a bridge changes it as containers come and go, and connections die.
+            hardware = f"02:42:00:00:00:{len(self._bridges):02x}"
+            _ip([f"link add {bridge} address {hardware} type bridge", f"link set {bridge} up"])
             self._bridges[network] = bridge
         return self._bridges[network]

@@ -165,7 +165,7 @@ def _volumes(
 
 def _nfs(volume: Mapping[str, Any], mount: Mapping[str, Any], exports: Exports, network: str) -> Bind:
     """Cloud Run mounts before the container starts; a mount that fails fails the instance."""
-    server, path = volume["server"], os.path.normpath("/" + volume.get("path", "/"))
+    server, path = volume["server"], os.path.normpath("/" + volume.get("path", "").lstrip("/"))
     source = f"{server}:{path}"
     exported = exports(network, server) if network else None
     if exported is None:

@@ -1,0 +1,163 @@
+"""A runtime in namespaces of its own, for tests: `python -m tests.sandbox.runtime.inside FD DIRECTORY NETWORK`.
+
+Reads pickled calls from the socket FD and answers them, each in a thread of its own, until the other side closes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Sequence
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from gcp_openemr.sandbox import daemon
+from gcp_openemr.sandbox.interfaces import Json, Refused
+from gcp_openemr.sandbox.runtime import namespaces
+from gcp_openemr.sandbox.runtime.certificates import Authority
+from gcp_openemr.sandbox.runtime.local import LocalRuntime
+from gcp_openemr.setup.mysql import locate
+
+__all__ = ["FakeAccess", "World", "main"]
+
+RUN = Path("/run/sandbox")
+
+
+class FakeAccess:
+    """The cloud as dictionaries."""
+
+    def __init__(self) -> None:
+        self.resources: dict[str, Json] = {}
+        self.secrets: dict[tuple[str, str], tuple[str, str]] = {}
+        self.objects: dict[tuple[str, str], bytes] = {}
+
+    def get(self, name: str) -> Json | None:
+        return self.resources.get(name)
+
+    def list(self, prefix: str) -> Sequence[tuple[str, Json]]:
+        return [(name, body) for name, body in self.resources.items() if name.startswith(prefix)]
+
+    def secret(self, name: str, version: str, *, member: str) -> str:
+        value, allowed = self.secrets.get((name, version), ("", ""))
+        if member != allowed:
+            raise Refused(f"Permission denied on secret: {name}/versions/{version}", code=7)
+        return value
+
+    def object(self, bucket: str, name: str, *, member: str) -> bytes:
+        return self.objects[bucket, name]
+
+    def mint_token(self, email: str) -> str:
+        return f"token-of-{email}"
+
+
+class World:
+    """What a call can reach."""
+
+    def __init__(self, network: int) -> None:
+        self.state = RUN / "state"
+        self.run = RUN
+        self.access = FakeAccess()
+        trusted = Authority(self.state / "ca", "googleapis").certificate
+        self.runtime = LocalRuntime(
+            state=self.state,
+            run=RUN,
+            access=self.access,
+            listen=lambda address, port: namespaces.listen_in(network, address, port),
+            mysql=locate(),
+            application=None,
+            trusted=trusted,
+        )
+
+
+def _serve(world: World, calls: Connection) -> None:
+    sending = threading.Lock()
+
+    def work(number: int, function: Callable[..., Any], args: tuple[Any, ...]) -> None:
+        answer: tuple[int, bool, Any]
+        try:
+            answer = (number, True, function(world, *args))
+        except Refused as error:
+            answer = (number, False, (error.message, error.code))
+        except BaseException:
+            answer = (number, False, (traceback.format_exc(), 13))
+        with sending, contextlib.suppress(OSError):
+            calls.send(answer)
+
+    with contextlib.suppress(EOFError):
+        while True:
+            threading.Thread(target=work, args=calls.recv(), daemon=True).start()
+
+
+def main() -> None:
+    descriptor, directory, network = int(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
+    for number in (descriptor, network):
+        os.set_inheritable(number, False)
+    daemon._settle(directory, None)
+    world = World(network)
+    with Connection(descriptor) as calls:
+        calls.send("ready")
+        _serve(world, calls)
+    world.runtime.stop()
+
+
+def call_runtime(world: World, method: str, *args: Any) -> Any:
+    return getattr(world.runtime, method)(*args)
+
+
+def execute(world: World, execution: Json) -> tuple[Json, list[Json]]:
+    """Run an execution; returns the last update and all before it."""
+    updates: list[Json] = []
+    return world.runtime.run_execution(execution, updates.append), updates
+
+
+def build(world: World, described: Json) -> tuple[Json, list[str]]:
+    lines: list[str] = []
+    return world.runtime.build(described, lines.append), lines
+
+
+def put(world: World, resources: dict[str, Json]) -> None:
+    world.access.resources.update(resources)
+
+
+def put_secret(world: World, name: str, version: str, value: str, member: str) -> None:
+    world.access.secrets[name, version] = (value, member)
+
+
+def put_object(world: World, bucket: str, name: str, content: bytes) -> None:
+    world.access.objects[bucket, name] = content
+
+
+def containers(world: World) -> list[tuple[str, int]]:
+    """Name and pid of those that run."""
+    return [(one.spec.name, one.pid) for one in world.runtime._host.containers.running()]
+
+
+def kill(world: World, pid: int) -> None:
+    os.kill(pid, 9)
+
+
+def read_file(world: World, path: str) -> str:
+    return (world.state / path).read_text(encoding="utf-8")
+
+
+def make_share(world: World, path: str, *, uid: int = 1000) -> None:
+    folder = world.state / path
+    folder.mkdir(parents=True, exist_ok=True)
+    os.chown(folder, uid, uid)
+
+
+def connects(world: World, address: str, port: int) -> bool:
+    try:
+        socket.create_connection((address, port), timeout=2).close()
+    except OSError:
+        return False
+    return True
+
+
+if __name__ == "__main__":
+    main()
