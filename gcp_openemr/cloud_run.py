@@ -12,6 +12,7 @@ from typing import Any
 import requests
 from google.api_core.exceptions import NotFound
 from google.cloud import run_v2
+from google.protobuf.field_mask_pb2 import FieldMask
 
 from gcp_openemr.clients import Cloud
 from gcp_openemr.console import Step
@@ -91,10 +92,11 @@ def service_state(cloud: Cloud, name: str) -> ServiceState | None:
 
 def move_traffic(cloud: Cloud, name: str, revision: str) -> None:
     """Send all traffic to one revision by its name, so that a later revision gets none until it is told to."""
-    service = run_v2.Service(name=name, traffic=[run_v2.TrafficTarget(type_=_REVISION, revision=revision, percent=100)])
-    current = cloud.services.get_service(name=name)
-    current.traffic = service.traffic
-    cloud.services.update_service(service=current).result()
+    target = run_v2.TrafficTarget(type_=_REVISION, revision=revision, percent=100)
+    request = run_v2.UpdateServiceRequest(
+        service=run_v2.Service(name=name, traffic=[target]), update_mask=FieldMask(paths=["traffic"])
+    )
+    cloud.services.update_service(request=request).result()
 
 
 def ask_health(cloud: Cloud, uri: str) -> Health:
