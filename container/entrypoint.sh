@@ -168,12 +168,22 @@ on_ended() {
   done
 }
 
+# Apache would answer 503 to what comes before PHP-FPM listens; its last pool is the last to appear.
+await_sockets() {
+  left=100
+  while [ "$left" -gt 0 ] && [ ! -S "$OPENEMR_RUN/ready.sock" ]; do
+    sleep 0.05
+    left=$((left - 1))
+  done
+}
+
 serve() {
   main=$$
   trap on_stop TERM INT
   trap on_ended USR1
   start logger run_logger
   start fpm run_fpm
+  await_sockets
   start httpd run_httpd
   log INFO "Serving on port $PORT."
   # a signal interrupts `wait` after its trap has run

@@ -15,7 +15,11 @@ require_once dirname(__DIR__) . '/library/page.php';
 
 if (PHP_SAPI !== 'cli') {
     session_name('OpenEMR');
-    session_start(['cookie_path' => '/', 'cookie_secure' => !empty($_SERVER['HTTPS'])]);
+    if (!session_start(['cookie_path' => '/', 'cookie_secure' => !empty($_SERVER['HTTPS'])])) {
+        http_response_code(500);
+        page('OpenEMR', '<p role="alert">Sessions cannot be kept at the moment.</p>');
+        exit;
+    }
     if (empty($ignoreAuth) && !sessionIsValid()) {
         header('Location: /interface/login/login.php?site=default');
         exit;
