@@ -17,7 +17,7 @@ from gcp_openemr.sandbox.provider.sameness import is_zero
 from gcp_openemr.sandbox.provider.schema import Attribute, Block, Nested
 from gcp_openemr.sandbox.provider.types.model import Json, ResourceType
 
-__all__ = ["api_path", "camel", "from_api", "to_api"]
+__all__ = ["api_path", "camel", "definition_of", "from_api", "to_api"]
 
 _ABSENT = object()
 
@@ -58,6 +58,11 @@ def _definition(row: ResourceType, properties: Mapping[str, Any], place: tuple[s
             return None
         properties = row.schema_of(found)
     return found
+
+
+def definition_of(row: ResourceType, properties: Mapping[str, Any], path: str) -> Mapping[str, Any] | None:
+    """The API's property for an argument or block; a map that stands for blocks looks like a list."""
+    return _block_definition(row, properties, api_path(row, path), path)
 
 
 def _block_definition(

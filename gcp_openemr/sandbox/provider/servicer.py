@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from gcp_openemr.sandbox.provider import datasources, engine, labels, planning
+from gcp_openemr.sandbox.provider import coverage, datasources, engine, labels, planning
 from gcp_openemr.sandbox.provider import tfplugin6_pb2 as pb
 from gcp_openemr.sandbox.provider.protocol import (
     UNKNOWN,
@@ -87,8 +87,12 @@ class Servicer:
     def ValidateResourceConfig(  # noqa: N802
         self, request: pb.ValidateResourceConfig.Request
     ) -> pb.ValidateResourceConfig.Response:
-        schema = resource_schema(request.type_name)
-        return pb.ValidateResourceConfig.Response(diagnostics=validate(schema, decode(request.config)))
+        config = decode(request.config)
+        problems = validate(resource_schema(request.type_name), config)
+        for path in coverage.given_but_unserved(request.type_name, config):
+            sentence = "The real provider takes it; take it out to rehearse the rest."
+            problems.append(error(f"The sandbox does not carry {request.type_name}.{path}", sentence))
+        return pb.ValidateResourceConfig.Response(diagnostics=problems)
 
     def ValidateDataResourceConfig(  # noqa: N802
         self, request: pb.ValidateDataResourceConfig.Request

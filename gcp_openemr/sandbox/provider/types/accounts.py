@@ -116,6 +116,7 @@ ROWS = (
         item=_ACCOUNT,
         id="projects/{project}/serviceAccounts/{email}",
         names={"account_id": "", "project": ""},
+        by_hand=frozenset({"account_id"}),
         local=frozenset({"create_ignore_already_exists"}),
         on_plan=_plan_account,
         before_create=_name_account,

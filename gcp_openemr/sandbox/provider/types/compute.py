@@ -269,6 +269,31 @@ ROWS = (
             "network_interface.alias_ip_range": "aliasIpRanges",
             "network_interface.ipv6_access_config": "ipv6AccessConfigs",
         },
+        by_hand=frozenset(
+            {
+                "attached_disk",
+                "boot_disk",
+                "desired_status",
+                "metadata",
+                "metadata_startup_script",
+                "network_interface.subnetwork_project",
+                "project",
+                "zone",
+            }
+        ),
+        unserved=frozenset(
+            {
+                "boot_disk.disk_encryption_key_raw",
+                "boot_disk.disk_encryption_key_rsa",
+                "boot_disk.disk_encryption_service_account",
+                "boot_disk.initialize_params.provisioned_iops",
+                "boot_disk.initialize_params.provisioned_throughput",
+                "boot_disk.initialize_params.resource_policies",
+                "boot_disk.initialize_params.snapshot",
+                "boot_disk.kms_key_self_link",
+                "scratch_disk",
+            }
+        ),
         forced=frozenset({"metadata_startup_script"}),
         sameness={
             "machine_type": "link",

@@ -156,6 +156,7 @@ ROWS = (
         wait="sqladmin",
         forced=frozenset({"name", "instance", "host", "project", "type"}),
         encode=_encode_user,
+        unserved=frozenset({"database_roles", "password_policy"}),
         updating=_update_user,
         delete=_delete_user,
         reading=_read_user,

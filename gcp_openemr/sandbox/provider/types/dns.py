@@ -99,6 +99,7 @@ ROWS = (
         item="",
         id="projects/{project}/managedZones/{managed_zone}/rrsets/{name}/{type}",
         forced=frozenset({"managed_zone", "name", "project"}),
+        unserved=frozenset({"routing_policy"}),
         sameness={"managed_zone": "link"},
         create=_create_record,
         updating=_update_record,

@@ -110,6 +110,10 @@ class ResourceType:
     sameness: Mapping[str, str] = dataclasses.field(default_factory=dict)
     # Only these need no call when they change.
     local: frozenset[str] = frozenset()
+    # Arguments (dotted paths, or whole blocks) that the row's functions carry.
+    by_hand: frozenset[str] = frozenset()
+    # Arguments that nothing here carries: a configuration that gives one is refused.
+    unserved: frozenset[str] = frozenset()
     taint_failed_create: bool = False
     timeouts: Timeouts = dataclasses.field(default_factory=Timeouts)
     encode: Encode | None = None

@@ -104,15 +104,8 @@ def _decode_firewall(body: Json, state: Mapping[str, Any], settings: Settings) -
     return _drop_disabled_log(body, state, settings)
 
 
-def _encode_rule(body: Json, state: Mapping[str, Any], change: Change) -> Json:
-    # An endpoint of Private Service Connect has no load balancing scheme: Google wants it said as nothing.
-    if state.get("load_balancing_scheme") == "":
-        body["loadBalancingScheme"] = ""
-    return _link_networks(body, state, change)
-
-
 def _settle_rule(state: dict[str, Any], body: Json, _settings: Settings) -> None:
-    """An endpoint's scheme and protocol are nothing in the answer too."""
+    """An endpoint of Private Service Connect has no load balancing scheme, which Terraform writes as ""."""
     state["load_balancing_scheme"] = body.get("loadBalancingScheme", "")
 
 
@@ -323,7 +316,7 @@ ROWS = (
         input_only=frozenset({"ip_address"}),
         sameness={"network": "link", "subnetwork": "link", "target": "link", "ip_address": "link"},
         local=frozenset({"recreate_closed_psc"}),
-        encode=_encode_rule,
+        encode=_link_networks,
         updating=_update_rule,
         settle=_settle_rule,
     ),
@@ -351,6 +344,17 @@ ROWS = (
         id="{project}/{region}/{router}/{name}",
         imports=("projects/{project}/regions/{region}/routers/{router}/{name}",),
         forced=frozenset({"name", "project", "region", "router", "type"}),
+        unserved=frozenset(
+            {
+                "auto_network_tier",
+                "drain_nat_ips",
+                "endpoint_types",
+                "initial_nat_ips",
+                "nat64_subnetwork",
+                "rules",
+                "source_subnetwork_ip_ranges_to_nat64",
+            }
+        ),
         sameness={"router": "link", "subnetwork.name": "link", "nat_ips": "link", "initial_nat_ips": "link"},
         create=_write_nat,
         updating=_write_nat,

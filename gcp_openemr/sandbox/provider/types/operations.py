@@ -148,6 +148,7 @@ ROWS = (
         item="/v2/" + _LOG_BUCKET,
         id=_LOG_BUCKET,
         names={"project": "", "bucket_id": ""},
+        unserved=frozenset({"cmek_settings", "enable_analytics", "index_configs"}),
         create=_write_log_bucket,
         updating=_write_log_bucket,
         delete=_delete_log_bucket,

@@ -125,6 +125,7 @@ ROWS = (
             "project_number": "",
             "enable_object_retention": "",
         },
+        by_hand=frozenset({"lifecycle_rule.condition.with_state", "project"}),
         sameness={"location": "case", "storage_class": "case"},
         local=frozenset({"force_destroy"}),
         on_plan=_plan_bucket,
