@@ -71,6 +71,13 @@ class Console:
     def as_json(self) -> bool:
         return self._as_json
 
+    def seconds(self) -> dict[str, float]:
+        """Finished steps and their seconds, those of the same title added up, in the order they were first done."""
+        found: dict[str, float] = {}
+        for timing in self.timings:
+            found[timing.title] = round(found.get(timing.title, 0.0) + timing.seconds, 2)
+        return found
+
     @contextlib.contextmanager
     def step(self, title: str) -> Iterator[Step]:
         """Show a step from its start to its end, with what it is doing and how long it took."""

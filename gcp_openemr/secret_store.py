@@ -19,7 +19,7 @@ from gcp_openemr.clients import Cloud
 from gcp_openemr.errors import CloudRefused
 from gcp_openemr.redacted import Redacted
 
-__all__ = ["CURRENT", "Secret", "add", "current_version", "ensure", "read"]
+__all__ = ["CURRENT", "Secret", "add", "current_version", "ensure", "find_version", "read"]
 
 CURRENT = "current"
 
@@ -51,6 +51,14 @@ def current_version(cloud: Cloud, name: str) -> int | None:
             do=f"Enable it again (gcloud secrets versions enable {alias} --secret={name}).",
         )
     return int(alias)
+
+
+def find_version(cloud: Cloud, name: str) -> int | None:
+    """As `current_version`, and None also where the secret itself is not there."""
+    try:
+        return current_version(cloud, name)
+    except NotFound:
+        return None
 
 
 def ensure(cloud: Cloud, name: str, make: Callable[[], Redacted]) -> Secret:

@@ -78,11 +78,16 @@ def _foundation(context: Context, allowed: Collection[str]) -> Foundation:
 
 
 def _platform_and_images(context: Context, foundation: Foundation, allowed: Collection[str]) -> tuple[Platform, Images]:
-    """The platform comes up while the image builds; the provision job, which needs both, comes last."""
+    """A new platform comes up while the image builds; the provision job, which needs both, comes last.
+
+    Where the platform is there already the image comes first, so that no plan takes the provision job away.
+    """
     environment = context.environment
     place = foundation.build_place(environment.region)
     wanted = image.source(version=environment.openemr.version, arguments=environment.openemr.line.build_arguments)
     images = image.find(context.cloud, place, wanted)
+    if images is None and Platform(outputs=state.outputs(context, roots.PLATFORM.path) or {}).provision_job:
+        images = _build(context, place, wanted)
     first = roots.prepare(context, roots.PLATFORM, _platform_variables(context, foundation, images), allowed=allowed)
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         coming_up = pool.submit(roots.apply, context, first)
@@ -99,9 +104,7 @@ def _platform_and_images(context: Context, foundation: Foundation, allowed: Coll
 
 def _platform_variables(context: Context, foundation: Foundation, images: Images | None) -> dict[str, Any]:
     environment = context.environment
-    version = None
-    if state.outputs(context, roots.PLATFORM.path) is not None:
-        version = secret_store.current_version(context.cloud, environment.names.redis_admin_secret)
+    version = secret_store.find_version(context.cloud, environment.names.redis_admin_secret)
     return platform_variables(
         environment, foundation, images=images, redis_admin_version=version, protect=environment.protect
     )
@@ -202,7 +205,7 @@ def _report(context: Context, deployed: list[Deployed]) -> None:
         "environment": context.environment.name,
         "project": context.environment.project,
         "clinics": {d.name: {"url": d.url, "revision": d.revision, "storage": d.storage} for d in deployed},
-        "seconds": {timing.title: round(timing.seconds, 2) for timing in context.console.timings},
+        "seconds": context.console.seconds(),
     }
     total = sum(timing.seconds for timing in context.console.timings)
     lines = [f"{d.name}: {d.url}" for d in deployed]

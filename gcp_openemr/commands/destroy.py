@@ -118,7 +118,7 @@ def _versions(context: Context, clinic: Clinic) -> SecretVersions:
     names = context.environment.clinic_names(clinic.name)
 
     def version(secret: str) -> int:
-        return secret_store.current_version(context.cloud, secret) or 1
+        return secret_store.find_version(context.cloud, secret) or 1
 
     return SecretVersions(
         database_password=version(names.database_password_secret),

@@ -46,19 +46,17 @@ def _plan_known(context: Context, found: dict[str, dict[str, Any]], notes: list[
     images = image.find(context.cloud, foundation.build_place(environment.region), wanted)
     if images is None:
         notes.append(f"The image {wanted.tag} would be built.")
-    platform_outputs = state.outputs(context, roots.PLATFORM.path)
-    version = None
-    if platform_outputs is not None:
-        version = secret_store.current_version(context.cloud, environment.names.redis_admin_secret)
+    platform = Platform(outputs=state.outputs(context, roots.PLATFORM.path) or {})
+    version = secret_store.find_version(context.cloud, environment.names.redis_admin_secret)
     variables = platform_variables(
         environment, foundation, images=images, redis_admin_version=version, protect=environment.protect
     )
     _add(found, "platform", _look(context, roots.PLATFORM, variables))
-    if platform_outputs is None or images is None:
+    if not platform.provision_job or images is None:
         notes.append("The clinics can be planned once the platform and the image are there.")
         return
     for clinic in environment.clinics.values():
-        _plan_clinic(context, clinic, foundation, Platform(outputs=platform_outputs), images, found)
+        _plan_clinic(context, clinic, foundation, platform, images, found)
 
 
 def _plan_clinic(
@@ -69,9 +67,7 @@ def _plan_clinic(
     images: Images,
     found: dict[str, dict[str, Any]],
 ) -> None:
-    versions = None
-    if state.outputs(context, f"clinics/{clinic.name}") is not None:
-        versions = _versions(context, clinic)
+    versions = _versions(context, clinic)
     variables = clinic_variables(
         context.environment,
         clinic,
@@ -87,9 +83,9 @@ def _plan_clinic(
 
 def _versions(context: Context, clinic: Clinic) -> SecretVersions | None:
     names = context.environment.clinic_names(clinic.name)
-    database = secret_store.current_version(context.cloud, names.database_password_secret)
-    redis = secret_store.current_version(context.cloud, names.redis_password_secret)
-    admin = secret_store.current_version(context.cloud, names.admin_password_secret)
+    database = secret_store.find_version(context.cloud, names.database_password_secret)
+    redis = secret_store.find_version(context.cloud, names.redis_password_secret)
+    admin = secret_store.find_version(context.cloud, names.admin_password_secret)
     if database is None or redis is None or admin is None:
         return None
     return SecretVersions(database_password=database, redis_password=redis, admin_password=admin)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from google.api_core.exceptions import NotFound
-
 from gcp_openemr import cloud_run, lock, secret_store
 from gcp_openemr.commands import state
 from gcp_openemr.commands.context import Context
@@ -51,7 +49,7 @@ def credentials(context: Context, *, clinic: str | None) -> None:
         names = ", ".join(c.name for c in chosen)
         raise UsageError(f"There are several clinics: {names}.", do="Name one: gcp-openemr credentials --clinic NAME")
     name = context.environment.clinic_names(chosen[0].name).admin_password_secret
-    version = _version(context, name)
+    version = secret_store.find_version(context.cloud, name)
     if version is None:
         raise UsageError(f"Clinic '{chosen[0].name}' has no password yet.", do="Deploy it first: gcp-openemr deploy")
     password = secret_store.read(context.cloud, secret_store.Secret(name=name, version=version)).reveal()
@@ -81,18 +79,11 @@ def _clinic(context: Context, clinic: Clinic) -> dict[str, Any]:
         "revision": found.ready_revision,
         "traffic": dict(found.traffic),
         "secrets": {
-            "database": _version(context, names.database_password_secret),
-            "redis": _version(context, names.redis_password_secret),
-            "admin": _version(context, names.admin_password_secret),
+            "database": secret_store.find_version(context.cloud, names.database_password_secret),
+            "redis": secret_store.find_version(context.cloud, names.redis_password_secret),
+            "admin": secret_store.find_version(context.cloud, names.admin_password_secret),
         },
     }
-
-
-def _version(context: Context, secret: str) -> int | None:
-    try:
-        return secret_store.current_version(context.cloud, secret)
-    except NotFound:
-        return None
 
 
 def _lines(name: str, seen: dict[str, Any]) -> list[str]:
