@@ -74,11 +74,13 @@ class Cloud:
         """A client made from Google's discovery document, for APIs without a library of their own here."""
         from googleapiclient import discovery
 
+        from gcp_openemr.discovery_transport import RequestsTransport
+
         options = {"api_endpoint": f"{self.base}/{name}.googleapis.com/"} if self.base else None
         return discovery.build(
             name,
             version,
-            credentials=self.credentials,
+            http=RequestsTransport(self.credentials),
             client_options=options,
             static_discovery=True,
             cache_discovery=False,

@@ -77,6 +77,9 @@ profile = "developer"
 [openemr]
 version = "7.0.4"
 acknowledge_end_of_support = true
+
+[service]
+public_access = true
 {clinics}
 """
 

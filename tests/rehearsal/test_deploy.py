@@ -114,7 +114,7 @@ def objects(place: Place) -> dict[str, bytes]:
 def test_a_changed_setting_makes_a_new_revision_that_serves(place: Place, deployed: dict[str, Any]) -> None:
     file = place.folder / "openemr.toml"
     before = file.read_text()
-    file.write_text(before + "\n[service]\nconcurrency = 17\n")
+    file.write_text(before.replace("public_access = true", "public_access = true\nconcurrency = 17"))
     try:
         planned = place.run("plan")
         assert planned.status == 2
