@@ -73,7 +73,10 @@ def _term(item: Json, field: str, sign: str, wanted: str) -> bool:
         if isinstance(value, (list, dict)):
             return wanted == "*" or wanted in value
         return value is not None and (wanted == "*" or wanted.lower() in str(value).lower())
-    text = {True: "true", False: "false", None: ""}.get(value, str(value)) if not isinstance(value, list) else ""
+    if isinstance(value, list):
+        # A repeated field equals a value when one of its items does.
+        return (wanted in map(str, value)) == (sign in {"=", "eq"})
+    text = {True: "true", False: "false", None: ""}.get(value, str(value))
     if sign in {"=", "eq"}:
         return text == wanted or (sign == "eq" and re.fullmatch(wanted, text) is not None)
     if sign in {"!=", "ne"}:

@@ -39,14 +39,11 @@ class Server:
         self._open: set[socket.socket] = set()
         self._lock = threading.Lock()
         self._closing = False
+        self.port = int(listener.getsockname()[1])
         self._listener.settimeout(None)
         self._listener.listen(128)
         self._thread = threading.Thread(target=self._accept, name="http-accept", daemon=True)
         self._thread.start()
-
-    @property
-    def port(self) -> int:
-        return int(self._listener.getsockname()[1])
 
     def close(self) -> None:
         """Stop accepting and end every connection."""

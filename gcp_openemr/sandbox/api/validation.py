@@ -35,6 +35,8 @@ _PROTO_TYPES = {
     ("number", "double"): "TYPE_DOUBLE",
     ("number", "float"): "TYPE_FLOAT",
 }
+# The older APIs take an empty enum for one that is not given (Terraform sends `loadBalancingScheme: ""`).
+_EMPTY_ENUMS = {"compute", "dns", "sqladmin", "storage"}
 _WHOLE = re.compile(r"-?\d{1,20}")
 _ALWAYS_QUERY = {
     "$alt", "$fields", "$.xgafv", "$prettyPrint", "$userProject", "$key", "$quotaUser", "key", "quotaUser", "userIp",
@@ -108,6 +110,7 @@ class _Checker:
     def __init__(self, discovery: Discovery, *, keep_null: bool) -> None:
         self._discovery = discovery
         self._keep_null = keep_null
+        self._lenient = discovery.api in _EMPTY_ENUMS
         self.problems: list[tuple[str, str]] = []
 
     def message(self, schema: Schema, body: Any, path: str) -> Any:
@@ -123,7 +126,7 @@ class _Checker:
             if field is None:
                 text = f"Invalid JSON payload received. Unknown name \"{key}\" at '{path}': Cannot find field."
                 self.problems.append((path, text))
-            elif value is None and not self._keep_null:
+            elif (value is None and not self._keep_null) or (value == "" and "enum" in field and self._lenient):
                 continue
             elif not _output_only(field):
                 result[name] = self._value(field, value, f"{path}.{_snake(name)}")

@@ -1,0 +1,196 @@
+"""What a killed or restarted server knows afterwards."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gcp_openemr.sandbox.api.app import App
+from gcp_openemr.sandbox.api.artifactregistry import parse_image, push
+from gcp_openemr.sandbox.api.server import serve
+from gcp_openemr.sandbox.api.store import StoreInUse
+from gcp_openemr.sandbox.interfaces import Json
+from tests.sandbox.api.support import IMAGES, PROJECT, REGION, Cloud, RecordingRuntime
+
+PARENT = f"v2/projects/{PROJECT}/locations/{REGION}"
+SECRET = f"v1/projects/{PROJECT}/secrets"
+
+
+def run_cloud(state: Path, runtime: RecordingRuntime) -> Iterator[Cloud]:
+    app = App(state)
+    app.start(runtime)
+    server = serve(socket.create_server(("127.0.0.1", 0)), app)
+    yield Cloud(app=app, runtime=runtime, url=f"http://127.0.0.1:{server.port}")
+    server.close()
+    app.close()
+
+
+def frozen(state: Path, copy: Path) -> None:
+    """The state as it lies on the disk this moment, as after SIGKILL."""
+    copy.mkdir()
+    (copy / "objects").mkdir()
+    for name in ("state.sqlite3", "state.sqlite3-wal", "operator-token"):
+        if (state / name).exists():
+            (copy / name).write_bytes((state / name).read_bytes())
+
+
+def test_operations_found_running_go_on_or_say_that_they_were_interrupted(cloud: Cloud, tmp_path: Path) -> None:
+    reference = parse_image(f"{IMAGES}/job:1")
+    assert reference is not None
+    cloud.call("POST", "artifactregistry", f"v1/{PARENT[3:]}/repositories?repositoryId=oe-prod", {"format": "DOCKER"})
+    push(cloud.app.store, reference, "sha256:" + "b" * 64)
+    container = {"containers": [{"image": f"{IMAGES}/job:1"}]}
+    service = {"template": container}
+    job = {"template": {"template": container}}
+    cloud.wait(cloud.call("POST", "run", f"{PARENT}/jobs?jobId=job", job))
+    cloud.runtime.hold.clear()
+    deploying = cloud.call("POST", "run", f"{PARENT}/services?serviceId=web", service).body["name"]
+    running = cloud.call("POST", "run", f"{PARENT}/jobs/job:run", {}).body["name"]
+    frozen(cloud.app.state_dir, tmp_path / "killed")
+    for again in run_cloud(tmp_path / "killed", RecordingRuntime()):
+        assert again.runtime.names()[0] == "resume"
+        taken_up = again.app.operations.wait(f"run.googleapis.com/{deploying}", 10)
+        assert taken_up is not None and taken_up.done and taken_up.error is None
+        assert (
+            again.call("GET", "run", f"{PARENT}/services/web").body["terminalCondition"]["state"]
+            == "CONDITION_SUCCEEDED"
+        )
+        lost = again.call("GET", "run", f"v2/{running}").body
+        assert (lost["done"], lost["error"]["code"]) == (True, 10)
+        assert "interrupted by a restart of the sandbox" in lost["error"]["message"]
+        execution = again.call("GET", "run", f"v2/{lost['metadata']['name']}").body
+        assert (execution["failedCount"], execution["runningCount"]) == (1, 0)
+        assert execution["completionTime"]
+
+
+def test_one_state_has_one_owner(cloud: Cloud) -> None:
+    with pytest.raises(StoreInUse):
+        App(cloud.app.state_dir)
+
+
+def test_tokens_outlive_a_restart(tmp_path: Path) -> None:
+    first = App(tmp_path)
+    token = first.operator_token
+    first.close()
+    assert (tmp_path / "operator-token").stat().st_mode & 0o777 == 0o600
+    assert (tmp_path / "state.sqlite3").stat().st_mode & 0o777 == 0o600
+    second = App(tmp_path)
+    assert second.operator_token == token
+    second.close()
+
+
+class Server:
+    """`python -m gcp_openemr.sandbox.api` as a process of its own."""
+
+    def __init__(self, state: Path) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "gcp_openemr.sandbox.api", "--state", str(state)], stdout=subprocess.PIPE, text=True
+        )
+        assert self.process.stdout is not None
+        self.url = self.process.stdout.readline().split()[0]
+        self.token = (state / "operator-token").read_text()
+
+    def call(self, method: str, path: str, body: bytes | None = None) -> Json:
+        headers = {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"}
+        request = urllib.request.Request(f"{self.url}/{path}", method=method, data=body, headers=headers)
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            found: Json = json.loads(answer.read() or b"{}")
+            return found
+
+    def end(self, number: int) -> None:
+        self.process.send_signal(number)
+        self.process.wait(timeout=20)
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+
+
+def test_what_was_answered_survives_sigkill(tmp_path: Path) -> None:
+    """Writers write until the server is killed in their midst; everything they were told is there afterwards."""
+    state = tmp_path / "state"
+    rng = random.Random(7)
+    answered: dict[str, tuple[str, int]] = {}
+    versions: dict[str, int] = {}
+    for life in range(3):
+        server = Server(state)
+        if life == 0:
+            server.call("POST", f"storage/v1/b?project={PROJECT}", b'{"name": "bucket-of-writes"}')
+            for number in range(3):
+                path = f"secretmanager.googleapis.com/{SECRET}?secretId=s{number}"
+                server.call("POST", path, b'{"replication": {"automatic": {}}}')
+
+        def write_objects(server: Server, worker: int, life: int) -> None:
+            number = 0
+            try:
+                while True:
+                    name, content = f"{worker}-{life}-{number % 20}", f"{life}/{number}" * 500
+                    path = f"upload/storage/v1/b/bucket-of-writes/o?uploadType=media&name={name}"
+                    found = server.call("POST", path, content.encode())
+                    answered[name] = (content, int(found["generation"]))
+                    number += 1
+            except (OSError, ValueError):
+                return
+
+        def add_versions(server: Server, number: int) -> None:
+            try:
+                while True:
+                    path = f"secretmanager.googleapis.com/{SECRET}/s{number}:addVersion"
+                    found = server.call("POST", path, b'{"payload": {"data": "eA=="}}')
+                    versions[f"s{number}"] = int(found["name"].rpartition("/")[2])
+            except (OSError, ValueError):
+                return
+
+        threads = [threading.Thread(target=write_objects, args=(server, worker, life)) for worker in range(3)]
+        threads += [threading.Thread(target=add_versions, args=(server, number)) for number in range(3)]
+        for thread in threads:
+            thread.start()
+        time.sleep(0.3 + rng.random() / 2)
+        server.end(signal.SIGKILL)
+        for thread in threads:
+            thread.join(timeout=10)
+    assert len(answered) > 20
+    app = App(state)
+    assert app.store.query("PRAGMA integrity_check") == [("ok",)]
+    for name, (content, generation) in answered.items():
+        found = app.objects.live("bucket-of-writes", name)
+        assert found is not None and found.generation >= generation
+        if found.generation == generation:
+            assert app.objects.path(found).read_text() == content
+        assert int(found.body["size"]) == app.objects.path(found).stat().st_size
+    rows = {row[0] for row in app.store.query("SELECT file FROM objects")}
+    files = {path.name for path in (state / "objects").iterdir() if path.is_file()}
+    assert files == rows
+    for secret, number in versions.items():
+        name = f"secretmanager.googleapis.com/projects/{PROJECT}/secrets/{secret}/versions/{number}"
+        assert app.store.get(name) is not None
+        assert app.store.payload(name) == b"x"
+    app.close()
+
+
+def test_the_server_alone_starts_stops_and_says_that_nothing_runs(tmp_path: Path) -> None:
+    server = Server(tmp_path)
+    repository = f"artifactregistry.googleapis.com/v1/{PARENT[3:]}/repositories?repositoryId=oe-prod"
+    server.call("POST", repository, b'{"format": "DOCKER"}')
+    build = {"steps": [{"name": "x"}], "images": [f"{IMAGES}/service:1"]}
+    path = f"cloudbuild.googleapis.com/v1/projects/{PROJECT}/builds"
+    operation = server.call("POST", path, json.dumps(build).encode())
+    for _ in range(50):
+        polled = server.call("GET", f"cloudbuild.googleapis.com/v1/{operation['name']}")
+        if polled.get("done"):
+            break
+        time.sleep(0.05)
+    assert polled["error"]["code"] in {7, 9}
+    server.end(signal.SIGTERM)
+    assert server.process.returncode == 0
+    assert os.path.exists(tmp_path / "state.sqlite3")
