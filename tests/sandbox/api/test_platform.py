@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import google_auth_httplib2
+import google_auth_httplib2  # type: ignore[import-untyped]
 import httplib2
 import pytest
 from google.api_core.client_options import ClientOptions
@@ -86,8 +86,8 @@ def test_users_go_to_the_server_and_their_passwords_nowhere_else(
     users.insert(**place, body={"name": "oe-admin-1", "password": "long secret", "host": "%"}).execute()
     assert [user["name"] for user in users.list(**place).execute()["items"]] == ["oe-admin-1"]
     assert cloud.runtime.users[INSTANCE] == {("oe-admin-1", "%"): "long secret"}
-    for table in ("resources", "operations"):
-        assert "long secret" not in str(cloud.app.store.query(f"SELECT * FROM {table}"))
+    assert "long secret" not in str(cloud.app.store.query("SELECT * FROM resources"))
+    assert "long secret" not in str(cloud.app.store.query("SELECT * FROM operations"))
     users.update(**place, name="oe-admin-1", host="%", body={"password": "longer secret"}).execute()
     assert cloud.runtime.users[INSTANCE] == {("oe-admin-1", "%"): "longer secret"}
     users.delete(**place, name="oe-admin-1", host="%").execute()

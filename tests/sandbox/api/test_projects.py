@@ -78,7 +78,8 @@ def test_conditions_narrow_a_role(cloud: Cloud, account: str) -> None:
             {"replication": {"automatic": {}}},
         )
     number = cloud.call("GET", "cloudresourcemanager", f"v3/projects/{PROJECT}").body["name"]
-    own = f'resource.name.startsWith("{number}/secrets/oe-prod-main-") && request.time < timestamp("2100-01-01T00:00:00Z")'
+    own = f'resource.name.startsWith("{number}/secrets/oe-prod-main-")'
+    own += ' && request.time < timestamp("2100-01-01T00:00:00Z")'
     grant(cloud, "roles/secretmanager.viewer", member, title="own", expression=own)
     secrets = f"v1/projects/{PROJECT}/secrets"
     assert cloud.call("GET", "secretmanager", f"{secrets}/oe-prod-main-a", token=token).status == 200
@@ -199,7 +200,7 @@ def test_a_build_pushes_images_that_can_be_found(cloud: Cloud, builder: dict[str
 def test_an_immutable_tag_does_not_move(cloud: Cloud, builder: dict[str, Any]) -> None:
     cloud.wait(cloud.call("POST", "cloudbuild", f"{LOCATION}/builds", builder))
     moved = {"images": [{"name": image, "digest": "sha256:" + "0" * 64} for image in builder["images"]]}
-    cloud.runtime.build = lambda _build, _log: moved  # type: ignore[method-assign]
+    cloud.runtime.built = moved
     done = cloud.wait(cloud.call("POST", "cloudbuild", f"{LOCATION}/builds", builder))
     assert "cannot update tag 7.0.4" in done["error"]["message"]
 

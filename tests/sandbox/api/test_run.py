@@ -7,7 +7,7 @@ from google.api_core import exceptions
 from google.api_core.client_options import ClientOptions
 from google.cloud import run_v2
 from google.oauth2.credentials import Credentials
-from google.protobuf import duration_pb2
+from google.protobuf import duration_pb2, field_mask_pb2
 
 from gcp_openemr.sandbox.api.artifactregistry import parse_image, push
 from gcp_openemr.sandbox.interfaces import Refused, TrafficTarget
@@ -93,7 +93,9 @@ def test_a_changed_template_makes_a_revision_and_a_changed_label_does_not(
     assert same.latest_created_revision == first.latest_created_revision
     assert same.generation == 2
     same.template.containers[0].env = [run_v2.EnvVar(name="A", value="b")]
-    second = services.update_service(service=same, update_mask={"paths": ["template"]}).result(timeout=20)
+    second = services.update_service(service=same, update_mask=field_mask_pb2.FieldMask(paths=["template"])).result(
+        timeout=20
+    )
     assert second.latest_created_revision != first.latest_created_revision
     revisions = run_v2.RevisionsClient(credentials=credentials, transport="rest", client_options=options(cloud))
     listed = {revision.name: revision for revision in revisions.list_revisions(parent=SERVICE)}
@@ -151,7 +153,7 @@ def test_a_revision_that_does_not_start_leaves_the_old_one_serving(
     cloud.runtime.refuse["start_revision"] = Refused("The user-provided container failed to start and listen.")
     current = services.get_service(name=SERVICE)
     current.template.containers[0].env = [run_v2.EnvVar(name="A", value="b")]
-    with pytest.raises(exceptions.GoogleAPICallError, match="is not ready and cannot serve traffic. The user-prov"):
+    with pytest.raises(exceptions.GoogleAPICallError, match=r"is not ready and cannot serve traffic\. The user-prov"):
         services.update_service(service=current).result(timeout=20)
     after = services.get_service(name=SERVICE)
     assert after.latest_ready_revision == first.latest_ready_revision

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import string
 import threading
 from datetime import UTC, datetime
@@ -138,10 +139,15 @@ def test_any_body_is_taken_or_refused(body: object) -> None:
         ("sqladmin", "v1", "DatabaseInstance"),
         ("storage", "v1", "Bucket"),
     ):
-        try:
-            assert isinstance(accept(load(api, version), schema, body), dict)
-        except ApiError as error:
-            assert error.code == 400
+        assert _status(api, version, schema, body) in {200, 400}
+
+
+def _status(api: str, version: str, schema: str, body: object) -> int:
+    try:
+        accept(load(api, version), schema, body)
+    except ApiError as error:
+        return error.code
+    return 200
 
 
 def test_bodies_are_brought_into_one_form() -> None:
@@ -225,7 +231,5 @@ def test_conditions_are_evaluated(expression: str, holds: bool) -> None:
     ).map(" ".join)
 )
 def test_any_expression_is_evaluated_or_refused(expression: str) -> None:
-    try:
+    with contextlib.suppress(ConditionInvalid):
         evaluate(expression, resource_name="n", resource_type="t", service="s", moment=datetime.now(tz=UTC))
-    except ConditionInvalid:
-        pass
