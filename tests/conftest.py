@@ -73,16 +73,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out torture unless asked for, and keep tests that share a costly fixture on one worker."""
+    """Leave out torture unless it is asked for."""
     if not config.getoption("--torture"):
         tortures = [item for item in items if item.get_closest_marker("torture")]
         items[:] = [item for item in items if item not in tortures]
         config.hook.pytest_deselected(items=tortures)
-    for item in items:
-        if item.get_closest_marker("xdist_group") is None:
-            place = item.path.relative_to(config.rootpath)
-            group = place.parent if "rehearsal" in place.parts else place
-            item.add_marker(pytest.mark.xdist_group(str(group)))
 
 
 @pytest.fixture(scope="session", autouse=True)
