@@ -68,8 +68,9 @@ def _belongs(entry: Path, run: str, folder: Path) -> str:
         if not command or any(name in command for name in _PYTHONS_OWN):  # kernel threads and zombies have no command
             return ""
         marked = f"{MARKER}={run}".encode() in (entry / "environ").read_bytes().split(b"\0")
-        places = (command, os.readlink(entry / "cwd"), os.readlink(entry / "root"))
-        return command[:300] if marked or any(str(folder) in place for place in places) else ""
+        folders = (os.readlink(entry / "cwd"), os.readlink(entry / "root"))
+        ours = marked or any(str(folder) in place for place in (command, *folders))
+        return f"{command[:300]} (in {folders[0]})" if ours else ""
     except OSError:
         return ""
 

@@ -60,7 +60,8 @@ def test_a_process_that_stays_is_found_by_its_marker_and_by_its_folder(tmp_path:
     placed = subprocess.Popen(sleep, env={}, cwd=tmp_path)
     try:
         found = leaks.settled(lambda: leaks.processes(run, tmp_path), seconds=0.2)
-        assert found == sorted([f"process {marked.pid}: sleep 60", f"process {placed.pid}: sleep 60"])
+        shown = [(marked.pid, Path.cwd()), (placed.pid, tmp_path)]
+        assert found == sorted(f"process {pid}: sleep 60 (in {folder})" for pid, folder in shown)
     finally:
         for process in (marked, placed):
             process.kill()
