@@ -73,6 +73,7 @@ def start(directory: Path, *, openemr_tree: Path | None = None, port: int | None
     _check(openemr_tree, port)
     directory = directory.resolve()
     (directory / "run").mkdir(mode=0o700, parents=True, exist_ok=True)
+    directory.chmod(0o700)
     (directory / "logs").mkdir(mode=0o700, exist_ok=True)
     with _alone(directory):
         if _holder(directory) is not None:

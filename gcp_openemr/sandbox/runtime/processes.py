@@ -163,10 +163,13 @@ class Containers:
         return container
 
     def _converse(self, ours: socket.socket, spec: Spec) -> int:
-        """Send the specification, plug in the network when asked, until the program starts; returns its pid."""
+        """Send the specification, plug in the network when asked, until the program runs; returns its pid.
+
+        The other end closes by itself when the program takes the launcher's place.
+        """
         ours.settimeout(60)
         ours.sendall(json.dumps(self._wire(spec)).encode() + b"\n")
-        pid = 0
+        pid, started = 0, False
         with ours.makefile("rb") as answers:
             for line in answers:
                 message = json.loads(line)
@@ -179,9 +182,10 @@ class Containers:
                     if spec.interface:
                         self._networks.plug(spec.interface, pid)
                     ours.sendall(b".")
-                if "started" in message:
-                    return int(pid)
-        raise NotStarted("the container ended before its program started")
+                started = started or "started" in message
+        if not started:
+            raise NotStarted("the container ended before its program started")
+        return int(pid)
 
     def _wire(self, spec: Spec) -> dict[str, Any]:
         return {
