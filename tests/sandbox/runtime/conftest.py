@@ -48,8 +48,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if path == "/write":
             open(query, "w").write("written")
         if path == "/resolve":
-            try: return self.say(200, {"addresses": sorted({a[4][0] for a in socket.getaddrinfo(query, 80, socket.AF_INET)})})
-            except OSError as error: return self.say(200, {"error": str(error)})
+            try:
+                found = socket.getaddrinfo(query, 80, socket.AF_INET)
+            except OSError as error:
+                return self.say(200, {"error": str(error)})
+            return self.say(200, {"addresses": sorted({entry[4][0] for entry in found})})
         self.say(200, {"environment": dict(os.environ), "uid": os.getuid(), "gid": os.getgid(), "pid": os.getpid(),
                        "headers": {k.lower(): v for k, v in self.headers.items()}, "cwd": os.getcwd(),
                        "root": sorted(os.listdir("/")), "started": started,

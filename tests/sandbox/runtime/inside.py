@@ -16,6 +16,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from gcp_openemr import sandbox
 from gcp_openemr.sandbox import daemon
 from gcp_openemr.sandbox.interfaces import Json, Refused
 from gcp_openemr.sandbox.runtime import namespaces
@@ -26,6 +27,7 @@ from gcp_openemr.setup.mysql import locate
 __all__ = ["FakeAccess", "World", "main"]
 
 RUN = Path("/run/sandbox")
+STANDIN = Path(sandbox.__file__).parent / "standin/app"
 
 
 class FakeAccess:
@@ -48,7 +50,7 @@ class FakeAccess:
             raise Refused(f"Permission denied on secret: {name}/versions/{version}", code=7)
         return value
 
-    def object(self, bucket: str, name: str, *, member: str) -> bytes:
+    def object(self, bucket: str, name: str, *, member: str) -> bytes:  # noqa: ARG002 - everybody may
         return self.objects[bucket, name]
 
     def mint_token(self, email: str) -> str:
@@ -69,7 +71,7 @@ class World:
             access=self.access,
             listen=lambda address, port: namespaces.listen_in(network, address, port),
             mysql=locate(),
-            application=None,
+            application=STANDIN,
             trusted=trusted,
         )
 

@@ -16,6 +16,7 @@ HOST = "db.example.europe-west1.sql.goog"
 INSTANCE = f"{PROJECT}/instances/oe-sql"
 FULL = f"sqladmin.googleapis.com/{INSTANCE}"
 ADDRESS = "10.8.0.5"
+PASSWORD = "pw-1"
 
 CLIENT = """
 import json, os, ssl, pymysql
@@ -81,7 +82,7 @@ class Client:
         self.image = f"{REPOSITORY}/client@{digest}"
         self.count = 0
 
-    def __call__(self, *statements: str, user: str = "admin", password: str = "pw-1", **environment: str) -> Any:
+    def __call__(self, *statements: str, user: str = "admin", password: str = PASSWORD, **environment: str) -> Any:
         self.count += 1
         name = f"client{self.count}-{time.monotonic_ns()}"
         values = {"HOST": HOST, "DBUSER": user, "DBPASS": password, "STATEMENTS": json.dumps(statements)}
@@ -103,7 +104,7 @@ def client(world: World) -> Client:
     world.run(inside.put, cloud())
     world.call("start_database", instance())
     world.call("connect_endpoint", ADDRESS, FULL)
-    world.call("create_database_user", FULL, "admin", "", "pw-1")
+    world.call("create_database_user", FULL, "admin", "", PASSWORD)
     return Client(world)
 
 

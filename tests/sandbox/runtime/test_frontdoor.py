@@ -20,7 +20,7 @@ MEBI = 1 << 20
 class Application(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
-    def log_message(self, format: str, *args: object) -> None:
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
         pass
 
     def _read(self) -> int:
@@ -42,16 +42,21 @@ class Application(http.server.BaseHTTPRequestHandler):
         self.end_headers()
 
     def do_GET(self) -> None:
-        {
+        answers: dict[str, Callable[[], None]] = {
             "/": lambda: self._say(b"hello"),
-            "/slow": lambda: (time.sleep(0.6), self._say(b"late")),
+            "/slow": self._slow,
             "/chunks": self._chunks,
             "/until-close": self._until_close,
             "/huge": self._huge,
             "/cut": self._cut,
             "/nothing": self._nothing,
             "/peer": lambda: self._say(str(self.client_address[1]).encode()),
-        }[self.path]()
+        }
+        answers[self.path]()
+
+    def _slow(self) -> None:
+        time.sleep(0.6)
+        self._say(b"late")
 
     def _say(self, body: bytes) -> None:
         self.send_response(200)

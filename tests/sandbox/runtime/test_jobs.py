@@ -12,7 +12,7 @@ from tests.sandbox.runtime.conftest import ACCOUNT, LOCATION, World
 
 
 def execution(name: str, image: str, *arguments: str, container: Json | None = None, **template: Any) -> Json:
-    counts = {key: template.pop(key) for key in ("taskCount", "parallelism") if key in template}
+    counts: Json = {key: template.pop(key) for key in ("taskCount", "parallelism") if key in template}
     described = {"image": image, "args": list(arguments), **(container or {})}
     body = {"containers": [described], "serviceAccount": ACCOUNT, "maxRetries": 0, "timeout": "20s", **template}
     return {"name": f"{LOCATION}/jobs/work/executions/{name}", "template": body, "taskCount": 1, **counts}

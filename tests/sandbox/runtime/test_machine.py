@@ -16,6 +16,7 @@ from tests.sandbox.runtime.conftest import ACCOUNT, LOCATION, NETWORK, PROJECT, 
 
 NAME = f"{PROJECT}/zones/europe-west1-b/instances/files"
 MACHINE_ACCOUNT = "files@clinic.iam.gserviceaccount.com"
+FIRST = "first"
 SECRET = f"{PROJECT}/secrets/redisroot"
 
 CLIENT = """
@@ -52,7 +53,7 @@ class Client:
         }
         self.image = f"{REPOSITORY}/redis@{world.build(files, name='redis')['images'][0]['digest']}"
 
-    def __call__(self, *commands: tuple[object, ...], user: str = "admin", password: str = "first") -> Any:
+    def __call__(self, *commands: tuple[object, ...], user: str = "admin", password: str = FIRST) -> Any:
         name = f"redis-{time.monotonic_ns()}"
         values = {"RUSER": user, "RPASS": password, "COMMANDS": json.dumps(commands)}
         template = {
@@ -77,7 +78,7 @@ def test_redis_waits_for_its_administrators_password(world: World, client: Clien
     world.call("start_machine", machine())
     assert not runs(world)
     assert "Redis waits for its administrator's password: Permission denied" in world.log("files")[0]
-    world.run(inside.put_secret, SECRET, "latest", "first", f"serviceAccount:{MACHINE_ACCOUNT}")
+    world.run(inside.put_secret, SECRET, "latest", FIRST, f"serviceAccount:{MACHINE_ACCOUNT}")
     end = time.monotonic() + 10
     while not runs(world):
         assert time.monotonic() < end
@@ -105,7 +106,7 @@ def test_users_and_data_outlive_a_restart_and_a_new_administrators_password(worl
     world.call("delete_machine", f"compute.googleapis.com/{NAME}")
     world.call("start_machine", machine())
     assert client(("PING",), password="second") == [True]
-    assert "invalid username-password pair" in client(("PING",), password="first")
+    assert "invalid username-password pair" in client(("PING",), password=FIRST)
     assert client(("GET", "oe_main:x"), user="oe_main", password="clinic") == ["kept"]
 
 

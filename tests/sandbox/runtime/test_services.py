@@ -78,7 +78,7 @@ def test_a_port_that_never_opens_is_told_in_cloud_runs_words(world: World, image
 
 
 def test_an_unknown_image_is_not_found(world: World) -> None:
-    with pytest.raises(Refused, match="Image 'europe-west1-docker.pkg.dev/clinic/oe/app:none' not found"):
+    with pytest.raises(Refused, match=r"Image 'europe-west1-docker\.pkg\.dev/clinic/oe/app:none' not found"):
         serve(world, revision("nothing", 1, "europe-west1-docker.pkg.dev/clinic/oe/app:none"))
 
 
@@ -183,14 +183,14 @@ def test_an_nfs_volume_is_the_directory_of_the_machine(world: World, image: str)
     volume = {"name": "sites", "nfs": {"server": "10.8.0.9", "path": "/share/clinics/main"}}
     container = {"volumeMounts": [{"name": "sites", "mountPath": "/sites"}]}
     made = revision("mounted", 1, image, container=container, volumes=[volume])
-    with pytest.raises(Refused, match="mounting 10.8.0.9:/share/clinics/main failed, reason given by server"):
+    with pytest.raises(Refused, match=r"mounting 10\.8\.0\.9:/share/clinics/main failed, reason given by server"):
         serve(world, made)
     world.run(inside.make_share, "disks/clinic/data/share/clinics/main")
     uri = serve(world, made)
     get(uri, "/write?/sites/note")
     assert world.run(inside.read_file, "disks/clinic/data/share/clinics/main/note") == "written"
     volume["nfs"] = {"server": "10.8.0.77", "path": "/share"}
-    with pytest.raises(Refused, match="10.8.0.77:/share: Connection timed out"):
+    with pytest.raises(Refused, match=r"10\.8\.0\.77:/share: Connection timed out"):
         serve(world, revision("mounted", 2, image, container=container, volumes=[volume]))
 
 
