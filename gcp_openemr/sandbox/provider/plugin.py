@@ -13,6 +13,7 @@ import base64
 import datetime
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import threading
@@ -32,17 +33,21 @@ from gcp_openemr.sandbox.provider.servicer import Servicer, methods
 __all__ = ["main"]
 
 _COOKIE = ("TF_PLUGIN_MAGIC_COOKIE", "d602bf8f470bc67ca7faa0386276bbdd4330efaf76d1a219cb4d6991ca9872b2")
+_GLANCE = 1.0  # seconds between looks at whether Terraform is still there
 _UNLIMITED = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
 _SERVING = b"\x08\x01"  # grpc.health.v1.HealthCheckResponse{status: SERVING}
 
 
 def main() -> int:
-    """Serve until Terraform calls Shutdown; exit status."""
+    """Serve until Terraform calls Shutdown, ends or is killed; exit status."""
     if os.environ.get(_COOKIE[0]) != _COOKIE[1]:
         sys.stderr.write("This program is a Terraform provider: Terraform starts it, people do not.\n")
         return 1
     folder = tempfile.mkdtemp(prefix="plugin")
     ended = threading.Event()
+    # Ctrl-C reaches the whole group, and it is for Terraform to say what then happens to an apply that is under way.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda _number, _frame: ended.set())
     server = grpc.server(futures.ThreadPoolExecutor(32), options=_UNLIMITED)
     server.add_generic_rpc_handlers(_handlers(Servicer(), ended))
     try:
@@ -52,7 +57,9 @@ def main() -> int:
         shown = base64.b64encode(certificate).decode().rstrip("=")
         sys.stdout.write(f"1|6|unix|{folder}/socket|grpc|{shown}\n")
         sys.stdout.flush()
-        ended.wait()
+        parent = os.getppid()
+        while not ended.wait(_GLANCE) and os.getppid() == parent:
+            pass
         server.stop(0.2).wait()
     finally:
         shutil.rmtree(folder, ignore_errors=True)

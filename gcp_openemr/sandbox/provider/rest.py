@@ -68,7 +68,7 @@ class Client:
             try:
                 status, text = self._send(method, target, payload)
             except (OSError, http.client.HTTPException) as error:
-                self._drop()
+                self.close()
                 if time.monotonic() + pause > end or isinstance(error, ConnectionRefusedError):
                     raise OperationFailed(f"{method} {self.url}{target}: {error}") from error
             else:
@@ -135,7 +135,8 @@ class Client:
             self._local.connection = existing
         return existing
 
-    def _drop(self) -> None:
+    def close(self) -> None:
+        """Close this thread's connection; the next call opens another."""
         connection: http.client.HTTPConnection | None = getattr(self._local, "connection", None)
         if connection is not None:
             connection.close()

@@ -126,14 +126,10 @@ def _read_attachment(state: Mapping[str, Any], settings: Settings) -> dict[str, 
 _DISK_NAMES = {
     **_PLACES,
     "size": "sizeGb",
-    "image": "sourceImage",
     "snapshot": "sourceSnapshot",
     "disk_id": "id",
-    "disk_encryption_key.kms_key_self_link": "kmsKeyName",
-    "source_image_encryption_key.kms_key_self_link": "kmsKeyName",
-    "source_snapshot_encryption_key.kms_key_self_link": "kmsKeyName",
 }
-_DISK_SAMENESS = {"type": "link", "image": "image", "snapshot": "link", "source_disk": "link", "replica_zones": "link"}
+_DISK_SAMENESS = {"type": "link", "snapshot": "link", "source_disk": "link"}
 _DISK_LOCAL = frozenset({"create_snapshot_before_destroy", "create_snapshot_before_destroy_prefix"})
 
 ROWS = (
@@ -146,8 +142,14 @@ ROWS = (
         item=f"/compute/v1/{_DISK}",
         id=_DISK,
         wait="compute",
-        names=_DISK_NAMES,
-        sameness=_DISK_SAMENESS,
+        names={
+            **_DISK_NAMES,
+            "disk_encryption_key.kms_key_self_link": "kmsKeyName",
+            "source_image_encryption_key.kms_key_self_link": "kmsKeyName",
+            "source_snapshot_encryption_key.kms_key_self_link": "kmsKeyName",
+            "image": "sourceImage",
+        },
+        sameness={**_DISK_SAMENESS, "image": "image"},
         local=_DISK_LOCAL,
         on_plan=_plan_disk,
         encode=_encode_disk,
@@ -165,7 +167,7 @@ ROWS = (
         id=_REGION_DISK,
         wait="compute",
         names=_DISK_NAMES,
-        sameness=_DISK_SAMENESS,
+        sameness={**_DISK_SAMENESS, "replica_zones": "link"},
         local=_DISK_LOCAL,
         on_plan=_plan_disk,
         encode=_encode_disk,

@@ -89,7 +89,9 @@ def _is_deleting(body: Json) -> bool:
     return body.get("lifecycleState") == "DELETE_REQUESTED"
 
 
-def _monitoring(kind: str, title: str, schema: str, collection: str) -> ResourceType:
+def _monitoring(
+    kind: str, title: str, schema: str, collection: str, local: frozenset[str] = frozenset()
+) -> ResourceType:
     return ResourceType(
         type=kind,
         title=title,
@@ -99,8 +101,8 @@ def _monitoring(kind: str, title: str, schema: str, collection: str) -> Resource
         item="/v3/{name}",
         id="{name}",
         update="PATCH mask",
-        names={"project": "", "labels": "labels"},
-        local=frozenset({"force_delete"}),
+        names={"project": ""},
+        local=local,
     )
 
 
@@ -134,7 +136,11 @@ ROWS = (
     ),
     _monitoring("google_monitoring_alert_policy", "AlertPolicy", "AlertPolicy", "alertPolicies"),
     _monitoring(
-        "google_monitoring_notification_channel", "NotificationChannel", "NotificationChannel", "notificationChannels"
+        "google_monitoring_notification_channel",
+        "NotificationChannel",
+        "NotificationChannel",
+        "notificationChannels",
+        frozenset({"force_delete"}),
     ),
     _monitoring(
         "google_monitoring_uptime_check_config", "UptimeCheckConfig", "UptimeCheckConfig", "uptimeCheckConfigs"
