@@ -155,4 +155,4 @@ def test_stages_keep_their_lines() -> None:
         ("service", "base"),
         ("job", "service"),
     ]
-    assert [one.line for one in stages[2].instructions] == [24, 25, 26, 27]
+    assert [one.line for one in stages[2].instructions] == [23, 24, 25, 26]
