@@ -10,6 +10,9 @@ SHELL_SCRIPTS = $(shell git ls-files '*.sh' .ci)
 TERRAFORM = $(shell $(VENV)/python -m gcp_openemr.setup where-terraform)
 CHECKOV = PYTHONPATH=$(shell $(VENV)/python -m gcp_openemr.setup where-checkov) $(VENV)/python -m checkov.main
 
+# The sandbox runs containers in namespaces, which takes root. The user's home stays: MySQL is in its cache.
+AS_ROOT = $(if $(filter 0,$(shell id -u)),,sudo env HOME="$$HOME" PATH="$$PATH")
+
 # Terraform reads no settings of the machine's user here, and asks nobody for newer versions.
 unexport TF_CLI_CONFIG_FILE TF_CLI_ARGS TF_DATA_DIR TF_WORKSPACE
 export CHECKPOINT_DISABLE := 1
@@ -23,10 +26,10 @@ help: ## say what there is
 	  printf '  make %-15s %s\n' "$$name" "$$text"; done
 
 demo: setup ## from nothing to a clinic that serves, in the sandbox on this machine
-	@$(VENV)/python -m gcp_openemr.sandbox.demo
+	@$(AS_ROOT) $(VENV)/python -m gcp_openemr.sandbox.demo
 
 stop: ## stop the sandbox; its state stays
-	@$(VENV)/gcp-openemr -e demo/openemr.toml sandbox stop
+	@$(AS_ROOT) $(VENV)/gcp-openemr -e demo/openemr.toml sandbox stop
 
 setup: python ## what `gcp-openemr --sandbox` needs: Debian packages, .venv, MySQL, Terraform
 	@$(PYTHON) -m gcp_openemr.setup packages environment mysql
@@ -39,22 +42,24 @@ test: development ## everything: setup, linters, tests
 lint: lint-types lint-checkov lint-ruff lint-format lint-terraform lint-shell lint-docker ## the linters alone
 
 pytest: ## the tests alone (WORKERS=2, PYTEST_OPTIONS='-k name')
-	@.ci/offline $(VENV)/python -m pytest --numprocesses=$(WORKERS) $(PYTEST_OPTIONS)
+	@$(AS_ROOT) .ci/offline $(VENV)/python -m pytest --numprocesses=$(WORKERS) $(PYTEST_OPTIONS)
 
 torture: development ## every kill point, every fault, many random cases: takes long
-	@.ci/offline $(VENV)/python -m pytest --numprocesses=$(WORKERS) --torture --hypothesis-profile=torture $(PYTEST_OPTIONS)
+	@$(AS_ROOT) .ci/offline $(VENV)/python -m pytest --numprocesses=$(WORKERS) --torture --hypothesis-profile=torture $(PYTEST_OPTIONS)
 
 bench: setup ## the measurements in benchmarks/
-	@$(VENV)/python -m benchmarks
+	@$(AS_ROOT) $(VENV)/python -m benchmarks
 
 terraform-shim: setup ## the Terraform of a Python wheel, even if there is another
 	@$(VENV)/python -m gcp_openemr.setup terraform-shim
 
 lock: python ## write the lock files again from pyproject.toml and jobs/requirements.txt
-	@$(PYTHON) -m gcp_openemr.setup environment lock
+	@$(PYTHON) -m gcp_openemr.setup environment
+	@$(VENV)/python -m gcp_openemr.setup lock
 
 upgrade-locks: python ## the same with the newest versions
-	@$(PYTHON) -m gcp_openemr.setup environment upgrade-locks
+	@$(PYTHON) -m gcp_openemr.setup environment
+	@$(VENV)/python -m gcp_openemr.setup upgrade-locks
 
 clean: ## delete what was made from the sources; the sandbox's state and the cache stay
 	rm -rf .venv .venv.lock build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

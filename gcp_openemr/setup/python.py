@@ -72,7 +72,8 @@ def ensure_tree(lock: str, *, log: Log, cache: Path | None = None) -> Path:
         partial = tree.with_name(f"{lock}.partial")
         shutil.rmtree(partial, ignore_errors=True)
         log(f"Installing locked Python packages beside the environment: {lock}.")
-        _pip_install(Path(sys.executable), *_from_lock(lock), "--target", str(partial))
+        # most of such a tree is never imported, so compiling all of it ahead would double the time
+        _pip_install(Path(sys.executable), *_from_lock(lock), "--no-compile", "--target", str(partial))
         partial.rename(tree)
     return tree
 
