@@ -185,7 +185,7 @@ class _Metadata(_Quiet):
         if name == "token":
             token = {"access_token": "token-of-the-job", "expires_in": 3600, "token_type": "Bearer"}
             self.send(dataclasses.replace(_json(token), headers={**flavor, "Content-Type": "application/json"}))
-        elif name == "default":
+        elif name == "default" or "@" in name:
             account = {"email": "job@p.iam.gserviceaccount.com", "scopes": ["cloud-platform"]}
             self.send(dataclasses.replace(_json(account), headers={**flavor, "Content-Type": "application/json"}))
         elif path in ("", "/computeMetadata/v1") or name in texts:
