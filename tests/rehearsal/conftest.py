@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from gcp_openemr.sandbox.standin.sample_backup import SampleBackup, make_backup
 
 from gcp_openemr.sandbox import control
+from gcp_openemr.sandbox.standin.sample_backup import SampleBackup, make_backup
 from tests.rehearsal.place import ARCHIVE, Place, environment_file
 
 
@@ -44,5 +46,29 @@ uri = "gs://{ARCHIVE}/backup.zip"
 
 
 @pytest.fixture(scope="session")
-def deployed(place: Place) -> dict[str, Any]:
-    return place.must("deploy", "-y")
+def arguments_seen() -> set[bytes]:
+    """Every argument list that any process had while the first deploy ran."""
+    return set()
+
+
+@pytest.fixture(scope="session")
+def deployed(place: Place, arguments_seen: set[bytes]) -> dict[str, Any]:
+    ended = threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(0.02):
+            arguments_seen.update(command_lines())
+
+    watching = threading.Thread(target=watch)
+    watching.start()
+    try:
+        return place.must("deploy", "-y")
+    finally:
+        ended.set()
+        watching.join()
+
+
+def command_lines() -> Iterator[bytes]:
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            yield (process / "cmdline").read_bytes()

@@ -23,8 +23,11 @@ def fresh(tmp_path: Path) -> Iterator[Place]:
     control.stop(place.sandbox)
 
 
-@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("moment", ["→ platform: apply", "→ clinics/main: nfs-init"])
+@pytest.mark.parametrize(
+    ("moment", "sign"),
+    [("→ platform: apply", signal.SIGINT), ("→ clinics/main: nfs-init", signal.SIGTERM)],
+    ids=["Ctrl-C while Terraform works", "SIGTERM while a job runs"],
+)
 def test_an_interrupted_deploy_ends_cleanly_and_the_next_one_continues(
     fresh: Place, moment: str, sign: signal.Signals
 ) -> None:
