@@ -53,9 +53,8 @@ def test_a_current_version_that_was_disabled_by_hand_is_an_error_and_no_silent_s
 def test_other_aliases_stay(cloud: Cloud, name: str) -> None:
     secret_store.add(cloud, name, Redacted("one"))
     path = f"projects/{PROJECT}/secrets/{name}"
-    cloud.secrets.update_secret(
-        secret=secretmanager_v1.Secret(name=path, version_aliases={"mine": 1}), update_mask=FieldMask(paths=["version_aliases"])
-    )
+    mine = secretmanager_v1.Secret(name=path, version_aliases={"mine": 1})
+    cloud.secrets.update_secret(secret=mine, update_mask=FieldMask(paths=["version_aliases"]))
     secret_store.ensure(cloud, name, lambda: Redacted("two"))
     assert dict(cloud.secrets.get_secret(name=path).version_aliases) == {"mine": 1, "current": 1}
 

@@ -7,10 +7,10 @@ import time
 from pathlib import Path
 
 import pytest
-from gcp_openemr.setup.terraform import locate_terraform
 
 from gcp_openemr import terraform as door
 from gcp_openemr.errors import Interrupted, Locked, TerraformFailed
+from gcp_openemr.setup.terraform import locate_terraform
 from gcp_openemr.terraform import Event, Plan, Terraform
 
 ONE = """
