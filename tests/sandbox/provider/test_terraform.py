@@ -42,11 +42,50 @@ resource "google_cloud_run_v2_service" "this" {
 _SERVICE = "run.googleapis.com/v2/projects/demo-project/locations/europe-west1/services/web"
 
 
+# What changes in each group, to see that every kind of update arrives.
+UPDATES = {
+    "foundation": [
+        ('team = "clinic"', 'team = "platform"'),
+        ('display_name = "x"', 'display_name = "y"'),
+        ('"cloudsql.users.create"', '"cloudsql.users.list"'),
+        ("num_newer_versions = 5", "num_newer_versions = 6"),
+        ('older_than = "2592000s"', 'older_than = "86400s"'),
+        ('log_type = "DATA_READ"', 'log_type = "DATA_WRITE"'),
+        ('x = "y"', 'x = "z"'),
+    ],
+    "platform": [
+        ('team = "clinic"', 'team = "platform"'),
+        ('ports    = ["2049", "6379"]', 'ports    = ["2049"]'),
+        ("size = 20", "size = 30"),
+        ('enable-oslogin = "TRUE"', 'enable-oslogin = "FALSE"'),
+        ("ttl          = 300", "ttl          = 60"),
+        ("ERRORS_ONLY", "ALL"),
+        ("disk_size         = 10", "disk_size         = 20"),
+        ('value = "100"', 'value = "200"'),
+        ('a = "b"', 'a = "c"'),
+    ],
+    "clinic": [
+        ('clinic = "main"', 'clinic = "other"'),
+        ("max_instance_count = 2", "max_instance_count = 3"),
+        ('value = "x"', 'value = "y"'),
+        ("task_count = 1", "task_count = 2"),
+        ('size_limit = "64Mi"', 'size_limit = "128Mi"'),
+    ],
+}
+
+
 @pytest.mark.parametrize("group", ["foundation", "platform", "clinic"])
-def test_group_converges_and_goes(group: str, workspace: Workspace) -> None:
-    workspace.write((CONFIGURATIONS / f"{group}.tf").read_text())
+def test_group_converges_changes_and_goes(group: str, workspace: Workspace) -> None:
+    text = (CONFIGURATIONS / f"{group}.tf").read_text()
+    workspace.write(text)
     workspace.init()
     workspace.apply()
+    workspace.assert_no_changes()
+    for old, new in UPDATES[group]:
+        assert old in text, old
+        text = text.replace(old, new)
+    workspace.write(text)
+    assert "0 added, " in workspace.apply()
     workspace.assert_no_changes()
     workspace.terraform("destroy", "-auto-approve", "-no-color")
     assert workspace.terraform("state", "list").strip() == ""
@@ -126,8 +165,8 @@ def test_force_new_replaces(workspace: Workspace) -> None:
     assert change["after_unknown"]["id"] is True
 
 
-def test_ignored_changes_stay(cloud: Cloud, workspace: Workspace) -> None:
-    workspace.write(HEAD + SERVICE % "false")
+def test_ignored_changes_stay_and_protection_holds(cloud: Cloud, workspace: Workspace) -> None:
+    workspace.write(HEAD + SERVICE % "true")
     workspace.init()
     workspace.apply()
     service = cloud.call("GET", _SERVICE)
@@ -139,22 +178,13 @@ def test_ignored_changes_stay(cloud: Cloud, workspace: Workspace) -> None:
     workspace.assert_no_changes()
     kept = cloud.call("GET", _SERVICE)["traffic"]
     assert kept[0]["revision"] == revision
-    workspace.write(HEAD + (SERVICE % "false").replace("hello", "other"))
+    workspace.write(HEAD + (SERVICE % "true").replace("hello", "other"))
     workspace.apply()
     changed = cloud.call("GET", _SERVICE)
     assert changed["template"]["containers"][0]["image"] == "docker.io/library/other"
     assert changed["traffic"][0]["revision"] == revision
-
-
-def test_deletion_protection_refuses_a_destroy(workspace: Workspace) -> None:
-    workspace.write(HEAD + SERVICE % "true")
-    workspace.init()
-    workspace.apply()
     output = workspace.terraform("destroy", "-auto-approve", "-no-color", status=1)
     assert "cannot destroy service without setting deletion_protection=false" in output
-    workspace.write(HEAD + SERVICE % "false")
-    workspace.apply()
-    workspace.terraform("destroy", "-auto-approve", "-no-color")
 
 
 def test_failed_service_is_tainted(workspace: Workspace) -> None:
