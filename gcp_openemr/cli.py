@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from gcp_openemr import __version__
-from gcp_openemr.errors import GcpOpenemrError, Interrupted
+from gcp_openemr.errors import GcpOpenemrError, InputMissing, Interrupted, NotPermitted
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -105,7 +105,10 @@ def init(options: Options, name: str, project: str, region: str, profile: str) -
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder for the three roots.")
 @click.pass_obj
 def render(options: Options, output: Path) -> None:
-    """Write the Terraform working directories, to read or to apply by hand. Needs no network."""
+    """Write the Terraform working directories.
+
+    To read, or to apply by hand. Needs no network.
+    """
     from gcp_openemr.commands.render import render_all
 
     render_all(_environment(options), output, _console(options))
@@ -131,7 +134,10 @@ def plan(options: Options) -> None:
 )
 @click.pass_obj
 def deploy(options: Options, yes: bool, allow_data_loss: tuple[str, ...], openemr_tree: Path | None) -> None:
-    """Bring the environment to what its file says: first deploy, change or repair."""
+    """Deploy, change or repair the environment.
+
+    Brings it to what its file says and waits until every clinic is healthy. Without a change it changes nothing.
+    """
     from gcp_openemr.commands.deploy import deploy as run
 
     if openemr_tree is not None and not options.sandbox:
@@ -144,7 +150,10 @@ def deploy(options: Options, yes: bool, allow_data_loss: tuple[str, ...], openem
 @click.option("--clinic", help="Only this clinic.")
 @click.pass_obj
 def status(options: Options, clinic: str | None) -> None:
-    """Show address, health, revision and secret versions. Exit code 6 when a clinic is not healthy."""
+    """Show whether the clinics are healthy.
+
+    With address, revision, traffic and secret versions. Exit code 6 when one is not healthy.
+    """
     from gcp_openemr.commands.status import status as run
 
     if not run(_context(options), clinic=clinic):
@@ -174,7 +183,7 @@ def destroy(options: Options, yes: bool, named: str | None) -> None:
 
 @cli.group()
 def sandbox() -> None:
-    """The Google Cloud embedded on this machine: start, stop, reset, status."""
+    """Look after the embedded Google Cloud."""
 
 
 @sandbox.command("start")
@@ -258,9 +267,7 @@ def _interrupted(as_json: bool) -> int:
 
 
 def _failed(error: Exception, as_json: bool) -> int:
-    from gcp_openemr.clients import translate
-
-    known = error if isinstance(error, GcpOpenemrError) else translate(error)
+    known = error if isinstance(error, GcpOpenemrError) else _understood(error)
     if known is None:
         trace = Path("gcp-openemr-error.log")
         trace.write_text(traceback.format_exc())
@@ -269,6 +276,19 @@ def _failed(error: Exception, as_json: bool) -> int:
         )
     _fail(known.what, known.do, known.exit_code, as_json)
     return known.exit_code
+
+
+def _understood(error: Exception) -> GcpOpenemrError | None:
+    """Our error for one of Google's libraries or of the operating system, or None for a defect of ours."""
+    from gcp_openemr.clients import translate
+
+    if isinstance(error, PermissionError):
+        return NotPermitted(
+            f"{error.filename}: {error.strerror}.", do="Choose another place, or get the right to use it."
+        )
+    if isinstance(error, OSError) and error.filename:
+        return InputMissing(f"{error.filename}: {error.strerror}.", do="Choose another place, or make room for it.")
+    return translate(error)
 
 
 def _fail(what: str, do: str, code: int, as_json: bool) -> None:

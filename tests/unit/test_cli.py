@@ -112,6 +112,16 @@ def test_an_unknown_clinic_is_told_with_the_known_ones(tmp_path: Path) -> None:
     assert "main" in done.stderr
 
 
+def test_a_place_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    initialised(tmp_path)
+    (tmp_path / "taken").write_text("a file")
+    done = run("render", "-o", str(tmp_path / "taken"), cwd=tmp_path)
+    assert done.returncode == 66
+    assert "taken" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "gcp-openemr-error.log").exists()
+
+
 def test_render_writes_three_roots_without_any_network(tmp_path: Path) -> None:
     initialised(tmp_path)
     done = run("--json", "render", "-o", str(tmp_path / "out"), cwd=tmp_path)
