@@ -13,6 +13,7 @@ from gcp_openemr.sandbox.api import crud, policies
 from gcp_openemr.sandbox.api.access import CloudAccess
 from gcp_openemr.sandbox.api.calls import Call, unauthenticated
 from gcp_openemr.sandbox.api.errors import ApiError
+from gcp_openemr.sandbox.api.guarded import guarded
 from gcp_openemr.sandbox.api.iam import ANONYMOUS, Caller, Iam, Tokens
 from gcp_openemr.sandbox.api.messages import Request, Response, json_response
 from gcp_openemr.sandbox.api.names import project_of, service_account_name
@@ -50,6 +51,7 @@ class App:
         self._access = CloudAccess(self.store, self.objects, self.iam, self._tokens)
         self.operations = Operations(self, self.store, WORK)
         self._runtime: Runtime | None = None
+        self._closing = False
 
     @property
     def access(self) -> Access:
@@ -68,12 +70,13 @@ class App:
 
     def start(self, runtime: Runtime) -> None:
         """Bring up what the store says should run, then take up unfinished operations."""
-        self._runtime = runtime
+        self._runtime = guarded(runtime)
         runtime.resume()
         self.operations.resume()
 
     def close(self) -> None:
-        """End the runtime, let operations end, close the store."""
+        """End the runtime, let operations end, close the store. Calls that still come are answered 503."""
+        self._closing = True
         if self._runtime is not None:
             self._runtime.stop()
         self.operations.close()
@@ -98,6 +101,8 @@ class App:
     def handle(self, request: Request) -> Response:
         """Answer one request; every refusal is Google's error body."""
         try:
+            if self._closing:
+                raise ApiError(503, "The sandbox is stopping.")
             target = target_of(request.host, request.raw_path)
             if target.api == "storage":
                 return answer_storage(self, request, target.path)

@@ -10,6 +10,7 @@ import collections
 import dataclasses
 import json
 import threading
+import time
 import traceback
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -149,10 +150,11 @@ class Operations:
                 self._write(dataclasses.replace(operation, end_time=now(), error=error))
 
     def close(self, seconds: float = 10.0) -> None:
-        """Let running work end, for a while. What does not end in time is found again after a restart."""
+        """Let running work end, for `seconds` at most. What does not end in time is found again after a restart."""
         self._closing = True
+        end = time.monotonic() + seconds
         for thread in list(self._threads):
-            thread.join(timeout=seconds)
+            thread.join(timeout=max(0.0, end - time.monotonic()))
 
     def _run(self, operation: Operation) -> None:
         try:

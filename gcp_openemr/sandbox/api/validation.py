@@ -141,7 +141,7 @@ class _Checker:
         if kind == "array":
             if not isinstance(value, list):
                 return self._wrong(path, "list", value)
-            return [self._value(field["items"], item, f"{path}[{place}]") for place, item in enumerate(value)]
+            return [self._item(field["items"], item, f"{path}[{place}]") for place, item in enumerate(value)]
         if kind == "object":
             return self._object(field, value, path)
         return value if kind == "any" else self._scalar(field, kind, value, path)
@@ -155,7 +155,12 @@ class _Checker:
         items = field.get("additionalProperties")
         if not isinstance(items, Mapping):
             return dict(value)
-        return {key: self._value(items, item, f"{path}[{key}]") for key, item in value.items()}
+        read = self._value if self._keep_null else self._item
+        return {key: read(items, item, f"{path}[{key}]") for key, item in value.items()}
+
+    def _item(self, field: Mapping[str, Any], value: Any, path: str) -> Any:
+        """As `_value`, where null means nothing."""
+        return self._wrong(path, "null", value) if value is None else self._value(field, value, path)
 
     def _scalar(self, field: Mapping[str, Any], kind: str, value: Any, path: str) -> Any:
         if "enum" in field:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from gcp_openemr.sandbox.api.app import App
-from gcp_openemr.sandbox.interfaces import Json, Refused, TrafficTarget
+from gcp_openemr.sandbox.interfaces import Json, TrafficTarget
 
 PROJECT = "my-clinic"
 REGION = "europe-west1"
@@ -25,7 +25,7 @@ class RecordingRuntime:
 
     def __init__(self) -> None:
         self.calls: list[tuple[Any, ...]] = []
-        self.refuse: dict[str, Refused] = {}
+        self.refuse: dict[str, Exception] = {}
         self.users: dict[str, dict[tuple[str, str], str]] = {}
         self.result: Json = {}
         self.hold = threading.Event()
@@ -122,7 +122,7 @@ class RecordingRuntime:
         self._note("build", build)
         if self.built:
             return self.built
-        digests = {image: "sha256:" + hashlib.sha256(image.encode()).hexdigest() for image in build["images"]}
+        digests = {image: "sha256:" + hashlib.sha256(image.encode()).hexdigest() for image in build.get("images", ())}
         return {"images": [{"name": image, "digest": digest} for image, digest in digests.items()]}
 
 

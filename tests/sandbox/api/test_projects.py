@@ -251,6 +251,13 @@ def test_a_build_runs_with_its_accounts_rights_only(cloud: Cloud, builder: dict[
     assert 'denied: Permission "artifactregistry.repositories.uploadArtifacts" denied' in done["error"]["message"]
 
 
+def test_a_defect_of_the_runtime_does_not_leave_a_build_hanging(cloud: Cloud, builder: dict[str, Any]) -> None:
+    cloud.runtime.refuse["build"] = ZeroDivisionError("a defect")
+    done = cloud.wait(cloud.call("POST", "cloudbuild", f"{LOCATION}/builds", builder))
+    assert done["error"] == {"code": 13, "message": "Internal error encountered."}
+    assert done["metadata"]["build"]["status"] == "FAILURE"
+
+
 def test_a_failing_step_fails_the_build(cloud: Cloud, builder: dict[str, Any]) -> None:
     cloud.runtime.refuse["build"] = Refused("build step 0 failed: step exited with non-zero status: 1")
     done = cloud.wait(cloud.call("POST", "cloudbuild", f"{LOCATION}/builds", builder))

@@ -15,7 +15,14 @@ from gcp_openemr.sandbox.api.operations import INTERRUPTED, Operation
 from gcp_openemr.sandbox.api.rules import WORK, Change, Collection, collection, handles
 from gcp_openemr.sandbox.api.run import conditions
 from gcp_openemr.sandbox.api.run.readiness import problem_of
-from gcp_openemr.sandbox.api.run.templates import check_template, fill_containers, fill_identity, invalid, seconds
+from gcp_openemr.sandbox.api.run.templates import (
+    check_template,
+    check_variables,
+    fill_containers,
+    fill_identity,
+    invalid,
+    seconds,
+)
 from gcp_openemr.sandbox.api.store import Record
 from gcp_openemr.sandbox.interfaces import Json, Refused
 
@@ -163,9 +170,10 @@ def _overridden(template: Json, overrides: Mapping[str, object]) -> Json:
             container.pop("args", None)
         if override.get("args"):
             container["args"] = list(override["args"])
-        names = {variable["name"] for variable in override.get("env") or ()}
+        names = {variable.get("name") for variable in override.get("env") or ()}
         kept = [variable for variable in container.get("env") or () if variable["name"] not in names]
         container["env"] = kept + list(override.get("env") or ())
+        check_variables(container, "overrides.container_overrides", service=False)
     if overrides.get("taskCount"):
         result["taskCount"] = overrides["taskCount"]
     if overrides.get("timeout"):

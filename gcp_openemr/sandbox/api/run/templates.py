@@ -13,7 +13,7 @@ from gcp_openemr.sandbox.api.errors import ApiError
 from gcp_openemr.sandbox.api.names import project_number, segment
 from gcp_openemr.sandbox.interfaces import Json
 
-__all__ = ["check_template", "fill_containers", "fill_identity", "invalid", "seconds"]
+__all__ = ["check_template", "check_variables", "fill_containers", "fill_identity", "invalid", "seconds"]
 
 _ENV_NAME = re.compile(r"[^=\0]{1,32768}")
 _RESERVED = {"PORT", "K_SERVICE", "K_REVISION", "K_CONFIGURATION"}
@@ -113,7 +113,7 @@ def check_template(call: Call, template: Json, *, service: bool) -> None:
         if not container.get("image"):
             raise invalid(f"Violation in {where}.image: the image is required.")
         _check_resources(container, where)
-        _check_variables(container, where, service=service)
+        check_variables(container, where, service=service)
         _check_mounts(container, volumes, where)
         for probe, longest in _PROBE_LIMITS.items():
             if container.get(probe):
@@ -144,7 +144,8 @@ def _check_resources(container: Json, where: str) -> None:
         raise invalid(message)
 
 
-def _check_variables(container: Json, where: str, *, service: bool) -> None:
+def check_variables(container: Json, where: str, *, service: bool) -> None:
+    """Refuse names that are none, stand twice or are Cloud Run's own."""
     reserved = _RESERVED if service else _RESERVED | _RESERVED_IN_JOBS
     seen: set[str] = set()
     for variable in container.get("env") or ():

@@ -62,12 +62,15 @@ def statuses(body: Json, routed: Sequence[TrafficTarget]) -> list[Json]:
     for target, route in zip(wanted, routed, strict=False):
         status: Json = {"type": target["type"], "revision": route.revision, "percent": route.percent}
         if route.tag:
-            status |= {"tag": route.tag, "uri": _tag_uri(str(body["uri"]), route.tag)}
+            status |= {"tag": route.tag, "uri": _tag_uri(body, route.tag)}
         found.append(status)
     return found
 
 
-def _tag_uri(uri: str, tag: str) -> str:
-    """Cloud Run puts the tag before the host. A tag's requests name it so in their `Host` header."""
-    scheme, _, host = uri.partition("://")
+def _tag_uri(body: Json, tag: str) -> str:
+    """Cloud Run puts the tag before the host's name. Where the host is an address, the service's name stands there."""
+    scheme, _, host = str(body["uri"]).partition("://")
+    address, _, port = host.partition(":")
+    if address.replace(".", "").isdigit():
+        host = f"{id_of(str(body['name']))}.localhost:{port}"
     return f"{scheme}://{tag}---{host}"
