@@ -35,6 +35,7 @@ __all__ = ["SandboxInfo", "reset", "start", "status", "stop"]
 _START_SECONDS = 300.0
 _STOP_SECONDS = 120.0
 _ANSWER_SECONDS = 10.0
+_DYING_SECONDS = 3.0
 _NEEDED = ("unshare", "setsid", "nsenter", "ip", "busybox", "redis-server", "apache2", "php8.2", "php-fpm8.2")
 _SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _UNSHARE = ("unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--propagation", "private")
@@ -147,7 +148,12 @@ def status(directory: Path) -> SandboxInfo | None:
         raise NotPermitted("The sandbox is another user's.", do="Run as that user, usually root.") from error
     if (described["pid"], described["began"]) != holder:
         return None
-    _ask(described["url"], holder[0])
+    if not _answers(described["url"]):
+        if _ends(directory, holder, _DYING_SECONDS):
+            return None
+        raise Unreachable(
+            f"The sandbox (process {holder[0]}) does not answer at {described['url']}.", do=f"{_STOP}. {_START}"
+        )
     tree = described["openemr_tree"]
     return SandboxInfo(
         directory=directory,
@@ -280,15 +286,16 @@ def _log(directory: Path) -> Path:
     return directory / "logs/daemon.log"
 
 
-def _ask(url: str, pid: int) -> None:
-    """Any HTTP answer will do."""
+def _answers(url: str) -> bool:
+    """Whether any HTTP answer comes."""
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         direct.open(url, timeout=_ANSWER_SECONDS).close()
     except urllib.error.HTTPError as answer:
         answer.close()
-    except OSError as error:
-        raise Unreachable(f"The sandbox (process {pid}) does not answer at {url}.", do=f"{_STOP}. {_START}") from error
+    except OSError:
+        return False
+    return True
 
 
 def _signal(holder: tuple[int, int], number: signal.Signals) -> None:

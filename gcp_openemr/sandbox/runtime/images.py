@@ -76,6 +76,13 @@ class Images:
         partial.replace(folder / "config.json")
         return digest
 
+    def prune(self) -> None:
+        """Delete layers that belong to no image: those of stages that were only copied from."""
+        used = {name for folder in self._folders() for name in self._read(folder)["config"]["layers"]}
+        for layer in self.layers.iterdir() if self.layers.is_dir() else ():
+            if layer.name not in used:
+                shutil.rmtree(layer)
+
     def find(self, reference: str) -> Image:
         """The image of `REPOSITORY@sha256:…`, or of `REPOSITORY:TAG` as pushed last.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from gcp_openemr.sandbox.interfaces import Json, Refused
 from gcp_openemr.sandbox.runtime.host import Host
@@ -62,11 +62,21 @@ class Instance:
 class Revision:
     """A revision of a service with as many instances as its minimum asks for, one at least."""
 
-    def __init__(self, host: Host, exports: Exports, *, service: str, body: Json) -> None:
+    def __init__(
+        self,
+        host: Host,
+        exports: Exports,
+        *,
+        service: str,
+        body: Json,
+        leaving: Callable[[tuple[str, int]], None] = lambda _address: None,
+    ) -> None:
+        """`leaving` is told the address of an instance before it is stopped."""
         self.name = last(body["name"])
         self._host = host
         self._exports = exports
         self._service = service
+        self._leaving = leaving
         self._body = body
         self._log = host.log(last(service))
         container = only_container(body)
@@ -160,7 +170,7 @@ class Revision:
             self._until_dead(instance)
             with self._lock:
                 self._ready.remove(instance)
-            instance.container.stop()
+            self._end(instance)
             while not self._ending.is_set():
                 pause = 0.5 if time.monotonic() - begun > _SETTLED_SECONDS else min(pause * 2, _LONGEST_PAUSE)
                 self._ending.wait(pause)
@@ -208,13 +218,18 @@ class Revision:
     def stop(self) -> None:
         """SIGTERM to every instance, SIGKILL after 10 s."""
         self._ending.set()
-        stopping = [threading.Thread(target=one.container.stop) for one in self._current()]
+        stopping = [threading.Thread(target=self._end, args=(one,)) for one in self._current()]
         for thread in stopping:
             thread.start()
         for thread in [*stopping, *self._watchers]:
             thread.join()
         with self._lock:
             self._ready.clear()
+
+    def _end(self, instance: Instance) -> None:
+        instance.close(0)
+        self._leaving(instance.address)
+        instance.container.stop()
 
     def _current(self) -> Sequence[Instance]:
         with self._lock:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import shutil
 import socket
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -54,7 +55,10 @@ class LocalRuntime(Runtime):
         alpine = Alpine(run / "alpine")
         alpine.make(ca_bundle=trusted)
         (run / "root").mkdir()
+        # What a build left that was cut short.
+        shutil.rmtree(state / "images" / "partial", ignore_errors=True)
         self._application = application
+        self._building = threading.Lock()
         self._host = Host(
             state=state,
             run=run,
@@ -168,7 +172,11 @@ class LocalRuntime(Runtime):
             mounts=self._host.run / "build",
             app=self._application,
         )
-        return run_build(build, archive, docker, self._host.images, log)
+        with self._building:
+            try:
+                return run_build(build, archive, docker, self._host.images, log)
+            finally:
+                self._host.images.prune()
 
 
 def _tcp(address: str, port: int) -> socket.socket:

@@ -40,6 +40,7 @@ dir /data
 aclfile /data/users.acl
 appendonly yes
 appendfsync everysec
+save ""
 maxmemory 256mb
 maxmemory-policy noeviction
 """

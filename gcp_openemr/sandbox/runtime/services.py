@@ -89,7 +89,7 @@ class Services:
             running = service.revisions.get(short)
         if running and running.instance():
             return
-        made = Revision(self._host, self._exports, service=name, body=revision)
+        made = Revision(self._host, self._exports, service=name, body=revision, leaving=self._door.forget)
         made.start()
         with service.lock:
             service.revisions[short] = made

@@ -90,6 +90,7 @@ def test_a_kill_leaves_nothing_and_hinders_nothing(directory: Path) -> None:
         if victim == "outer":
             pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
         os.kill(pid, signal.SIGKILL)
+        assert control.status(directory) is None  # already while it dies
         until_gone(directory)
         assert no_mounts(directory)
         assert (directory / "endpoint.json").exists()  # stale now, and taken for what it is
@@ -218,6 +219,7 @@ def test_an_interrupted_process_without_an_answer_is_told(directory: Path) -> No
     try:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(control, "_ANSWER_SECONDS", 0.5)
+            patch.setattr(control, "_DYING_SECONDS", 0.5)
             with pytest.raises(Unreachable, match="does not answer"):
                 control.status(directory)
     finally:

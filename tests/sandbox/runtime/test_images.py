@@ -89,6 +89,13 @@ def test_a_command_that_fails_fails_the_step_in_docker_words(world: World) -> No
     assert not list((world.directory / "images/partial").iterdir())
 
 
+def test_stages_that_were_only_copied_from_leave_nothing(world: World) -> None:
+    before = {path.name for path in (world.directory / "images/layers").iterdir()}
+    dockerfile = "FROM alpine:3.20 AS a\nRUN date > /dated && touch /b\nFROM alpine:3.20\nCOPY --from=a /b /b\n"
+    world.build({"Dockerfile": dockerfile}, name="copied")
+    assert len({path.name for path in (world.directory / "images/layers").iterdir()} - before) == 1
+
+
 def test_a_build_has_no_network(world: World) -> None:
     with pytest.raises(Refused, match="non-zero code"):
         world.build({"Dockerfile": "FROM alpine:3.20\nRUN nc -z -w 1 169.254.169.254 80\n"})
