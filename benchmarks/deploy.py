@@ -66,18 +66,22 @@ def terraform_share(steps: dict[str, float]) -> float:
 
 def bare_plans(bench: Bench) -> float:
     """The baseline of a no-op deploy: terraform itself planning the same three working directories."""
-    info = control.status(bench.folder / ".gcp-openemr" / "sandbox")
+    sandbox = bench.folder / ".gcp-openemr" / "sandbox"
+    info = control.status(sandbox)
     if info is None:
         raise SystemExit("The sandbox ended while it was measured.")
     env = {
         **os.environ,
-        "TF_CLI_CONFIG_FILE": str(bench.folder / ".gcp-openemr/sandbox/provider-mirror/terraform.rc"),
+        "TF_CLI_CONFIG_FILE": str(sandbox / "terraform.rc"),
+        "GCP_OPENEMR_SANDBOX_PROVIDER": str(sandbox / "terraform-provider"),
         "GCP_OPENEMR_SANDBOX_URL": info.url,
         "GOOGLE_OAUTH_ACCESS_TOKEN": info.token.reveal(),
         "GOOGLE_BACKEND_STORAGE_CUSTOM_ENDPOINT": f"{info.url}/storage/v1/",
     }
     binary = str(locate_terraform().path)
-    roots = [bench.folder / ".gcp-openemr/bench" / path for path in ("foundation", "platform", "clinics/main")]
+    roots = [
+        bench.folder / ".gcp-openemr/rehearsal/bench" / path for path in ("foundation", "platform", "clinics/main")
+    ]
     return sum(median(quiet(binary, "plan", "-input=false", "-lock=false", cwd=root, env=env)) for root in roots)
 
 

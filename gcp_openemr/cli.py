@@ -313,6 +313,11 @@ def _folder(options: Options) -> Path:
     return options.file.absolute().parent / ".gcp-openemr"
 
 
+def _workspace(options: Options) -> Path:
+    """Apart for rehearsals: Terraform locks the provider that it met first, and theirs is not Google's."""
+    return _folder(options) / ("rehearsal" if options.sandbox else "google")
+
+
 def _sandbox_directory(options: Options) -> Path:
     return _folder(options) / "sandbox"
 
@@ -334,7 +339,7 @@ def _context(
         environment=environment,
         cloud=_cloud(options, environment, console, openemr_tree),
         console=console,
-        workspace=_folder(options) / environment.name,
+        workspace=_workspace(options) / environment.name,
         terraform=terraform,
         yes=options.yes or yes,
     )

@@ -29,7 +29,7 @@ def connect(directory: Path, console: Console, *, project: str, openemr_tree: Pa
             "The sandbox runs already, with another application.", do="Stop it first: gcp-openemr sandbox stop"
         )
     token = info.token.reveal()
-    environment = write_mirror(directory / "provider-mirror", python=sys.executable, url=info.url)
+    environment = write_mirror(directory, python=sys.executable, url=info.url)
     return Cloud(
         project=project,
         credentials=Credentials(token=token, id_token=token),

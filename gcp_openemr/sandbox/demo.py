@@ -1,4 +1,4 @@
-"""The demonstration behind `make demo`: a backup goes into a bucket, `gcp-openemr deploy` restores it into a new clinic.
+"""The demonstration behind `make demo`: `gcp-openemr deploy` restores a backup from a bucket into a new clinic.
 
 Run again, it changes nothing: the backup is made from a seed, and deploy finds nothing to do.
 """
@@ -19,6 +19,7 @@ from gcp_openemr.commands import sandbox as sandbox_commands
 from gcp_openemr.console import Console, spoken
 from gcp_openemr.environment import load_environment, sample_backup_uri, write_environment_file
 from gcp_openemr.errors import GcpOpenemrError, Unhealthy
+from gcp_openemr.passwords import new_password
 from gcp_openemr.redacted import Redacted
 from gcp_openemr.sandbox.standin.sample_backup import SampleBackup, make_backup
 from gcp_openemr.sandbox.visitor import Visitor
@@ -41,7 +42,7 @@ class Deployed:
 
 
 def main(folder: Path) -> None:
-    """Deploy a clinic from a backup into the sandbox below `folder`, and prove that it serves the backup's documents."""
+    """Deploy a clinic from a backup into the sandbox below `folder`, and prove that it serves its documents."""
     console = Console()
     file = folder / "openemr.toml"
     if not file.exists():
@@ -62,8 +63,9 @@ def main(folder: Path) -> None:
 def _backup(cloud: Cloud) -> SampleBackup:
     with tempfile.TemporaryDirectory() as scratch:
         archive = Path(scratch) / OBJECT
+        old_password = new_password().reveal()
         backup = make_backup(
-            archive, documents=12, bytes_per_document=40_000, seed=SEED, admin_user="admin", admin_password="restored"
+            archive, documents=12, bytes_per_document=40_000, seed=SEED, admin_user="admin", admin_password=old_password
         )
         bucket = cloud.storage.lookup_bucket(BUCKET) or cloud.storage.create_bucket(BUCKET, location="europe-west1")
         blob = bucket.blob(OBJECT)

@@ -101,7 +101,7 @@ def wait_for(process: subprocess.Popen[str], words: str) -> None:
 
 def terraform_processes(place: Place) -> list[str]:
     listed = subprocess.run(["ps", "-ewwo", "pid,args"], capture_output=True, text=True, check=True).stdout
-    return [line for line in listed.splitlines() if str(place.folder / ".gcp-openemr" / "test") in line]
+    return [line for line in listed.splitlines() if str(place.folder / ".gcp-openemr" / "rehearsal") in line]
 
 
 def visit(place: Place, clinic: str) -> Visitor:

@@ -18,6 +18,10 @@ VERSION: Final = "8.7.0"
 _REGISTRIES: Final = ("registry.terraform.io", "registry.opentofu.org")
 _PLATFORM: Final = "linux_amd64"
 
+# Terraform locks a provider by the checksum of its package, so the package is the same text on every machine, for
+# every version of this program: what differs lies outside of it.
+_PACKAGE = '#!/bin/sh\nexec "$GCP_OPENEMR_SANDBOX_PROVIDER" "$@"\n'
+
 
 def write_mirror(directory: Path, *, python: str, url: str) -> dict[str, str]:
     """Write `provider-mirror/` and `terraform.rc` below a state directory; returns the environment for Terraform.
@@ -30,11 +34,14 @@ def write_mirror(directory: Path, *, python: str, url: str) -> dict[str, str]:
     for registry in _REGISTRIES:
         folder = mirror / registry / "hashicorp" / "google" / VERSION / _PLATFORM
         folder.mkdir(parents=True, exist_ok=True)
-        _write(folder / f"terraform-provider-google_v{VERSION}_x6", _launcher(python), mode=0o755)
+        _write(folder / f"terraform-provider-google_v{VERSION}_x6", _PACKAGE, mode=0o755)
+    program = directory / "terraform-provider"
+    _write(program, _launcher(python), mode=0o755)
     settings = directory / "terraform.rc"
     _write(settings, _terraform_rc(mirror), mode=0o644)
     return {
         "TF_CLI_CONFIG_FILE": str(settings),
+        "GCP_OPENEMR_SANDBOX_PROVIDER": str(program),
         "GCP_OPENEMR_SANDBOX_URL": url,
         "CHECKPOINT_DISABLE": "1",
     }
@@ -47,7 +54,7 @@ def _launcher(python: str) -> str:
         f"import sys; sys.path.insert(0, {package!r}); import runpy; "
         "runpy.run_module('gcp_openemr.sandbox.provider.plugin', run_name='__main__', alter_sys=True)"
     )
-    return f"#!/bin/sh\nexec {shlex.quote(python)} -I -c {shlex.quote(start)}\n"
+    return f'#!/bin/sh\nexec {shlex.quote(python)} -I -c {shlex.quote(start)} "$PPID"\n'
 
 
 def _terraform_rc(mirror: Path) -> str:

@@ -20,8 +20,9 @@ BINARY = f"hashicorp/google/{VERSION}/linux_amd64/terraform-provider-google_v{VE
 
 
 @pytest.fixture
-def launcher(tmp_path: Path) -> Path:
-    write_mirror(tmp_path, python=sys.executable, url="http://127.0.0.1:1")
+def launcher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    environment = write_mirror(tmp_path, python=sys.executable, url="http://127.0.0.1:1")
+    monkeypatch.setenv("GCP_OPENEMR_SANDBOX_PROVIDER", environment["GCP_OPENEMR_SANDBOX_PROVIDER"])
     return tmp_path / "provider-mirror" / "registry.terraform.io" / BINARY
 
 
@@ -104,8 +105,11 @@ def test_mirror_serves_both_registries_and_may_be_written_twice_at_once(tmp_path
         assert f"{registry}/hashicorp/google" in settings
 
 
-def test_mirror_follows_another_python(tmp_path: Path) -> None:
+def test_mirror_follows_another_python_and_its_locked_checksum_stays(tmp_path: Path) -> None:
+    package = tmp_path / "provider-mirror" / "registry.terraform.io" / BINARY
     write_mirror(tmp_path, python="/old/python", url="http://x")
-    write_mirror(tmp_path, python="/path with spaces/python", url="http://x")
-    text = (tmp_path / "provider-mirror" / "registry.terraform.io" / BINARY).read_text()
+    locked = package.read_bytes()
+    environment = write_mirror(tmp_path, python="/path with spaces/python", url="http://x")
+    assert package.read_bytes() == locked
+    text = Path(environment["GCP_OPENEMR_SANDBOX_PROVIDER"]).read_text()
     assert text.startswith("#!/bin/sh\nexec '/path with spaces/python' -I -c ")
