@@ -49,7 +49,7 @@ _PRIVILEGES = (
     "CREATE TEMPORARY TABLES, LOCK TABLES, EXECUTE, REPLICATION SLAVE, REPLICATION CLIENT, CREATE VIEW, SHOW VIEW, "
     "CREATE ROUTINE, ALTER ROUTINE, CREATE USER, EVENT, TRIGGER"
 )
-_MYSQL_PRIVILEGES = "CREATE ROLE, DROP ROLE"
+_ROLE_PRIVILEGES = "CREATE ROLE, DROP ROLE"
 _DYNAMIC_PRIVILEGES = "APPLICATION_PASSWORD_ADMIN, CONNECTION_ADMIN, ROLE_ADMIN, XA_RECOVER_ADMIN"
 _INTERNAL_USERS = ("root", "mysql", "mysql.infoschema", "mysql.session", "mysql.sys", "mariadb.sys", _ADMIN)
 
@@ -103,7 +103,7 @@ class Databases:
         self._wait(key, server)
         with self._lock:
             self._servers[key] = server
-        self._grant_role(server)
+        self._make_role(server)
 
     def _directory(self, key: str) -> Path:
         return self._host.state / "sql" / key
@@ -195,15 +195,14 @@ class Databases:
         server.container.stop(_STOP_SECONDS)
         raise Refused(f"The instance {key} did not answer within {_START_SECONDS:g} s.", code=13)
 
-    def _grant_role(self, server: _Server) -> None:
-        mysql = self._installation.flavor == "MySQL"
+    def _make_role(self, server: _Server) -> None:
+        """MariaDB lets nobody hand on what a role gave, so there accounts get the privileges themselves."""
+        if self._installation.flavor != "MySQL":
+            return
         with _connected(server) as connection, connection.cursor() as cursor:
             cursor.execute(f"CREATE ROLE IF NOT EXISTS {_ADMIN}")
-            if mysql:
-                cursor.execute(f"GRANT {_PRIVILEGES}, {_MYSQL_PRIVILEGES} ON *.* TO {_ADMIN} WITH GRANT OPTION")
-                cursor.execute(f"GRANT {_DYNAMIC_PRIVILEGES} ON *.* TO {_ADMIN} WITH GRANT OPTION")
-            else:
-                cursor.execute(f"GRANT {_PRIVILEGES} ON *.* TO {_ADMIN} WITH GRANT OPTION")
+            cursor.execute(f"GRANT {_PRIVILEGES}, {_ROLE_PRIVILEGES} ON *.* TO {_ADMIN} WITH GRANT OPTION")
+            cursor.execute(f"GRANT {_DYNAMIC_PRIVILEGES} ON *.* TO {_ADMIN} WITH GRANT OPTION")
 
     def certificate(self) -> str:
         """PEM of the authority that signs every instance's certificate."""
@@ -277,9 +276,11 @@ class Databases:
         with _connected(self._running(instance)) as connection, connection.cursor() as cursor:
             cursor.execute("CREATE USER IF NOT EXISTS %s@%s IDENTIFIED BY %s", (*account, password))
             cursor.execute("ALTER USER %s@%s IDENTIFIED BY %s", (*account, password))
-            cursor.execute(f"GRANT {_ADMIN} TO %s@%s WITH ADMIN OPTION", account)
-            default = f"SET DEFAULT ROLE {_ADMIN} {'TO' if self._installation.flavor == 'MySQL' else 'FOR'} %s@%s"
-            cursor.execute(default, account)
+            if self._installation.flavor == "MySQL":
+                cursor.execute(f"GRANT {_ADMIN} TO %s@%s WITH ADMIN OPTION", account)
+                cursor.execute(f"SET DEFAULT ROLE {_ADMIN} TO %s@%s", account)
+            else:
+                cursor.execute(f"GRANT {_PRIVILEGES}, DELETE HISTORY ON *.* TO %s@%s WITH GRANT OPTION", account)
 
     def delete_user(self, instance: str, user: str, host: str) -> None:
         """Drop the account, if it is there."""
