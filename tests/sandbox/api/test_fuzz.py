@@ -423,7 +423,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
     for made in _new_app(tmp_path_factory.mktemp("world")):
         for method, target, body in RIGHT:
             answer = made.handle(_request(made, method, target, io.BytesIO(json.dumps(body).encode())))
-            assert answer.status == 200, (target, json.loads(answer.body))
+            assert answer.status == 200, (target, answer.body)
             for (name,) in made.store.query("SELECT name FROM operations WHERE done = 0"):
                 made.operations.wait(name, 20)
         yield made
