@@ -52,7 +52,7 @@ def _create(row: ResourceType, block: Block, state: State, change: Change) -> No
         if row.before_create is not None:
             row.before_create(state, change)
         operation = client.call(
-            row.create_method,
+            "POST",
             row.host,
             expand(row.collection, state),
             _body(row, block, state, change),

@@ -1,6 +1,6 @@
 """The process that Terraform starts: HashiCorp's go-plugin handshake over TLS, then gRPC until told to end.
 
-    python -m gcp_openemr.sandbox.provider.plugin
+    python -m gcp_openemr.sandbox.provider.plugin PARENT
 
 The answer on stdout is one line, `1|6|unix|SOCKET|grpc|CERTIFICATE` (core protocol, plugin protocol, address, our
 certificate as unpadded base64 DER), and Terraform accepts no other certificate. Its own, in PLUGIN_CLIENT_CERT, is
@@ -17,7 +17,7 @@ import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent import futures
 from typing import Any
 
@@ -38,8 +38,12 @@ _UNLIMITED = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_l
 _SERVING = b"\x08\x01"  # grpc.health.v1.HealthCheckResponse{status: SERVING}
 
 
-def main() -> int:
-    """Serve until Terraform calls Shutdown, ends or is killed; exit status."""
+def main(arguments: Sequence[str]) -> int:
+    """Serve until Terraform calls Shutdown, ends or is killed; exit status.
+
+    The first argument is Terraform's process id as the launcher saw it: it may be gone before Python has started.
+    """
+    parent = int(arguments[0]) if arguments else os.getppid()
     if os.environ.get(_COOKIE[0]) != _COOKIE[1]:
         sys.stderr.write("This program is a Terraform provider: Terraform starts it, people do not.\n")
         return 1
@@ -57,7 +61,6 @@ def main() -> int:
         shown = base64.b64encode(certificate).decode().rstrip("=")
         sys.stdout.write(f"1|6|unix|{folder}/socket|grpc|{shown}\n")
         sys.stdout.flush()
-        parent = os.getppid()
         while not ended.wait(_GLANCE) and os.getppid() == parent:
             pass
         server.stop(0.2).wait()
@@ -128,7 +131,7 @@ def _tls() -> tuple[bytes, grpc.ServerCredentials]:
 
 
 if __name__ == "__main__":
-    status = main()
+    status = main(sys.argv[1:])
     sys.stdout.flush()
     # Threads of gRPC may still wait for a Terraform that is gone; nothing of theirs is worth keeping.
     os._exit(status)

@@ -28,7 +28,6 @@ __all__ = [
     "has_unknown",
     "schema_message",
     "settled",
-    "warning",
 ]
 
 Value = Any
@@ -115,10 +114,6 @@ def error(summary: str, detail: str = "", path: Path = ()) -> pb.Diagnostic:
     return pb.Diagnostic(
         severity=pb.Diagnostic.ERROR, summary=summary, detail=detail, attribute=attribute_path(path) if path else None
     )
-
-
-def warning(summary: str, detail: str = "") -> pb.Diagnostic:
-    return pb.Diagnostic(severity=pb.Diagnostic.WARNING, summary=summary, detail=detail)
 
 
 def schema_message(schema: TypeSchema) -> pb.Schema:

@@ -69,14 +69,8 @@ def _dns_name(one: str, other: str) -> bool:
     return one.rstrip(".").casefold() == other.rstrip(".").casefold()
 
 
-def _cidr(one: str, other: str) -> bool:
-    """A single address and its /32."""
-    return one.removesuffix("/32") == other.removesuffix("/32")
-
-
 KINDS: Mapping[str, Callable[[str, str], bool]] = {
     "case": _case,
-    "cidr": _cidr,
     "dns_name": _dns_name,
     "duration": _duration,
     "image": _image,

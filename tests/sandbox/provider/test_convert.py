@@ -124,7 +124,7 @@ def _paths(block: Any, prefix: str) -> Any:
 
 @pytest.mark.parametrize(
     "terraform_type",
-    ["google_secret_manager_secret", "google_compute_network", "google_compute_subnetwork", "google_service_account"],
+    ["google_secret_manager_secret", "google_compute_network", "google_compute_subnetwork", "google_compute_address"],
 )
 def test_types_the_stack_rests_on_are_served_whole(terraform_type: str) -> None:
     assert unserved(terraform_type) == frozenset()

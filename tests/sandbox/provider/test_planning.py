@@ -115,7 +115,6 @@ def test_force_new_inside_blocks() -> None:
         ("image", "debian-cloud/debian-12", "projects/debian-cloud/global/images/debian-12-bookworm-v1", True),
         ("image", "debian-cloud/debian-12", "projects/debian-cloud/global/images/debian-11-bullseye", False),
         ("dns_name", "a.b.", "a.b", True),
-        ("cidr", "10.0.0.1", "10.0.0.1/32", True),
         ("", "a", "A", False),
         ("", None, "", True),
         ("", None, False, True),

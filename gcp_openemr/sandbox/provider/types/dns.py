@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import quote
 
 from gcp_openemr.sandbox.provider.types.model import Change, Json, ResourceType, Settings, expand, network_link
 
@@ -95,7 +94,7 @@ ROWS = (
         title="DNS RecordSet",
         api=("dns", "v1"),
         schema="ResourceRecordSet",
-        collection=quote(_RECORDS, safe="/{}"),
+        collection=_RECORDS,
         item="",
         id="projects/{project}/managedZones/{managed_zone}/rrsets/{name}/{type}",
         forced=frozenset({"managed_zone", "name", "project"}),

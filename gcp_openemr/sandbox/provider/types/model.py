@@ -96,7 +96,6 @@ class ResourceType:
     id: str
     imports: tuple[str, ...] = ()
     wait: str = ""
-    create_method: str = "POST"
     create_query: Mapping[str, str] = dataclasses.field(default_factory=dict)
     # "PATCH" sends what changed, "PATCH mask" says so in updateMask, "PATCH full" and "PUT" send all, "" cannot update.
     update: str = ""
