@@ -42,8 +42,7 @@ def restoring(tmp_path: Path, backup_file: tuple[Path, SampleBackup]) -> Iterato
 
 
 @pytest.mark.torture
-@pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGINT])
-@pytest.mark.parametrize("seconds", [0.0, 0.4])
+@pytest.mark.parametrize(("sign", "seconds"), [(signal.SIGKILL, 0.0), (signal.SIGKILL, 0.4), (signal.SIGINT, 0.2)])
 @pytest.mark.parametrize("step", STEPS)
 def test_a_deploy_killed_at_any_step_is_continued_by_the_next(
     restoring: Place, backup_file: tuple[Path, SampleBackup], step: str, seconds: float, sign: signal.Signals
