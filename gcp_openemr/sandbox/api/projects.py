@@ -71,7 +71,7 @@ def find_service_account(store: Store, email: str) -> Record | None:
 
 
 def service_account_exists(store: Store, email: str) -> bool:
-    """Whether a policy may name the account; Google's own agents are always there."""
+    """Whether a policy may name the account; Google's own are always there."""
     domain = email.partition("@")[2]
     owner = domain.removesuffix(".iam.gserviceaccount.com")
     users = (owner != domain and not owner.startswith("gcp-sa-")) or email.endswith(_DEVELOPER)

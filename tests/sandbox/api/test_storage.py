@@ -288,6 +288,39 @@ def test_bindings_on_bucket_and_managed_folder_decide(cloud: Cloud, bucket: stor
     assert cloud.call("DELETE", "storage", f"{folder}/clinics%2Fmain%2F").status == 409
 
 
+def test_what_is_held_or_retained_stays(bucket: storage.Bucket) -> None:
+    blob = bucket.blob("kept")
+    blob.upload_from_string("x")
+    blob.temporary_hold = True
+    blob.patch()
+    with pytest.raises(exceptions.Forbidden, match="under active hold"):
+        bucket.delete_blob("kept")
+    with pytest.raises(exceptions.Forbidden, match="under active hold"):
+        bucket.blob("kept").upload_from_string("y")
+    blob.temporary_hold = False
+    blob.patch()
+    bucket.retention_period = 3600
+    bucket.patch()
+    with pytest.raises(exceptions.Forbidden, match="subject to bucket's retention policy"):
+        bucket.delete_blob("kept")
+    bucket.retention_period = None
+    bucket.patch()
+    bucket.delete_blob("kept")
+
+
+def test_a_closed_bucket_cannot_be_opened_to_all(cloud: Cloud, bucket: storage.Bucket) -> None:
+    bucket.iam_configuration.public_access_prevention = "enforced"
+    bucket.patch()
+    policy = {"bindings": [{"role": "roles/storage.objectViewer", "members": ["allUsers"]}]}
+    refused = cloud.call("PUT", "storage", f"storage/v1/b/{BUCKET}/iam", policy)
+    assert (refused.status, "public access prevention is enforced" in refused.message) == (412, True)
+    bucket.iam_configuration.public_access_prevention = "inherited"
+    bucket.patch()
+    assert cloud.call("PUT", "storage", f"storage/v1/b/{BUCKET}/iam", policy).status == 200
+    bucket.blob("open").upload_from_string("x")
+    assert cloud.call("GET", "storage", f"storage/v1/b/{BUCKET}/o/open", token="").status == 200
+
+
 def test_who_may_create_but_not_delete_cannot_overwrite(cloud: Cloud, bucket: storage.Bucket, account: str) -> None:
     policy = bucket.get_iam_policy(requested_policy_version=3)
     policy.bindings.append({"role": "roles/storage.objectCreator", "members": {f"serviceAccount:{account}"}})

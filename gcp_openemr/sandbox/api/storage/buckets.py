@@ -130,6 +130,7 @@ def get_policy(call: Call) -> Json:
 def set_policy(call: Call) -> Json:
     name = _resource(call)
     permit(call, f"storage.{_kind(call)}.setIamPolicy", call.parameters["bucket"])
+    _refuse_public(call)
     return _policy(name, policies.set_policy(call, name, call.body))
 
 
@@ -199,7 +200,7 @@ def delete_folder(call: Call) -> Response:
 
 
 @handles("storage.projects.serviceAccount.get")
-def service_agent(call: Call) -> Json:
+def project_account(call: Call) -> Json:
     number = project_number(project_by_number(call.store, call.parameters["projectId"]))
     email = f"service-{number}@gs-project-accounts.iam.gserviceaccount.com"
     return {"kind": "storage#serviceAccount", "email_address": email}
@@ -270,6 +271,18 @@ def _first_policy(project: str) -> Json:
 def _check_location(old: Json, new: Json) -> None:
     if str(new.get("location", old["location"])).upper() != old["location"]:
         raise ApiError(400, "Cannot change the location of an existing bucket.", reason="invalid")
+
+
+def _refuse_public(call: Call) -> None:
+    """Public access prevention (https://cloud.google.com/storage/docs/public-access-prevention)."""
+    config = bucket_record(call, call.parameters["bucket"]).body["iamConfiguration"]
+    members = {member for binding in call.body.get("bindings") or () for member in binding.get("members") or ()}
+    if config["publicAccessPrevention"] == "enforced" and members & {"allUsers", "allAuthenticatedUsers"}:
+        message = (
+            "The member bindings allUsers and allAuthenticatedUsers are not allowed since public access prevention is "
+            "enforced."
+        )
+        raise ApiError(412, message, reason="conditionNotMet")
 
 
 def _shown(call: Call, bucket: str) -> Json:

@@ -16,7 +16,14 @@ from gcp_openemr.sandbox.api.storage import preconditions
 from gcp_openemr.sandbox.api.storage.common import bucket_record, missing_object, permit, shown_object
 from gcp_openemr.sandbox.api.storage.downloads import media
 from gcp_openemr.sandbox.api.storage.objects import StoredObject
-from gcp_openemr.sandbox.api.storage.writing import create_object, early_check, insert_row, keeps_versions, writable
+from gcp_openemr.sandbox.api.storage.writing import (
+    create_object,
+    early_check,
+    insert_row,
+    keeps_versions,
+    refuse_if_kept,
+    writable,
+)
 from gcp_openemr.sandbox.interfaces import Json
 
 __all__ = ["find"]
@@ -130,9 +137,7 @@ def delete(call: Call) -> Response:
         record = bucket_record(call, bucket)
         permit(call, "storage.objects.delete", bucket, name)
         found = find(call, bucket, name, preconditions.given(call), generation=generation, reading=False)
-        if found.body.get("temporaryHold") or found.body.get("eventBasedHold"):
-            message = f"Object '{bucket}/{name}' is under active hold and cannot be deleted, overwritten or archived."
-            raise ApiError(403, message, reason="forbidden")
+        refuse_if_kept(record.body, found)
         keep = generation is None and keeps_versions(record.body)
         free = call.app.objects.retire(found, keep=keep)
     if free:

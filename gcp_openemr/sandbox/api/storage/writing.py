@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 
 from gcp_openemr.sandbox.api.calls import Call
 from gcp_openemr.sandbox.api.errors import ApiError
+from gcp_openemr.sandbox.api.names import now, timestamp
 from gcp_openemr.sandbox.api.storage import preconditions
 from gcp_openemr.sandbox.api.storage.common import bucket_record, permit
 from gcp_openemr.sandbox.api.storage.objects import Content, StoredObject
 from gcp_openemr.sandbox.interfaces import Json
 
-__all__ = ["create_object", "early_check", "insert_row", "keeps_versions", "writable"]
+__all__ = ["create_object", "early_check", "insert_row", "keeps_versions", "refuse_if_kept", "writable"]
 
 _WRITABLE = (
     "name", "contentType", "contentEncoding", "contentDisposition", "contentLanguage", "cacheControl", "metadata",
@@ -56,12 +58,34 @@ def insert_row(
     with call.store.transaction():
         record = bucket_record(call, bucket)
         early_check(call, bucket, name, conditions)
+        old = call.app.objects.live(bucket, name)
+        if old is not None:
+            refuse_if_kept(record.body, old)
         body.setdefault("contentType", "application/octet-stream")
         body["storageClass"] = str(body.get("storageClass") or record.body["storageClass"]).upper()
         found, free = call.app.objects.insert(bucket, name, body, file, keep_old=keeps_versions(record.body))
     if free:
         call.app.objects.discard(free)
     return found
+
+
+def refuse_if_kept(bucket: Json, found: StoredObject) -> None:
+    """403 while a hold or the bucket's retention policy keeps an object.
+
+    Source: https://cloud.google.com/storage/docs/bucket-lock and …/holding-objects.
+    """
+    where = f"{found.bucket}/{found.name}"
+    if found.body.get("temporaryHold") or found.body.get("eventBasedHold"):
+        message = f"Object '{where}' is under active hold and cannot be deleted, overwritten or archived."
+        raise ApiError(403, message, reason="forbidden")
+    seconds = int((bucket.get("retentionPolicy") or {}).get("retentionPeriod") or 0)
+    until = timestamp(datetime.fromisoformat(found.body["timeCreated"]).timestamp() + seconds)
+    if seconds and now() < until:
+        message = (
+            f"Object '{where}' is subject to bucket's retention policy or object retention and cannot be deleted or "
+            f"overwritten until {until}"
+        )
+        raise ApiError(403, message, reason="retentionPolicyNotMet")
 
 
 def keeps_versions(bucket: Json) -> bool:
