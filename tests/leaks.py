@@ -18,7 +18,7 @@ _PYTHONS_OWN = ("multiprocessing.resource_tracker", "multiprocessing.forkserver"
 
 
 def processes(run: str, folder: Path) -> list[str]:
-    """Living processes of a run: those with its marker, and those that work in its temporary folder."""
+    """Living processes of a run: those with its marker, and those that work in its temporary folder or mount it."""
     ours = {os.getpid(), *_ancestors()}
     return sorted(
         f"process {entry.name}: {shown}"
@@ -69,10 +69,16 @@ def _belongs(entry: Path, run: str, folder: Path) -> str:
             return ""
         marked = f"{MARKER}={run}".encode() in (entry / "environ").read_bytes().split(b"\0")
         folders = (os.readlink(entry / "cwd"), os.readlink(entry / "root"))
-        ours = marked or any(str(folder) in place for place in (command, *folders))
+        ours = marked or any(str(folder) in place for place in (command, *folders)) or _mounts(entry, folder)
         return f"{command[:300]} (in {folders[0]})" if ours else ""
     except OSError:
         return ""
+
+
+def _mounts(entry: Path, folder: Path) -> bool:
+    """Whether a process in a mount namespace of its own sees the run's folder mounted: a container."""
+    elsewhere = os.readlink(entry / "ns/mnt") != os.readlink("/proc/self/ns/mnt")
+    return elsewhere and f"{folder}/" in (entry / "mountinfo").read_text()
 
 
 def _own_sockets() -> Iterator[str]:

@@ -43,7 +43,9 @@ def ensure_environment(checkout: Path, locks: Sequence[str], *, log: Log) -> boo
             return False
         if not sound:
             log(f"Making {folder} with Python {sys.version.split()[0]}.")
-            process.run([sys.executable, "-m", "venv", "--clear", str(folder)], timeout=TIMEOUT)
+            # by its full name (python3.11): containers of the sandbox cover /usr/bin/python3 with Alpine's
+            interpreter = Path(sys.executable).resolve()
+            process.run([str(interpreter), "-m", "venv", "--clear", str(folder)], timeout=TIMEOUT)
         unfinished.touch()
         python = folder / "bin" / "python"
         # setuptools comes first: what has no wheel is built with it, not with one that pip would fetch unlocked

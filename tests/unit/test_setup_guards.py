@@ -6,7 +6,9 @@ import os
 import socket
 import subprocess
 import sys
+import time
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -67,6 +69,23 @@ def test_a_process_that_stays_is_found_by_its_marker_and_by_its_folder(tmp_path:
             process.kill()
             process.wait()
     assert leaks.settled(lambda: leaks.processes(run, tmp_path), seconds=2) == []
+
+
+def test_a_container_that_stays_is_found_by_what_it_mounts(tmp_path: Path) -> None:
+    inside = f"mount -t tmpfs none {tmp_path} && exec sleep 60"
+    contained = subprocess.Popen(["unshare", "--mount", "sh", "-c", inside], env={"PATH": os.environ["PATH"]}, cwd="/")
+    try:
+        wait_until(lambda: bool(leaks.processes(uuid.uuid4().hex, tmp_path.parent)))
+    finally:
+        contained.kill()
+        contained.wait()
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    end = time.monotonic() + 10
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.02)
 
 
 def test_a_listening_port_is_found_and_a_closed_one_is_not() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import base64
 import hashlib
+import os
 import re
 import subprocess
 import sys
@@ -210,6 +211,8 @@ def test_an_environment_is_made_once_and_again_when_its_lock_changes(checkout: P
     said: list[str] = []
     assert python.ensure_environment(checkout, ["tiny"], log=said.append)
     assert answers(checkout)
+    links = {os.readlink(link) for link in (checkout / ".venv" / "bin").glob("python*")}
+    assert str(Path(sys.executable).resolve()) in links
     assert not python.ensure_environment(checkout, ["tiny"], log=said.append)
     (locks / "tiny.txt").write_text("# changed\n" + (locks / "tiny.txt").read_text())
     assert python.ensure_environment(checkout, ["tiny"], log=said.append)
