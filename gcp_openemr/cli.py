@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from gcp_openemr import __version__
+from gcp_openemr import __version__, interruption
 from gcp_openemr.errors import GcpOpenemrError, InputMissing, Interrupted, NotPermitted
 
 if TYPE_CHECKING:
@@ -249,7 +249,8 @@ def main() -> NoReturn:
 
 
 def _stop(_number: int, _frame: FrameType | None) -> NoReturn:
-    """Ask a running Terraform to stop too: it runs in a session of its own and hears no Ctrl-C."""
+    """Tell every thread, and a running Terraform: it has a session of its own and hears no Ctrl-C."""
+    interruption.interrupt()
     running = sys.modules.get("gcp_openemr.terraform")
     if running is not None:
         running.interrupt_running()

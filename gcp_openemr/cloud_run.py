@@ -14,6 +14,7 @@ from google.api_core.exceptions import NotFound
 from google.cloud import run_v2
 from google.protobuf.field_mask_pb2 import FieldMask
 
+from gcp_openemr import interruption
 from gcp_openemr.clients import Cloud
 from gcp_openemr.console import Step
 from gcp_openemr.errors import JobFailed, Unhealthy
@@ -133,7 +134,7 @@ def wait_until_healthy(cloud: Cloud, uri: str, *, seconds: float, step: Step) ->
                 f"{uri} is not healthy after {seconds:.0f} s: {_complaint(health)}.",
                 do="See what each part says: gcp-openemr status",
             )
-        time.sleep(delay)
+        interruption.pause(delay)
         delay = min(delay * 1.5, 5.0)
 
 
@@ -150,7 +151,7 @@ def _wait_for(cloud: Cloud, execution: str, step: Step) -> run_v2.Execution:
         if state.completion_time:
             return state
         step.update(f"{state.running_count} running" if state.running_count else "starting")
-        time.sleep(delay)
+        interruption.pause(delay)
         delay = min(delay * 1.5, _POLL_SECONDS)
 
 

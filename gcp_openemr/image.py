@@ -12,7 +12,6 @@ import hashlib
 import io
 import json
 import tarfile
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from typing import Any
 from google.api_core.exceptions import PreconditionFailed
 from googleapiclient.errors import HttpError
 
+from gcp_openemr import interruption
 from gcp_openemr.assets import asset
 from gcp_openemr.clients import Cloud
 from gcp_openemr.console import Step
@@ -123,7 +123,7 @@ def _wait(builds: Any, name: str, step: Step) -> None:
                 f"Cloud Build ended as {status}. {detail}".strip(), do=f"Its log: {state.get('logUrl', name)}"
             )
         step.update(status.lower())
-        time.sleep(delay)
+        interruption.pause(delay)
         delay = min(delay * 1.5, _POLL_SECONDS)
 
 

@@ -22,6 +22,7 @@ from typing import Any
 from python_terraform import IsFlagged
 from python_terraform import Terraform as CommandLine
 
+from gcp_openemr import interruption
 from gcp_openemr.errors import Interrupted, Locked, TerraformFailed
 
 __all__ = ["Change", "Event", "Plan", "Terraform", "interrupt_running"]
@@ -30,7 +31,6 @@ _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 _running: set[subprocess.Popen[str]] = set()
-_interrupted = threading.Event()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -123,8 +123,7 @@ class Terraform:
         return {name: output["value"] for name, output in json.loads(done.stdout).items()}
 
     def _start(self, command: str, *args: str, **flags: Any) -> subprocess.Popen[str]:
-        if _interrupted.is_set():
-            raise Interrupted("Interrupted before Terraform was started.")
+        interruption.check()
         process = subprocess.Popen(
             self._command_line.generate_cmd_string(command, *args, **flags),
             cwd=self._directory,
@@ -137,7 +136,7 @@ class Terraform:
             preexec_fn=_die_with_parent,  # noqa: PLW1509 - it makes one system call and takes no lock
         )
         _running.add(process)
-        if _interrupted.is_set():
+        if interruption.is_interrupted():
             process.send_signal(signal.SIGINT)
         return process
 
@@ -150,7 +149,7 @@ class Terraform:
                 raise
             finally:
                 _running.discard(process)
-        if _interrupted.is_set():
+        if interruption.is_interrupted():
             raise Interrupted(f"terraform {command} was interrupted.")
         return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
 
@@ -178,7 +177,7 @@ class Terraform:
                 raise
             finally:
                 _running.discard(process)
-        if process.returncode != 0 and _interrupted.is_set():
+        if process.returncode != 0 and interruption.is_interrupted():
             raise Interrupted(f"terraform {command} was interrupted; what it had finished is in the state.")
         if process.returncode != 0:
             raise _failure(self._directory, diagnostics, "".join(stderr))
@@ -186,7 +185,7 @@ class Terraform:
 
 def interrupt_running() -> None:
     """Ask every running Terraform to stop: it finishes what is under way, saves its state and gives back its lock."""
-    _interrupted.set()
+    interruption.interrupt()
     for process in list(_running):
         process.send_signal(signal.SIGINT)
 

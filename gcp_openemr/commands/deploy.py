@@ -58,10 +58,8 @@ def deploy(context: Context, *, allow_data_loss: Collection[str] = ()) -> None:
     with changing(context, "deploy") as held:
         foundation = _foundation(context, allow_data_loss)
         platform, images = _platform_and_images(context, foundation, allow_data_loss)
-        deployed = []
-        for clinic in context.environment.clinics.values():
-            held.check()
-            deployed.append(_clinic(context, clinic, foundation, platform, images, allow_data_loss))
+        held.check()
+        deployed = _clinics(context, foundation, platform, images, allow_data_loss)
     _report(context, deployed)
 
 
@@ -117,6 +115,16 @@ def _build(context: Context, place: image.BuildPlace, wanted: image.Source) -> I
 
 def _ensure_secret(context: Context, name: str) -> secret_store.Secret:
     return secret_store.ensure(context.cloud, name, new_password)
+
+
+def _clinics(
+    context: Context, foundation: Foundation, platform: Platform, images: Images, allowed: Collection[str]
+) -> list[Deployed]:
+    """All clinics side by side; one after the other where someone is asked in between. The first failure is raised."""
+    clinics = context.environment.clinics.values()
+    with concurrent.futures.ThreadPoolExecutor(len(clinics) if context.yes else 1) as pool:
+        runs = [pool.submit(_clinic, context, clinic, foundation, platform, images, allowed) for clinic in clinics]
+        return [run.result() for run in runs]
 
 
 def _clinic(

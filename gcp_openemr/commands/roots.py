@@ -83,7 +83,17 @@ def prepare(
         guard.check(plan, allowed=allowed)
     if not plan.empty:
         context.console.say(f"  {root.path}: {summary(plan)}")
+        _agree(context, root, plan)
     return Prepared(root=root, terraform=terraform, plan=plan)
+
+
+def _agree(context: Context, root: Root, plan: Plan) -> None:
+    """Without -y: show every change, and ask. What is applied then is this very plan."""
+    if context.yes:
+        return
+    for change in plan.changes:
+        context.console.say(f"    {change.action:8} {change.address}")
+    context.agree(f"Apply this to {root.path}?")
 
 
 def apply(context: Context, prepared: Prepared) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from gcp_openemr import interruption
 from gcp_openemr import terraform as door
 from gcp_openemr.errors import Interrupted, Locked, TerraformFailed
 from gcp_openemr.setup.terraform import locate_terraform
@@ -99,7 +100,7 @@ def test_a_held_state_lock_says_who_holds_it_and_how_to_end_a_dead_one(tmp_path:
     finally:
         door.interrupt_running()
         applying.join(20)
-        door._interrupted.clear()
+        interruption.reset()
     assert not list(tmp_path.glob(".terraform.tfstate.lock.info"))
 
 
@@ -125,7 +126,7 @@ def test_an_interrupted_apply_gives_its_lock_back_and_the_next_one_continues(tmp
     assert started.wait(20)
     door.interrupt_running()
     applying.join(20)
-    door._interrupted.clear()
+    interruption.reset()
     assert isinstance(failure[0], Interrupted)
     assert not list(tmp_path.glob("*.lock.info"))
     assert "terraform_data.one" not in [c.address for c in terraform.plan().changes]
