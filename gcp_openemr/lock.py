@@ -25,7 +25,7 @@ from google.cloud.storage import Blob, Bucket
 
 from gcp_openemr.errors import Locked
 
-__all__ = ["Held", "Holder", "hold", "read_holder"]
+__all__ = ["Held", "Holder", "hold", "machine", "read_holder"]
 
 RENEW_SECONDS = 60.0
 STALE_SECONDS = 300.0
@@ -51,7 +51,7 @@ class Holder:
         """Not renewed for five minutes, or its process on this machine is gone."""
         if (_now() - self.renewed).total_seconds() > STALE_SECONDS:
             return True
-        return self.machine == _machine() and self.process != _process(int(self.process.split()[0]))
+        return self.machine == machine() and self.process != _process(int(self.process.split()[0]))
 
 
 class Held:
@@ -120,7 +120,7 @@ def _acquire(blob: Blob, environment: str, command: str) -> tuple[Held, Holder |
     holder = Holder(
         id=uuid.uuid4().hex,
         who=f"{getpass.getuser()}@{socket.gethostname()}",
-        machine=_machine(),
+        machine=machine(),
         process=_process(os.getpid()),
         command=command,
         acquired=now,
@@ -172,7 +172,7 @@ def _now() -> datetime.datetime:
     return datetime.datetime.now(datetime.UTC)
 
 
-def _machine() -> str:
+def machine() -> str:
     """This boot and process namespace: within it, and only there, a missing PID means a dead process."""
     with contextlib.suppress(OSError):
         return f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()} {os.readlink('/proc/self/ns/pid')}"

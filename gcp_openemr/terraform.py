@@ -14,10 +14,11 @@ import re
 import signal
 import subprocess
 import sys
-import threading
+import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from python_terraform import IsFlagged
 from python_terraform import Terraform as CommandLine
@@ -28,7 +29,10 @@ from gcp_openemr.errors import Interrupted, Locked, TerraformFailed
 __all__ = ["Change", "Event", "Plan", "Terraform", "interrupt_running"]
 
 _PR_SET_PDEATHSIG = 1
+_FOLLOW_SECONDS = 0.02
 _LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
+
+_Output = int | IO[bytes]
 
 _running: set[subprocess.Popen[str]] = set()
 
@@ -122,15 +126,15 @@ class Terraform:
             raise _failure(self._directory, [], done.stderr)
         return {name: output["value"] for name, output in json.loads(done.stdout).items()}
 
-    def _start(self, command: str, *args: str, **flags: Any) -> subprocess.Popen[str]:
+    def _start(self, command: str, *args: str, stdout: _Output, stderr: _Output, **flags: Any) -> subprocess.Popen[str]:
         interruption.check()
         process = subprocess.Popen(
             self._command_line.generate_cmd_string(command, *args, **flags),
             cwd=self._directory,
             env=self._environment,
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stdout=stdout,
+            stderr=stderr,
             text=True,
             start_new_session=True,
             preexec_fn=_die_with_parent,  # noqa: PLW1509 - it makes one system call and takes no lock
@@ -141,13 +145,11 @@ class Terraform:
         return process
 
     def _run(self, command: str, **flags: Any) -> subprocess.CompletedProcess[str]:
-        with self._start(command, **flags) as process:
+        with self._start(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **flags) as process:
             try:
                 stdout, stderr = process.communicate()
-            except BaseException:
-                _wait_for_end(process)
-                raise
             finally:
+                process.wait()
                 _running.discard(process)
         if interruption.is_interrupted():
             raise Interrupted(f"terraform {command} was interrupted.")
@@ -157,12 +159,10 @@ class Terraform:
         self, command: str, *args: str, report: Callable[[Event], None] | None, **flags: Any
     ) -> Iterator[dict[str, Any]]:
         diagnostics: list[dict[str, Any]] = []
-        stderr: list[str] = []
-        with self._start(command, *args, json=IsFlagged, **flags) as process:
-            drain = threading.Thread(target=lambda: stderr.extend(process.stderr or ()), daemon=True)
-            drain.start()
+        with tempfile.TemporaryFile() as stdout, tempfile.TemporaryFile() as stderr:
+            process = self._start(command, *args, stdout=stdout, stderr=stderr, json=IsFlagged, **flags)
             try:
-                for line in process.stdout or ():
+                for line in _follow(process, stdout.fileno()):
                     message = _parse(line)
                     if message.get("type") == "diagnostic":
                         diagnostics.append(message["diagnostic"])
@@ -170,17 +170,15 @@ class Terraform:
                         report(event)
                     if "type" in message:
                         yield message
-                process.wait()
-                drain.join()
-            except BaseException:
-                _wait_for_end(process)
-                raise
             finally:
+                process.wait()
                 _running.discard(process)
+            stderr.seek(0)
+            complaint = stderr.read().decode(errors="replace")
         if process.returncode != 0 and interruption.is_interrupted():
             raise Interrupted(f"terraform {command} was interrupted; what it had finished is in the state.")
         if process.returncode != 0:
-            raise _failure(self._directory, diagnostics, "".join(stderr))
+            raise _failure(self._directory, diagnostics, complaint)
 
 
 def interrupt_running() -> None:
@@ -190,11 +188,23 @@ def interrupt_running() -> None:
         process.send_signal(signal.SIGINT)
 
 
-def _wait_for_end(process: subprocess.Popen[str]) -> None:
-    """Leave no Terraform behind: it was asked to stop, and ends once its state is saved and its lock given back."""
-    for _ in process.stdout or ():
-        pass
-    process.wait()
+def _follow(process: subprocess.Popen[str], output: int) -> Iterator[str]:
+    """Lines of a file that a process writes, as they come, to its end.
+
+    A file and not a pipe: when this process is killed, Terraform would die of its next line, with its state unsaved and
+    locked. So it hears the SIGINT of `_die_with_parent`, ends what is under way and gives its lock back.
+    """
+    position, rest = 0, b""
+    while True:
+        ended = process.poll() is not None
+        read = os.pread(output, 1 << 16, position)
+        position += len(read)
+        *lines, rest = (rest + read).split(b"\n")
+        yield from (line.decode(errors="replace") for line in lines)
+        if ended and not read:
+            return
+        if not read:
+            time.sleep(_FOLLOW_SECONDS)
 
 
 def _die_with_parent() -> None:

@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from gcp_openemr import lock
+from gcp_openemr import lock, state_locks
 from gcp_openemr.clients import Cloud
 from gcp_openemr.console import Console
 from gcp_openemr.environment import Clinic, Environment
@@ -63,4 +63,5 @@ def changing(context: Context, command: str) -> Iterator[lock.Held]:
                 f"Took over the lock of a run that died: {dead.who}, `{dead.command}`, "
                 f"{dead.acquired:%Y-%m-%d %H:%M} UTC."
             )
+            state_locks.release(bucket, context.environment.name, dead, context.workspace)
         yield held

@@ -80,7 +80,7 @@ def test_a_lock_that_was_not_renewed_for_five_minutes_is_taken_over(bucket: Buck
 def test_a_process_of_this_machine_that_is_gone_is_recognised_at_once(bucket: Bucket) -> None:
     ended = subprocess.Popen([sys.executable, "-c", "pass"])
     ended.wait()
-    plant(bucket, machine=lock._machine(), process=f"{ended.pid} 1")
+    plant(bucket, machine=lock.machine(), process=f"{ended.pid} 1")
     with lock.hold(bucket, "prod", "deploy") as (_, dead):
         assert dead is not None
 
@@ -88,7 +88,7 @@ def test_a_process_of_this_machine_that_is_gone_is_recognised_at_once(bucket: Bu
 def test_a_living_process_of_this_machine_is_not_taken_for_dead(bucket: Bucket) -> None:
     alive = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     try:
-        plant(bucket, machine=lock._machine(), process=lock._process(alive.pid))
+        plant(bucket, machine=lock.machine(), process=lock._process(alive.pid))
         with pytest.raises(Locked), lock.hold(bucket, "prod", "deploy"):
             pass
     finally:
