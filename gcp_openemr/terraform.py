@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import dataclasses
+import functools
 import json
 import os
 import re
@@ -137,7 +138,7 @@ class Terraform:
             stderr=stderr,
             text=True,
             start_new_session=True,
-            preexec_fn=_die_with_parent,  # noqa: PLW1509 - it makes one system call and takes no lock
+            preexec_fn=functools.partial(_die_with, os.getpid()),  # noqa: PLW1509 - system calls, no locks
         )
         _running.add(process)
         if interruption.is_interrupted():
@@ -192,7 +193,7 @@ def _follow(process: subprocess.Popen[str], output: int) -> Iterator[str]:
     """Lines of a file that a process writes, as they come, to its end.
 
     A file and not a pipe: when this process is killed, Terraform would die of its next line, with its state unsaved and
-    locked. So it hears the SIGINT of `_die_with_parent`, ends what is under way and gives its lock back.
+    locked. So it hears the SIGINT of `_die_with`, ends what is under way and gives its lock back.
     """
     position, rest = 0, b""
     while True:
@@ -207,9 +208,12 @@ def _follow(process: subprocess.Popen[str], output: int) -> Iterator[str]:
             time.sleep(_FOLLOW_SECONDS)
 
 
-def _die_with_parent() -> None:
+def _die_with(parent: int) -> None:
+    """In the child, before Terraform: hear of the parent's end, also when it came just now."""
     if _LIBC is not None:
         _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGINT)
+        if os.getppid() != parent:
+            os._exit(130)
 
 
 def _parse(line: str) -> dict[str, Any]:

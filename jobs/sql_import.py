@@ -27,11 +27,14 @@ _COMMIT_EVERY = 64
 
 _DELIMITER = re.compile(rb"\s*DELIMITER[ \t]+(\S+)[ \t]*\r?(?:\n|$)", re.IGNORECASE)
 # MariaDB marks a dump with a conditional comment of its own that ends without a delimiter
+# Repetitions of alternatives are bounded and repeated in Python: unbounded ones keep a place to go back to for every
+# round, and possessive ones match wrongly in Python 3.11.2, which is Debian 12's.
 _BLANK = re.compile(
-    rb"(?:\s++|--(?=[ \t\r\n])[^\n]*+\n|\#[^\n]*+\n|/\*M?!999999.*?\*/|/\*(?!M?!|\+).*?\*/)*+", re.DOTALL
+    rb"(?:\s++|--(?=[ \t\r\n])[^\n]*+\n|\#[^\n]*+\n|/\*M?!999999.*?\*/|/\*(?!M?!|\+).*?\*/){1,500}", re.DOTALL
 )
+_QUOTED = rb"'[^'\\]*+(?:\\.[^'\\]*+)*+'|\"[^\"\\]*+(?:\\.[^\"\\]*+)*+\""
 _DEFINER = re.compile(rb"DEFINER\s*=\s*(?:`[^`]*`|'[^']*'|\S+?)\s*@\s*(?:`[^`]*`|'[^']*'|[\w.%]+)", re.IGNORECASE)
-_STRINGS = re.compile(rb"'(?:[^'\\]++|\\.)*+'|\"(?:[^\"\\]++|\\.)*+\"", re.DOTALL)
+_STRINGS = re.compile(_QUOTED, re.DOTALL)
 _CONDITIONAL = re.compile(rb"/\*!\d{0,6}\s*|\*/")
 
 # statements of a dump that are left out: other schemas' names, other sessions' and servers' settings, locks of the
@@ -100,10 +103,10 @@ def statements(dump: Readable) -> Iterator[bytes]:
         if changed and not cut:
             delimiter, buffer = changed[1], buffer[changed.end() :]
             continue
-        found = None if cut else _statement(delimiter).match(buffer, start)
-        if found:
-            statement = found[1].strip()
-            buffer = buffer[found.end() :]
+        end = start if cut else _run(_tokens(delimiter), buffer, start)
+        if not cut and buffer.startswith(delimiter, end):
+            statement = buffer[start:end].strip()
+            buffer = buffer[end + len(delimiter) :]
             if statement:
                 yield statement
             continue
@@ -120,26 +123,32 @@ def statements(dump: Readable) -> Iterator[bytes]:
 
 
 def _blank_until(buffer: bytes, at_end: bool) -> int:
-    found = _BLANK.match(buffer)
-    end = found.end() if found else 0
+    end = _run(_BLANK, buffer, 0)
     # a last line of comment without its line's end
     if at_end and buffer[end:].startswith((b"--", b"#")) and b"\n" not in buffer[end:]:
         return len(buffer)
     return end
 
 
+def _run(pattern: re.Pattern[bytes], buffer: bytes, start: int) -> int:
+    """Where matches of a pattern, one after the other from `start`, end."""
+    while found := pattern.match(buffer, start):
+        start = found.end()
+    return start
+
+
 _patterns: dict[bytes, re.Pattern[bytes]] = {}
 
 
-def _statement(delimiter: bytes) -> re.Pattern[bytes]:
-    """One statement up to its delimiter, as one match; strings, names and comments are stepped over whole."""
+def _tokens(delimiter: bytes) -> re.Pattern[bytes]:
+    """What a statement is made of up to its delimiter; strings, names and comments are stepped over whole."""
     if delimiter not in _patterns:
         first, whole = re.escape(delimiter[:1]), re.escape(delimiter)
         _patterns[delimiter] = re.compile(
-            rb"((?:[^'\"`#/\-" + first + rb"]++"
-            rb"|'(?:[^'\\]++|\\.)*+'|\"(?:[^\"\\]++|\\.)*+\"|`[^`]*+`"
+            rb"(?:[^'\"`#/\-" + first + rb"]++"
+            rb"|" + _QUOTED + rb"|`[^`]*+`"
             rb"|--(?=[ \t\r\n])[^\n]*+\n|\#[^\n]*+\n|/\*.*?\*/|/(?!\*)|-(?!-[ \t\r\n])"
-            rb"|(?!" + whole + rb")" + first + rb")*+)" + whole,
+            rb"|(?!" + whole + rb")" + first + rb"){1,500}",
             re.DOTALL,
         )
     return _patterns[delimiter]

@@ -38,6 +38,9 @@ if [ -n "${SHARE:-}" ]; then
   mkdir -p "$layers/share"
   mount --bind "$SHARE" "$layers/share"
 fi
-mount -t tmpfs -o mode=1777 tmpfs /tmp
+case "$PWD/" in
+  /tmp/*) ;; # the sources lie there
+  *) mount -t tmpfs -o mode=1777 tmpfs /tmp ;;
+esac
 
-exec setpriv --reuid=1000 --regid=1000 --clear-groups --inh-caps=-all "$@"
+exec setpriv --pdeathsig=KILL --reuid=1000 --regid=1000 --clear-groups --inh-caps=-all "$@"

@@ -21,7 +21,7 @@ resource "terraform_data" "one" {
 }
 output "word" { value = terraform_data.one.output }
 """
-SLOW = 'resource "terraform_data" "slow" {\n  provisioner "local-exec" { command = "sleep 30" }\n}\n'
+SLOW = 'resource "terraform_data" "slow" {\n  provisioner "local-exec" { command = "exec sleep 30" }\n}\n'
 
 
 def opened(folder: Path, text: str) -> Terraform:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from gcp_openemr.setup.terraform import locate_terraform
 from tests.sandbox.api.support import PROJECT, Cloud
 
 BUCKET = "my-clinic-oe-prod-state"
@@ -44,8 +44,7 @@ def root(tmp_path: Path, cloud: Cloud) -> Path:
 
 
 def terraform(cloud: Cloud, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    program = shutil.which("terraform")
-    assert program is not None
+    program = str(locate_terraform().path)
     environment = {
         **os.environ,
         "TF_CLI_CONFIG_FILE": str(folder / "terraform.rc"),
