@@ -12,7 +12,7 @@ import pytest
 import requests
 from google.api_core import exceptions
 from google.api_core.client_options import ClientOptions
-from google.cloud import storage  # type: ignore[attr-defined]
+from google.cloud import storage
 from google.oauth2.credentials import Credentials
 
 from tests.sandbox.api.support import PROJECT, Cloud
