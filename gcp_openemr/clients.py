@@ -40,12 +40,6 @@ class Cloud:
         return run_v2.ServicesClient(**self._options("run"))
 
     @functools.cached_property
-    def revisions(self) -> run_v2.RevisionsClient:
-        from google.cloud import run_v2
-
-        return run_v2.RevisionsClient(**self._options("run"))
-
-    @functools.cached_property
     def jobs(self) -> run_v2.JobsClient:
         from google.cloud import run_v2
 

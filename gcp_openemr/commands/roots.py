@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Collection, Mapping
-from pathlib import Path
 from typing import Any
 
 from gcp_openemr import guard
@@ -54,13 +53,9 @@ def open_root(context: Context, root: Root, variables: Mapping[str, Any]) -> Ter
         variables=variables,
         into=context.workspace / root.path,
     )
-    terraform = terraform_in(context, directory)
+    terraform = Terraform(directory, binary=context.terraform, environment=context.cloud.terraform_environment)
     terraform.init()
     return terraform
-
-
-def terraform_in(context: Context, directory: Path) -> Terraform:
-    return Terraform(directory, binary=context.terraform, environment=context.cloud.terraform_environment)
 
 
 def prepare(
