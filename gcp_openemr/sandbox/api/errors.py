@@ -73,6 +73,7 @@ class ApiError(Exception):
         details: Sequence[Mapping[str, Any]] = (),
         location: tuple[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
+        refusal_id: str = "",
     ) -> None:
         super().__init__(message)
         self.code = code
@@ -83,6 +84,7 @@ class ApiError(Exception):
         self.details = list(details)
         self.location = location  # (locationType, location), as Storage names the header at fault
         self.headers = dict(headers or {})
+        self.refusal_id = refusal_id  # the row of `refusals.REFUSALS` that says so
 
     @property
     def rpc_code(self) -> int:

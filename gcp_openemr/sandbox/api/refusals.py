@@ -1,0 +1,64 @@
+"""What Google refuses, as rows: one for each reason to say no that the sandbox knows, with its source.
+
+Rows stand beside the API they belong to and come into one table by `refusals(…)`; `refuse("run.bad-timeout", …)` makes
+the error of a row. A source that begins with "unverified" names a rule for which no text of Google's was found.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from gcp_openemr.sandbox.api.errors import ApiError
+
+__all__ = ["REFUSALS", "Refusal", "refusals", "refuse"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Refusal:
+    """`id` is `api.what`; `sentence` has {values}; `status` and `reason` are those of the code when empty."""
+
+    id: str
+    code: int
+    sentence: str
+    source: str
+    status: str = ""
+    reason: str = ""
+
+    @property
+    def verified(self) -> bool:
+        """Whether a text of Google's, its provider or its users stands behind the row."""
+        return not self.source.startswith("unverified")
+
+
+REFUSALS: dict[str, Refusal] = {}
+
+
+def refusals(*rows: Refusal) -> None:
+    """Add rows. Raises ValueError for an id that is taken."""
+    for row in rows:
+        if row.id in REFUSALS:
+            raise ValueError(f"two refusals are called {row.id}")
+        REFUSALS[row.id] = row
+
+
+def refuse(
+    refusal: str,
+    /,
+    *,
+    details: Sequence[Mapping[str, Any]] = (),
+    location: tuple[str, str] | None = None,
+    **values: object,
+) -> ApiError:
+    """The error of a row, to be raised; `values` fill its sentence."""
+    row = REFUSALS[refusal]
+    return ApiError(
+        row.code,
+        row.sentence.format(**values),
+        status=row.status,
+        reason=row.reason,
+        details=details,
+        location=location,
+        refusal_id=row.id,
+    )
