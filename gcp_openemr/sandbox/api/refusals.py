@@ -1,7 +1,8 @@
 """What Google refuses, as rows: one for each reason to say no that the sandbox knows, with its source.
 
-Rows stand beside the API they belong to and come into one table by `refusals(…)`; `refuse("run.bad-timeout", …)` makes
-the error of a row. A source that begins with "unverified" names a rule for which no text of Google's was found.
+Rows stand beside the API they belong to and come into one table by `refusals(…)`, grouped by their source;
+`refuse("run.timeout", …)` makes the error of a row. A source that begins with "unverified" names a rule for which no
+text of Google's was found.
 """
 
 from __future__ import annotations
@@ -15,14 +16,14 @@ from gcp_openemr.sandbox.api.errors import ApiError
 __all__ = ["REFUSALS", "Refusal", "refusals", "refuse"]
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True)
 class Refusal:
     """`id` is `api.what`; `sentence` has {values}; `status` and `reason` are those of the code when empty."""
 
     id: str
     code: int
     sentence: str
-    source: str
+    source: str = ""
     status: str = ""
     reason: str = ""
 
@@ -35,12 +36,12 @@ class Refusal:
 REFUSALS: dict[str, Refusal] = {}
 
 
-def refusals(*rows: Refusal) -> None:
-    """Add rows. Raises ValueError for an id that is taken."""
+def refusals(*rows: Refusal, source: str = "") -> None:
+    """Add rows; `source` is that of every row without its own. Raises ValueError for an id that is taken."""
     for row in rows:
-        if row.id in REFUSALS:
-            raise ValueError(f"two refusals are called {row.id}")
-        REFUSALS[row.id] = row
+        if row.id in REFUSALS or not (row.source or source):
+            raise ValueError(f"the refusal {row.id} is there already or has no source")
+        REFUSALS[row.id] = dataclasses.replace(row, source=row.source or source)
 
 
 def refuse(
