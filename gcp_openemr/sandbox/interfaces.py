@@ -110,6 +110,29 @@ class Runtime(Protocol):
     def list_database_users(self, instance: str) -> Sequence[Mapping[str, str]]:
         """`{"name": …, "host": …}` for each account people made."""
 
+    def set_database_password(self, instance: str, user: str, host: str, password: str, old: str) -> None:
+        """Change an account's password ("" keeps it). `old` says what becomes of the other ones.
+
+        "retain": the present one stays valid beside the new one (dual passwords); "discard": only the newest is valid;
+        "": what MySQL does by itself. The account may be `root`@`%`, which is made when it is not there.
+        """
+
+    def list_schemas(self, instance: str) -> Sequence[Mapping[str, str]]:
+        """`{"name": …, "charset": …, "collation": …}` for each schema that is not MySQL's own."""
+
+    def create_schema(self, instance: str, name: str, charset: str, collation: str) -> None:
+        """Make a schema, or give it this character set and collation ("" = the server's). Raises Refused."""
+
+    def delete_schema(self, instance: str, name: str) -> None: ...
+
+    def copy_database(self, source: str, target: str, at: str) -> None:
+        """Copy all data of an instance or backup to a backup or an instance that does not run (full names).
+
+        A backup is a full name too (`…/instances/i/backupRuns/1`); `delete_database` deletes its data. A running
+        source is copied as of one moment: now, or `at` (RFC 3339) as far as its binary log reaches. What `target` held
+        is gone only when the copy is whole. Raises Refused.
+        """
+
     def connect_endpoint(self, address: str, instance: str) -> None:
         """Let a Private Service Connect endpoint's address answer for a database instance (full name)."""
 
@@ -118,7 +141,24 @@ class Runtime(Protocol):
 
     def delete_machine(self, instance: str) -> None: ...
 
-    def delete_disk(self, disk: str) -> None: ...
+    def machine_healthy(self, instance: str) -> bool:
+        """Whether a started machine's Redis and export answer (a health check's question); False when it is gone."""
+
+    def copy_disk(self, source: str, target: str) -> None:
+        """Copy what is on a disk or snapshot to a new disk or snapshot (full names). Raises Refused."""
+
+    def delete_disk(self, disk: str) -> None:
+        """Delete the data of a disk or snapshot."""
+
+    def log_lines(self, name: str) -> Sequence[str]:
+        """All lines `TIME SOURCE TEXT` of a service, execution, database instance or machine (short name)."""
+
+    def disturb(self, kind: str, name: str, condition: str) -> None:
+        """Bring a server into a bad condition, or back: until told otherwise, also over restarts of the sandbox.
+
+        `kind` is database, redis or share; `name` the instance's id; `condition` stopped, slow, full or well.
+        Raises Refused when there is no such server.
+        """
 
     def build(self, build: Json, log: Callable[[str], None]) -> Json:
         """Run a Cloud Build `Build`; returns its `results` (`images`: name, digest, pushTiming). Raises Refused."""

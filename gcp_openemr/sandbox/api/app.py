@@ -6,8 +6,9 @@ A project comes into being when the operator first names it, with a number made 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from gcp_openemr.sandbox.api import crud, policies
 from gcp_openemr.sandbox.api.access import CloudAccess
@@ -26,6 +27,8 @@ from gcp_openemr.sandbox.api.projects import (
 )
 from gcp_openemr.sandbox.api.routing import API_VERSIONS, Target, find_method, resource_path, target_of
 from gcp_openemr.sandbox.api.rules import COLLECTIONS, HANDLERS, WORK, Collection
+from gcp_openemr.sandbox.api.settings import Settings, change_settings, read_settings
+from gcp_openemr.sandbox.api.steering import answer_steering, is_steering
 from gcp_openemr.sandbox.api.storage import answer_storage
 from gcp_openemr.sandbox.api.storage.objects import Objects
 from gcp_openemr.sandbox.api.store import Store
@@ -45,6 +48,7 @@ class App:
         load_tables()
         self.state_dir = state_dir
         self.store = Store(state_dir / "state.sqlite3")
+        self.settings = read_settings(self.store)
         self.objects = Objects(self.store, state_dir / "objects")
         self.iam = Iam(self.store)
         self._tokens = Tokens(self.store, state_dir / "operator-token")
@@ -82,6 +86,11 @@ class App:
         self.operations.close()
         self.store.close()
 
+    def change_settings(self, changes: Mapping[str, Any]) -> Settings:
+        """Change some of them from now on. Raises ApiError 400."""
+        self.settings = change_settings(self.store, changes)
+        return self.settings
+
     def mint_token(self, email: str) -> str:
         """A bearer token with which calls arrive as that service account."""
         return self._tokens.mint(email)
@@ -103,6 +112,8 @@ class App:
         try:
             if self._closing:
                 raise ApiError(503, "The sandbox is stopping.")
+            if is_steering(request):
+                return answer_steering(self, request)
             target = target_of(request.host, request.raw_path)
             if target.api == "storage":
                 return answer_storage(self, request, target.path)

@@ -70,6 +70,9 @@ class NothingRuns:
 
     def delete_disk(self, disk: str) -> None: ...
 
+    def disturb(self, kind: str, name: str, condition: str) -> None:
+        raise Refused(_SENTENCE, code=12)
+
     def build(self, build: Json, log: Callable[[str], None]) -> Json:
         log(_SENTENCE)
         raise Refused(_SENTENCE)

@@ -160,6 +160,9 @@ class LocalRuntime(Runtime):
     def delete_disk(self, disk: str) -> None:
         self._machines.delete_disk(disk)
 
+    def disturb(self, kind: str, name: str, condition: str) -> None:  # noqa: ARG002 -- the protocol's
+        raise Refused("Servers of this runtime cannot be disturbed.", code=12)
+
     def build(self, build: Json, log: Callable[[str], None]) -> Json:
         source = build["source"]["storageSource"]
         account = str(build.get("serviceAccount", "")).rpartition("/")[2]

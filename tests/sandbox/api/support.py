@@ -117,6 +117,9 @@ class RecordingRuntime:
     def delete_disk(self, disk: str) -> None:
         self._note("delete_disk", disk)
 
+    def disturb(self, kind: str, name: str, condition: str) -> None:
+        self._note("disturb", kind, name, condition)
+
     def build(self, build: Json, log: Callable[[str], None]) -> Json:
         log("building")
         self._note("build", build)

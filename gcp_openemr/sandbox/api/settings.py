@@ -1,0 +1,53 @@
+"""What can be switched on to make the sandbox as slow and as unforgiving as Google Cloud; kept in the store."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from gcp_openemr.sandbox.api.errors import ApiError
+from gcp_openemr.sandbox.api.store import Store
+
+__all__ = ["Settings", "change_settings", "read_settings"]
+
+_FACT = "settings"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Every number is a factor on Google's own time: 0 is off, 1 as slow as Google, 0.01 a hundredth of it.
+
+    `latency`: how long calls and operations take. `propagation`: how long an IAM change takes to be seen.
+    `held_addresses`: how long Cloud Run keeps a subnetwork's addresses after the last revision is gone.
+    """
+
+    latency: float = 0.0
+    propagation: float = 0.0
+    held_addresses: float = 0.0
+
+
+def read_settings(store: Store) -> Settings:
+    """As they were last changed; a field that a former version did not know has its default."""
+    kept: dict[str, Any] = json.loads(store.fact(_FACT) or "{}")
+    known = {field.name for field in dataclasses.fields(Settings)}
+    return Settings(**{name: value for name, value in kept.items() if name in known})
+
+
+def change_settings(store: Store, changes: Mapping[str, Any]) -> Settings:
+    """Change some fields, all or none. Raises ApiError 400 for a field or a value that makes no sense."""
+    with store.transaction():
+        settings = dataclasses.replace(read_settings(store), **{name: _value(name, changes[name]) for name in changes})
+        store.put_fact(_FACT, json.dumps(dataclasses.asdict(settings)))
+    return settings
+
+
+def _value(name: str, value: Any) -> float:
+    known = [field.name for field in dataclasses.fields(Settings)]
+    if name not in known:
+        raise ApiError(400, f"There is no setting {name!r}. Settings: {', '.join(known)}.")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
+        raise ApiError(400, f"Setting {name} is a number from 0 up, not {value!r}.")
+    return float(value)
