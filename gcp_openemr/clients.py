@@ -14,11 +14,13 @@ from gcp_openemr.errors import CloudRefused, GcpOpenemrError, NotPermitted, Unre
 
 if TYPE_CHECKING:
     from google.auth.credentials import Credentials
+    from google.auth.transport.requests import AuthorizedSession
     from google.cloud import run_v2, secretmanager_v1, storage
 
 __all__ = ["Cloud", "google_cloud", "translate"]
 
 SCOPE = "https://www.googleapis.com/auth/cloud-platform"
+_ASK_SECONDS = 20
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -80,6 +82,21 @@ class Cloud:
             cache_discovery=False,
         )
 
+    def ask(self, api: str, path: str, *, body: Mapping[str, Any] | None = None, **query: Any) -> dict[str, Any]:
+        """One REST call, for APIs of which a question or two is all that is asked: GET, or POST of `body`.
+
+        `path` is below the API's host (`v3/projects/p`). Raises what google.api_core makes of the answer's status.
+        """
+        from google.api_core.exceptions import from_http_response
+
+        host = f"{self.base}/{api}.googleapis.com" if self.base else f"https://{api}.googleapis.com"
+        method = "GET" if body is None else "POST"
+        answer = self._session.request(method, f"{host}/{path}", params=query, json=body, timeout=_ASK_SECONDS)
+        if not answer.ok:
+            raise from_http_response(answer)
+        found: dict[str, Any] = answer.json()
+        return found
+
     def identity_token(self, audience: str) -> str:
         """A token that tells a Cloud Run service who calls, or '' when these credentials give none."""
         from google.auth.exceptions import GoogleAuthError
@@ -94,6 +111,12 @@ class Cloud:
             return str(self.credentials.id_token or "")
         except GoogleAuthError:
             return ""
+
+    @functools.cached_property
+    def _session(self) -> AuthorizedSession:
+        from google.auth.transport.requests import AuthorizedSession
+
+        return AuthorizedSession(self.credentials)
 
     def _options(self, service: str) -> dict[str, Any]:
         options: dict[str, Any] = {"credentials": self.credentials, "transport": "rest"}

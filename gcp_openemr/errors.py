@@ -7,6 +7,7 @@ GcpOpenemrError 1 (a defect of ours)
 ├── Unhealthy 6                the clinic does not answer as healthy
 ├── CloudRefused 7             a Google API refused a call
 ├── BuildFailed 8              the image could not be built
+├── FaultsFound 9              doctor found what keeps a command from working
 ├── UsageError 64              the command line is wrong
 ├── EnvironmentInvalid 65      the environment file holds wrong keys or values
 ├── InputMissing 66            a named file is missing or cannot be read
@@ -24,6 +25,7 @@ __all__ = [
     "CloudRefused",
     "DataLossRefused",
     "EnvironmentInvalid",
+    "FaultsFound",
     "GcpOpenemrError",
     "InputMissing",
     "Interrupted",
@@ -83,6 +85,12 @@ class BuildFailed(GcpOpenemrError):
     """The image could not be built."""
 
     exit_code = 8
+
+
+class FaultsFound(GcpOpenemrError):
+    """`doctor` found what keeps a command from working."""
+
+    exit_code = 9
 
 
 class UsageError(GcpOpenemrError):
