@@ -62,13 +62,35 @@ class NothingRuns:
     def list_database_users(self, instance: str) -> Sequence[Mapping[str, str]]:
         return []
 
+    def set_database_password(self, instance: str, user: str, host: str, password: str, old: str) -> None:
+        raise Refused(_SENTENCE)
+
+    def list_schemas(self, instance: str) -> Sequence[Mapping[str, str]]:
+        return []
+
+    def create_schema(self, instance: str, name: str, charset: str, collation: str) -> None:
+        raise Refused(_SENTENCE)
+
+    def delete_schema(self, instance: str, name: str) -> None:
+        raise Refused(_SENTENCE)
+
+    def copy_database(self, source: str, target: str, at: str) -> None: ...
+
     def connect_endpoint(self, address: str, instance: str) -> None: ...
 
     def start_machine(self, instance: Json) -> None: ...
 
     def delete_machine(self, instance: str) -> None: ...
 
+    def machine_healthy(self, instance: str) -> bool:
+        return True
+
+    def copy_disk(self, source: str, target: str) -> None: ...
+
     def delete_disk(self, disk: str) -> None: ...
+
+    def log_lines(self, name: str) -> Sequence[str]:
+        return []
 
     def disturb(self, kind: str, name: str, condition: str) -> None:
         raise Refused(_SENTENCE, code=12)

@@ -30,6 +30,9 @@ class RecordingRuntime:
         self.result: Json = {}
         self.hold = threading.Event()
         self.hold.set()
+        self.schemas: dict[str, dict[str, tuple[str, str]]] = {}
+        self.unhealthy: set[str] = set()
+        self.lines: dict[str, list[str]] = {}
         self.certificate = ""
         self.built: Json = {}
 
@@ -105,6 +108,25 @@ class RecordingRuntime:
     def list_database_users(self, instance: str) -> Sequence[Mapping[str, str]]:
         return [{"name": user, "host": host} for user, host in self.users.get(instance, {})]
 
+    def set_database_password(self, instance: str, user: str, host: str, password: str, old: str) -> None:
+        self._note("set_database_password", instance, user, host, old)
+        self.users.setdefault(instance, {})[user, host] = password
+
+    def list_schemas(self, instance: str) -> Sequence[Mapping[str, str]]:
+        found = self.schemas.get(instance, {}).items()
+        return [{"name": name, "charset": charset, "collation": collation} for name, (charset, collation) in found]
+
+    def create_schema(self, instance: str, name: str, charset: str, collation: str) -> None:
+        self._note("create_schema", instance, name, charset, collation)
+        self.schemas.setdefault(instance, {})[name] = (charset or "utf8mb4", collation or "utf8mb4_0900_ai_ci")
+
+    def delete_schema(self, instance: str, name: str) -> None:
+        self._note("delete_schema", instance, name)
+        del self.schemas[instance][name]
+
+    def copy_database(self, source: str, target: str, at: str) -> None:
+        self._note("copy_database", source, target, at)
+
     def connect_endpoint(self, address: str, instance: str) -> None:
         self._note("connect_endpoint", address, instance)
 
@@ -114,8 +136,17 @@ class RecordingRuntime:
     def delete_machine(self, instance: str) -> None:
         self._note("delete_machine", instance)
 
+    def machine_healthy(self, instance: str) -> bool:
+        return instance not in self.unhealthy
+
+    def copy_disk(self, source: str, target: str) -> None:
+        self._note("copy_disk", source, target)
+
     def delete_disk(self, disk: str) -> None:
         self._note("delete_disk", disk)
+
+    def log_lines(self, name: str) -> Sequence[str]:
+        return self.lines.get(name, [])
 
     def disturb(self, kind: str, name: str, condition: str) -> None:
         self._note("disturb", kind, name, condition)
