@@ -19,12 +19,15 @@ __all__ = ["API_VERSIONS", "Target", "find_method", "resource_path", "target_of"
 # The APIs that are spoken: version and where its paths start, as in the discovery documents.
 API_VERSIONS: Mapping[str, Sequence[tuple[str, str]]] = {
     "artifactregistry": (("v1", "/v1/"),),
+    "cloudbilling": (("v1", "/v1/"),),
     "cloudbuild": (("v1", "/v1/"),),
     "cloudresourcemanager": (("v3", "/v3/"), ("v1", "/v1/")),
     "compute": (("v1", "/compute/v1/"),),
     "dns": (("v1", "/dns/v1/"),),
     "iam": (("v1", "/v1/"),),
-    "run": (("v2", "/v2/"),),
+    "oauth2": (("v2", "/oauth2/v2/"),),
+    "orgpolicy": (("v2", "/v2/"),),
+    "run": (("v2", "/v2/"), ("v1", "/v1/")),
     "secretmanager": (("v1", "/v1/"),),
     "serviceusage": (("v1", "/v1/"),),
     "sqladmin": (("v1", "/v1/"), ("v1beta4", "/sql/v1beta4/")),
@@ -33,7 +36,7 @@ API_VERSIONS: Mapping[str, Sequence[tuple[str, str]]] = {
 _HOST = re.compile(r"([a-z0-9-]+)\.googleapis\.com")
 _PREFIXED = re.compile(r"/([a-z0-9-]+)\.googleapis\.com(/.*)?")
 # www.googleapis.com serves these by path.
-_BY_PATH = (("/compute/", "compute"), ("/dns/", "dns"))
+_BY_PATH = (("/compute/", "compute"), ("/dns/", "dns"), ("/oauth2/", "oauth2"))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -25,6 +25,7 @@ _MODULES = (
     "storage.buckets",
     "storage.object_calls",
     "storage.uploads",
+    "surroundings",
 )
 
 

@@ -1,0 +1,139 @@
+"""What a project stands in and can only be looked at: who calls, billing, organisation policies, places, quotas.
+
+The project belongs to no organisation, so every constraint has Google's own default. Regions are those that the
+environment file knows; each API here is offered in all of them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from gcp_openemr.environment.values import REGIONS
+from gcp_openemr.sandbox.api.calls import Call
+from gcp_openemr.sandbox.api.envelopes import COMPUTE_ROOT
+from gcp_openemr.sandbox.api.names import id_of, path_of, project_name, project_of, segment
+from gcp_openemr.sandbox.api.rules import handles
+from gcp_openemr.sandbox.interfaces import Json
+
+__all__: list[str] = []
+
+# https://cloud.google.com/compute/docs/regions-zones: three zones each, a to c save where it says otherwise.
+_ZONES = {"europe-west1": "bcd", "us-central1": "abcf", "us-east1": "bcd"}
+# Google gives each project its own limits, which grow with its history; these are like a young project's.
+_PROJECT_LIMITS = {"FIREWALLS": 100, "NETWORKS": 15, "ROUTERS": 10, "SUBNETWORKS": 100}
+_REGION_LIMITS = {"CPUS": 24, "IN_USE_ADDRESSES": 8, "INSTANCES": 72, "SSD_TOTAL_GB": 500}
+_CORES = re.compile(r"[a-z][a-z0-9]*-(?:standard|highmem|highcpu)-([1-9]\d*)")
+_SHARED_CORES = {"e2-micro": 2, "e2-small": 2, "e2-medium": 2, "f1-micro": 1, "g1-small": 1}
+_TIERS = ("db-f1-micro", "db-g1-small", "db-n1-standard-1", "db-n1-standard-2", "db-perf-optimized-N-2")
+# https://cloud.google.com/resource-manager/docs/organization-policy/org-policy-constraints
+_SWITCHES = ("iam.disableServiceAccountKeyCreation",)
+
+
+@handles("oauth2.userinfo.get")
+def user_info(call: Call) -> Json:
+    return {"id": "1", "email": call.caller.email, "verified_email": True}
+
+
+@handles("cloudbilling.projects.getBillingInfo")
+def billing_info(call: Call) -> Json:
+    call.authorize("resourcemanager.projects.get", project_name(call.project))
+    account = "billingAccounts/000000-000000-000000"
+    return {
+        "name": path_of(call.name),
+        "projectId": call.project,
+        "billingAccountName": account,
+        "billingEnabled": True,
+    }
+
+
+@handles("orgpolicy.projects.policies.getEffectivePolicy")
+def effective_policy(call: Call) -> Json:
+    call.authorize("orgpolicy.policy.get", project_name(call.project))
+    rule: Json = {"enforce": False} if id_of(call.name) in _SWITCHES else {"allowAll": True}
+    return {"name": path_of(call.name), "spec": {"rules": [rule]}}
+
+
+@handles(
+    "run.projects.locations.list", "artifactregistry.projects.locations.list", "secretmanager.projects.locations.list"
+)
+def locations(call: Call) -> Json:
+    call.authorize(f"{call.api}.locations.list", f"{call.api}.googleapis.com/projects/{call.project}")
+    names = [f"projects/{call.project}/locations/{region}" for region in REGIONS]
+    return {"locations": [{"name": name, "locationId": id_of(name)} for name in names]}
+
+
+@handles("sql.tiers.list")
+def tiers(call: Call) -> Json:
+    call.authorize("cloudsql.tiers.list", f"sqladmin.googleapis.com/projects/{call.project}")
+    return {
+        "kind": "sql#tiersList",
+        "items": [{"kind": "sql#tier", "tier": tier, "region": list(REGIONS)} for tier in _TIERS],
+    }
+
+
+@handles("compute.projects.get")
+def project(call: Call) -> Json:
+    call.authorize("compute.projects.get")
+    used = {"FIREWALLS": "firewalls", "NETWORKS": "networks", "ROUTERS": "routers", "SUBNETWORKS": "subnetworks"}
+    usage = {metric: len(_existing(call, word)) for metric, word in used.items()}
+    return {"kind": "compute#project", "name": call.project, "quotas": _quotas(_PROJECT_LIMITS, usage)}
+
+
+@handles("compute.regions.get")
+def region(call: Call) -> Json:
+    call.authorize("compute.regions.get")
+    name = _known(call, id_of(call.name))
+    zones = [f"{COMPUTE_ROOT}projects/{call.project}/zones/{zone}" for zone in _zones(name)]
+    machines = [body for body in _existing(call, "instances") if _zone(body)[:-2] == name]
+    disks = [body for body in _existing(call, "disks") if _zone(body)[:-2] == name]
+    usage = {
+        "CPUS": sum(_cores(id_of(str(machine["machineType"]))) or 0 for machine in machines),
+        "INSTANCES": len(machines),
+        "SSD_TOTAL_GB": sum(int(disk.get("sizeGb", 0)) for disk in disks if "standard" not in str(disk.get("type"))),
+    }
+    return {
+        "kind": "compute#region",
+        "name": name,
+        "status": "UP",
+        "zones": zones,
+        "quotas": _quotas(_REGION_LIMITS, usage),
+    }
+
+
+@handles("compute.machineTypes.get")
+def machine_type(call: Call) -> Json:
+    call.authorize("compute.machineTypes.get")
+    zone = segment(call.name, "zones")
+    cores = _cores(id_of(call.name))
+    if cores is None or zone not in _zones(_known(call, zone[:-2])):
+        raise call.wording.missing(call.name)
+    return {"kind": "compute#machineType", "name": id_of(call.name), "zone": zone, "guestCpus": cores}
+
+
+def _known(call: Call, name: str) -> str:
+    if name not in REGIONS:
+        raise call.wording.missing(call.name)
+    return name
+
+
+def _zones(name: str) -> list[str]:
+    return [f"{name}-{letter}" for letter in _ZONES.get(name, "abc")]
+
+
+def _existing(call: Call, word: str) -> list[Json]:
+    prefix = f"compute.googleapis.com/projects/{project_of(call.name)}/"
+    return [record.body for record in call.store.list(prefix) if record.name.split("/")[-2] == word]
+
+
+def _zone(body: Json) -> str:
+    return id_of(str(body.get("zone", "")))
+
+
+def _cores(machine: str) -> int | None:
+    found = _CORES.fullmatch(machine)
+    return int(found[1]) if found else _SHARED_CORES.get(machine)
+
+
+def _quotas(limits: Mapping[str, int], usage: Mapping[str, int]) -> list[Json]:
+    return [{"metric": metric, "limit": limit, "usage": usage.get(metric, 0)} for metric, limit in limits.items()]
