@@ -21,12 +21,17 @@ class Settings:
     """Every number is a factor on Google's own time: 0 is off, 1 as slow as Google, 0.01 a hundredth of it.
 
     `latency`: how long calls and operations take. `propagation`: how long an IAM change takes to be seen.
-    `held_addresses`: how long Cloud Run keeps a subnetwork's addresses after the last revision is gone.
+    `held_addresses`: how long Cloud Run keeps a subnetwork's addresses after the last revision is gone. `healing`: how
+    long a group waits until it makes an unhealthy machine anew. `schedules`: how long Cloud Scheduler's jobs wait for
+    their next time. `quotas`: how much of Google's quotas a project has.
     """
 
     latency: float = 0.0
     propagation: float = 0.0
     held_addresses: float = 0.0
+    healing: float = 0.0
+    schedules: float = 0.0
+    quotas: float = 0.0
 
 
 def read_settings(store: Store) -> Settings:

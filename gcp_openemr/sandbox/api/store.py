@@ -136,6 +136,12 @@ class Store:
             )
         return record
 
+    def update(self, name: str, fields: Json) -> Record | None:
+        """Change some fields of a resource; None when there is none."""
+        with self.transaction():
+            old = self.get(name)
+            return self.put(name, {**old.body, **fields}) if old else None
+
     def delete(self, name: str) -> bool:
         """Remove a resource and its IAM policy; False when there was none."""
         with self.transaction():
