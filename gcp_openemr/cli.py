@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from gcp_openemr import __version__, interruption
-from gcp_openemr.errors import GcpOpenemrError, InputMissing, Interrupted, NotPermitted
+from gcp_openemr.errors import FaultsFound, GcpOpenemrError, InputMissing, Interrupted, NotPermitted
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -39,6 +39,7 @@ Exit codes:
   6    a clinic is not healthy
   7    Google refused a call          64   the command line is wrong
   8    the image build failed         65   the environment file is wrong
+  9    doctor: something to mend
 """
 
 
@@ -112,6 +113,34 @@ def render(options: Options, output: Path) -> None:
     from gcp_openemr.commands.render import render_all
 
     render_all(_environment(options), output, _console(options))
+
+
+@cli.command()
+@click.option(
+    "--for",
+    "verbs",
+    multiple=True,
+    default=("deploy",),
+    show_default=True,
+    type=click.Choice(("plan", "deploy", "backup", "rotate", "destroy")),
+    help="What you want to run: its permissions must be there.",
+)
+@click.pass_obj
+def doctor(options: Options, verbs: tuple[str, ...]) -> None:
+    """Look for what would keep a command from working.
+
+    Machine, credentials, project, permissions, names, and the health of what is deployed; changes nothing. Exit code 9
+    when there is something to mend.
+    """
+    from gcp_openemr.commands.doctor import doctor as run
+
+    console = _console(options)
+
+    def connect(project: str) -> Cloud:
+        return _cloud(options, project, console, None)
+
+    if not run(options.file, connect, console, workspace=_workspace(options), verbs=verbs):
+        sys.exit(FaultsFound.exit_code)
 
 
 @cli.command()
@@ -338,7 +367,7 @@ def _context(
         console.say(f"{found.engine} {found.version}")
     return Context(
         environment=environment,
-        cloud=_cloud(options, environment, console, openemr_tree),
+        cloud=_cloud(options, environment.project, console, openemr_tree),
         console=console,
         workspace=_workspace(options) / environment.name,
         terraform=terraform,
@@ -346,14 +375,14 @@ def _context(
     )
 
 
-def _cloud(options: Options, environment: Environment, console: Console, openemr_tree: Path | None) -> Cloud:
+def _cloud(options: Options, project: str, console: Console, openemr_tree: Path | None) -> Cloud:
     if options.sandbox:
         from gcp_openemr.commands.sandbox import connect
 
-        return connect(_sandbox_directory(options), console, project=environment.project, openemr_tree=openemr_tree)
+        return connect(_sandbox_directory(options), console, project=project, openemr_tree=openemr_tree)
     from gcp_openemr.clients import google_cloud
 
-    return google_cloud(environment.project)
+    return google_cloud(project)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from google.api_core.exceptions import Conflict, NotFound
@@ -11,7 +12,7 @@ from google.cloud.storage import Bucket
 from gcp_openemr.commands.context import Context
 from gcp_openemr.errors import CloudRefused
 
-__all__ = ["ensure_bucket", "exists", "is_protected", "known_clinics", "outputs"]
+__all__ = ["deployed", "ensure_bucket", "exists", "is_protected", "known_clinics", "outputs"]
 
 
 def ensure_bucket(context: Context) -> None:
@@ -48,6 +49,18 @@ def outputs(context: Context, path: str) -> dict[str, Any] | None:
     if not state.get("resources"):
         return None
     return {name: output["value"] for name, output in state["outputs"].items()}
+
+
+def deployed(context: Context) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Address and attributes of every resource in the states of all roots."""
+    for root in ("foundation", "platform", *(f"clinics/{name}" for name in known_clinics(context))):
+        for resource in _read(context, root).get("resources", ()):
+            if resource["mode"] != "managed":
+                continue
+            address = ".".join(filter(None, [root, resource.get("module"), resource["type"], resource["name"]]))
+            for instance in resource["instances"]:
+                key = instance.get("index_key")
+                yield address + (f"[{json.dumps(key)}]" if key is not None else ""), instance["attributes"]
 
 
 def is_protected(context: Context, path: str) -> bool:

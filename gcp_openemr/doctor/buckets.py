@@ -1,0 +1,140 @@
+"""Buckets: the state's, the lock in it, and the backup that a clinic is to be filled from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+from google.api_core.exceptions import Forbidden
+from google.cloud.storage import Bucket
+
+from gcp_openemr import cloud_run, lock
+from gcp_openemr.doctor.model import Absent, Finding, Subject, failed, ok, warning
+from gcp_openemr.environment import Clinic
+
+__all__ = ["environment_lock", "restore", "state_bucket"]
+
+
+def state_bucket(subject: Subject) -> Iterator[Finding]:
+    """There, ours, versioned, closed, in the region. Before the first deploy: not there, and nobody else's."""
+    name = subject.environment.names.state_bucket
+    try:
+        bucket = subject.cloud.storage.lookup_bucket(name)
+    except Forbidden:
+        yield _foreign(name)
+        return
+    if bucket is None:
+        yield ok(f"{name} is not there yet; deploy makes it")
+        return
+    number = subject.cloud.ask("cloudresourcemanager", f"v3/projects/{subject.project}")["name"].rpartition("/")[2]
+    if str(bucket.project_number) != number:
+        yield _foreign(name)
+        return
+    yield from _as_it_should_be(subject, bucket)
+
+
+def _foreign(name: str) -> Finding:
+    return failed(
+        f"{name} belongs to somebody else's project; whoever owns it could read and change Terraform's state",
+        do="Choose another name in [environment], and tell your security officer.",
+    )
+
+
+def _as_it_should_be(subject: Subject, bucket: Bucket) -> Iterator[Finding]:
+    address = f"gs://{bucket.name}"
+    closed = bucket.iam_configuration.public_access_prevention == "enforced"
+    wrong = [
+        (
+            bucket.versioning_enabled,
+            "keeps no old versions of the state",
+            f"gcloud storage buckets update {address} --versioning",
+        ),
+        (closed, "can be opened to the public", f"gcloud storage buckets update {address} --public-access-prevention"),
+    ]
+    for fine, what, command in wrong:
+        if not fine:
+            yield failed(f"{bucket.name} {what}", do=f"Run: {command}")
+    place = str(bucket.location).lower()
+    if place != subject.region:
+        yield warning(
+            f"{bucket.name} is in {place}, not in {subject.region}",
+            do="Check region in [environment]; a bucket cannot be moved.",
+        )
+    if all(fine for fine, _, _ in wrong):
+        yield ok(f"{bucket.name} is this project's, versioned, closed to the public")
+
+
+def environment_lock(subject: Subject) -> Iterator[Finding]:
+    """The environment's own, and Terraform's of each root."""
+    name = subject.environment.name
+    bucket = _bucket(subject)
+    holder = lock.read_holder(bucket, name)
+    if holder is None:
+        yield ok("nobody holds it")
+    elif holder.is_dead():
+        yield ok(f"left by {holder.who}, whose `{holder.command}` died; the next command takes it over")
+    else:
+        yield warning(
+            f"{holder.who} holds it with `{holder.command}` since {holder.acquired:%Y-%m-%d %H:%M} UTC",
+            do="Wait for that run to end; commands that change something answer 75 until then.",
+        )
+    for blob in bucket.list_blobs(prefix=f"{name}/"):
+        if holder is None and blob.name.endswith(".tflock"):
+            told = json.loads(blob.download_as_bytes())
+            whose = f"{told.get('Who', 'somebody')} since {told.get('Created', 'an unknown time')}"
+            yield failed(
+                f"Terraform's state {blob.name} is locked by {whose}",
+                do=f"If that run is dead: gcloud storage rm gs://{bucket.name}/{blob.name}",
+            )
+
+
+def _bucket(subject: Subject) -> Bucket:
+    found = subject.cloud.storage.lookup_bucket(subject.environment.names.state_bucket)
+    if found is None:
+        raise Absent("nothing is deployed yet")
+    return found
+
+
+def restore(subject: Subject) -> Iterator[Finding]:
+    """The backups that clinics are to be filled from, once."""
+    restoring = [clinic for clinic in subject.environment.clinics.values() if clinic.restore]
+    if not restoring:
+        raise Absent("no clinic names a backup")
+    for clinic in restoring:
+        yield from _backup(subject, clinic)
+
+
+def _backup(subject: Subject, clinic: Clinic) -> Iterator[Finding]:
+    context = subject.context
+    if clinic.restore is None:
+        return
+    if cloud_run.service_state(context.cloud, context.service_name(clinic)) is not None:
+        yield ok(f"{clinic.name} serves already; its backup is not read again")
+        return
+    if clinic.restore.source != "gcs":
+        yield warning(
+            f"{clinic.name}: a file on Drive cannot be seen from here",
+            do="Share it with the clinic's init account, which `render` shows.",
+        )
+        return
+    uri = clinic.restore.uri
+    bucket_name, _, name = uri.removeprefix("gs://").partition("/")
+    bucket = subject.cloud.storage.lookup_bucket(bucket_name)
+    blob = bucket.get_blob(name) if bucket is not None else None
+    if bucket is None or blob is None:
+        missing = "is not there" if bucket is not None else "names a bucket that is not there"
+        yield failed(f"{clinic.name}: {uri} {missing}", do="Correct uri in [restore]: gcloud storage ls")
+        return
+    place = str(bucket.location).lower()
+    if _is_far(place, subject.region):
+        yield warning(
+            f"{clinic.name}: {uri} is in {place}, far from {subject.region}",
+            do="Ask whether patients' data may cross, and expect a slow restore; or copy it to a bucket nearby.",
+        )
+    else:
+        yield ok(f"{clinic.name}: {uri}, {blob.size / 1_000_000:.1f} MB in {place}")
+
+
+def _is_far(place: str, region: str) -> bool:
+    """Another continent. A multi-region's name (`eu`, `us`, `asia`) is the beginning of its regions' names."""
+    return place != region and place[:2] != region[:2]

@@ -1,0 +1,150 @@
+"""The project: is it there, is it paid for, which APIs it has, what its organisation forbids."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from google.api_core.exceptions import Forbidden, NotFound
+
+from gcp_openemr.doctor.examine import is_disabled, said
+from gcp_openemr.doctor.model import Finding, Subject, failed, ok, warning
+from gcp_openemr.environment import Environment
+from gcp_openemr.variables import SERVICES
+
+__all__ = ["apis", "billing", "organisation", "project"]
+
+# Without these a first deploy cannot even enable the others.
+_FIRST = ("serviceusage.googleapis.com", "storage.googleapis.com")
+
+
+def project(subject: Subject) -> Iterator[Finding]:
+    cloud = subject.cloud
+    try:
+        found = cloud.ask("cloudresourcemanager", f"v3/projects/{subject.project}")
+    except (Forbidden, NotFound) as error:
+        if isinstance(error, Forbidden) and is_disabled(error):
+            raise
+        yield failed(
+            f"{subject.project} does not exist, or this identity may not see it: {said(error)}",
+            do="Correct project in [environment], or ask its owner for roles/browser on it.",
+        )
+        return
+    if found["state"] != "ACTIVE":
+        yield failed(f"{subject.project} is {found['state']}", do=f"Run: gcloud projects undelete {subject.project}")
+    else:
+        yield ok(f"{subject.project} is ACTIVE, number {found['name'].rpartition('/')[2]}")
+
+
+def billing(subject: Subject) -> Iterator[Finding]:
+    found = subject.cloud.ask("cloudbilling", f"v1/projects/{subject.project}/billingInfo")
+    if found.get("billingEnabled"):
+        yield ok(f"paid from {found['billingAccountName']}")
+    else:
+        yield failed(
+            f"{subject.project} has no open billing account",
+            do=f"Run: gcloud billing projects link {subject.project} --billing-account=ACCOUNT",
+        )
+
+
+def apis(subject: Subject) -> Iterator[Finding]:
+    """Those the stack calls. A deploy enables what is missing, once; afterwards a missing one is a fault."""
+    name = f"projects/{subject.project}"
+    try:
+        answer = subject.cloud.ask(
+            "serviceusage", f"v1/{name}/services:batchGet", names=[f"{name}/services/{service}" for service in SERVICES]
+        )
+    except Forbidden as error:
+        if not is_disabled(error):
+            raise
+        yield _missing(subject, ["serviceusage.googleapis.com"], needed=True)
+        return
+    enabled = {found["config"]["name"] for found in answer["services"] if found["state"] == "ENABLED"}
+    missing = [service for service in SERVICES if service not in enabled]
+    if missing:
+        yield _missing(subject, missing, needed=_is_deployed(subject) or bool(set(_FIRST) & set(missing)))
+    else:
+        yield ok(f"all {len(SERVICES)} that are called are enabled")
+
+
+def _missing(subject: Subject, services: Sequence[str], *, needed: bool) -> Finding:
+    command = f"gcloud services enable {' '.join(services)} --project={subject.project}"
+    what = f"{len(services)} of {len(SERVICES)} APIs are not enabled"
+    if needed:
+        return failed(what, do=f"Run: {command}", items=services)
+    return warning(what, do=f"The first deploy enables them. Where it may not: {command}", items=services)
+
+
+def _is_deployed(subject: Subject) -> bool:
+    """Whether a foundation was applied here. Raises nothing: it only makes a sentence sharper."""
+    from gcp_openemr.commands import state
+
+    try:
+        context = subject.context
+        return state.exists(context) and state.outputs(context, "foundation") is not None
+    except Exception:
+        return False
+
+
+def organisation(subject: Subject) -> Iterator[Finding]:
+    """The organisation's policies that would refuse a part of this stack, each by itself."""
+    environment = subject.environment
+    fine = []
+    for constraint, judge in _CONSTRAINTS.items():
+        name = f"projects/{subject.project}/policies/{constraint}"
+        rules = subject.cloud.ask("orgpolicy", f"v2/{name}:getEffectivePolicy").get("spec", {}).get("rules", [])
+        complaint = judge(environment, rules)
+        if complaint:
+            yield failed(
+                f"{constraint}: {complaint}",
+                do=f"Ask the organisation's administrator about it: gcloud org-policies describe {constraint} "
+                f"--project={subject.project} --effective",
+            )
+        else:
+            fine.append(constraint)
+    if fine:
+        yield ok(f"nothing here is against {', '.join(fine)}")
+
+
+Rules = Sequence[Mapping[str, Any]]
+
+
+def _allows(rules: Rules, value: str) -> bool:
+    """Whether a list constraint lets a value through; groups (`in:eu-locations`) are taken at their word."""
+    for rule in rules:
+        values = rule.get("values", {})
+        if rule.get("denyAll") or value in values.get("deniedValues", ()):
+            return False
+        allowed = values.get("allowedValues")
+        if allowed and not any(value == one or one.startswith(("in:", "under:")) for one in allowed):
+            return False
+    return True
+
+
+def _ingress(environment: Environment, rules: Rules) -> str:
+    wrong = [c.name for c in environment.clinics.values() if not _allows(rules, c.service.ingress_settings)]
+    return f"ingress_settings of {', '.join(wrong)} is not allowed" if wrong else ""
+
+
+def _members(environment: Environment, rules: Rules) -> str:
+    """Domains may be listed, but no list of domains lets everybody in."""
+    limited = any(rule.get("denyAll") or rule.get("values", {}).get("allowedValues") for rule in rules)
+    public = [c.name for c in environment.clinics.values() if c.service.public_access]
+    return f"public_access of {', '.join(public)} (allUsers) is not allowed" if limited and public else ""
+
+
+def _locations(environment: Environment, rules: Rules) -> str:
+    return "" if _allows(rules, environment.region) else f"resources in {environment.region} are not allowed"
+
+
+def _keys(_environment: Environment, _rules: Rules) -> str:
+    """Enforced or not: nothing here makes a service account's key."""
+    return ""
+
+
+_CONSTRAINTS: Mapping[str, Callable[[Environment, Rules], str]] = {
+    "gcp.resourceLocations": _locations,
+    "iam.allowedPolicyMemberDomains": _members,
+    "iam.disableServiceAccountKeyCreation": _keys,
+    "run.allowedIngress": _ingress,
+}
