@@ -40,7 +40,7 @@ _NEEDED = ("unshare", "setsid", "nsenter", "ip", "busybox", "redis-server", "apa
 _SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _UNSHARE = ("unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--propagation", "private")
 _STATE = (
-    "ca", "disks", "endpoint.json", "images", "logs", "objects", "operator-token", "provider-mirror", "run",
+    "ca", "calls", "disks", "endpoint.json", "images", "logs", "objects", "operator-token", "provider-mirror", "run",
     "runtime.json", "sql", "state.sqlite3", "state.sqlite3-shm", "state.sqlite3-wal", "terraform-provider",
     "terraform.rc",
 )  # fmt: skip

@@ -6,16 +6,20 @@ A project comes into being when the operator first names it, with a number made 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from gcp_openemr.sandbox.api import crud, policies
 from gcp_openemr.sandbox.api.access import CloudAccess
+from gcp_openemr.sandbox.api.call_log import CURRENT, CallLog
+from gcp_openemr.sandbox.api.callers import Callers
 from gcp_openemr.sandbox.api.calls import Call, unauthenticated
 from gcp_openemr.sandbox.api.errors import ApiError
+from gcp_openemr.sandbox.api.faults import Faults
 from gcp_openemr.sandbox.api.guarded import guarded
 from gcp_openemr.sandbox.api.iam import ANONYMOUS, Caller, Iam, Tokens
+from gcp_openemr.sandbox.api.latency import call_seconds
 from gcp_openemr.sandbox.api.messages import Request, Response, json_response
 from gcp_openemr.sandbox.api.names import project_of, service_account_name
 from gcp_openemr.sandbox.api.operations import Operations
@@ -51,6 +55,9 @@ class App:
         self.settings = read_settings(self.store)
         self.objects = Objects(self.store, state_dir / "objects")
         self.iam = Iam(self.store)
+        self.calls = CallLog(state_dir / "calls")
+        self.callers = Callers()
+        self.faults = Faults(self.store, self.callers.kill)
         self._tokens = Tokens(self.store, state_dir / "operator-token")
         self._access = CloudAccess(self.store, self.objects, self.iam, self._tokens)
         self.operations = Operations(self, self.store, WORK)
@@ -70,6 +77,7 @@ class App:
     def runtime(self) -> Runtime:
         if self._runtime is None:
             raise ApiError(503, "The sandbox is still starting.")
+        self.operations.refuse_when_spoiled()
         return self._runtime
 
     def start(self, runtime: Runtime) -> None:
@@ -81,9 +89,11 @@ class App:
     def close(self) -> None:
         """End the runtime, let operations end, close the store. Calls that still come are answered 503."""
         self._closing = True
+        self.faults.close()
         if self._runtime is not None:
             self._runtime.stop()
         self.operations.close()
+        self.calls.close()
         self.store.close()
 
     def change_settings(self, changes: Mapping[str, Any]) -> Settings:
@@ -108,18 +118,43 @@ class App:
             raise ApiError(403, message)
 
     def handle(self, request: Request) -> Response:
-        """Answer one request; every refusal is Google's error body."""
+        """Answer one request; every refusal is Google's error body. Every call of an API is in the call log.
+
+        Raises ConnectionAbortedError when a fault wants no answer.
+        """
+        if is_steering(request):
+            return self._refusing(request, answer_steering)
+        with self.calls.timed(request.trace, request.method, request.raw_path):
+            response = self._refusing(request, App._answer)
+            request.trace.status = response.status
+        return response
+
+    def arrive(self, call: Call) -> None:
+        """Say which call a request turned out to be, and let it meet what was asked for: latency and faults.
+
+        Raises ApiError, or ConnectionAbortedError when no answer is to be given.
+        """
+        trace = call.request.trace
+        trace.method_id, trace.caller, trace.resource = call.method.id, call.caller.member or "anonymous", call.name
+        CURRENT.set(trace)
+        if self.settings.latency:
+            self.faults.pause(call_seconds(call.method.id) * self.settings.latency)
+        self.faults.arrive(call.request)
+
+    def _refusing(self, request: Request, answer: Callable[[App, Request], Response]) -> Response:
         try:
             if self._closing:
                 raise ApiError(503, "The sandbox is stopping.")
-            if is_steering(request):
-                return answer_steering(self, request)
-            target = target_of(request.host, request.raw_path)
-            if target.api == "storage":
-                return answer_storage(self, request, target.path)
-            return self._answer(request, target)
+            return answer(self, request)
         except ApiError as error:
+            request.trace.refusal = error.refusal_id
             return json_response(error.body(), status=error.code, headers=error.headers)
+
+    def _answer(self, request: Request) -> Response:
+        target = target_of(request.host, request.raw_path)
+        storage = target.api == "storage"
+        response = answer_storage(self, request, target.path) if storage else self._one_platform(request, target)
+        return self.faults.leave(request, response)
 
     def caller(self, request: Request) -> Caller:
         """Whose token a request carries. Raises 401 for one that is not valid, and for accounts that are gone."""
@@ -134,7 +169,7 @@ class App:
                 raise _invalid_credentials()
         return caller
 
-    def _answer(self, request: Request, target: Target) -> Response:
+    def _one_platform(self, request: Request, target: Target) -> Response:
         if target.api not in API_VERSIONS:
             raise ApiError(501, f"The sandbox does not speak {target.api}.googleapis.com.")
         found = find_method(target.api, request.method, target.path)
@@ -157,6 +192,7 @@ class App:
             request=request,
             name=f"{target.api}.googleapis.com/{self._by_id(path)}",
         )
+        self.arrive(call)
         project = project_of(call.name)
         if project and project != "-":
             ensure_project(self.store, caller, project)

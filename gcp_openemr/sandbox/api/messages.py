@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 from urllib.parse import parse_qsl, unquote
 
+from gcp_openemr.sandbox.api.call_log import Trace
 from gcp_openemr.sandbox.api.errors import ApiError
 
 __all__ = ["Readable", "Request", "Response", "json_response"]
@@ -26,13 +27,18 @@ class Readable(Protocol):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Request:
-    """One HTTP request. `target` is the raw path with its query; header names are in lower case."""
+    """One HTTP request. `target` is the raw path with its query; header names are in lower case.
+
+    `connection` is its TCP connection, the caller's end and ours as ADDRESS:PORT; `trace` is for the call log.
+    """
 
     method: str
     target: str
     headers: Mapping[str, str] = dataclasses.field(default_factory=dict)
     body: Readable = dataclasses.field(default_factory=io.BytesIO)
     scheme: str = "http"
+    connection: tuple[str, str] = ("", "")
+    trace: Trace = dataclasses.field(default_factory=Trace)
 
     @property
     def raw_path(self) -> str:

@@ -15,7 +15,9 @@ import traceback
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from gcp_openemr.sandbox.api.call_log import CURRENT, Trace
 from gcp_openemr.sandbox.api.errors import CODES, ApiError
+from gcp_openemr.sandbox.api.latency import operation_seconds
 from gcp_openemr.sandbox.api.names import now
 from gcp_openemr.sandbox.api.store import Store
 from gcp_openemr.sandbox.interfaces import Json, Refused
@@ -29,12 +31,17 @@ __all__ = ["INTERRUPTED", "Operation", "Operations", "Work", "WorkTable"]
 Work = Callable[["App", "Operation"], Json]
 Abandon = Callable[["App", "Operation"], None]
 _GRACE_SECONDS = 0.15  # work that ends within it is answered as done at once, which spares clients a poll
+_SPOILED = "Internal error encountered."
+_MAKING = {"create", "insert"}  # what a failed operation of theirs was to make is not there
 INTERRUPTED = "The operation was interrupted by a restart of the sandbox. Please try again."
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Operation:
-    """`name` is the full name, `target` that of the resource; times are RFC 3339; `error` is a google.rpc.Status."""
+    """`name` is the full name, `target` that of the resource; times are RFC 3339; `error` is a google.rpc.Status.
+
+    It takes `seconds` at least; a `spoiled` one ends with an error, because somebody asked for it.
+    """
 
     name: str
     target: str
@@ -50,6 +57,8 @@ class Operation:
     metadata: Json = dataclasses.field(default_factory=dict)
     response: Json | None = None
     error: Json | None = None
+    seconds: float = 0.0
+    spoiled: bool = False
 
     @property
     def done(self) -> bool:
@@ -89,15 +98,30 @@ class Operations:
         self._changed = threading.Condition()
         self._turns: dict[str, threading.Lock] = collections.defaultdict(threading.Lock)
         self._threads: set[threading.Thread] = set()
-        self._closing = False
+        self._closing = threading.Event()
+        self._here = threading.local()
 
     def begin(self, operation: Operation) -> Operation:
-        """Record an operation; without work it is done already."""
-        if not operation.work:
+        """Record an operation; without work and latency it is done already."""
+        trace = CURRENT.get() or Trace()
+        spoiled = any(fault.effect == "operation" for fault in trace.left)
+        seconds = operation_seconds(trace.method_id) * self._app.settings.latency
+        operation = dataclasses.replace(operation, seconds=seconds, spoiled=spoiled)
+        if spoiled and not operation.work and operation.verb in _MAKING:
+            self._store.delete(operation.target)
+        if not operation.work and not seconds:
             moment = now()
-            operation = dataclasses.replace(operation, start_time=moment, end_time=moment)
+            response, error = self._outcome(operation)
+            operation = dataclasses.replace(
+                operation, start_time=moment, end_time=moment, response=response, error=error
+            )
         self._write(operation)
         return operation
+
+    def refuse_when_spoiled(self) -> None:
+        """Raise Refused when this thread does the work of an operation that is to fail."""
+        if getattr(self._here, "spoiled", False):
+            raise Refused(_SPOILED, code=CODES["INTERNAL"])
 
     def submit(self, operation: Operation) -> Operation:
         """Start the work and give it a moment; returns the operation as it stands then."""
@@ -151,7 +175,7 @@ class Operations:
 
     def close(self, seconds: float = 10.0) -> None:
         """Let running work end, for `seconds` at most. What does not end in time is found again after a restart."""
-        self._closing = True
+        self._closing.set()
         end = time.monotonic() + seconds
         for thread in list(self._threads):
             thread.join(timeout=max(0.0, end - time.monotonic()))
@@ -161,25 +185,32 @@ class Operations:
             with self._turns[operation.target]:
                 started = dataclasses.replace(operation, start_time=now())
                 self._write(started)
-                self._finish(started, *self._outcome(started))
+                end = time.monotonic() + operation.seconds
+                outcome = self._outcome(started)
+                self._closing.wait(max(0.0, end - time.monotonic()))
+                self._finish(started, *outcome)
         except Exception:
-            if not self._closing:  # else the store was closed under a thread that outlived its server
+            if not self._closing.is_set():  # else the store was closed under a thread that outlived its server
                 traceback.print_exc()
         finally:
             self._threads.discard(threading.current_thread())
 
     def _outcome(self, operation: Operation) -> tuple[Json | None, Json | None]:
+        if not operation.work:
+            return (None, _error(_SPOILED)) if operation.spoiled else (operation.response, None)
+        self._here.spoiled = operation.spoiled
         try:
-            return self._table.function(operation.work)(self._app, operation), None
+            response = self._table.function(operation.work)(self._app, operation)
+            return (None, _error(_SPOILED)) if operation.spoiled else (response, None)
         except Refused as refused:
             return None, {"code": refused.code, "message": refused.message}
         except ApiError as error:
             return None, {"code": error.rpc_code, "message": error.message}
         except Exception:
-            if self._closing:
+            if self._closing.is_set():
                 raise
             traceback.print_exc()
-            return None, {"code": CODES["INTERNAL"], "message": "Internal error encountered."}
+            return None, _error(_SPOILED)
 
     def _finish(self, operation: Operation, response: Json | None, error: Json | None) -> None:
         current = self.get(operation.name) or operation
@@ -195,3 +226,7 @@ class Operations:
         self._store.change(
             "INSERT OR REPLACE INTO operations VALUES (?, ?, ?)", (operation.name, body, int(operation.done))
         )
+
+
+def _error(message: str) -> Json:
+    return {"code": CODES["INTERNAL"], "message": message}

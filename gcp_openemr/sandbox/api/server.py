@@ -108,6 +108,7 @@ class _Connection(http.server.BaseHTTPRequestHandler):
     def __init__(self, connection: socket.socket, app: Application, scheme: str) -> None:
         self._app = app
         self._scheme = scheme
+        self._ends = ("{}:{}".format(*connection.getpeername()), "{}:{}".format(*connection.getsockname()))
         super().__init__(connection, ("", 0), None)  # type: ignore[arg-type]
 
     def address_string(self) -> str:
@@ -130,7 +131,14 @@ class _Connection(http.server.BaseHTTPRequestHandler):
             self.close_connection = True
             self._send(json_response(error.body(), status=error.code))
             return
-        request = Request(method=self.command, target=self.path, headers=headers, body=body, scheme=self._scheme)
+        request = Request(
+            method=self.command,
+            target=self.path,
+            headers=headers,
+            body=body,
+            scheme=self._scheme,
+            connection=self._ends,
+        )
         try:
             response = self._app.handle(request)
         except ConnectionAbortedError:

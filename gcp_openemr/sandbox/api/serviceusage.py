@@ -61,7 +61,8 @@ def _done(call: Call, kind: str, response: Json) -> Json:
         response_type=_TYPES + kind,
         response=response,
     )
-    return operation_json(call.app.operations.begin(operation))
+    operations = call.app.operations
+    return operation_json(operations.submit(operations.begin(operation)))
 
 
 @handles("serviceusage.services.enable")

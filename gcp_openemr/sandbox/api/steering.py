@@ -46,6 +46,35 @@ def _set_settings(app: App, request: Request) -> Json:
     return dataclasses.asdict(app.change_settings(_object(request)))
 
 
+def _calls(app: App, request: Request) -> Json:
+    since = (request.query.get("since") or ["0"])[-1]
+    if not since.isdigit():
+        raise ApiError(400, "since is the number of a call.")
+    return {"calls": [dataclasses.asdict(entry) for entry in app.calls.read(int(since))]}
+
+
+def _faults(app: App, _request: Request) -> Json:
+    return {"faults": [dataclasses.asdict(fault) for fault in app.faults.all()]}
+
+
+def _add_fault(app: App, request: Request) -> Json:
+    return dataclasses.asdict(app.faults.add(_object(request)))
+
+
+def _clear_faults(app: App, request: Request) -> Json:
+    return {"cleared": app.faults.clear((request.query.get("id") or [""])[-1])}
+
+
+def _victims(app: App, request: Request) -> Json:
+    """For the helper that ends callers outside: what became of the last one, and who is the next."""
+    told = _object(request)
+    if "victim" in told:
+        near, far = told["victim"]
+        app.callers.ended((str(near), str(far)), str(told.get("outcome", "")))
+    victim = app.callers.next_victim()
+    return {"victim": victim, "over": not any(fault.effect == "kill" for fault in app.faults.all())}
+
+
 def _disturb(app: App, request: Request) -> Json:
     wish = _object(request)
     given = [wish.get(key) for key in ("kind", "name", "condition")]
@@ -72,5 +101,10 @@ _CONDITIONS = ("stopped", "slow", "full", "well")
 _METHODS: Mapping[tuple[str, str], Callable[[App, Request], Json]] = {
     ("GET", "settings"): _get_settings,
     ("POST", "settings"): _set_settings,
+    ("GET", "calls"): _calls,
+    ("GET", "faults"): _faults,
+    ("POST", "faults"): _add_fault,
+    ("DELETE", "faults"): _clear_faults,
+    ("POST", "victims"): _victims,
     ("POST", "servers"): _disturb,
 }

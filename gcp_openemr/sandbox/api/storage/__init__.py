@@ -66,6 +66,7 @@ def _xml_api(app: App, request: Request, path: str) -> Response:
         parameters = {"bucket": bucket, "object": name}
         return _answer(_call(app, request, discovery, method, parameters, {"alt": ["media"]}))
     except ApiError as error:
+        request.trace.refusal = error.refusal_id
         return xml_error(error, bucket)
 
 
@@ -98,5 +99,6 @@ def _answer(call: Call) -> Response:
     handler = HANDLERS.get(call.method.id)
     if handler is None:
         raise ApiError(501, f"The sandbox does not stand in for {call.method.id}.")
+    call.app.arrive(call)
     answer = handler(call)
     return answer if isinstance(answer, Response) else json_response(answer)
