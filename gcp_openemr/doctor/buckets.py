@@ -12,7 +12,7 @@ from gcp_openemr import cloud_run, lock
 from gcp_openemr.doctor.model import Absent, Finding, Subject, failed, ok, warning
 from gcp_openemr.environment import Clinic
 
-__all__ = ["environment_lock", "restore", "state_bucket"]
+__all__ = ["environment_lock", "is_far", "restore", "state_bucket"]
 
 
 def state_bucket(subject: Subject) -> Iterator[Finding]:
@@ -126,7 +126,7 @@ def _backup(subject: Subject, clinic: Clinic) -> Iterator[Finding]:
         yield failed(f"{clinic.name}: {uri} {missing}", do="Correct uri in [restore]: gcloud storage ls")
         return
     place = str(bucket.location).lower()
-    if _is_far(place, subject.region):
+    if is_far(place, subject.region):
         yield warning(
             f"{clinic.name}: {uri} is in {place}, far from {subject.region}",
             do="Ask whether patients' data may cross, and expect a slow restore; or copy it to a bucket nearby.",
@@ -135,6 +135,6 @@ def _backup(subject: Subject, clinic: Clinic) -> Iterator[Finding]:
         yield ok(f"{clinic.name}: {uri}, {blob.size / 1_000_000:.1f} MB in {place}")
 
 
-def _is_far(place: str, region: str) -> bool:
+def is_far(place: str, region: str) -> bool:
     """Another continent. A multi-region's name (`eu`, `us`, `asia`) is the beginning of its regions' names."""
     return place != region and place[:2] != region[:2]

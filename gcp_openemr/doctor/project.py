@@ -12,7 +12,7 @@ from gcp_openemr.doctor.model import Finding, Subject, failed, ok, warning
 from gcp_openemr.environment import Environment
 from gcp_openemr.variables import SERVICES
 
-__all__ = ["apis", "billing", "organisation", "project"]
+__all__ = ["CONSTRAINTS", "apis", "billing", "organisation", "project"]
 
 # Without these a first deploy cannot even enable the others.
 _FIRST = ("serviceusage.googleapis.com", "storage.googleapis.com")
@@ -90,7 +90,7 @@ def organisation(subject: Subject) -> Iterator[Finding]:
     """The organisation's policies that would refuse a part of this stack, each by itself."""
     environment = subject.environment
     fine = []
-    for constraint, judge in _CONSTRAINTS.items():
+    for constraint, judge in CONSTRAINTS.items():
         name = f"projects/{subject.project}/policies/{constraint}"
         rules = subject.cloud.ask("orgpolicy", f"v2/{name}:getEffectivePolicy").get("spec", {}).get("rules", [])
         complaint = judge(environment, rules)
@@ -142,7 +142,7 @@ def _keys(_environment: Environment, _rules: Rules) -> str:
     return ""
 
 
-_CONSTRAINTS: Mapping[str, Callable[[Environment, Rules], str]] = {
+CONSTRAINTS: Mapping[str, Callable[[Environment, Rules], str]] = {
     "gcp.resourceLocations": _locations,
     "iam.allowedPolicyMemberDomains": _members,
     "iam.disableServiceAccountKeyCreation": _keys,

@@ -1,0 +1,444 @@
+"""What `doctor` makes of what it is shown: each check by itself, and the way they are run."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from google.api_core.exceptions import BadRequest, Forbidden, NotFound
+from google.auth import compute_engine, identity_pool, impersonated_credentials
+from google.oauth2 import credentials as user
+from google.oauth2 import service_account
+
+from gcp_openemr.clients import Cloud
+from gcp_openemr.commands.doctor import doctor
+from gcp_openemr.console import Console
+from gcp_openemr.doctor import CHECKS, Check, Finding, Level, Subject, buckets, examine, identity, names, places
+from gcp_openemr.doctor import permissions as permission_checks
+from gcp_openemr.doctor import project as project_checks
+from gcp_openemr.doctor.model import Absent, ok
+from gcp_openemr.doctor.needed import NEEDED
+from gcp_openemr.environment import ClinicNames, Names
+from gcp_openemr.errors import EnvironmentInvalid, NotPermitted, ToolMissing
+from gcp_openemr.sandbox.api.app import App
+from gcp_openemr.sandbox.api.iam import predefined_roles
+from gcp_openemr.sandbox.api.messages import Request, Response
+from tests.unit.environment_file import load, text_of
+
+
+@dataclasses.dataclass(frozen=True)
+class Told:
+    """A cloud that answers questions from a table: path → answer or error."""
+
+    answers: Mapping[str, Any]
+    project: str = "my-clinic-test"
+
+    def ask(self, _api: str, path: str, *, body: Mapping[str, Any] | None = None, **_query: Any) -> Any:
+        answer = self.answers[path]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer(body) if callable(answer) else answer
+
+
+def subject_of(tmp_path: Path, answers: Mapping[str, Any], **sections: str) -> Subject:
+    environment = load(tmp_path, sections)
+    return Subject(
+        file=tmp_path / "openemr.toml",
+        workspace=tmp_path,
+        console=Console(people=io.StringIO(), results=io.StringIO()),
+        environment_or=environment,
+        cloud_or=cast("Cloud", Told(answers)),
+        project=environment.project,
+        region=environment.region,
+        verbs=("deploy",),
+    )
+
+
+def found(look: Callable[[Subject], Iterable[Finding]], subject: Subject) -> list[Finding]:
+    ((_, findings),) = examine([Check(name="one", look=look)], subject)
+    return list(findings)
+
+
+PROJECT = "v3/projects/my-clinic-test"
+COMPUTE = "compute/v1/projects/my-clinic-test"
+
+
+def test_a_broken_check_hides_nothing_of_the_others_nor_of_itself(tmp_path: Path) -> None:
+    def breaks(_subject: Subject) -> Iterator[Finding]:
+        yield ok("the first half")
+        raise ZeroDivisionError("by mistake")
+
+    checks = [Check(name="breaks", look=breaks), Check(name="works", look=lambda _: [ok("fine")])]
+    results = [findings for _, findings in examine(checks, subject_of(tmp_path, {}))]
+    assert [finding.what for finding in results[0]] == [
+        "the first half",
+        "this check has a defect: ZeroDivisionError: by mistake",
+    ]
+    assert [finding.level for finding in results[0]] == [Level.OK, Level.NOT_VISIBLE]
+    assert [finding.what for finding in results[1]] == ["fine"]
+
+
+def test_a_check_that_hangs_ends_at_its_own_limit(tmp_path: Path) -> None:
+    never = threading.Event()
+
+    def hangs(_subject: Subject) -> Iterator[Finding]:
+        never.wait()
+        yield ok("too late")
+
+    checks = [Check(name="hangs", look=hangs, seconds=0.05), Check(name="works", look=lambda _: [ok("fine")])]
+    began = time.monotonic()
+    (_, first), (_, second) = examine(checks, subject_of(tmp_path, {}))
+    assert time.monotonic() - began < 30
+    assert (first[0].level, first[0].what) == (Level.NOT_VISIBLE, "no answer within 0.05 s")
+    assert second[0].level is Level.OK
+    never.set()
+
+
+DISABLED = Forbidden(
+    "GET https://run.googleapis.com/x: Cloud Run API has not been used in project 1 before or it is disabled. "
+    "Enable it by visiting https://console.developers.google.com/apis/api/run.googleapis.com/overview?project=1 then retry."
+)
+
+
+@pytest.mark.parametrize(
+    ("error", "level", "what", "do"),
+    [
+        (Absent("needs a region"), Level.SKIPPED, "needs a region", ""),
+        (Forbidden("GET https://x/y: No."), Level.NOT_VISIBLE, "No.", "Ask for the right to see it"),
+        (DISABLED, Level.NOT_VISIBLE, "Cloud Run API has not been used", "gcloud services enable run.googleapis.com"),
+        (ToolMissing("No terraform.", do="Install it."), Level.FAILED, "No terraform.", "Install it."),
+        (ConnectionError("refused"), Level.NOT_VISIBLE, "cannot be reached", "Check the network"),
+    ],
+    ids=["nothing to look at", "refused", "API disabled", "ours", "no network"],
+)
+def test_each_kind_of_error_is_a_finding(tmp_path: Path, error: Exception, level: Level, what: str, do: str) -> None:
+    def raises(_subject: Subject) -> Iterator[Finding]:
+        raise error
+        yield
+
+    (finding,) = found(raises, subject_of(tmp_path, {}))
+    assert finding.level is level
+    assert what in finding.what
+    assert do in finding.do
+
+
+def key_file() -> service_account.Credentials:
+    return service_account.Credentials(None, "robot@p.iam.gserviceaccount.com", "https://oauth2.example/token")
+
+
+@pytest.mark.parametrize(
+    ("given", "kind"),
+    [
+        (user.Credentials(token="t"), "an access token"),
+        (user.Credentials(token="t", refresh_token="r"), "a user's login"),
+        (key_file(), "a service account's key file"),
+        (
+            impersonated_credentials.Credentials(user.Credentials(token="t"), "a@p.iam.gserviceaccount.com", []),
+            "an impersonated service account",
+        ),
+        (
+            identity_pool.Credentials(
+                audience="//iam.googleapis.com/x",
+                subject_token_type="urn:ietf:params:oauth:token-type:jwt",
+                token_url="https://sts.googleapis.com/v1/token",
+                credential_source={"file": "/nowhere"},
+            ),
+            "workload identity federation",
+        ),
+        (compute_engine.Credentials(), "the metadata server of this machine"),
+    ],
+    ids=["token", "user", "key file", "impersonated", "federation", "metadata"],
+)
+def test_credentials_are_told_apart(given: Any, kind: str) -> None:
+    assert identity.kind_of(given) == kind
+
+
+def test_a_key_file_is_warned_of(tmp_path: Path) -> None:
+    given = key_file()
+    given.token = "valid"
+    subject = dataclasses.replace(subject_of(tmp_path, {}), cloud_or=Cloud(project="p", credentials=given))
+    (finding,) = found(identity.credentials, subject)
+    assert finding.level is Level.WARNING
+    assert "--impersonate-service-account" in finding.do
+    assert found(identity.identity, subject)[0].what == "robot@p.iam.gserviceaccount.com"
+
+
+def test_without_credentials_that_alone_is_to_mend(tmp_path: Path) -> None:
+    lost = NotPermitted("No Google credentials were found on this machine.", do="Run: gcloud auth …")
+    subject = dataclasses.replace(subject_of(tmp_path, {}), cloud_or=lost)
+    levels = {check.name: [f.level for f in findings] for check, findings in examine(CHECKS, subject)}
+    assert levels.pop("credentials") == [Level.FAILED]
+    machine = {"environment file", "python", "terraform"}
+    assert {name for name, level in levels.items() if level != [Level.SKIPPED]} == machine
+
+
+@pytest.mark.parametrize(
+    ("answer", "level", "what"),
+    [
+        ({"name": "projects/1", "state": "ACTIVE"}, Level.OK, "ACTIVE, number 1"),
+        ({"name": "projects/1", "state": "DELETE_REQUESTED"}, Level.FAILED, "DELETE_REQUESTED"),
+        (Forbidden("GET https://x: The caller does not have permission"), Level.FAILED, "does not exist, or"),
+    ],
+)
+def test_the_project_is_there_and_active(tmp_path: Path, answer: Any, level: Level, what: str) -> None:
+    (finding,) = found(project_checks.project, subject_of(tmp_path, {PROJECT: answer}))
+    assert finding.level is level
+    assert what in finding.what
+
+
+def test_closed_billing_names_the_command(tmp_path: Path) -> None:
+    path = "v1/projects/my-clinic-test/billingInfo"
+    (finding,) = found(project_checks.billing, subject_of(tmp_path, {path: {"billingEnabled": False}}))
+    assert finding.level is Level.FAILED
+    assert "gcloud billing projects link my-clinic-test" in finding.do
+
+
+@pytest.mark.parametrize(
+    ("constraint", "rule", "complaint"),
+    [
+        ("run.allowedIngress", {"values": {"allowedValues": ["internal"]}}, "ingress_settings of main is not allowed"),
+        ("run.allowedIngress", {"values": {"allowedValues": ["all", "internal"]}}, ""),
+        ("iam.allowedPolicyMemberDomains", {"values": {"allowedValues": ["C0abc"]}}, "public_access of main"),
+        ("gcp.resourceLocations", {"values": {"allowedValues": ["us-east1"]}}, "europe-west1 are not allowed"),
+        ("gcp.resourceLocations", {"values": {"allowedValues": ["in:eu-locations"]}}, ""),
+        ("gcp.resourceLocations", {"denyAll": True}, "europe-west1 are not allowed"),
+        ("iam.disableServiceAccountKeyCreation", {"enforce": True}, ""),
+    ],
+)
+def test_an_organisation_s_policies_are_held_against_the_file(
+    tmp_path: Path, constraint: str, rule: Any, complaint: str
+) -> None:
+    path = "v2/projects/my-clinic-test/policies/{}:getEffectivePolicy"
+    answers = {path.format(name): {"spec": {"rules": [{"allowAll": True}]}} for name in project_checks.CONSTRAINTS}
+    answers[path.format(constraint)] = {"spec": {"rules": [rule]}}
+    findings = found(project_checks.organisation, subject_of(tmp_path, answers, service="public_access = true"))
+    complaints = [finding.what for finding in findings if finding.level is Level.FAILED]
+    assert len(complaints) == bool(complaint)
+    assert all(complaint in one for one in complaints)
+
+
+def test_permissions_that_are_missing_are_named_for_each_command(tmp_path: Path) -> None:
+    """What nobody asked for is a warning; a permission that a project cannot have does not spoil the question."""
+
+    def answer(body: Mapping[str, Any]) -> Mapping[str, Any]:
+        asked = set(body["permissions"])
+        if "storage.objects.get" in asked:
+            raise BadRequest("Permission storage.objects.get is not valid for this resource.")
+        return {"permissions": sorted(asked - {"run.services.create", "compute.networks.delete"})}
+
+    subject = subject_of(tmp_path, {f"{PROJECT}:testIamPermissions": answer})
+    told = {finding.what.partition(":")[0]: finding for finding in found(permission_checks.permissions, subject)}
+    assert (told["plan"].level, told["backup"].level) == (Level.OK, Level.OK)
+    assert (told["deploy"].level, told["deploy"].items) == (Level.FAILED, ["run.services.create"])
+    assert (told["destroy"].level, told["destroy"].items) == (Level.WARNING, ["compute.networks.delete"])
+    assert any("storage.objects.get" in finding.what for finding in told.values())
+
+
+def test_every_permission_in_the_table_is_one_of_google_s() -> None:
+    known = frozenset[str]().union(*(role["permissions"] for role in predefined_roles().values()))
+    assert frozenset[str]().union(*NEEDED.values()) <= known
+    assert NEEDED["plan"] <= NEEDED["deploy"] & NEEDED["destroy"]
+
+
+def place_answers(**changes: Any) -> dict[str, Any]:
+    locations = {"locations": [{"locationId": "europe-west1"}]}
+    zones = [f"https://x/zones/europe-west1-{letter}" for letter in "bcd"]
+    quotas = [{"metric": "CPUS", "limit": 24, "usage": 0}, {"metric": "SSD_TOTAL_GB", "limit": 500, "usage": 0}]
+    return {
+        COMPUTE: {"quotas": [{"metric": "NETWORKS", "limit": 5, "usage": 4}]},
+        f"{COMPUTE}/regions/europe-west1": {"zones": zones, "quotas": quotas},
+        f"{COMPUTE}/zones/europe-west1-b/machineTypes/e2-small": {"guestCpus": 2},
+        "v1/projects/my-clinic-test/locations": locations,
+        "v1/projects/my-clinic-test/tiers": {"items": [{"tier": "db-g1-small", "region": ["europe-west1"]}]},
+        **changes,
+    }
+
+
+@pytest.mark.parametrize(
+    ("changed", "what", "do"),
+    [
+        ({f"{COMPUTE}/regions/europe-west1": NotFound("no")}, "no region europe-west1", "[environment]"),
+        (
+            {f"{COMPUTE}/zones/europe-west1-b/machineTypes/e2-small": NotFound("no")},
+            "no machine type e2-small",
+            "gcloud compute machine-types list",
+        ),
+        ({"v1/projects/my-clinic-test/tiers": {}}, "europe-west1 has no Cloud SQL", "another region"),
+    ],
+)
+def test_what_a_region_does_not_have(tmp_path: Path, changed: Any, what: str, do: str) -> None:
+    assert {f.level for f in found(places.region, subject_of(tmp_path, place_answers()))} == {Level.OK}
+    findings = found(places.region, subject_of(tmp_path, place_answers(**changed)))
+    (finding,) = [one for one in findings if one.level is Level.FAILED]
+    assert what in finding.what
+    assert do in finding.do
+
+
+def test_a_quota_that_a_deploy_would_exceed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before a deploy it is a fault; afterwards what is nearly used up is worth a word."""
+    monkeypatch.setattr(places.state, "exists", lambda _: False)
+    (fine,) = found(places.quotas, subject_of(tmp_path, place_answers()))
+    assert (fine.level, "NETWORKS 4 of 5" in fine.what) == (Level.OK, True)
+    full = place_answers(**{COMPUTE: {"quotas": [{"metric": "NETWORKS", "limit": 5, "usage": 5}]}})
+    findings = found(places.quotas, subject_of(tmp_path, full))
+    assert (findings[0].level, findings[0].items) == (Level.FAILED, ["NETWORKS 5 of 5, 1 more needed"])
+    monkeypatch.setattr(places.state, "exists", lambda _: True)
+    monkeypatch.setattr(places.state, "outputs", lambda *_: {})
+    findings = found(places.quotas, subject_of(tmp_path, full))
+    assert (findings[0].level, findings[0].items) == (Level.WARNING, ["NETWORKS 5 of 5"])
+
+
+@pytest.mark.parametrize(
+    ("place", "region", "far"),
+    [
+        ("europe-west1", "europe-west1", False),
+        ("eu", "europe-west1", False),
+        ("europe-north1", "europe-west1", False),
+        ("us", "europe-west1", True),
+        ("us-east1", "europe-west1", True),
+        ("asia", "asia-east1", False),
+    ],
+)
+def test_another_continent_is_far(place: str, region: str, far: bool) -> None:
+    assert buckets.is_far(place, region) is far
+
+
+def test_every_name_has_a_kind_or_names_nothing_of_google_s() -> None:
+    attributes = {*Names(project="my-project", environment="test").as_tfvars()}
+    attributes |= {*ClinicNames(environment="test", clinic="main").as_tfvars()}
+    assert attributes == {*names.KINDS, *names.NOT_GOOGLES}, "give a new name a row in doctor/names.py"
+
+
+def run(file: Path, cloud: Cloud, *verbs: str) -> tuple[bool, dict[str, Any]]:
+    results = io.StringIO()
+    console = Console(as_json=True, people=io.StringIO(), results=results)
+    well = doctor(file, lambda _: cloud, console, workspace=file.parent, verbs=verbs or ("deploy",))
+    return well, json.loads(results.getvalue())
+
+
+def levels(answer: Mapping[str, Any], check: str) -> list[str]:
+    return [one["level"] for one in answer["checks"] if one["check"] == check]
+
+
+def environment_file(tmp_path: Path, project: str, **sections: str) -> Path:
+    file = tmp_path / "openemr.toml"
+    own = f'project = "{project}"\n' + sections.pop("environment", "")
+    file.write_text(text_of({"environment": own, **sections}))
+    return file
+
+
+def test_an_empty_project_has_nothing_to_mend(cloud: Cloud, tmp_path: Path) -> None:
+    well, answer = run(environment_file(tmp_path, cloud.project), cloud)
+    assert well, answer
+    assert {one["check"] for one in answer["checks"]} == {check.name for check in CHECKS}
+    assert not any("defect" in one["what"] for one in answer["checks"])
+    assert levels(answer, "APIs") == ["warning"]
+    assert levels(answer, "database") == ["skipped"]
+
+
+def test_a_wrong_file_is_the_only_fault_and_the_project_in_it_is_looked_at(cloud: Cloud, tmp_path: Path) -> None:
+    file = environment_file(tmp_path, cloud.project, service="cpu = 3")
+    well, answer = run(file, cloud)
+    assert not well
+    assert [one["check"] for one in answer["checks"] if one["level"] == "failed"] == ["environment file"]
+    assert levels(answer, "project") == ["ok"]
+    assert levels(answer, "names") == ["skipped"]
+    with pytest.raises(EnvironmentInvalid):
+        load(tmp_path, {"service": "cpu = 3"})
+
+
+def test_without_a_file_the_machine_is_looked_at(cloud: Cloud, tmp_path: Path) -> None:
+    well, answer = run(tmp_path / "missing.toml", cloud)
+    assert not well
+    assert levels(answer, "terraform") == ["ok"]
+    assert levels(answer, "credentials") == ["ok"]
+    assert levels(answer, "project") == ["skipped"]
+
+
+def test_a_name_that_somebody_has_is_found(cloud: Cloud, tmp_path: Path) -> None:
+    file = environment_file(tmp_path, cloud.project)
+    cloud.storage.create_bucket(f"{cloud.project}-oe-test-backups", location="europe-west1")
+    secrets = f"projects/{cloud.project}"
+    cloud.secrets.create_secret(
+        parent=secrets, secret_id="oe-test-redisroot", secret={"replication": {"automatic": {}}}
+    )
+    _, answer = run(file, cloud)
+    (finding,) = [one for one in answer["checks"] if one["check"] == "names"]
+    assert finding["level"] == "failed"
+    assert finding["items"] == [
+        f"storage bucket {cloud.project}-oe-test-backups",
+        "secret manager secret oe-test-redisroot",
+    ]
+
+
+def test_the_state_bucket_of_somebody_else_is_found(cloud: Cloud, tmp_path: Path) -> None:
+    file = environment_file(tmp_path, cloud.project)
+    cloud.storage.create_bucket(f"{cloud.project}-oe-test-state", project="another-one-1", location="us-east1")
+    _, answer = run(file, cloud)
+    (finding,) = [one for one in answer["checks"] if one["check"] == "state bucket"]
+    assert finding["level"] == "failed"
+    assert "belongs to somebody else's project" in finding["what"]
+
+
+def test_a_state_bucket_that_is_not_as_deploy_makes_it(cloud: Cloud, tmp_path: Path) -> None:
+    file = environment_file(tmp_path, cloud.project)
+    cloud.storage.create_bucket(f"{cloud.project}-oe-test-state", location="us-east1")
+    _, answer = run(file, cloud)
+    findings = [one for one in answer["checks"] if one["check"] == "state bucket"]
+    assert [one["level"] for one in findings] == ["failed", "failed", "warning"]
+    assert "--versioning" in findings[0]["do"]
+
+
+@pytest.mark.parametrize(
+    ("bucket", "uploaded", "level", "what"),
+    [
+        (None, False, "failed", "names a bucket that is not there"),
+        ("europe-west1", False, "failed", "is not there"),
+        ("europe-west1", True, "ok", "0.0 MB in europe-west1"),
+        ("us-east1", True, "warning", "far from europe-west1"),
+    ],
+)
+def test_the_backup_to_restore(
+    cloud: Cloud, tmp_path: Path, bucket: str | None, uploaded: bool, level: str, what: str
+) -> None:
+    file = environment_file(tmp_path, cloud.project, restore='uri = "gs://old-backups/one.zip"')
+    if bucket:
+        made = cloud.storage.create_bucket("old-backups", location=bucket)
+        if uploaded:
+            made.blob("one.zip").upload_from_string("content")
+    _, answer = run(file, cloud)
+    (finding,) = [one for one in answer["checks"] if one["check"] == "backup to restore"]
+    assert finding["level"] == level
+    assert what in finding["what"]
+
+
+def test_it_only_asks(cloud: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, str]] = []
+    answer = App.handle
+
+    def listen(app: App, request: Request) -> Response:
+        asked.append((request.method, request.raw_path))
+        return answer(app, request)
+
+    monkeypatch.setattr(App, "handle", listen)
+    run(environment_file(tmp_path, cloud.project), cloud)
+    assert len(asked) > 40
+    changing = [path for method, path in asked if method != "GET" and not path.endswith(":testIamPermissions")]
+    assert changing == []
+
+
+def test_people_get_a_table_and_what_mends_each_fault(cloud: Cloud, tmp_path: Path) -> None:
+    results = io.StringIO()
+    console = Console(people=io.StringIO(), results=results)
+    doctor(tmp_path / "missing.toml", lambda _: cloud, console, workspace=tmp_path, verbs=("plan",))
+    lines = results.getvalue().splitlines()
+    assert lines[0].startswith("✗ environment file")
+    assert "→ Run `gcp-openemr init`" in lines[1]
+    assert lines[-1].endswith("There is something to mend.")
