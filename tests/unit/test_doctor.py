@@ -14,10 +14,12 @@ from typing import Any, cast
 import pytest
 from google.api_core.exceptions import BadRequest, Forbidden, NotFound
 from google.auth import compute_engine, identity_pool, impersonated_credentials
+from google.cloud import secretmanager_v1
 from google.oauth2 import credentials as user
 from google.oauth2 import service_account
 
 from gcp_openemr.clients import Cloud
+from gcp_openemr.commands import state
 from gcp_openemr.commands.doctor import doctor
 from gcp_openemr.console import Console
 from gcp_openemr.doctor import CHECKS, Check, Finding, Level, Subject, buckets, examine, identity, names, places
@@ -103,7 +105,7 @@ def test_a_check_that_hangs_ends_at_its_own_limit(tmp_path: Path) -> None:
 
 DISABLED = Forbidden(
     "GET https://run.googleapis.com/x: Cloud Run API has not been used in project 1 before or it is disabled. "
-    "Enable it by visiting https://console.developers.google.com/apis/api/run.googleapis.com/overview?project=1 then retry."
+    "Enable it by visiting https://console.developers.google.com/apis/api/run.googleapis.com/overview?project=1."
 )
 
 
@@ -283,14 +285,14 @@ def test_what_a_region_does_not_have(tmp_path: Path, changed: Any, what: str, do
 
 def test_a_quota_that_a_deploy_would_exceed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Before a deploy it is a fault; afterwards what is nearly used up is worth a word."""
-    monkeypatch.setattr(places.state, "exists", lambda _: False)
+    monkeypatch.setattr(state, "exists", lambda _: False)
     (fine,) = found(places.quotas, subject_of(tmp_path, place_answers()))
     assert (fine.level, "NETWORKS 4 of 5" in fine.what) == (Level.OK, True)
     full = place_answers(**{COMPUTE: {"quotas": [{"metric": "NETWORKS", "limit": 5, "usage": 5}]}})
     findings = found(places.quotas, subject_of(tmp_path, full))
     assert (findings[0].level, findings[0].items) == (Level.FAILED, ["NETWORKS 5 of 5, 1 more needed"])
-    monkeypatch.setattr(places.state, "exists", lambda _: True)
-    monkeypatch.setattr(places.state, "outputs", lambda *_: {})
+    monkeypatch.setattr(state, "exists", lambda _: True)
+    monkeypatch.setattr(state, "outputs", lambda *_: {})
     findings = found(places.quotas, subject_of(tmp_path, full))
     assert (findings[0].level, findings[0].items) == (Level.WARNING, ["NETWORKS 5 of 5"])
 
@@ -365,10 +367,9 @@ def test_without_a_file_the_machine_is_looked_at(cloud: Cloud, tmp_path: Path) -
 def test_a_name_that_somebody_has_is_found(cloud: Cloud, tmp_path: Path) -> None:
     file = environment_file(tmp_path, cloud.project)
     cloud.storage.create_bucket(f"{cloud.project}-oe-test-backups", location="europe-west1")
-    secrets = f"projects/{cloud.project}"
-    cloud.secrets.create_secret(
-        parent=secrets, secret_id="oe-test-redisroot", secret={"replication": {"automatic": {}}}
-    )
+    replication = secretmanager_v1.Replication(automatic=secretmanager_v1.Replication.Automatic())
+    secret = secretmanager_v1.Secret(replication=replication)
+    cloud.secrets.create_secret(parent=f"projects/{cloud.project}", secret_id="oe-test-redisroot", secret=secret)
     _, answer = run(file, cloud)
     (finding,) = [one for one in answer["checks"] if one["check"] == "names"]
     assert finding["level"] == "failed"
