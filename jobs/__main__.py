@@ -21,6 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a job and return its exit code."""
     options = _parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, _interrupt)
+    os.umask(0o027)  # what OpenEMR's installer writes is for its user and nobody else
     begun = time.monotonic()
     uri = ""
     record: dict[str, Any] = {"job": options.job}

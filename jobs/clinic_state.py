@@ -74,6 +74,7 @@ class ClinicState:
     code_version: int
     begun: marker.Marker | None = None
     backup_named: bool = False
+    upgrade_wanted: bool = False
 
 
 def look(wanted: NfsInit, connection: Connection) -> ClinicState:
@@ -84,6 +85,7 @@ def look(wanted: NfsInit, connection: Connection) -> ClinicState:
         code_version=code_version(wanted.application)[0],
         begun=marker.read(wanted.sites),
         backup_named=wanted.backup is not None,
+        upgrade_wanted=wanted.upgrade,
     )
 
 

@@ -17,8 +17,9 @@ _Reason = str | Callable[[ClinicState], str]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Decision:
-    """What to do and why. A refusal's `reason` says what is missing, `do` what to run."""
+    """What to do and why, by which row. A refusal's `reason` says what is missing, `do` what to run."""
 
+    row: str
     action: Action
     reason: str
     do: str = ""
@@ -42,6 +43,10 @@ def _nothing(state: ClinicState) -> bool:
 def _whole(state: ClinicState) -> bool:
     same_keys = not unmatched_keys(state.site.keys, state.database.keys)
     return state.site.present and state.database.complete and same_keys
+
+
+def _older(state: ClinicState) -> bool:
+    return (state.database.version or 0) < state.code_version
 
 
 def _no_patients(state: ClinicState) -> bool:
@@ -86,8 +91,14 @@ ROWS: tuple[Row, ...] = (
         reason="an installation was interrupted; there is no patient yet, and a backup is named now",
     ),
     Row(
+        name="older data, to be upgraded",
+        when=lambda state: _whole(state) and _older(state) and state.upgrade_wanted,
+        action="configure",
+        reason=lambda state: f"the data of the older OpenEMR {state.database.release} is left for the upgrade job",
+    ),
+    Row(
         name="older data",
-        when=lambda state: _whole(state) and (state.database.version or 0) < state.code_version,
+        when=lambda state: _whole(state) and _older(state),
         action="refuse",
         reason=lambda state: f"the data is of the older OpenEMR {state.database.release}",
         do="Run: gcp-openemr upgrade",
@@ -147,7 +158,7 @@ def decide(state: ClinicState) -> Decision:
     """Read ROWS from the top."""
     row = next(row for row in ROWS if row.when(state))
     reason = row.reason if isinstance(row.reason, str) else row.reason(state)
-    return Decision(action=row.action, reason=reason, do=row.do)
+    return Decision(row=row.name, action=row.action, reason=reason, do=row.do)
 
 
 def _missing_facts(state: ClinicState) -> list[str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs import clinic_state, database, log, marker, php, share, sqlconf, tables
+from jobs import site as layout
 from jobs.database import Connection, Lock, identifier
 from jobs.errors import InstallFailed
 from jobs.redacted import Redacted
@@ -15,20 +16,6 @@ from jobs.settings import NfsInit
 __all__ = ["install", "remove_begun"]
 
 _BESIDE = ".staging-install"
-# what OpenEMR expects to find in documents and a source tree does not bring
-_DIRECTORIES = (
-    "documents/certificates",
-    "documents/logs_and_misc/methods",
-    "documents/temp",
-    "documents/era",
-    "documents/edi",
-    "documents/letter_templates",
-    "documents/procedure_results",
-    "documents/smarty/gacl",
-    "documents/smarty/main",
-    "documents/mpdf/pdf_tmp",
-    "documents/onsite_portal_documents/templates",
-)
 
 
 def install(wanted: NfsInit, lock: Lock, password: Redacted, admin_password: Redacted) -> dict[str, Any]:
@@ -69,8 +56,7 @@ def _lay_skeleton(wanted: NfsInit, site: Path) -> None:
     beside = wanted.sites / _BESIDE
     share.remove_tree(beside)
     share.copy_tree(skeleton, beside)
-    for directory in _DIRECTORIES:
-        share.ensure_directory(beside / directory)
+    layout.ensure_layout(beside)
     sqlconf.write(beside, configured=False)
     sqlconf.write_authority(beside, wanted.server.authority)
     with share.errors_told(f"{site} cannot be put in place"):

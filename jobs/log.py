@@ -23,7 +23,7 @@ def error(message: str, **fields: Any) -> None:
 
 
 class Progress:
-    """Tells every few seconds how far long work is. `total` is in the unit of `add`, 0 when not known."""
+    """Tells every few seconds how far long work is. `total` is what `at` counts up to, 0 when not known."""
 
     def __init__(self, what: str, *, total: int = 0, every_seconds: float = 5.0) -> None:
         self._what = what
@@ -32,18 +32,24 @@ class Progress:
         self._begun = self._told = time.monotonic()
         self._files = 0
         self._bytes = 0
+        self._at = 0
 
-    def add(self, *, files: int = 0, size: int = 0) -> None:
+    def add(self, *, files: int = 0, size: int = 0, at: int = 0) -> None:
+        """Count files and bytes that are done; `at` is how far the work is, in the unit of `total`."""
         self._files += files
         self._bytes += size
+        self._at = max(self._at, at)
         if time.monotonic() - self._told >= self._every:
             self.tell()
 
     def tell(self) -> None:
         self._told = time.monotonic()
-        rate = self._bytes / max(self._told - self._begun, 0.001)
-        remaining = {"remaining_seconds": round((self._total - self._bytes) / rate)} if self._total and rate else {}
-        info(self._what, files=self._files, bytes=self._bytes, bytes_per_second=round(rate), **remaining)
+        seconds = max(self._told - self._begun, 0.001)
+        left = (self._total - self._at) / self._at * seconds if self._total and self._at else None
+        remaining = {} if left is None else {"remaining_seconds": round(left)}
+        info(
+            self._what, files=self._files, bytes=self._bytes, bytes_per_second=round(self._bytes / seconds), **remaining
+        )
 
 
 def _write(severity: str, message: str, fields: dict[str, Any]) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from jobs import clinic_state, database, install, log, marker, restore, secrets, share, sqlconf
+from jobs import clinic_state, database, install, log, marker, ownership, restore, secrets, share, sqlconf, swap
 from jobs.database import Lock
 from jobs.decide import Decision, decide
 from jobs.errors import Refused
@@ -45,9 +45,9 @@ def _act(wanted: NfsInit, lock: Lock, decision: Decision, password: Redacted) ->
         case "restore":
             return _restore(wanted, lock, password)
         case "finish-swap":
-            return {"kept": restore.finish_swap(wanted, lock), **_configure(wanted)}
+            return {"kept": swap.finish_swap(wanted, lock), **_configure(wanted)}
         case "configure":
-            restore.remove_leftovers(wanted, lock.connection)
+            swap.remove_leftovers(wanted, lock.connection)
             marker.clear(wanted.sites)
             return _configure(wanted)
 
@@ -69,7 +69,7 @@ def _restore(wanted: NfsInit, lock: Lock, password: Redacted) -> dict[str, Any]:
 def _start_over(wanted: NfsInit, lock: Lock) -> None:
     """Remove what interrupted runs left: staging, and a begun installation in which the table found no patient."""
     begun = marker.read(wanted.sites)
-    restore.remove_leftovers(wanted, lock.connection)
+    swap.remove_leftovers(wanted, lock.connection)
     if begun == marker.Marker(doing="install"):
         lock.check()
         install.remove_begun(wanted, lock.connection)
@@ -79,7 +79,14 @@ def _configure(wanted: NfsInit) -> dict[str, Any]:
     site = wanted.sites / "default"
     written = sqlconf.write(site)
     authority = sqlconf.write_authority(site, wanted.server.authority)
-    return {"sqlconf_written": written, "authority_written": authority}
+    checked = ownership.put_right(site)
+    return {
+        "sqlconf_written": written,
+        "authority_written": authority,
+        "entries": checked.entries,
+        "modes_changed": checked.modes,
+        "owners_changed": checked.owners,
+    }
 
 
 def _check_version(wanted: NfsInit) -> None:
@@ -93,4 +100,4 @@ def _check_version(wanted: NfsInit) -> None:
 
 def _told(decision: Decision, done: dict[str, Any]) -> dict[str, Any]:
     hint = {"do": decision.do} if decision.do else {}
-    return {"decision": decision.action, "reason": decision.reason, **hint, **done}
+    return {"decision": decision.action, "row": decision.row, "reason": decision.reason, **hint, **done}

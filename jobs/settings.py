@@ -65,7 +65,7 @@ class Backup:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class NfsInit:
-    """What nfs-init works on. `sites` is the clinic's directory on the share."""
+    """What nfs-init works on. `sites` is the clinic's directory on the share; `upgrade`: older data is let through."""
 
     server: Server
     schema: str
@@ -76,6 +76,7 @@ class NfsInit:
     admin_password: SecretVersion
     openemr_version: str
     backup: Backup | None
+    upgrade: bool
     result_uri: str
     application: Path
     skeleton: Path
@@ -192,6 +193,7 @@ def nfs_init(environment: Mapping[str, str]) -> NfsInit:
             admin_password=read.secret("OE_PASS"),
             openemr_version=read.text("OPENEMR_VERSION", default=""),
             backup=read.backup(),
+            upgrade=read.one_of("UPGRADE", "yes", "no", default="no") == "yes",
             result_uri=read.result_uri(),
             application=Path(read.text("OPENEMR_APP", default=str(APPLICATION))),
             skeleton=Path(read.text("OPENEMR_SKELETON", default=str(SKELETON))),

@@ -7,9 +7,12 @@ What is read from front to back is checked against the checksum that the source 
 from __future__ import annotations
 
 import base64
+import collections
 import hashlib
 import io
-import time
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Protocol
 
 import google.auth
@@ -27,6 +30,8 @@ from jobs.settings import Backup
 __all__ = ["RangeFile", "open_backup"]
 
 RANGE_BYTES = 8 << 20
+# the range that is read, the next one, a .zip's table of contents, and one that ends
+_WINDOWS = 4
 _ATTEMPTS = 6
 _DRIVE = "https://www.googleapis.com/drive/v3/files"
 _DRIVE_SCOPE = "https://www.googleapis.com/auth/drive.readonly"
@@ -65,19 +70,25 @@ def open_backup(backup: Backup) -> RangeFile:
 
 
 class RangeFile(io.RawIOBase):
-    """A seekable file over ranges. `verify` tells whether what was read from front to back is what the source holds."""
+    """A seekable file over ranges of RANGE_BYTES, of which the next is fetched while one is read.
+
+    `verify` tells whether all of it is what the source holds.
+    """
 
     def __init__(self, ranges: _Ranges) -> None:
         self._ranges = ranges
+        self.size = ranges.size
         self._at = 0
-        self._held_from = 0
-        self._held = b""
+        self._windows: collections.OrderedDict[int, Future[bytes]] = collections.OrderedDict()
+        self._fetching = ThreadPoolExecutor(2, thread_name_prefix="fetch")
         self._sum = ranges.new_sum()
         self._summed = 0
+        self._closing = threading.Event()
 
-    @property
-    def size(self) -> int:
-        return self._ranges.size
+    def close(self) -> None:
+        self._closing.set()
+        self._fetching.shutdown(wait=False, cancel_futures=True)
+        super().close()
 
     def readable(self) -> bool:
         return True
@@ -89,55 +100,72 @@ class RangeFile(io.RawIOBase):
         return self._at
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self.size}[whence]
-        self._at = max(start + offset, 0)
+        self._at = max(0, offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self.size}[whence])
         return self._at
 
     def readinto(self, buffer: Any) -> int:
         target = memoryview(buffer).cast("B")
         if self._at >= self.size or not target:
             return 0
-        if not self._held_from <= self._at < self._held_from + len(self._held):
-            self._fetch()
-        skip = self._at - self._held_from
-        part = self._held[skip : skip + len(target)]
-        target[: len(part)] = part
-        self._at += len(part)
-        return len(part)
+        number, skip = divmod(self._at, RANGE_BYTES)
+        held = self._window(number)
+        length = min(len(target), len(held) - skip)
+        target[:length] = memoryview(held)[skip : skip + length]
+        self._at += length
+        return length
 
     def verify(self) -> str:
-        """`verified` or `not read in order` (a .zip, whose files carry their own sums).
+        """Read what was not read yet, and return `verified`, or `no checksum` where the source keeps none.
 
         Raises:
             BackupInvalid: the bytes are not those the source keeps the checksum of.
         """
-        if self._summed != self.size or not self._ranges.digest:
-            return "not read in order"
+        if not self._ranges.digest:
+            return "no checksum"
+        while self._summed * RANGE_BYTES < self.size:
+            self._window(self._summed)
         if self._sum.digest() != self._ranges.digest:
             raise BackupInvalid("The backup arrived damaged: its checksum is not the source's.", do="Run it again.")
         return "verified"
 
-    def _fetch(self) -> None:
-        start = self._at
-        end = min(start + RANGE_BYTES, self.size)
-        self._held = _attempt(lambda: self._ranges.read(start, end))
-        self._held_from = start
-        if len(self._held) != end - start:
+    def _window(self, number: int) -> bytes:
+        """One range's bytes; in passing, the next is asked for and the sum goes on."""
+        fetched = self._ask(number)
+        if number == self._summed:
+            self._ask(number + 1)
+        self._windows.move_to_end(number)
+        held = fetched.result()
+        if number == self._summed:
+            self._sum.update(held)
+            self._summed += 1
+        return held
+
+    def _ask(self, number: int) -> Future[bytes]:
+        if number not in self._windows:
+            self._windows[number] = self._fetching.submit(self._fetch, number)
+            while len(self._windows) > _WINDOWS:
+                self._windows.popitem(last=False)
+        return self._windows[number]
+
+    def _fetch(self, number: int) -> bytes:
+        start, end = number * RANGE_BYTES, min((number + 1) * RANGE_BYTES, self.size)
+        if start >= end:
+            return b""
+        held = _attempt(lambda: self._ranges.read(start, end), self._closing)
+        if len(held) != end - start:
             raise Unreachable(f"Bytes {start}–{end} of the backup came short.", do="Run the same command again.")
-        if start == self._summed:
-            self._sum.update(self._held)
-            self._summed = end
+        return held
 
 
-def _attempt(read: Any) -> bytes:
+def _attempt(read: Callable[[], bytes], closing: threading.Event) -> bytes:
     for attempt in range(1, _ATTEMPTS + 1):
         try:
-            return bytes(read())
+            return read()
         except (RequestException, exceptions.ServerError, exceptions.TooManyRequests, _Again) as error:
-            if attempt == _ATTEMPTS:
+            if attempt == _ATTEMPTS or closing.is_set():
                 raise Unreachable(f"The backup cannot be read to its end: {error}", do="Run it again.") from error
             log.warning("Reading the backup was interrupted; the range is read again", reason=str(error))
-            time.sleep(min(0.5 * 2**attempt, 20.0))
+            closing.wait(min(0.5 * 2**attempt, 20.0))
     raise AssertionError
 
 

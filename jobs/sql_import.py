@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import gzip
 import io
 import re
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol
 
 from jobs import database
+from jobs.archives import packing
+from jobs.archives.entries import Readable, damage_told
 from jobs.database import Connection, identifier
 from jobs.errors import BackupInvalid, DatabaseRefused
 
 __all__ = ["import_dump", "statements"]
 
 
-class Readable(Protocol):
-    """A stream that is read forward."""
-
-    def read(self, size: int = -1, /) -> bytes: ...
-
-
 _FIRST_READ = 1 << 20
+_HEAD = 4096
 _LONGEST_STATEMENT = 1 << 30
 _COMMIT_EVERY = 64
 
@@ -35,6 +30,9 @@ _BLANK = re.compile(
 _QUOTED = rb"'[^'\\]*+(?:\\.[^'\\]*+)*+'|\"[^\"\\]*+(?:\\.[^\"\\]*+)*+\""
 _DEFINER = re.compile(rb"DEFINER\s*=\s*(?:`[^`]*`|'[^']*'|\S+?)\s*@\s*(?:`[^`]*`|'[^']*'|[\w.%]+)", re.IGNORECASE)
 _STRINGS = re.compile(_QUOTED, re.DOTALL)
+_WRITTEN_BY = re.compile(rb"-- Server version\s+([\w.+:~-]+)")
+# MariaDB's collations since 10.10; MySQL has the Unicode algorithm's next older table under this name
+_MARIADB_COLLATION = re.compile(rb"utf8mb4_uca1400_\w+")
 _CONDITIONAL = re.compile(rb"/\*!\d{0,6}\s*|\*/")
 
 # statements of a dump that are left out: other schemas' names, other sessions' and servers' settings, locks of the
@@ -55,9 +53,9 @@ _ALLOWED = re.compile(
 
 
 def import_dump(
-    dump: Readable, connection: Connection, schema: str, *, told: Callable[[int], None] | None = None
+    dump: io.BufferedReader, connection: Connection, schema: str, *, told: Callable[[int], None] | None = None
 ) -> int:
-    """Run a dump in `schema`, whose connection this is, and return the number of statements that were run.
+    """Run a dump, plain or packed by gzip, in `schema`, whose connection this is. Returns how many statements ran.
 
     Raises:
         BackupInvalid: a statement is not one of a dump of tables, leaves its schema, or is refused by the server.
@@ -65,8 +63,19 @@ def import_dump(
     for setting in ("foreign_key_checks=0", "unique_checks=0", "sql_mode='NO_AUTO_VALUE_ON_ZERO'", "autocommit=0"):
         database.run(connection, f"SET SESSION {setting}")
     database.run(connection, f"USE {identifier(schema)}")
+    with damage_told():
+        count = _run_all(_opened(dump), connection, told)
+    for setting in ("foreign_key_checks=1", "unique_checks=1", "autocommit=1"):
+        database.run(connection, f"SET SESSION {setting}")
+    if count == 0:
+        raise BackupInvalid("The backup's SQL file holds no statement.")
+    return count
+
+
+def _run_all(dump: io.BufferedReader, connection: Connection, told: Callable[[int], None] | None) -> int:
+    origin = _origin(dump)
     count = 0
-    for statement in statements(_decompressed(dump)):
+    for statement in statements(dump):
         if told is not None:
             told(len(statement))
         wanted = _fitting(statement)
@@ -75,15 +84,11 @@ def import_dump(
         try:
             database.run(connection, wanted)
         except DatabaseRefused as error:
-            raise BackupInvalid(f"The backup's SQL does not run here. {error.what}") from error
+            raise BackupInvalid(f"The backup's SQL does not run here. {error.what}{origin}") from error
         count += 1
         if count % _COMMIT_EVERY == 0:
             connection.commit()
     connection.commit()
-    for setting in ("foreign_key_checks=1", "unique_checks=1", "autocommit=1"):
-        database.run(connection, f"SET SESSION {setting}")
-    if count == 0:
-        raise BackupInvalid("The backup's SQL file holds no statement.")
     return count
 
 
@@ -163,7 +168,7 @@ def _fitting(statement: bytes) -> bytes | None:
     if _LEFT_OUT.match(plain) or not plain:
         return None
     if plain[:6].upper() not in (b"INSERT", b"REPLAC"):
-        plain = _DEFINER.sub(b"", plain)
+        plain = _MARIADB_COLLATION.sub(b"utf8mb4_0900_ai_ci", _DEFINER.sub(b"", plain))
     found = _ALLOWED.match(plain)
     shown = ascii(" ".join(plain[:160].decode("utf-8", "replace").split()[:4]))
     if found is None:
@@ -182,25 +187,12 @@ def _names_other_schema(statement: bytes) -> bool:
     return re.search(rb"[`\w]\s*\.\s*[`A-Za-z_]", _STRINGS.sub(b"", statement)) is not None
 
 
-def _decompressed(dump: Readable) -> Readable:
+def _opened(dump: io.BufferedReader) -> io.BufferedReader:
     """The dump itself, or what its gzip holds."""
-    head = dump.read(2)
-    whole = io.BufferedReader(_Prefixed(head, dump), _FIRST_READ)
-    return gzip.open(whole) if head == b"\x1f\x8b" else whole
+    return packing.gunzipped(dump) if dump.peek(2)[:2] == b"\x1f\x8b" else dump
 
 
-class _Prefixed(io.RawIOBase):
-    """A stream with some bytes put back in front."""
-
-    def __init__(self, prefix: bytes, rest: Readable) -> None:
-        self._prefix = prefix
-        self._rest = rest
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        part = self._prefix[: len(buffer)] or self._rest.read(len(buffer))
-        self._prefix = self._prefix[len(buffer) :]
-        buffer[: len(part)] = part
-        return len(part)
+def _origin(dump: io.BufferedReader) -> str:
+    """` It was written by …` from the comments at a dump's head; empty where they say nothing."""
+    found = _WRITTEN_BY.search(dump.peek(_HEAD)[:_HEAD])
+    return f" It was written by a server of version {found[1].decode()}." if found else ""

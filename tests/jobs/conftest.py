@@ -94,6 +94,7 @@ def world(mysql: Mysql, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
             admin_password=settings.SecretVersion(secret="projects/p/secrets/admin", version=1),
             openemr_version="7.0.4",
             backup=None,
+            upgrade=False,
             result_uri="",
             application=application,
             skeleton=APP / "sites",

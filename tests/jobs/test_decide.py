@@ -41,6 +41,11 @@ CASES = {
         "restore",
         "named now",
     ),
+    "older data, to be upgraded": (
+        state(SITE, dataclasses.replace(WHOLE, version=CODE - 1), upgrade_wanted=True),
+        "configure",
+        "left for the upgrade job",
+    ),
     "older data": (state(SITE, dataclasses.replace(WHOLE, version=CODE - 1)), "refuse", "older"),
     "newer data": (state(SITE, dataclasses.replace(WHOLE, version=CODE + 1)), "refuse", "newer"),
     "healthy, a backup": (state(SITE, WHOLE, backup_named=True), "configure", "left alone"),

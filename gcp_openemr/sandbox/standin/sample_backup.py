@@ -23,7 +23,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, cast
 
-import zstandard
+from backports import zstd
 from cryptography.hazmat.primitives import padding
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
@@ -37,6 +37,7 @@ _ROOT = "/var/www/localhost/htdocs/openemr"
 _DOCUMENTS_PER_PATIENT = 20
 _ROWS_PER_INSERT = 500
 _MOMENT = 1_767_225_600  # 2026-01-01T00:00:00Z, so that the same arguments give the same bytes
+_ZSTD: Mapping[int, int] = {zstd.CompressionParameter.compression_level: 1, zstd.CompressionParameter.checksum_flag: 1}
 _FIRST_NAMES = ("Ada", "Björn", "Chiara", "Dmitri", "Élodie", "Farah", "Grace", "Hiro", "Inés", "Jonas")
 _LAST_NAMES = ("Abel", "Brontë", "Curie", "D'Arcy", "Euler", "Franklin", "Gauß", "Hopper", "Ibsen", "Jensen")
 
@@ -247,7 +248,7 @@ def _compressed(file: IO[bytes], suffix: str) -> Iterator[IO[bytes]]:
             with gzip.GzipFile(filename="", mode="wb", fileobj=file, compresslevel=1, mtime=_MOMENT) as packed:
                 yield cast("IO[bytes]", packed)
         case ".zst":
-            with zstandard.ZstdCompressor(level=1, write_checksum=True).stream_writer(file, closefd=False) as packed:
+            with zstd.ZstdFile(file, "w", options=_ZSTD) as packed:
                 yield cast("IO[bytes]", packed)
         case _:
             yield file
