@@ -10,7 +10,7 @@ from google.oauth2.credentials import Credentials
 from gcp_openemr.clients import Cloud
 from gcp_openemr.console import Console
 from gcp_openemr.errors import UsageError
-from gcp_openemr.sandbox import control
+from gcp_openemr.sandbox import checks, control
 from gcp_openemr.sandbox.control import SandboxInfo
 from gcp_openemr.sandbox.provider.mirror import write_mirror
 
@@ -70,13 +70,15 @@ def reset(directory: Path, console: Console, *, yes: bool) -> None:
 
 
 def status(directory: Path, console: Console) -> bool:
-    """Returns whether it runs."""
+    """Say where it answers and what each of its checks is worth. Returns whether it runs."""
     info = control.status(directory)
-    if info is None:
-        console.result({"running": False}, "The sandbox is not running. Start it: gcp-openemr sandbox start")
-        return False
-    console.result(_values(info), f"The sandbox answers at {info.url}.\n{_notice(info)}")
-    return True
+    claims = checks.rows()
+    values: dict[str, object] = {"running": False} if info is None else _values(info)
+    said = "The sandbox is not running. Start it: gcp-openemr sandbox start"
+    if info is not None:
+        said = f"The sandbox answers at {info.url}.\n{_notice(info)}"
+    console.result({**values, "checks": checks.as_values(claims)}, f"{said}\n\n{checks.for_people(claims)}")
+    return info is not None
 
 
 def _values(info: SandboxInfo) -> dict[str, object]:
