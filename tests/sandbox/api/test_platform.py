@@ -280,7 +280,9 @@ def test_a_machine_runs_with_its_disks_and_address(cloud: Cloud, machine: dict[s
         "subnetwork": f"regions/{REGION}/subnetworks/oe-prod-run",
         "address": "10.10.0.9",
     }
-    assert cloud.call("POST", "compute", f"{COMPUTE}/regions/{REGION}/addresses", taken).status == 400
+    assert cloud.call("POST", "compute", f"{COMPUTE}/regions/{REGION}/addresses", taken).status == 200
+    again = {**taken, "name": "b"}
+    assert cloud.call("POST", "compute", f"{COMPUTE}/regions/{REGION}/addresses", again).status == 400
 
 
 def test_a_machine_goes_with_its_boot_disk_and_leaves_the_data(cloud: Cloud, machine: dict[str, Any]) -> None:

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 
 from gcp_openemr.sandbox.api.compute.links import full_name
 from gcp_openemr.sandbox.api.envelopes import COMPUTE_ROOT
-from gcp_openemr.sandbox.api.errors import ApiError
 from gcp_openemr.sandbox.api.names import path_of, project_of
+from gcp_openemr.sandbox.api.refusals import refuse
 from gcp_openemr.sandbox.api.store import Store
+from gcp_openemr.sandbox.api.wording import wording_of
 from gcp_openemr.sandbox.interfaces import Json
 
 __all__ = ["check_free", "free_address", "subnet_range", "users_of"]
@@ -19,7 +20,7 @@ def subnet_range(store: Store, subnetwork: str) -> ipaddress.IPv4Network:
     """The primary range of a subnetwork by URL. Raises 404 when there is none."""
     record = store.get(full_name(subnetwork))
     if record is None:
-        raise ApiError(404, f"The resource '{path_of(full_name(subnetwork))}' was not found", reason="notFound")
+        raise wording_of("compute").missing(full_name(subnetwork))
     return ipaddress.IPv4Network(record.body["ipCidrRange"])
 
 
@@ -31,24 +32,25 @@ def free_address(store: Store, subnetwork: str, *, mine: str = "") -> str:
         candidate = str(whole[number])
         if candidate not in taken:
             return candidate
-    message = f"IP space of '{path_of(full_name(subnetwork))}' is exhausted."
-    raise ApiError(400, message, reason="ipSpaceExhausted")
+    raise refuse("compute.ip-exhausted", name=path_of(full_name(subnetwork)))
 
 
-def check_free(store: Store, subnetwork: str, address: str, *, allowed: str) -> None:
-    """Refuse an address outside the subnetwork, or one that somebody has other than the resource `allowed`."""
+def check_free(store: Store, subnetwork: str, address: str, *, allowed: str, among: str = "") -> None:
+    """Refuse an address outside the subnetwork, or one that somebody has other than the resource `allowed`.
+
+    `among` limits who counts: an address that a machine uses can be reserved for it
+    (https://cloud.google.com/compute/docs/ip-addresses/reserve-static-internal-ip-address#promote_address).
+    """
     whole = subnet_range(store, subnetwork)
     try:
         inside = ipaddress.IPv4Address(address) in whole
     except ValueError as error:
-        raise ApiError(400, f"Invalid value for field 'resource.address': '{address}'.", reason="invalid") from error
+        raise refuse("compute.ip-invalid", address=address) from error
     if not inside:
-        message = f"Requested internal IP address {address} is outside the subnetwork CIDR range {whole}."
-        raise ApiError(400, message, reason="invalid")
-    for taken, owner in _taken(store, project_of(subnetwork)):
-        if taken == address and owner != allowed:
-            message = f"IP '{address}' is already being used by another resource."
-            raise ApiError(400, message, reason="ipInUseByAnotherResource")
+        raise refuse("compute.ip-outside", address=address, range=whole)
+    owners = {owner for taken, owner in _taken(store, project_of(subnetwork)) if taken == address and among in owner}
+    if owners - {allowed}:
+        raise refuse("compute.ip-in-use", address=address)
 
 
 def users_of(store: Store, name: str, address: str) -> list[str]:

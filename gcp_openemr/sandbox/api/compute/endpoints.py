@@ -5,11 +5,13 @@ from __future__ import annotations
 import secrets
 from typing import TYPE_CHECKING
 
+from gcp_openemr.sandbox.api.compute.actions import fingerprint
 from gcp_openemr.sandbox.api.compute.links import full_name
-from gcp_openemr.sandbox.api.compute.network import address_of, adopt, fingerprint
+from gcp_openemr.sandbox.api.compute.network import address_of, adopt
 from gcp_openemr.sandbox.api.errors import ApiError
 from gcp_openemr.sandbox.api.names import path_of, project_number, project_of
 from gcp_openemr.sandbox.api.operations import Operation
+from gcp_openemr.sandbox.api.refusals import refuse
 from gcp_openemr.sandbox.api.rules import WORK, Change, Collection, collection
 from gcp_openemr.sandbox.api.store import Record, Store
 from gcp_openemr.sandbox.interfaces import Json
@@ -34,8 +36,7 @@ def _complete(change: Change) -> None:
         raise change.call.wording.missing(full_name(target))
     network = str(new.get("network") or "")
     if not network:
-        message = "Invalid value for field 'resource.network': ''. A Private Service Connect endpoint needs a network."
-        raise ApiError(400, message, reason="required")
+        raise refuse("compute.required", field="network", why="A Private Service Connect endpoint needs a network.")
     new["IPAddress"] = address_of(
         change.call, str(new.get("IPAddress") or ""), _subnetwork(change, network), change.name
     )
@@ -73,9 +74,7 @@ def _subnetwork(change: Change, network: str) -> str:
     for record in change.call.store.list(start):
         if record.body.get("network") == network:
             return str(record.body["selfLink"])
-    raise ApiError(
-        400, f"The network '{path_of(full_name(network))}' has no subnetwork in this region.", reason="invalid"
-    )
+    raise refuse("compute.endpoint-subnetwork", name=path_of(full_name(network)))
 
 
 collection(

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from gcp_openemr.sandbox.api.envelopes import COMPUTE_ROOT
-from gcp_openemr.sandbox.api.errors import ApiError
 from gcp_openemr.sandbox.api.names import id_of, path_of, project_of
 from gcp_openemr.sandbox.api.projects import project_by_number
+from gcp_openemr.sandbox.api.refusals import refuse
 from gcp_openemr.sandbox.api.store import Record, Store
 from gcp_openemr.sandbox.api.wording import wording_of
 from gcp_openemr.sandbox.interfaces import Json
@@ -19,9 +19,13 @@ __all__ = ["check_references", "full_name", "normalize", "referrers", "refuse_if
 _LINK = re.compile(
     r"(?:https://(?:www|compute)\.googleapis\.com/compute/(?:v1|beta)/)?"
     r"(?:projects/(?P<project>[a-z0-9.:-]+)/)?(?P<rest>(?:global|regions/[a-z0-9-]+|zones/[a-z0-9-]+)(?:/[\w./-]+)+)"
+    r"(?:\?uniqueId=\d+)?"  # a template's `self_link_unique`
 )
 # What the store holds, so that a reference to one that is missing is known to be wrong.
-_HELD = {"networks", "subnetworks", "addresses", "disks", "instances", "routers", "forwardingRules"}
+_HELD = {
+    "networks", "subnetworks", "addresses", "disks", "instances", "routers", "forwardingRules", "snapshots",
+    "instanceTemplates", "instanceGroupManagers", "healthChecks", "resourcePolicies",
+}  # fmt: skip
 _TEXTS = {"metadata", "labels", "description", "name", "tags", "selfLink"}
 _BACK_REFERENCES = {"users", "selfLink", "subnetworks"}
 
@@ -76,9 +80,13 @@ def refuse_if_used(store: Store, name: str, users: list[str]) -> None:
     using = [path_of(record.name) for record in referrers(store, name)] + users
     if using:
         word = name.rsplit("/", 2)[-2]
-        singular = "address" if word == "addresses" else word.removesuffix("s")
-        message = f"The {singular} resource '{path_of(name)}' is already being used by '{using[0]}'"
-        raise ApiError(400, message, reason="resourceInUseByAnotherResource")
+        raise refuse("compute.in-use", kind=_singular(word), name=path_of(name), user=using[0])
+
+
+def _singular(collection: str) -> str:
+    """The word in messages: `healthChecks` → `health_check`."""
+    one = {"addresses": "address", "resourcePolicies": "resourcePolicy"}.get(collection, collection.removesuffix("s"))
+    return re.sub(r"([A-Z])", lambda found: "_" + found[1].lower(), one)
 
 
 def _links(value: Any, key: str = "") -> Iterator[str]:

@@ -1,59 +1,31 @@
-"""Disks and virtual machines."""
+"""Virtual machines."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from gcp_openemr.sandbox.api import crud
 from gcp_openemr.sandbox.api.calls import Call
-from gcp_openemr.sandbox.api.compute.links import full_name, referrers, self_link
-from gcp_openemr.sandbox.api.compute.network import address_of, adopt, fingerprint, in_use
+from gcp_openemr.sandbox.api.compute.actions import Action, actions, fingerprint
+from gcp_openemr.sandbox.api.compute.disks import DISK_FIELDS
+from gcp_openemr.sandbox.api.compute.groups import bring_back
+from gcp_openemr.sandbox.api.compute.links import full_name, normalize, referrers, self_link
+from gcp_openemr.sandbox.api.compute.network import address_of, adopt, in_use
 from gcp_openemr.sandbox.api.errors import ApiError
-from gcp_openemr.sandbox.api.names import new_numeric_id, project_number, project_of
+from gcp_openemr.sandbox.api.names import new_numeric_id, now, path_of, project_number, project_of, segment
 from gcp_openemr.sandbox.api.operations import Operation
-from gcp_openemr.sandbox.api.rules import COLLECTIONS, WORK, Change, Collection, collection, handles
+from gcp_openemr.sandbox.api.refusals import refuse
+from gcp_openemr.sandbox.api.rules import WORK, Change, Collection, collection
 from gcp_openemr.sandbox.api.store import Record
 from gcp_openemr.sandbox.interfaces import Json, Refused
 
 if TYPE_CHECKING:
     from gcp_openemr.sandbox.api.app import App
 
-__all__: list[str] = []
+__all__ = ["check_accounts"]
 
-_SMALLEST_DISK, _BOOT_DISK = 10, 10  # GB
-
-
-def _disk(change: Change) -> None:
-    new = adopt(change)
-    zone = f"{self_link(change.name).split('/disks/')[0]}"
-    new["type"] = new.get("type") or f"{zone}/diskTypes/pd-standard"
-    if "/" not in new["type"]:
-        new["type"] = f"{zone}/diskTypes/{new['type']}"
-    size = int(new.get("sizeGb") or 0)
-    if size < _SMALLEST_DISK:
-        problem = f"Disk size cannot be smaller than {_SMALLEST_DISK} GB."
-        message = f"Invalid value for field 'resource.sizeGb': '{size}'. {problem}"
-        raise ApiError(400, message, reason="invalid")
-    _check_growth(change.old, size)
-    new |= {"sizeGb": str(size), "status": "READY"}
-    new.setdefault("physicalBlockSizeBytes", "4096")
-    new.setdefault("labelFingerprint", fingerprint())
-    new.setdefault("enableConfidentialCompute", False)
-
-
-def _check_growth(old: Json | None, size: int) -> None:
-    if old is not None and size < int(old["sizeGb"]):
-        message = (
-            f"Invalid value for field 'sizeGb': '{size}'. New disk size '{size}' GB must be larger than existing size "
-            f"'{old['sizeGb']}' GB."
-        )
-        raise ApiError(400, message, reason="invalid")
-
-
-def _disk_shown(call: Call, body: Json) -> Json:
-    users = [record.body["selfLink"] for record in referrers(call.store, full_name(body["selfLink"]))]
-    return {**body, **({"users": users} if users else {})}
+_BOOT_DISK = 10  # GB
+# https://cloud.google.com/compute/docs/instances/instance-lifecycle
+_STOPPED = {"TERMINATED", "STOPPED", "SUSPENDED"}
 
 
 def _machine(change: Change) -> None:
@@ -61,10 +33,10 @@ def _machine(change: Change) -> None:
     zone = self_link(change.name).split("/instances/")[0]
     kind = str(new.get("machineType") or "")
     if not kind:
-        raise ApiError(400, "Invalid value for field 'resource.machineType': ''. It is required.", reason="required")
+        raise refuse("compute.required", field="machineType", why="It is required.")
     new["machineType"] = kind if "/" in kind else f"{zone}/machineTypes/{kind}"
     if change.old is None:
-        _check_accounts(change)
+        check_accounts(change, new)
         _attach_disks(change, zone)
         _join_networks(change)
         new["status"] = "PROVISIONING"
@@ -83,22 +55,22 @@ def _machine(change: Change) -> None:
     new.setdefault("shieldedInstanceIntegrityPolicy", {"updateAutoLearnPolicy": True})
 
 
-def _check_accounts(change: Change) -> None:
+def check_accounts(change: Change, machine: Json) -> None:
+    """The caller lets a machine (or a template's) run as its service accounts, which exist."""
     project = project_of(change.name)
-    for account in change.new.get("serviceAccounts") or ():
+    for account in machine.get("serviceAccounts") or ():
         if account.get("email") == "default":
             account["email"] = f"{project_number(project)}-compute@developer.gserviceaccount.com"
         email = str(account.get("email") or "")
         if not change.call.app.service_account_exists(email):
-            message = f"The resource '{email}' of type 'serviceAccount' was not found."
-            raise ApiError(400, message, reason="notFound")
+            raise refuse("compute.account", email=email)
         change.call.app.authorize_act_as(change.call, email)
 
 
 def _attach_disks(change: Change, zone: str) -> None:
     disks = change.new.get("disks") or []
     if not disks:
-        raise ApiError(400, "Invalid value for field 'resource.disks': ''. No disks are specified.", reason="invalid")
+        raise refuse("compute.required", field="disks", why="No disks are specified.")
     for index, disk in enumerate(disks):
         if disk.get("source"):
             _refuse_attached(change, disk)
@@ -121,12 +93,13 @@ def _attach_disks(change: Change, zone: str) -> None:
 
 def _refuse_attached(change: Change, disk: Json) -> None:
     name = full_name(disk["source"])
-    users = [record for record in referrers(change.call.store, name) if record.name != change.name]
+    users = [
+        record
+        for record in referrers(change.call.store, name)
+        if record.name != change.name and segment(record.name, "instances")
+    ]
     if users and disk.get("mode", "READ_WRITE") == "READ_WRITE":
-        message = (
-            f"The disk resource '{name.split('/', 1)[1]}' is already being used by '{users[0].name.split('/', 1)[1]}'"
-        )
-        raise ApiError(400, message, reason="resourceInUseByAnotherResource")
+        raise refuse("compute.in-use", kind="disk", name=path_of(name), user=path_of(users[0].name))
 
 
 def _boot_disk(change: Change, disk: Json, zone: str) -> str:
@@ -139,6 +112,7 @@ def _boot_disk(change: Change, disk: Json, zone: str) -> str:
         raise change.call.wording.duplicate(name)
     kind = str(wanted.get("diskType") or f"{zone}/diskTypes/pd-standard")
     body: Json = {
+        **DISK_FIELDS,
         "kind": "compute#disk",
         "id": new_numeric_id(),
         "name": disk_id,
@@ -146,8 +120,6 @@ def _boot_disk(change: Change, disk: Json, zone: str) -> str:
         "zone": zone,
         "type": kind if "/" in kind else f"{zone}/diskTypes/{kind}",
         "sizeGb": str(wanted.get("diskSizeGb") or _BOOT_DISK),
-        "status": "READY",
-        "physicalBlockSizeBytes": "4096",
         "creationTimestamp": change.new["creationTimestamp"],
         "labelFingerprint": fingerprint(),
         **({"sourceImage": wanted["sourceImage"]} if wanted.get("sourceImage") else {}),
@@ -160,17 +132,14 @@ def _boot_disk(change: Change, disk: Json, zone: str) -> str:
 def _join_networks(change: Change) -> None:
     interfaces = change.new.get("networkInterfaces") or []
     if not interfaces:
-        raise ApiError(400, "At least one network interface is required.", reason="required")
+        raise refuse("compute.required", field="networkInterfaces", why="At least one is required.")
     for place, interface in enumerate(interfaces):
         if interface.get("accessConfigs"):
             raise ApiError(501, "The sandbox has no external addresses.")
         subnetwork = str(interface.get("subnetwork") or "")
         if not subnetwork:
-            message = (
-                f"Invalid value for field 'resource.networkInterfaces[{place}]': Subnetwork should be specified for "
-                "custom subnetmode network"
-            )
-            raise ApiError(400, message, reason="invalid")
+            why = "Subnetwork should be specified for custom subnetmode network"
+            raise refuse("compute.required", field=f"networkInterfaces[{place}].subnetwork", why=why)
         record = change.call.store.get(full_name(subnetwork))
         given = str(interface.get("networkIP") or "")
         interface |= {
@@ -186,25 +155,10 @@ def _join_networks(change: Change) -> None:
 def _deletable(call: Call, record: Record) -> None:
     in_use(call, record)
     if record.body.get("deletionProtection"):
-        message = (
-            "Invalid resource usage: 'Resource cannot be deleted if it's protected against deletion. "
-            "resource.deletion_protection'."
-        )
-        raise ApiError(400, message, reason="invalid")
+        raise refuse("compute.protected")
 
 
-DISKS = collection(
-    Collection(
-        key="compute.disks",
-        kind="disk",
-        permission="compute.disks",
-        complete=_disk,
-        deletable=in_use,
-        shown=_disk_shown,
-        deleted="compute.deleteDisk",
-    )
-)
-MACHINES = collection(
+collection(
     Collection(
         key="compute.instances",
         kind="instance",
@@ -226,21 +180,28 @@ def start_machine(app: App, operation: Operation) -> Json:
     try:
         app.runtime.start_machine(record.body)
     except Refused:
-        _set_status(app, operation.target, "TERMINATED")
+        app.store.update(operation.target, {"status": "TERMINATED"})
         raise
-    _set_status(app, operation.target, "RUNNING")
+    app.store.update(operation.target, {"status": "RUNNING", "lastStartTimestamp": now()})
     return {}
+
+
+@WORK.register("compute.resetMachine")
+def reset_machine(app: App, operation: Operation) -> Json:
+    app.runtime.delete_machine(operation.target)
+    return start_machine(app, operation)
 
 
 @WORK.register("compute.stopMachine")
 def stop_machine(app: App, operation: Operation) -> Json:
     app.runtime.delete_machine(operation.target)
-    _set_status(app, operation.target, "TERMINATED")
+    app.store.update(operation.target, {"status": "TERMINATED", "lastStopTimestamp": now()})
     return {}
 
 
 @WORK.register("compute.deleteMachine")
 def delete_machine(app: App, operation: Operation) -> Json:
+    """The group that a machine was made by brings it back, unless it took it away itself."""
     app.runtime.delete_machine(operation.target)
     record = app.store.get(operation.target)
     disks = [full_name(disk["source"]) for disk in (record.body["disks"] if record else ()) if disk.get("autoDelete")]
@@ -249,75 +210,25 @@ def delete_machine(app: App, operation: Operation) -> Json:
             app.store.delete(name)
     for disk in disks:
         app.runtime.delete_disk(disk)
+    if record is not None:
+        bring_back(app, record, operation.user)
     return {}
 
 
-@WORK.register("compute.deleteDisk")
-def delete_disk(app: App, operation: Operation) -> Json:
-    app.runtime.delete_disk(operation.target)
-    app.store.delete(operation.target)
-    return {}
+def _machine_type(call: Call, body: Json) -> Json:
+    if body.get("status") not in _STOPPED:
+        raise refuse("compute.not-stopped", status=body.get("status"))
+    return {"machineType": normalize(call.store, call.body.get("machineType") or "", call.project)}
 
 
-def _set_status(app: App, name: str, status: str) -> None:
-    with app.store.transaction():
-        record = app.store.get(name)
-        if record is not None:
-            app.store.put(name, {**record.body, "status": status})
-
-
-def _metadata(call: Call, _body: Json) -> Json:
-    return {"metadata": {"kind": "compute#metadata", **call.body, "fingerprint": fingerprint()}}
-
-
-def _labels(call: Call, body: Json) -> Json:
-    given = call.body.get("labelFingerprint")
-    if given and given != body.get("labelFingerprint"):
-        raise ApiError(
-            412, "Labels fingerprint either invalid or resource labels have changed", reason="conditionNotMet"
-        )
-    return {"labels": call.body.get("labels") or {}, "labelFingerprint": fingerprint()}
-
-
-def _tags(call: Call, _body: Json) -> Json:
-    return {"tags": {"items": call.body.get("items") or [], "fingerprint": fingerprint()}}
-
-
-def _protection(call: Call, _body: Json) -> Json:
-    return {"deletionProtection": call.one("deletionProtection", "true").lower() == "true"}
-
-
-def _resize(call: Call, body: Json) -> Json:
-    size = int(call.body.get("sizeGb") or 0)
-    _check_growth(body, size)
-    return {"sizeGb": str(size)}
-
-
-# Method to what it changes, and the work that follows.
-_ACTIONS: Mapping[str, tuple[Callable[[Call, Json], Json], str]] = {
-    "compute.instances.setMetadata": (_metadata, "compute.startMachine"),
-    "compute.instances.setLabels": (_labels, ""),
-    "compute.instances.setTags": (_tags, ""),
-    "compute.instances.setDeletionProtection": (_protection, ""),
-    "compute.instances.start": (lambda _call, _body: {"status": "STAGING"}, "compute.startMachine"),
-    "compute.instances.reset": (lambda _call, _body: {}, "compute.startMachine"),
-    "compute.instances.stop": (lambda _call, _body: {"status": "STOPPING"}, "compute.stopMachine"),
-    "compute.disks.setLabels": (_labels, ""),
-    "compute.disks.resize": (_resize, ""),
-    "compute.addresses.setLabels": (_labels, ""),
-    "compute.forwardingRules.setLabels": (_labels, ""),
-}
-
-
-@handles(*_ACTIONS)
-def act(call: Call) -> Json:
-    """A method that changes one thing of a resource."""
-    change, work = _ACTIONS[call.method.id]
-    rule = COLLECTIONS[call.collection]
-    call.authorize(f"{rule.permission}.{call.verb}")
-    with call.store.transaction():
-        record = crud.existing(call, rule)
-        new = {**record.body, **change(call, record.body)}
-        call.store.put(record.name, new)
-        operation = crud.begin(call, rule, record.name, new, work=work)
-    return crud.finish(call, operation)
+actions(
+    {
+        "compute.instances.setDeletionProtection": Action(
+            lambda call, _body: {"deletionProtection": call.one("deletionProtection", "true").lower() == "true"}
+        ),
+        "compute.instances.setMachineType": Action(_machine_type),
+        "compute.instances.start": Action(lambda _call, _body: {"status": "STAGING"}, "compute.startMachine"),
+        "compute.instances.reset": Action(work="compute.resetMachine"),
+        "compute.instances.stop": Action(lambda _call, _body: {"status": "STOPPING"}, "compute.stopMachine"),
+    }
+)

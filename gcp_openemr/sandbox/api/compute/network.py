@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import base64
 import ipaddress
-import secrets
 
 from gcp_openemr.sandbox.api.calls import Call
+from gcp_openemr.sandbox.api.compute.actions import Action, actions, fingerprint
 from gcp_openemr.sandbox.api.compute.addresses import check_free, free_address, users_of
 from gcp_openemr.sandbox.api.compute.links import (
     check_references,
@@ -16,14 +15,17 @@ from gcp_openemr.sandbox.api.compute.links import (
     self_link,
 )
 from gcp_openemr.sandbox.api.errors import ApiError
-from gcp_openemr.sandbox.api.names import id_of, path_of, project_of, segment
+from gcp_openemr.sandbox.api.names import id_of, now, path_of, project_of, segment
+from gcp_openemr.sandbox.api.refusals import refuse
 from gcp_openemr.sandbox.api.rules import Change, Collection, collection
 from gcp_openemr.sandbox.api.store import Record
 from gcp_openemr.sandbox.interfaces import Json
 
-__all__ = ["address_of", "adopt", "fingerprint", "in_use"]
+__all__ = ["address_of", "adopt", "in_use"]
 
 _WIDEST, _NARROWEST = 4, 29  # prefix lengths of a subnetwork
+# What a young project may have (https://cloud.google.com/vpc/docs/quota).
+_NETWORKS_LIMIT = 15
 
 
 def adopt(change: Change) -> Json:
@@ -32,10 +34,6 @@ def adopt(change: Change) -> Json:
     check_references(change.call.store, new)
     change.new = new
     return new
-
-
-def fingerprint() -> str:
-    return base64.b64encode(secrets.token_bytes(8)).decode()
 
 
 def in_use(call: Call, record: Record) -> None:
@@ -48,9 +46,19 @@ def _network(change: Change) -> None:
     if change.old is None and new["autoCreateSubnetworks"] and "IPv4Range" not in new:
         message = "The sandbox stands in for custom mode networks: set autoCreateSubnetworks to false."
         raise ApiError(501, message)
+    if change.old is None:
+        _check_quota(change)
     new.setdefault("routingConfig", {"routingMode": "REGIONAL"})
     new.setdefault("networkFirewallPolicyEnforcementOrder", "AFTER_CLASSIC_FIREWALL")
     new["selfLinkWithId"] = f"{self_link(change.name).rsplit('/', 1)[0]}/{new['id']}"
+
+
+def _check_quota(change: Change) -> None:
+    """`settings.quotas` 1 gives a project as many networks as Google gives a young one; 0 counts nothing."""
+    limit = _NETWORKS_LIMIT * change.call.app.settings.quotas
+    used = len(change.call.store.list(change.name.rsplit("/", 1)[0] + "/"))
+    if limit and used + 1 > limit:
+        raise refuse("compute.quota", metric="NETWORKS", limit=f"{limit:.1f}")
 
 
 def _network_shown(call: Call, body: Json) -> Json:
@@ -66,22 +74,9 @@ def _network_shown(call: Call, body: Json) -> Json:
 def _subnetwork(change: Change) -> None:
     new = adopt(change)
     if not new.get("network"):
-        raise ApiError(
-            400, "Invalid value for field 'resource.network': ''. The network is required.", reason="required"
-        )
-    given = str(new.get("ipCidrRange") or "")
-    try:
-        whole = ipaddress.IPv4Network(given)
-    except ValueError as error:
-        message = f"Invalid value for field 'resource.ipCidrRange': '{given}'. Must be a valid CIDR range."
-        raise ApiError(400, message, reason="invalid") from error
-    if not _WIDEST <= whole.prefixlen <= _NARROWEST:
-        message = (
-            f"Invalid value for field 'resource.ipCidrRange': '{given}'. The prefix must be /{_WIDEST} to "
-            f"/{_NARROWEST}."
-        )
-        raise ApiError(400, message, reason="invalid")
-    _refuse_overlap(change, whole)
+        raise refuse("compute.required", field="network", why="The network is required.")
+    whole = _range(str(new.get("ipCidrRange") or ""))
+    _refuse_overlap(change.call, change.name, new["network"], whole)
     new.setdefault("privateIpGoogleAccess", False)
     new.setdefault("purpose", "PRIVATE")
     new.setdefault("stackType", "IPV4_ONLY")
@@ -92,26 +87,52 @@ def _subnetwork(change: Change) -> None:
     }
 
 
-def _refuse_overlap(change: Change, whole: ipaddress.IPv4Network) -> None:
-    project = project_of(change.name)
-    for record in change.call.store.list(f"compute.googleapis.com/projects/{project}/regions/"):
+def _range(given: str) -> ipaddress.IPv4Network:
+    try:
+        whole = ipaddress.IPv4Network(given)
+    except ValueError as error:
+        raise refuse("compute.cidr", field="ipCidrRange", value=given) from error
+    if not _WIDEST <= whole.prefixlen <= _NARROWEST:
+        limits = {"widest": _WIDEST, "narrowest": _NARROWEST}
+        raise refuse("compute.cidr-size", field="ipCidrRange", value=given, **limits)
+    return whole
+
+
+def _refuse_overlap(call: Call, name: str, network: str, whole: ipaddress.IPv4Network) -> None:
+    for record in call.store.list(f"compute.googleapis.com/projects/{project_of(name)}/regions/"):
         other = record.body
-        same = segment(record.name, "subnetworks") and other.get("network") == change.new["network"]
-        if not same or record.name == change.name:
-            continue
-        if whole.overlaps(ipaddress.IPv4Network(other["ipCidrRange"])):
-            message = (
-                f"Invalid IPCidrRange: {whole} conflicts with existing subnetwork '{other['name']}' in region "
-                f"'{segment(record.name, 'regions')}'."
-            )
-            raise ApiError(400, message, reason="invalid")
+        same = segment(record.name, "subnetworks") and other.get("network") == network
+        if same and record.name != name and whole.overlaps(ipaddress.IPv4Network(other["ipCidrRange"])):
+            region = segment(record.name, "regions")
+            raise refuse("compute.cidr-overlap", range=whole, other=other["name"], region=region)
+
+
+def _expand(call: Call, body: Json) -> Json:
+    """`expandIpCidrRange`: the new range holds the old one."""
+    given = str(call.body.get("ipCidrRange") or "")
+    whole, old = _range(given), ipaddress.IPv4Network(body["ipCidrRange"])
+    if not whole.supernet_of(old) or whole == old:
+        raise refuse("compute.cidr-grow", field="ipCidrRange", value=given, range=old)
+    _refuse_overlap(call, call.name, body["network"], whole)
+    return {"ipCidrRange": str(whole), "gatewayAddress": str(whole[1])}
+
+
+def _subnetwork_free(call: Call, record: Record) -> None:
+    """Cloud Run keeps addresses for a while after the last revision is gone."""
+    in_use(call, record)
+    path = path_of(record.name)
+    place = f"run.googleapis.com/held/{project_of(path)}/{segment(path, 'regions')}/{id_of(path)}/"
+    for held in call.store.list(place):
+        if str(held.body.get("until") or "") > now():
+            user = f"{path.split('/subnetworks/')[0]}/addressReservations/{id_of(held.name)}"
+            raise refuse("compute.held", name=path, user=user)
 
 
 def _firewall(change: Change) -> None:
     new = adopt(change)
     new.setdefault("network", f"{self_link(change.name).split('/global/')[0]}/global/networks/default")
     if not (new.get("allowed") or new.get("denied")):
-        raise ApiError(400, "Exactly one of fields 'allowed' or 'denied' must be specified.", reason="invalid")
+        raise refuse("compute.firewall-rules")
     new.setdefault("direction", "INGRESS")
     new.setdefault("priority", 1000)
     new.setdefault("disabled", False)
@@ -138,11 +159,11 @@ def _address(change: Change) -> None:
     if new["addressType"] != "INTERNAL":
         raise ApiError(501, "The sandbox has no external addresses.")
     if not new.get("subnetwork"):
-        raise ApiError(400, "Invalid value for field 'resource.subnetwork': ''. It is required.", reason="required")
+        raise refuse("compute.required", field="subnetwork", why="It is required.")
     if change.old is None:
         given = str(new.get("address") or "")
         if given:
-            check_free(change.call.store, new["subnetwork"], given, allowed=change.name)
+            check_free(change.call.store, new["subnetwork"], given, allowed=change.name, among="/addresses/")
         new["address"] = given or free_address(change.call.store, new["subnetwork"])
         new.setdefault("purpose", "GCE_ENDPOINT")
         new.setdefault("networkTier", "PREMIUM")
@@ -173,7 +194,7 @@ for _row in (
         kind="subnetwork",
         permission="compute.subnetworks",
         complete=_subnetwork,
-        deletable=in_use,
+        deletable=_subnetwork_free,
         immutable=("network", "ipCidrRange"),
     ),
     Collection(
@@ -195,6 +216,15 @@ for _row in (
 ):
     collection(_row)
 
+actions(
+    {
+        "compute.subnetworks.expandIpCidrRange": Action(_expand),
+        "compute.subnetworks.setPrivateIpGoogleAccess": Action(
+            lambda call, _body: {"privateIpGoogleAccess": bool(call.body.get("privateIpGoogleAccess"))}
+        ),
+    }
+)
+
 
 def address_of(call: Call, given: str, subnetwork: str, name: str) -> str:
     """A literal address from a literal, a reserved address's URL, or nothing (then a free one)."""
@@ -204,8 +234,7 @@ def address_of(call: Call, given: str, subnetwork: str, name: str) -> str:
             raise call.wording.missing(full_name(given))
         given = str(record.body["address"])
         if users_of(call.store, record.name, given):
-            message = f"IP address '{given}' ({id_of(record.name)}) is already being used by another resource."
-            raise ApiError(400, message, reason="ipInUseByAnotherResource")
+            raise refuse("compute.ip-in-use", address=given)
         return given
     if not given:
         return free_address(call.store, subnetwork, mine=name)
@@ -218,8 +247,6 @@ def address_of(call: Call, given: str, subnetwork: str, name: str) -> str:
         name,
     )
     if users_of(call.store, reserved, given):
-        raise ApiError(
-            400, f"IP '{given}' is already being used by another resource.", reason="ipInUseByAnotherResource"
-        )
+        raise refuse("compute.ip-in-use", address=given)
     check_free(call.store, subnetwork, given, allowed=reserved)
     return given
