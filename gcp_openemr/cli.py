@@ -5,7 +5,6 @@ Nothing but click is imported before a command runs, so `--help` answers at once
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import signal
 import sys
@@ -16,7 +15,9 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from gcp_openemr import __version__, interruption
+from gcp_openemr.cli_sandbox import sandbox as sandbox_verbs
 from gcp_openemr.errors import FaultsFound, GcpOpenemrError, InputMissing, Interrupted, NotPermitted
+from gcp_openemr.options import Options, yes_too
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -41,16 +42,6 @@ Exit codes:
   8    the image build failed         65   the environment file is wrong
   9    doctor: something to mend
 """
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Options:
-    """What was given before the verb."""
-
-    file: Path
-    sandbox: bool
-    as_json: bool
-    yes: bool
 
 
 @click.group(
@@ -83,9 +74,6 @@ def cli(ctx: click.Context, file: Path, sandbox: bool, as_json: bool, yes: bool)
     ctx.obj = Options(file=file, sandbox=sandbox, as_json=as_json, yes=yes)
 
 
-_yes_too = click.option("-y", "--yes", is_flag=True, help="Go ahead without being asked.")
-
-
 @cli.command()
 @click.option("--name", required=True, help="Name of the environment: 2-10 letters and digits.")
 @click.option("--project", required=True, help="Google Cloud project.")
@@ -97,7 +85,7 @@ def init(options: Options, name: str, project: str, region: str, profile: str) -
     from gcp_openemr.environment import write_environment_file
 
     write_environment_file(options.file, name=name, project=project, region=region, profile=profile)
-    _console(options).result(
+    options.console().result(
         {"file": str(options.file)}, f"{options.file} is written. Look through it, then run: gcp-openemr plan"
     )
 
@@ -112,7 +100,7 @@ def render(options: Options, output: Path) -> None:
     """
     from gcp_openemr.commands.render import render_all
 
-    render_all(_environment(options), output, _console(options))
+    render_all(_environment(options), output, options.console())
 
 
 @cli.command()
@@ -134,12 +122,12 @@ def doctor(options: Options, verbs: tuple[str, ...]) -> None:
     """
     from gcp_openemr.commands.doctor import doctor as run
 
-    console = _console(options)
+    console = options.console()
 
     def connect(project: str) -> Cloud:
         return _cloud(options, project, console, None)
 
-    if not run(options.file, connect, console, workspace=_workspace(options), verbs=verbs):
+    if not run(options.file, connect, console, workspace=options.workspace, verbs=verbs):
         sys.exit(FaultsFound.exit_code)
 
 
@@ -154,7 +142,7 @@ def plan(options: Options) -> None:
 
 
 @cli.command()
-@_yes_too
+@yes_too
 @click.option("--allow-data-loss", multiple=True, metavar="ADDRESS", help="Let the plan destroy this resource.")
 @click.option(
     "--openemr-tree",
@@ -200,7 +188,7 @@ def credentials(options: Options, clinic: str | None) -> None:
 
 
 @cli.command()
-@_yes_too
+@yes_too
 @click.option("--environment", "named", metavar="NAME", help="With -y: the environment's name, typed out.")
 @click.pass_obj
 def destroy(options: Options, yes: bool, named: str | None) -> None:
@@ -210,51 +198,7 @@ def destroy(options: Options, yes: bool, named: str | None) -> None:
     run(_context(options, needs_terraform=True, yes=yes), named=named)
 
 
-@cli.group()
-def sandbox() -> None:
-    """Look after the embedded Google Cloud."""
-
-
-@sandbox.command("start")
-@click.option("--port", type=click.IntRange(1024, 65535), help="Port of the API; a free one by default.")
-@click.option(
-    "--openemr-tree", type=click.Path(path_type=Path, exists=True, file_okay=False), help="A built OpenEMR to serve."
-)
-@click.pass_obj
-def sandbox_start(options: Options, port: int | None, openemr_tree: Path | None) -> None:
-    """Start it, with everything that ran when it was stopped."""
-    from gcp_openemr.commands import sandbox as commands
-
-    commands.start(_sandbox_directory(options), _console(options), port=port, openemr_tree=openemr_tree)
-
-
-@sandbox.command("stop")
-@click.pass_obj
-def sandbox_stop(options: Options) -> None:
-    """Stop it and everything it runs. What it holds stays on disk."""
-    from gcp_openemr.commands import sandbox as commands
-
-    commands.stop(_sandbox_directory(options), _console(options))
-
-
-@sandbox.command("reset")
-@_yes_too
-@click.pass_obj
-def sandbox_reset(options: Options, yes: bool) -> None:
-    """Stop it and delete everything it holds."""
-    from gcp_openemr.commands import sandbox as commands
-
-    commands.reset(_sandbox_directory(options), _console(options), yes=options.yes or yes)
-
-
-@sandbox.command("status")
-@click.pass_obj
-def sandbox_status(options: Options) -> None:
-    """Say whether it runs, where, what in it is real and what stands in. Exit code 69 when it does not run."""
-    from gcp_openemr.commands import sandbox as commands
-
-    if not commands.status(_sandbox_directory(options), _console(options)):
-        sys.exit(69)
+cli.add_command(sandbox_verbs)
 
 
 def main() -> NoReturn:
@@ -327,29 +271,10 @@ def _fail(what: str, do: str, code: int, as_json: bool) -> None:
         print(json.dumps({"error": {"what": what, "do": do, "exit_code": code}}))
 
 
-def _console(options: Options) -> Console:
-    from gcp_openemr.console import Console
-
-    return Console(as_json=options.as_json)
-
-
 def _environment(options: Options) -> Environment:
     from gcp_openemr.environment import load_environment
 
     return load_environment(options.file)
-
-
-def _folder(options: Options) -> Path:
-    return options.file.absolute().parent / ".gcp-openemr"
-
-
-def _workspace(options: Options) -> Path:
-    """Apart for rehearsals: Terraform locks the provider that it met first, and theirs is not Google's."""
-    return _folder(options) / ("rehearsal" if options.sandbox else "google")
-
-
-def _sandbox_directory(options: Options) -> Path:
-    return _folder(options) / "sandbox"
 
 
 def _context(
@@ -359,7 +284,7 @@ def _context(
     from gcp_openemr.setup.terraform import locate_terraform
 
     environment = _environment(options)
-    console = _console(options)
+    console = options.console()
     terraform = Path()
     if needs_terraform:
         found = locate_terraform()
@@ -369,7 +294,7 @@ def _context(
         environment=environment,
         cloud=_cloud(options, environment.project, console, openemr_tree),
         console=console,
-        workspace=_workspace(options) / environment.name,
+        workspace=options.workspace / environment.name,
         terraform=terraform,
         yes=options.yes or yes,
     )
@@ -379,7 +304,7 @@ def _cloud(options: Options, project: str, console: Console, openemr_tree: Path 
     if options.sandbox:
         from gcp_openemr.commands.sandbox import connect
 
-        return connect(_sandbox_directory(options), console, project=project, openemr_tree=openemr_tree)
+        return connect(options.sandbox_directory, console, project=project, openemr_tree=openemr_tree)
     from gcp_openemr.clients import google_cloud
 
     return google_cloud(project)

@@ -104,6 +104,11 @@ class Console:
         self._people.flush()
         return sys.stdin.readline().strip().lower() in ("y", "yes")
 
+    def line(self, text: str) -> None:
+        """One line of a result that has no end, on stdout."""
+        self._results.write(text + "\n")
+        self._results.flush()
+
     def result(self, values: Mapping[str, Any], text: str) -> None:
         """A command's result on stdout: the one JSON object with --json, the text otherwise."""
         self._results.write(
