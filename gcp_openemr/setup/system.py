@@ -19,7 +19,7 @@ from gcp_openemr.setup.cache import Log
 
 __all__ = ["PACKAGES", "install", "missing", "needed"]
 
-_PHP = "the application: as Alpine's php83 in the image"
+_PHP = "the application: as Alpine's PHP in the image"
 PACKAGES: Mapping[str, str] = {
     "apache2": "web server of the service",
     "php8.2-fpm": _PHP,
@@ -38,8 +38,12 @@ PACKAGES: Mapping[str, str] = {
     "php8.2-xml": _PHP,
     "php8.2-zip": _PHP,
     "redis-server": "Redis of the files machine",
+    "nodejs": "the services that OpenEMR starts for C-CDA and quality measures",
     "busybox": "the shell of Alpine images",
     "ca-certificates": "the bundle that jobs trust",
+    "curl": "the files machine's start-up script",
+    "e2fsprogs": "file systems of the sandbox's disks",
+    "restic": "backups, as Alpine's restic in the image",
     "iproute2": "addresses of the sandbox's network",
     "mount": "mounts of the sandbox's containers",
     "util-linux": "namespaces (unshare, setpriv)",

@@ -15,6 +15,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+from gcp_openemr.environment.versions import LINES
 from gcp_openemr.sandbox.runtime.network import METADATA_ADDRESS
 from gcp_openemr.sandbox.runtime.processes import Overlay
 
@@ -23,6 +24,7 @@ __all__ = ["PARTS", "Alpine"]
 # A layer has two parts: what lies over the host's /usr, and everything else.
 PARTS = ("root", "usr")
 _SCRIPTS = Path(__file__).parent / "alpine"
+_PHP = sorted({line.php_number for line in LINES.values()})
 _DIRECTORIES = {
     "dev": 0o755, "home": 0o755, "media": 0o755, "mnt": 0o755, "opt": 0o755, "proc": 0o755, "root": 0o700,
     "run/apache2": 0o755, "srv": 0o755, "sys/fs/cgroup": 0o755, "tmp": 0o1777, "usr": 0o755, "var/cache": 0o755,
@@ -74,6 +76,10 @@ class Alpine:
         usr = [str(layer / "usr") for layer in stack]
         return [Overlay(target="/", lower=root), Overlay(target="/usr", lower=[*usr, "/usr"])]
 
+    def machine_overlays(self) -> list[Overlay]:
+        """The file system of a machine, which is Debian's."""
+        return [Overlay(target="/", lower=[str(self.directory / "root")]), Overlay(target="/usr", lower=["/usr"])]
+
     def _etc(self, etc: Path, ca_bundle: str) -> None:
         for name in (*_FROM_HOST, *_FROM_HOST_TOO):
             source, target = Path("/etc") / name, etc / name
@@ -115,8 +121,9 @@ class Alpine:
         """Scripts under Alpine's names that start Debian's programs."""
         fpm = next(iter(sorted(Path("/usr/sbin").glob("php-fpm[0-9]*"), reverse=True)), Path("/usr/sbin/php-fpm"))
         php = f"/usr/bin/php{fpm.name.removeprefix('php-fpm')}"
-        ini = "/etc/php83/php.ini"
-        python = shlex.quote(sys.executable)
+        # The program itself: a link may lead to /usr/bin/python3, where this very script lies in a container. By the
+        # name it is called, Python knows its virtual environment.
+        python = f"-a {shlex.quote(sys.executable)} {shlex.quote(str(Path(sys.executable).resolve()))}"
         environment = (
             'if [ "${1:-}" = -m ] && [ "${2:-}" = venv ]; then\n'
             '  for directory; do :; done\n  mkdir -p "$directory/bin"\n'
@@ -125,8 +132,8 @@ class Alpine:
         )
         return {
             "sbin/httpd": 'exec /usr/sbin/apache2 "$@"\n',
-            "sbin/php-fpm83": f'exec {fpm} -c {ini} -y /etc/php83/php-fpm.conf "$@"\n',
-            "bin/php83": f'exec {php} -c {ini} "$@"\n',
+            **{f"sbin/php-fpm{number}": f'exec {fpm} "$@"\n' for number in _PHP},
+            **{f"bin/php{number}": f'exec {php} "$@"\n' for number in _PHP},
             "bin/python3": f'{environment}exec {python} "$@"\n',
             "bin/pip": 'echo "pip: the packages of this sandbox stand in"\n',
         }

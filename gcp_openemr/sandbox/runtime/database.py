@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import re
@@ -18,10 +19,12 @@ from pymysql.connections import Connection
 
 from gcp_openemr.sandbox.interfaces import Json, Refused
 from gcp_openemr.sandbox.runtime.certificates import write_private
+from gcp_openemr.sandbox.runtime.disks import Disk, Disks
 from gcp_openemr.sandbox.runtime.host import Host
 from gcp_openemr.sandbox.runtime.network import Identity, Interface
 from gcp_openemr.sandbox.runtime.processes import Bind, Container, NotStarted, Spec
 from gcp_openemr.sandbox.runtime.resources import last, network_name, part
+from gcp_openemr.sandbox.runtime.troubles import Slowed
 from gcp_openemr.setup.mysql import MysqlInstallation
 
 __all__ = ["Databases"]
@@ -53,6 +56,11 @@ _ROLE_PRIVILEGES = "CREATE ROLE, DROP ROLE"
 _DYNAMIC_PRIVILEGES = "APPLICATION_PASSWORD_ADMIN, CONNECTION_ADMIN, ROLE_ADMIN, XA_RECOVER_ADMIN"
 _INTERNAL_USERS = ("root", "mysql", "mysql.infoschema", "mysql.session", "mysql.sys", "mariadb.sys", _ADMIN)
 
+_SCHEMAS = (
+    "SELECT SCHEMA_NAME, DEFAULT_CHARACTER_SET_NAME, DEFAULT_COLLATION_NAME FROM information_schema.SCHEMATA ORDER BY 1"
+)
+_INTERNAL_SCHEMAS = ("information_schema", "mysql", "performance_schema", "sys")
+
 
 @dataclasses.dataclass(kw_only=True)
 class _Server:
@@ -60,6 +68,7 @@ class _Server:
     command: list[str]
     socket: Path
     interface: Interface
+    slowed: Slowed | None = None
 
     @property
     def runs(self) -> bool:
@@ -72,6 +81,7 @@ class Databases:
     def __init__(self, host: Host, installation: MysqlInstallation) -> None:
         self._host = host
         self._installation = installation
+        self._disks = Disks(host.state / "sql", host.run / "sql-disks", host.groups)
         self._servers: dict[str, _Server] = {}
         self._lock = threading.Lock()
 
@@ -81,12 +91,16 @@ class Databases:
         settings = instance.get("settings") or {}
         command = self._command(settings)
         running = self._servers.get(key)
-        if running and running.runs and running.command == command and settings.get("activationPolicy") != "NEVER":
+        off = settings.get("activationPolicy") == "NEVER"
+        if running and running.runs and running.command == command and not off:
             return
         self.stop(key)
-        if settings.get("activationPolicy") == "NEVER":
+        condition = self._host.conditions.of("database", last(key))
+        if off or condition == "stopped":
             return
-        directory = self._directory(key)
+        disk = self._disks.attach(key, int(settings.get("dataDiskSizeGb") or 10) << 30)
+        directory = self._mount(key, disk)
+        disk.fill(False)
         self._initialise(key, directory)
         self._write_certificate(instance, directory)
         network, address = self._endpoint(key)
@@ -104,9 +118,16 @@ class Databases:
         with self._lock:
             self._servers[key] = server
         self._make_role(server)
+        self._bring(key, condition)
 
-    def _directory(self, key: str) -> Path:
-        return self._host.state / "sql" / key
+    @staticmethod
+    def _mount(key: str, disk: Disk) -> Path:
+        """The disk's directory. What a dying server leaves in the system's hands is safe, so nothing waits for it."""
+        try:
+            disk.format()
+            return disk.mount("barrier=0")
+        except OSError as error:
+            raise Refused(f"The disk of instance {key} cannot be mounted: {error}.", code=13) from error
 
     def _run(self, key: str) -> Path:
         """Where the private socket lies; short, as a socket's path has 107 bytes at most."""
@@ -118,7 +139,7 @@ class Databases:
         os.chown(run, _UID, _UID)
         binds = [
             *(Bind(source=path, target=path) for path in _program_roots(command)),
-            Bind(source=str(self._directory(key)), target=_HERE, read_only=False),
+            Bind(source=str(self._disks.attach(key, 0).place), target=_HERE, read_only=False),
             Bind(source=str(run), target="/run/mysqld", read_only=False),
         ]
         return Spec(
@@ -213,16 +234,19 @@ class Databases:
         with self._lock:
             server = self._servers.pop(self._key(name), None)
         if server:
+            if server.slowed:
+                server.slowed.end()
             server.container.stop(_STOP_SECONDS)
+        self._disks.detach(self._key(name))
 
     def delete(self, name: str) -> None:
         """Stop it and delete its data."""
         key = self._key(name)
         self.stop(key)
+        self._disks.delete(key)
         for address, known in self._host.record.section("endpoints").items():
             if known["instance"] == key:
                 self._host.record.remove("endpoints", address)
-        shutil.rmtree(self._directory(key), ignore_errors=True)
 
     def stop_all(self) -> None:
         """Stop every server side by side."""
@@ -282,6 +306,103 @@ class Databases:
             else:
                 cursor.execute(f"GRANT {_PRIVILEGES}, DELETE HISTORY ON *.* TO %s@%s WITH GRANT OPTION", account)
 
+    def set_password(self, instance: str, user: str, host: str, password: str, old: str) -> None:
+        """Change a password ("" keeps it); `old` is what becomes of the former one: "retain", "discard" or ""."""
+        account = (user, host or "%")
+        with _connected(self._running(instance)) as connection, connection.cursor() as cursor:
+            if user == "root":
+                cursor.execute("CREATE USER IF NOT EXISTS %s@%s", account)
+            if password:
+                retain = " RETAIN CURRENT PASSWORD" if old == "retain" else ""
+                cursor.execute(f"ALTER USER %s@%s IDENTIFIED BY %s{retain}", (*account, password))
+            if old == "discard":
+                cursor.execute("ALTER USER %s@%s DISCARD OLD PASSWORD", account)
+
+    def schemas(self, instance: str) -> list[dict[str, str]]:
+        """Those that are not MySQL's own."""
+        with _connected(self._running(instance)) as connection, connection.cursor() as cursor:
+            cursor.execute(_SCHEMAS)
+            rows: Sequence[tuple[str, str, str]] = [row for row in cursor.fetchall() if row[0] not in _INTERNAL_SCHEMAS]
+        return [dict(zip(("name", "charset", "collation"), row, strict=True)) for row in rows]
+
+    def create_schema(self, instance: str, name: str, charset: str, collation: str) -> None:
+        """Make it, or give it this character set and collation.
+
+        Raises:
+            Refused: MySQL does not know them.
+        """
+        words = [f"{kind} {text}" for kind, text in (("CHARACTER SET", charset), ("COLLATE", collation)) if text]
+        if not all(re.fullmatch(r"\w*", text) for text in (charset, collation)):
+            raise Refused(f"Invalid character set or collation: {charset} {collation}.", code=3)
+        quoted = "`" + name.replace("`", "``") + "`"
+        with _connected(self._running(instance)) as connection, connection.cursor() as cursor:
+            try:
+                cursor.execute(f"CREATE DATABASE IF NOT EXISTS {quoted} {' '.join(words)}")
+                if words:
+                    cursor.execute(f"ALTER DATABASE {quoted} {' '.join(words)}")
+            except pymysql.err.MySQLError as error:
+                raise Refused(f"Invalid request: {error.args[-1]}.", code=3) from error
+
+    def delete_schema(self, instance: str, name: str) -> None:
+        """Drop it, if it is there."""
+        quoted = "`" + name.replace("`", "``") + "`"
+        with _connected(self._running(instance)) as connection, connection.cursor() as cursor:
+            cursor.execute(f"DROP DATABASE IF EXISTS {quoted}")
+
+    def copy(self, source: str, target: str, at: str) -> None:
+        """Copy an instance's or backup's disk as it is at one moment, as a crash would leave it.
+
+        Raises:
+            Refused: the target runs, or `at` is past: the sandbox keeps no binary log.
+        """
+        origin, copied = self._key(source), self._key(target)
+        if at:
+            raise Refused("The sandbox keeps no binary log: it copies a database as it is now.", code=12)
+        if copied in self._servers:
+            raise Refused(f"The instance {copied} runs; what it holds cannot be replaced.", code=9)
+        self._disks.detach(copied)
+        server = self._servers.get(origin)
+        with server.container.held() if server else contextlib.nullcontext():
+            self._disks.copy(origin, copied)
+
+    def disturb(self, name: str, condition: str) -> None:
+        """Bring an instance into a condition.
+
+        Raises:
+            Refused: there is no such instance.
+        """
+        found = [
+            body
+            for full, body in self._host.access.list("sqladmin.googleapis.com/")
+            if full.split("/")[-2:] == ["instances", name]
+        ]
+        if not found:
+            raise Refused(f"There is no database instance {name}.", code=5)
+        key = _key_of(found[0])
+        before = self._host.conditions.of("database", name)
+        self._bring(key, "well")
+        self._host.conditions.put("database", name, condition)
+        if condition == "stopped":
+            self.stop(key)
+            return
+        if before in ("stopped", "full"):
+            self.stop(key)  # a server that ran out of space comes back well only by a restart
+            self.start(found[0])
+        else:
+            self._bring(key, condition)
+
+    def _bring(self, key: str, condition: str) -> None:
+        server = self._servers.get(key)
+        if server is None:
+            return
+        if server.slowed:
+            server.slowed.end()
+            server.slowed = None
+        if condition == "slow":
+            server.slowed = Slowed(lambda: [server.container.pid])
+        if condition == "full":
+            self._disks.attach(key, 0).fill(True)
+
     def delete_user(self, instance: str, user: str, host: str) -> None:
         """Drop the account, if it is there."""
         with _connected(self._running(instance)) as connection, connection.cursor() as cursor:
@@ -301,9 +422,11 @@ class Databases:
         return server
 
     def _key(self, name: str) -> str:
-        if part(name, "projects"):
-            return f"{part(name, 'projects')}/{last(name)}"
-        return name
+        """`PROJECT/INSTANCE`, of a backup `PROJECT/INSTANCE@NUMBER`."""
+        if not part(name, "projects"):
+            return name
+        instance, backup = part(name, "instances") or last(name), part(name, "backupRuns")
+        return f"{part(name, 'projects')}/{instance}" + (f"@{backup}" if backup else "")
 
 
 def _key_of(instance: Json) -> str:

@@ -10,11 +10,14 @@ from pathlib import Path
 from gcp_openemr.sandbox.interfaces import Access
 from gcp_openemr.sandbox.runtime.alpine import Alpine
 from gcp_openemr.sandbox.runtime.certificates import Authority
+from gcp_openemr.sandbox.runtime.cgroups import Groups
+from gcp_openemr.sandbox.runtime.disks import Disks
 from gcp_openemr.sandbox.runtime.images import Images
 from gcp_openemr.sandbox.runtime.logs import Log
 from gcp_openemr.sandbox.runtime.network import Networks
 from gcp_openemr.sandbox.runtime.processes import Containers
 from gcp_openemr.sandbox.runtime.record import Record
+from gcp_openemr.sandbox.runtime.troubles import Conditions
 
 __all__ = ["Host"]
 
@@ -36,6 +39,9 @@ class Host:
     containers: Containers
     alpine: Alpine
     images: Images
+    groups: Groups
+    disks: Disks
+    conditions: Conditions
     record: Record
     database_authority: Authority
     listen: Listen

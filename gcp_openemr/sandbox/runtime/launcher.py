@@ -111,8 +111,14 @@ def _build_root(spec: dict[str, Any]) -> str:
     else:
         _lay_over(memory, spec["overlays"])
     _make_devices(root)
+    for path in spec["memory_volumes"]:
+        os.makedirs(root + path, exist_ok=True)
+        namespaces.mount("memory", root + path, "tmpfs", 0, f"mode=1777,size={spec['memory']}")
     for entry in spec["binds"]:
         _bind(root, entry)
+    for path, number in spec["devices"].items():
+        os.makedirs(os.path.dirname(root + path), exist_ok=True)
+        os.mknod(root + path, stat.S_IFBLK | 0o660, number)
     for file in spec["files"]:
         _put_file(root, file)
     os.makedirs(f"{root}/proc", exist_ok=True)
@@ -155,7 +161,7 @@ def _become(fd: int, spec: dict[str, Any]) -> NoReturn:
     os.makedirs(spec["directory"], exist_ok=True)
     for stream in (1, 2):
         os.fchown(stream, spec["uid"], spec["gid"])
-    namespaces.drop_privileges(spec["uid"], spec["gid"])
+    namespaces.drop_privileges(spec["uid"], spec["gid"], machine=spec["machine"])
     namespaces.die_with_parent()
     os.umask(0o022)
     os.chdir(spec["directory"])
@@ -179,6 +185,9 @@ def main() -> NoReturn:
     fd = int(sys.argv[1])
     os.set_inheritable(fd, False)
     spec = json.loads(_read_line(fd))
+    for members in spec["groups"]:
+        with open(members, "w", encoding="utf-8") as group:
+            group.write("0")
     namespaces.unshare(namespaces.NEW_PID)
     child = os.fork()
     if child:

@@ -13,10 +13,13 @@ from gcp_openemr.sandbox.interfaces import Access, Json, Refused, Runtime, Traff
 from gcp_openemr.sandbox.runtime.alpine import Alpine
 from gcp_openemr.sandbox.runtime.build import DockerBuild, run_build
 from gcp_openemr.sandbox.runtime.certificates import Authority
+from gcp_openemr.sandbox.runtime.cgroups import Groups
 from gcp_openemr.sandbox.runtime.database import Databases
+from gcp_openemr.sandbox.runtime.disks import Disks
 from gcp_openemr.sandbox.runtime.host import Host, Listen
 from gcp_openemr.sandbox.runtime.images import Images
 from gcp_openemr.sandbox.runtime.jobs import Jobs
+from gcp_openemr.sandbox.runtime.logs import read_log
 from gcp_openemr.sandbox.runtime.machine import Machines
 from gcp_openemr.sandbox.runtime.metadata import MetadataServer
 from gcp_openemr.sandbox.runtime.network import METADATA_ADDRESS, Networks
@@ -25,6 +28,7 @@ from gcp_openemr.sandbox.runtime.record import Record
 from gcp_openemr.sandbox.runtime.resolver import Resolver
 from gcp_openemr.sandbox.runtime.resources import last
 from gcp_openemr.sandbox.runtime.services import Invoker, Services
+from gcp_openemr.sandbox.runtime.troubles import Conditions
 from gcp_openemr.setup.mysql import MysqlInstallation
 
 __all__ = ["LocalRuntime"]
@@ -57,6 +61,8 @@ class LocalRuntime(Runtime):
         (run / "root").mkdir()
         # What a build left that was cut short.
         shutil.rmtree(state / "images" / "partial", ignore_errors=True)
+        groups = Groups()
+        record = Record(state / "runtime.json")
         self._application = application
         self._building = threading.Lock()
         self._host = Host(
@@ -64,10 +70,13 @@ class LocalRuntime(Runtime):
             run=run,
             access=access,
             networks=networks,
-            containers=Containers(mountpoint=run / "root", networks=networks),
+            containers=Containers(mountpoint=run / "root", networks=networks, groups=groups),
             alpine=alpine,
             images=Images(state / "images"),
-            record=Record(state / "runtime.json"),
+            groups=groups,
+            disks=Disks(state / "disks", run / "disks", groups),
+            conditions=Conditions(record),
+            record=record,
             database_authority=Authority(state / "ca", "cloud-sql"),
             listen=listen,
         )
@@ -108,6 +117,7 @@ class LocalRuntime(Runtime):
         self._host.containers.stop_all()
         for server in self._servers:
             server.close()
+        self._host.groups.close()
 
     def service_uri(self, service: str) -> str:
         return self._services.uri(service)
@@ -148,6 +158,24 @@ class LocalRuntime(Runtime):
     def list_database_users(self, instance: str) -> Sequence[Mapping[str, str]]:
         return self._databases.users(instance)
 
+    def set_database_password(self, instance: str, user: str, host: str, password: str, old: str) -> None:
+        self._databases.set_password(instance, user, host, password, old)
+
+    def list_schemas(self, instance: str) -> Sequence[Mapping[str, str]]:
+        return self._databases.schemas(instance)
+
+    def create_schema(self, instance: str, name: str, charset: str, collation: str) -> None:
+        self._databases.create_schema(instance, name, charset, collation)
+
+    def delete_schema(self, instance: str, name: str) -> None:
+        self._databases.delete_schema(instance, name)
+
+    def copy_database(self, source: str, target: str, at: str) -> None:
+        self._databases.copy(source, target, at)
+
+    def log_lines(self, name: str) -> Sequence[str]:
+        return read_log(self._host.state, name, None)
+
     def connect_endpoint(self, address: str, instance: str) -> None:
         self._databases.connect(address, instance)
 
@@ -160,8 +188,17 @@ class LocalRuntime(Runtime):
     def delete_disk(self, disk: str) -> None:
         self._machines.delete_disk(disk)
 
-    def disturb(self, kind: str, name: str, condition: str) -> None:  # noqa: ARG002 -- the protocol's
-        raise Refused("Servers of this runtime cannot be disturbed.", code=12)
+    def disturb(self, kind: str, name: str, condition: str) -> None:
+        if kind == "database":
+            self._databases.disturb(name, condition)
+        else:
+            self._machines.disturb(kind, name, condition)
+
+    def machine_healthy(self, instance: str) -> bool:
+        return self._machines.healthy(instance)
+
+    def copy_disk(self, source: str, target: str) -> None:
+        self._machines.copy_disk(source, target)
 
     def build(self, build: Json, log: Callable[[str], None]) -> Json:
         source = build["source"]["storageSource"]

@@ -115,6 +115,8 @@ class _Facts:
             "instance/id": lambda: base64.b16encode(identity.account.encode()).decode().lower(),
             "universe/universe-domain": lambda: "googleapis.com",
         }
+        if path.startswith("instance/") and path.removeprefix("instance/") in identity.attributes:
+            return "application/text", identity.attributes[path.removeprefix("instance/")]
         if path in simple:
             return "application/text", simple[path]()
         account, _, item = path.removeprefix("instance/service-accounts/").partition("/")

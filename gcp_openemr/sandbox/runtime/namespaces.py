@@ -8,6 +8,8 @@ import platform
 import signal
 import socket
 import threading
+from collections.abc import Callable
+from typing import TypeVar
 
 __all__ = [
     "NEW_IPC",
@@ -18,18 +20,24 @@ __all__ = [
     "bind",
     "die_with_parent",
     "drop_privileges",
+    "inside",
     "listen_in",
     "mount",
     "overlay",
     "pivot_root",
     "private_mounts",
+    "remount",
+    "sync",
     "unmount",
     "unshare",
 ]
 
 NEW_MOUNT, NEW_UTS, NEW_IPC, NEW_PID, NEW_NET = 0x20000, 0x4000000, 0x8000000, 0x20000000, 0x40000000
 
-_READ_ONLY, _NO_SUID, _NO_DEV, _REMOUNT, _BIND, _RECURSIVE, _PRIVATE = 1, 2, 4, 32, 4096, 16384, 1 << 18
+_NEW_FS = 0x200
+_T = TypeVar("_T")
+_READ_ONLY, _NO_SUID, _NO_DEV, _SYNCHRONOUS, _REMOUNT, _BIND, _RECURSIVE = 1, 2, 4, 16, 32, 4096, 16384
+_PRIVATE = 1 << 18
 _DETACH = 2
 _PR_SET_PDEATHSIG, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS = 1, 24, 38
 _PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
@@ -70,6 +78,16 @@ def overlay(target: str, *, lower: list[str], upper: str, work: str) -> None:
     mount("overlay", target, "overlay", 0, f"lowerdir={':'.join(lower)},upperdir={upper},workdir={work}")
 
 
+def remount(target: str, *, synchronous: bool) -> None:
+    """Have every write to a file system reach its device before the writer goes on, or no longer."""
+    mount("none", target, "", _REMOUNT | (_SYNCHRONOUS if synchronous else 0))
+
+
+def sync(descriptor: int) -> None:
+    """Write out all of the file system that an open file lies on."""
+    _check(_libc.syncfs(descriptor), "syncfs")
+
+
 def unmount(target: str) -> None:
     """Detach a mount now; it goes when nobody uses it."""
     _check(_libc.umount2(target.encode(), _DETACH), f"unmount {target}")
@@ -88,9 +106,12 @@ def pivot_root(root: str) -> None:
     os.chdir("/")
 
 
-def drop_privileges(uid: int, gid: int) -> None:
-    """Become uid:gid for good, with no more than a container's capabilities and no way to more."""
-    for capability in range(_LAST_CAPABILITY + 1):
+def drop_privileges(uid: int, gid: int, *, machine: bool = False) -> None:
+    """Become uid:gid for good, with no more than a container's capabilities and no way to more.
+
+    The root of a machine, which mounts its disks, keeps what it has.
+    """
+    for capability in range(0 if machine else _LAST_CAPABILITY + 1):
         if capability not in _KEPT_CAPABILITIES:
             _libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0)
     os.setgroups([])
@@ -104,26 +125,31 @@ def die_with_parent() -> None:
     _check(_libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0), "die_with_parent")
 
 
-def listen_in(network: int, address: str, port: int) -> socket.socket:
-    """A listening TCP socket in the network namespace of descriptor `network`; usable from anywhere afterwards.
+def inside(namespace: int, kind: int, function: Callable[[], _T]) -> _T:
+    """Call a function in the namespace of a descriptor (`/proc/PID/ns/…`); what it opens can be used anywhere.
 
-    A namespace belongs to a thread, so a short-lived one goes there and makes the socket.
-
-    Raises:
-        OSError: the port is taken.
+    A namespace belongs to a thread, so a short-lived one goes there. Raises what the function raises.
     """
-    made: list[socket.socket | OSError] = []
+    results: list[_T] = []
+    errors: list[Exception] = []
 
-    def make() -> None:
+    def work() -> None:
         try:
-            _check(_libc.setns(network, NEW_NET), "setns")
-            made.append(socket.create_server((address, port), backlog=512))
-        except OSError as error:
-            made.append(error)
+            if kind == NEW_MOUNT:
+                unshare(_NEW_FS)
+            _check(_libc.setns(namespace, kind), "setns")
+            results.append(function())
+        except Exception as error:
+            errors.append(error)
 
-    thread = threading.Thread(target=make, name="listen-in-host")
+    thread = threading.Thread(target=work, name="inside")
     thread.start()
     thread.join()
-    if isinstance(made[0], OSError):
-        raise made[0]
-    return made[0]
+    if errors:
+        raise errors[0]
+    return results[0]
+
+
+def listen_in(network: int, address: str, port: int) -> socket.socket:
+    """A listening TCP socket in the network namespace of descriptor `network`. Raises OSError: the port is taken."""
+    return inside(network, NEW_NET, lambda: socket.create_server((address, port), backlog=512))

@@ -11,9 +11,10 @@ import dataclasses
 import ipaddress
 import subprocess
 import threading
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from gcp_openemr.sandbox.interfaces import Refused
+from gcp_openemr.sandbox.runtime.vpc import Rule, Side, routing
 
 __all__ = ["APIS_ADDRESS", "METADATA_ADDRESS", "Identity", "Interface", "Networks"]
 
@@ -23,27 +24,46 @@ APIS_ADDRESS = (
 )
 _GATEWAY = "169.254.8.1"
 _LINK_LOCAL = ipaddress.IPv4Network("169.254.64.0/18")
-_NO_NETWORK = ""  # containers without VPC access share a bridge that has nothing but Google on it
+# https://cloud.google.com/run/docs/configuring/vpc-direct-vpc: what "private ranges only" means.
+_PRIVATE = (
+    "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "192.0.0.0/24", "192.0.2.0/24",
+    "192.88.99.0/24", "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24", "240.0.0.0/4",
+)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Identity:
-    """As whom a container calls Google: the e-mail address of its service account, and where it runs."""
+    """As whom a container calls Google: the e-mail address of its service account, and where it runs.
+
+    `attributes` are a machine's own metadata, by path below `instance/`.
+    """
 
     account: str
     project: str
     region: str
+    attributes: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Interface:
-    """One container's place in the network: `network` is `projects/p/global/networks/n`, or "" without VPC access."""
+    """One container's place in the network: `network` is `projects/p/global/networks/n`, or "" without VPC access.
+
+    Into the VPC goes what is for private addresses, or `everything`. `google` is whether Google can be reached.
+    """
 
     name: str
     link_local: str
     network: str
     address: str
     identity: Identity
+    tags: tuple[str, ...] = ()
+    everything: bool = True
+    google: bool = True
+
+    @property
+    def side(self) -> Side:
+        """As firewall rules know it."""
+        return Side(address=self.address, account=self.identity.account, tags=self.tags)
 
     @property
     def hardware_address(self) -> str:
@@ -58,14 +78,16 @@ class Interface:
             f"address add {self.link_local}/32 dev eth0",
             "link set eth0 up",
             f"route add 169.254.0.0/16 dev eth0 src {self.link_local}",
-            f"route add {APIS_ADDRESS}/32 dev eth0 src {self.link_local}",
         ]
+        if self.google:
+            lines.append(f"route add {APIS_ADDRESS}/32 dev eth0 src {self.link_local}")
+        else:
+            lines.append(f"route add blackhole {APIS_ADDRESS}/32")
         if self.address:
             lines.append(f"address add {self.address}/32 dev eth0")
-        if self.network:
-            source = f" src {self.address}" if self.address else ""
-            lines.append(f"route add default dev eth0{source}")
-        return lines
+        source = f" src {self.address}" if self.address else ""
+        targets = () if not self.network else ("default",) if self.everything else _PRIVATE
+        return [*lines, *(f"route add {target} dev eth0{source}" for target in targets)]
 
 
 def _ip(lines: Iterable[str], *, within: int | None = None) -> None:
@@ -103,6 +125,9 @@ class Networks:
         ranges: Sequence[str] = (),
         address: str = "",
         taken: Collection[str] = (),
+        tags: tuple[str, ...] = (),
+        everything: bool = True,
+        google: bool = True,
     ) -> Interface:
         """Choose addresses for a container: one of `ranges` (CIDR) that is not `taken`, or just `address`.
 
@@ -117,7 +142,16 @@ class Networks:
                 here = {made.address for made in self._interfaces.values() if made.network == network}
                 address = self._free(ranges, {*taken, *here})
             name = f"veth{self._count}"
-            made = Interface(name=name, link_local=link_local, network=network, address=address, identity=identity)
+            made = Interface(
+                name=name,
+                link_local=link_local,
+                network=network,
+                address=address,
+                identity=identity,
+                tags=tags,
+                everything=everything,
+                google=google,
+            )
             self._interfaces[link_local] = made
             return made
 
@@ -162,6 +196,11 @@ class Networks:
             _ip(lines, within=process)
             self._interfaces[interface.link_local] = changed
             return changed
+
+    def guard(self, interface: Interface, process: int, rules: Callable[[str], Sequence[Rule]]) -> None:
+        """Let the rules of a container's network hold for it, as they are now."""
+        others = [one.side for one in self._interfaces.values() if one.network == interface.network and one.address]
+        _ip(routing(rules(interface.network), interface.side, others), within=process)
 
     def release(self, interface: Interface) -> None:
         """Take the addresses back; the cable goes with the container's last process."""

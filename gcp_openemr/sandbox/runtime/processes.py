@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
+import math
 import os
 import shutil
 import signal
@@ -11,11 +13,13 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import gcp_openemr
+from gcp_openemr.sandbox.runtime.cgroups import Group, Groups
 from gcp_openemr.sandbox.runtime.logs import Lines
 from gcp_openemr.sandbox.runtime.network import Interface, Networks
 
@@ -23,6 +27,11 @@ __all__ = ["Bind", "Container", "Containers", "File", "NotStarted", "Overlay", "
 
 GRACE_SECONDS = 10.0  # https://cloud.google.com/run/docs/container-contract#instance-shutdown
 _OPEN_FILES = 25_000
+_MEMORY_SECONDS = 0.3
+_MEMORY_WORDS = (
+    "Memory limit of {} MiB exceeded with {} MiB used. Consider increasing the memory limit, "
+    "see https://cloud.google.com/run/docs/configuring/memory-limits"
+)
 _PACKAGE_ROOT = Path(gcp_openemr.__file__).parent.parent
 
 
@@ -40,11 +49,12 @@ class Overlay:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Bind:
-    """A directory or file of the daemon shown in the container."""
+    """A directory or file of the daemon shown in the container. `share` names the NFS server it stands for, if any."""
 
     source: str
     target: str
     read_only: bool = True
+    share: str = ""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -61,8 +71,10 @@ class File:
 class Spec:
     """Everything about a container before it starts.
 
-    Its file system is `overlays`, or the directory `root`. Without `interface` it has loopback only. `memory` in bytes;
-    `cpus` 0 means all.
+    Its file system is `overlays`, or the directory `root`. Without `interface` it has loopback only. `memory` in bytes
+    bounds the files it keeps in memory, and with `cpu`, in CPUs, all it uses (0: no limit). `memory_volumes` are
+    directories of their own in memory, `devices` path → number of block devices. A `machine` is not a container: its
+    root may mount.
     """
 
     name: str
@@ -77,21 +89,35 @@ class Spec:
     gid: int = 1000
     directory: str = "/"
     memory: int = 512 << 20
-    cpus: int = 0
+    cpu: float = 0
+    memory_volumes: Sequence[str] = ()
+    devices: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    machine: bool = False
 
 
 class Container:
     """A running container. `pid` is its first process, seen from the daemon."""
 
     def __init__(
-        self, spec: Spec, launcher: subprocess.Popen[bytes], pid: int, log: threading.Thread, ended: Callable[[], None]
+        self,
+        spec: Spec,
+        launcher: subprocess.Popen[bytes],
+        pid: int,
+        follower: threading.Thread,
+        group: Group | None,
+        log: Lines,
+        ended: Callable[[], None],
     ) -> None:
         self.spec = spec
         self.pid = pid
+        self.out_of_memory = False
         self._launcher = launcher
+        self._follower = follower
+        self._group = group
         self._log = log
         self._ended = ended
         self._waiting = threading.Lock()
+        self._holding = threading.Lock()
 
     def wait(self, timeout: float | None = None) -> int | None:
         """Exit code (128 + signal), or None when it still runs after `timeout` seconds."""
@@ -99,10 +125,45 @@ class Container:
             code = self._launcher.wait(timeout)
         except subprocess.TimeoutExpired:
             return None
+        self.short_of_memory()
         with self._waiting:
-            self._log.join(timeout=2)
+            self._follower.join(timeout=2)
             self._ended()
         return code
+
+    def short_of_memory(self) -> bool:
+        """Whether it has used all its memory; its log then says so in Cloud Run's words."""
+        used = self._group.killed() if self._group and self.spec.cpu else 0
+        with self._waiting:
+            if used and not self.out_of_memory:
+                self.out_of_memory = True
+                self._log.write(self.spec.name, _MEMORY_WORDS.format(self.spec.memory >> 20, -(-used >> 20)))
+            return self.out_of_memory
+
+    def processes(self) -> list[int]:
+        """All its processes, as the daemon counts them."""
+        namespace = os.readlink(f"/proc/{self.pid}/ns/pid")
+        found = []
+        for entry in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                if os.readlink(entry / "ns/pid") == namespace:
+                    found.append(int(entry.name))
+        return found
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Nothing of it runs inside the block."""
+        with self._holding:
+            try:
+                self._signal_all(signal.SIGSTOP)
+                yield
+            finally:
+                self._signal_all(signal.SIGCONT)
+
+    def _signal_all(self, number: signal.Signals) -> None:
+        with contextlib.suppress(OSError):
+            for pid in self.processes():
+                os.kill(pid, number)
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to its first process; nothing happens when it has ended."""
@@ -120,13 +181,23 @@ class Container:
 
 
 class Containers:
-    """Starts containers and knows which run."""
+    """Starts containers, knows which run, and ends those that use more memory than they have."""
 
-    def __init__(self, *, mountpoint: Path, networks: Networks) -> None:
+    def __init__(self, *, mountpoint: Path, networks: Networks, groups: Groups) -> None:
         self._mountpoint = mountpoint
         self._networks = networks
+        self._groups = groups
         self._running: dict[int, Container] = {}
         self._lock = threading.Lock()
+        threading.Thread(target=self._watch_memory, name="memory", daemon=True).start()
+
+    def _watch_memory(self) -> None:
+        """The kernel ends one process of a container that has no memory left, Cloud Run the whole instance."""
+        while True:
+            time.sleep(_MEMORY_SECONDS)
+            for container in self.running():
+                if container.spec.cpu and container.short_of_memory():
+                    container.signal(signal.SIGKILL)
 
     def start(self, spec: Spec, log: Lines) -> Container:
         """Start a container; returns when its program has been started (not when it is ready).
@@ -134,6 +205,9 @@ class Containers:
         Raises:
             NotStarted: its file system, network or program could not be had.
         """
+        group = self._groups.make()
+        if group and spec.cpu:
+            group.limit(memory=spec.memory, cpu=spec.cpu)
         ours, theirs = socket.socketpair()
         with ours, theirs:
             launcher = subprocess.Popen(
@@ -150,25 +224,25 @@ class Containers:
                 raise NotStarted("the launcher has no output")
             follower = log.follow(spec.name, launcher.stdout, launcher.stderr)  # type: ignore[arg-type]
             try:
-                pid = self._converse(ours, spec)
+                pid = self._converse(ours, spec, group)
             except (OSError, NotStarted) as error:
                 launcher.kill()
                 launcher.wait()
                 follower.join(timeout=2)
-                self._forget(0, spec)
+                self._forget(0, spec, group)
                 raise NotStarted(str(error)) from error
-        container = Container(spec, launcher, pid, follower, lambda: self._forget(pid, spec))
+        container = Container(spec, launcher, pid, follower, group, log, lambda: self._forget(pid, spec, group))
         with self._lock:
             self._running[pid] = container
         return container
 
-    def _converse(self, ours: socket.socket, spec: Spec) -> int:
+    def _converse(self, ours: socket.socket, spec: Spec, group: Group | None) -> int:
         """Send the specification, plug in the network when asked, until the program runs; returns its pid.
 
         The other end closes by itself when the program takes the launcher's place.
         """
         ours.settimeout(60)
-        ours.sendall(json.dumps(self._wire(spec)).encode() + b"\n")
+        ours.sendall(json.dumps(self._wire(spec, group)).encode() + b"\n")
         pid, started = 0, False
         with ours.makefile("rb") as answers:
             for line in answers:
@@ -187,8 +261,12 @@ class Containers:
             raise NotStarted("the container ended before its program started")
         return int(pid)
 
-    def _wire(self, spec: Spec) -> dict[str, Any]:
+    def _wire(self, spec: Spec, group: Group | None) -> dict[str, Any]:
         return {
+            "groups": group.members if group else [],
+            "memory_volumes": list(spec.memory_volumes),
+            "devices": dict(spec.devices),
+            "machine": spec.machine,
             "mountpoint": str(self._mountpoint),
             "memory": spec.memory,
             "root": spec.root,
@@ -201,13 +279,15 @@ class Containers:
             "directory": spec.directory,
             "command": list(spec.command),
             "environment": dict(spec.environment),
-            "cpus": spec.cpus,
+            "cpus": math.ceil(spec.cpu),
             "open_files": _OPEN_FILES,
         }
 
-    def _forget(self, pid: int, spec: Spec) -> None:
+    def _forget(self, pid: int, spec: Spec, group: Group | None) -> None:
         with self._lock:
             first = self._running.pop(pid, None) is not None
+        if group:
+            group.remove()
         if spec.interface and (first or pid == 0):
             self._networks.release(spec.interface)
 

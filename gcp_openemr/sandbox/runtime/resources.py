@@ -7,6 +7,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from gcp_openemr.sandbox.interfaces import Refused
+
 __all__ = ["cpus_of", "last", "memory_of", "network_name", "now", "part", "seconds_of"]
 
 _UNITS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30}
@@ -39,10 +41,9 @@ def memory_of(text: str) -> int:
     return int(float(found[1]) * _UNITS[found[2] or ""])
 
 
-def cpus_of(text: str) -> int:
-    """Whole CPUs of `2`, `0.5` or `2000m`, at least one."""
-    value = float(text[:-1]) / 1000 if text.endswith("m") else float(text)
-    return max(1, round(value))
+def cpus_of(text: str) -> float:
+    """CPUs of `2`, `0.5` or `2000m`."""
+    return float(text[:-1]) / 1000 if text.endswith("m") else float(text)
 
 
 def seconds_of(text: str | None, default: float) -> float:
@@ -56,6 +57,15 @@ def now() -> str:
 
 
 def only_container(template: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The container of a revision or task: the one with ports, else the first."""
+    """The container of a revision or task.
+
+    Raises:
+        Refused: there are several, or it has what the sandbox has nothing for.
+    """
     containers: list[Mapping[str, Any]] = template.get("containers") or [{}]
-    return next((one for one in containers if one.get("ports")), containers[0])
+    if len(containers) > 1:
+        raise Refused("The sandbox runs one container for each instance or task: no sidecars.", code=12)
+    for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+        if "grpc" in (containers[0].get(probe) or {}):
+            raise Refused(f"The sandbox makes no gRPC probes ({probe}).", code=12)
+    return containers[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -22,16 +23,16 @@ from gcp_openemr.sandbox.runtime.resources import (
     only_container,
     part,
 )
+from gcp_openemr.sandbox.runtime.vpc import internet, subnetworks
 
-__all__ = ["EXPORT", "Exports", "container_spec"]
+__all__ = ["Exports", "container_spec"]
 
-EXPORT = "/share"
 _BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
 # https://cloud.google.com/run/docs/configuring/services/memory-limits and …/cpu: what a container has unless told.
 _DEFAULT_LIMITS = {"memory": "512Mi", "cpu": "1"}
 
-Exports = Callable[[str, str], Path | None]
-"""(network, address) → the directory that a machine there exports, or None."""
+Exports = Callable[[Interface, str, str], Path]
+"""(client, server's address, path) → the directory a machine exports there. Raises Refused with mount.nfs's words."""
 
 
 def container_spec(
@@ -49,29 +50,34 @@ def container_spec(
     image = host.images.find(str(container.get("image", "")))
     account = template.get("serviceAccount") or _default_account(host, project)
     secrets = _Secrets(host, project, f"serviceAccount:{account}")
-    network = _network(template, project)
-    mounts, files = _volumes(template, container, exports, network, secrets, image.user[0])
     limits = {**_DEFAULT_LIMITS, **(container.get("resources") or {}).get("limits", {})}
-    memory, cpus = memory_of(limits["memory"]), cpus_of(limits["cpu"])
+    memory, cpu = memory_of(limits["memory"]), cpus_of(limits["cpu"])
     variables = {
         "HOME": "/",
         **image.environment,
         **environment,
         **_environment(container.get("env", []), secrets),
     }
+    interface = _interface(host, template, Identity(account=account, project=project, region=region))
+    try:
+        volumes = _volumes(template, container, exports, interface, secrets, image.user[0])
+    except Refused:
+        host.networks.release(interface)
+        raise
     return Spec(
         name=name,
         command=_command(container, image),
         environment=variables,
         overlays=host.alpine.overlays(host.images.layer_paths(image)),
-        binds=[*_basics(host), *mounts],
-        files=[*_limit_files(memory, cpus), *files],
-        interface=_interface(host, template, network, Identity(account=account, project=project, region=region)),
+        binds=[*_basics(host), *volumes.binds],
+        files=[*_limit_files(memory, cpu), *volumes.files],
+        memory_volumes=volumes.memory,
+        interface=interface,
         uid=image.user[0],
         gid=image.user[1],
         directory=container.get("workingDir") or image.directory,
         memory=memory,
-        cpus=cpus,
+        cpu=cpu,
     )
 
 
@@ -111,71 +117,76 @@ def _environment(entries: Sequence[Mapping[str, Any]], secrets: _Secrets) -> dic
     return values
 
 
-def _network(template: Mapping[str, Any], project: str) -> str:
-    interfaces = (template.get("vpcAccess") or {}).get("networkInterfaces") or []
-    if not interfaces:
-        return ""
-    return network_name(interfaces[0].get("network") or interfaces[0].get("subnetwork", ""), project)
-
-
-def _interface(host: Host, template: Mapping[str, Any], network: str, identity: Identity) -> Interface:
+# Without Private Google Access and Cloud NAT, what goes through the VPC does not reach Google:
+# https://cloud.google.com/vpc/docs/configure-private-google-access
+def _interface(host: Host, template: Mapping[str, Any], identity: Identity) -> Interface:
+    described = template.get("vpcAccess") or {}
+    wished = (described.get("networkInterfaces") or [{}])[0]
+    network = network_name(wished.get("network") or wished.get("subnetwork", ""), identity.project)
     if not network:
         return host.networks.reserve(network="", identity=identity)
-    wanted = template["vpcAccess"]["networkInterfaces"][0].get("subnetwork", "")
-    subnetworks = [
-        body
-        for full, body in host.access.list("compute.googleapis.com/")
-        if "/subnetworks/" in full
-        and network_name(str(body.get("network", ""))) == network
-        and (not wanted or last(full) == last(wanted))
-        and part(full, "regions") == identity.region
-    ]
-    if not subnetworks:
-        raise Refused(f"The subnetwork {last(wanted)} of {network} was not found in region {identity.region}.", code=5)
+    found = subnetworks(host.access, network, identity.region, wished.get("subnetwork", ""))
+    everything = described.get("egress") == "ALL_TRAFFIC"
+    private_access = all(body.get("privateIpGoogleAccess") for body in found)
     return host.networks.reserve(
         network=network,
         identity=identity,
-        ranges=[str(body["ipCidrRange"]) for body in subnetworks],
+        ranges=[str(body["ipCidrRange"]) for body in found],
         taken={str(body["address"]) for _, body in host.access.list("compute.googleapis.com/") if "address" in body},
+        tags=tuple(wished.get("tags") or ()),
+        everything=everything,
+        google=not everything or private_access or internet(host.access, network, identity.region),
     )
+
+
+@dataclasses.dataclass(kw_only=True)
+class _Volumes:
+    binds: list[Bind] = dataclasses.field(default_factory=list)
+    files: list[File] = dataclasses.field(default_factory=list)
+    memory: list[str] = dataclasses.field(default_factory=list)
 
 
 def _volumes(
     template: Mapping[str, Any],
     container: Mapping[str, Any],
     exports: Exports,
-    network: str,
+    interface: Interface,
     secrets: _Secrets,
     uid: int,
-) -> tuple[list[Bind], list[File]]:
+) -> _Volumes:
     volumes = {volume["name"]: volume for volume in template.get("volumes") or []}
-    binds: list[Bind] = []
-    files: list[File] = []
+    found = _Volumes()
     for mount in container.get("volumeMounts") or []:
         volume = volumes[mount["name"]]
         if "nfs" in volume:
-            binds.append(_nfs(volume["nfs"], mount, exports, network))
+            found.binds.append(_nfs(volume["nfs"], mount, exports, interface))
         elif "secret" in volume:
-            files.extend(_secret_files(volume["secret"], mount["mountPath"], secrets, uid))
+            found.files.extend(_secret_files(volume["secret"], mount["mountPath"], secrets, uid))
+        elif "emptyDir" in volume and volume["emptyDir"].get("medium", "MEMORY") == "MEMORY":
+            found.memory.append(mount["mountPath"])
         else:
             kinds = ", ".join(sorted(set(volume) - {"name"}))
-            raise Refused(f"The sandbox cannot mount volume {volume['name']} ({kinds}).", code=12)
-    return binds, files
+            raise Refused(f"The sandbox has nothing that stands in for volume {volume['name']} ({kinds}).", code=12)
+    return found
 
 
-def _nfs(volume: Mapping[str, Any], mount: Mapping[str, Any], exports: Exports, network: str) -> Bind:
+def _nfs(volume: Mapping[str, Any], mount: Mapping[str, Any], exports: Exports, interface: Interface) -> Bind:
     """Cloud Run mounts before the container starts; a mount that fails fails the instance."""
-    server, path = volume["server"], os.path.normpath("/" + volume.get("path", "").lstrip("/"))
-    source = f"{server}:{path}"
-    exported = exports(network, server) if network else None
-    if exported is None:
-        raise Refused(f"Mounting volume {mount['name']} failed: mount.nfs: {source}: Connection timed out.", code=4)
-    inside = os.path.relpath(path, EXPORT)
-    directory = (exported / inside / mount.get("subPath", "").lstrip("/")).resolve()
-    if inside.startswith("..") or not directory.is_dir() or not directory.is_relative_to(exported.resolve()):
-        message = f"mount.nfs: mounting {source} failed, reason given by server: No such file or directory."
-        raise Refused(f"Mounting volume {mount['name']} failed: {message}", code=5)
-    return Bind(source=str(directory), target=mount["mountPath"], read_only=bool(volume.get("readOnly")))
+    path = os.path.normpath("/" + volume.get("path", "").lstrip("/"))
+    try:
+        exported = exports(interface, volume["server"], path)
+        directory = (exported / mount.get("subPath", "").lstrip("/")).resolve()
+        if not directory.is_dir() or not directory.is_relative_to(exported.resolve()):
+            raise Refused(f"{volume['server']}:{path}/{mount['subPath']}: No such file or directory", code=5)
+    except Refused as error:
+        message = f"Mounting volume {mount['name']} failed: mount.nfs: {error.message}."
+        raise Refused(message, code=error.code) from error
+    return Bind(
+        source=str(directory),
+        target=mount["mountPath"],
+        read_only=bool(volume.get("readOnly")),
+        share=f"{interface.network} {volume['server']}",
+    )
 
 
 def _secret_files(volume: Mapping[str, Any], path: str, secrets: _Secrets, uid: int) -> Iterator[File]:
@@ -186,10 +197,10 @@ def _secret_files(volume: Mapping[str, Any], path: str, secrets: _Secrets, uid: 
         yield File(path=f"{path}/{item['path']}", text=text, mode=mode, uid=uid)
 
 
-def _limit_files(memory: int, cpus: int) -> list[File]:
+def _limit_files(memory: int, cpu: float) -> list[File]:
     """Programs read their limits here, as under cgroups version 2."""
     folder = "/sys/fs/cgroup"
-    values = {"memory.max": f"{memory}\n", "cpu.max": f"{cpus * 100000} 100000\n"}
+    values = {"memory.max": f"{memory}\n", "cpu.max": f"{round(cpu * 100000)} 100000\n"}
     return [File(path=f"{folder}/{name}", text=text, mode=0o444) for name, text in values.items()]
 
 

@@ -20,6 +20,7 @@ from typing import Any
 
 import pytest
 
+from gcp_openemr.assets import asset
 from gcp_openemr.sandbox.interfaces import Json, Refused, TrafficTarget
 from gcp_openemr.sandbox.runtime.logs import read_log
 from tests.sandbox.runtime import inside
@@ -28,6 +29,9 @@ PROJECT = "projects/clinic"
 LOCATION = f"{PROJECT}/locations/europe-west1"
 NETWORK = f"{PROJECT}/global/networks/net"
 ACCOUNT = "web@clinic.iam.gserviceaccount.com"
+MACHINE = f"{PROJECT}/zones/europe-west1-b/instances/files"
+MACHINE_ACCOUNT = "files@clinic.iam.gserviceaccount.com"
+SECRET = f"{PROJECT}/secrets/redisroot"
 REPOSITORY = "europe-west1-docker.pkg.dev/clinic/oe"
 
 APP = """
@@ -188,12 +192,21 @@ class World:
 
     def basics(self) -> None:
         """A project with a network, and an image to run."""
-        subnetwork = {"network": NETWORK, "ipCidrRange": "10.8.0.0/26"}
+        subnetwork = {"network": NETWORK, "ipCidrRange": "10.8.0.0/26", "privateIpGoogleAccess": True}
+        region = f"compute.googleapis.com/{PROJECT}/regions/europe-west1"
+        rule = {
+            "network": NETWORK,
+            "sourceRanges": ["10.8.0.0/26"],
+            "targetServiceAccounts": [MACHINE_ACCOUNT],
+            "allowed": [{"IPProtocol": "tcp", "ports": ["111", "2049", "6379"]}],
+        }
         self.run(
             inside.put,
             {
                 f"cloudresourcemanager.googleapis.com/{PROJECT}": {"name": "projects/4711", "projectId": "clinic"},
-                f"compute.googleapis.com/{PROJECT}/regions/europe-west1/subnetworks/sub": subnetwork,
+                f"{region}/subnetworks/sub": subnetwork,
+                f"{region}/routers/out": {"network": NETWORK, "nats": [{"name": "out"}]},
+                f"compute.googleapis.com/{PROJECT}/global/firewalls/clients": rule,
             },
         )
 
@@ -239,6 +252,21 @@ def revision(service: str, number: int, image: str, *, container: Json | None = 
         "timeout": "10s",
         "containers": [described],
         "vpcAccess": {"networkInterfaces": [{"network": "net", "subnetwork": "sub"}]},
+        **more,
+    }
+
+
+def machine(**more: Any) -> Json:
+    """The files machine, with the start-up script that Terraform gives it."""
+    script = (asset("terraform") / "modules/files/startup.sh").read_text(encoding="utf-8")
+    attributes = {"redis-admin-secret": SECRET, "share-clients": "10.8.0.0/26", "startup-script": script}
+    return {
+        "name": "files",
+        "selfLink": f"https://www.googleapis.com/compute/v1/{MACHINE}",
+        "networkInterfaces": [{"network": f"https://www.googleapis.com/compute/v1/{NETWORK}", "networkIP": "10.8.0.9"}],
+        "disks": [{"boot": True}, {"source": f"{PROJECT}/zones/europe-west1-b/disks/data", "deviceName": "data"}],
+        "serviceAccounts": [{"email": MACHINE_ACCOUNT}],
+        "metadata": {"items": [{"key": key, "value": value} for key, value in attributes.items()]},
         **more,
     }
 

@@ -5,7 +5,10 @@ Reads pickled calls from the socket FD and answers them, each in a thread of its
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import http.server
+import json
 import os
 import socket
 import sys
@@ -22,6 +25,7 @@ from gcp_openemr.sandbox.interfaces import Json, Refused
 from gcp_openemr.sandbox.runtime import namespaces
 from gcp_openemr.sandbox.runtime.certificates import Authority
 from gcp_openemr.sandbox.runtime.local import LocalRuntime
+from gcp_openemr.sandbox.runtime.network import APIS_ADDRESS
 from gcp_openemr.setup.mysql import locate
 
 __all__ = ["FakeAccess", "World", "main"]
@@ -57,6 +61,27 @@ class FakeAccess:
         return f"token-of-{email}"
 
 
+class Secrets(http.server.BaseHTTPRequestHandler):
+    """Secret Manager's one call that a machine's script makes."""
+
+    access: FakeAccess
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
+        pass
+
+    def do_GET(self) -> None:
+        name, _, version = self.path.removeprefix("/v1/").removesuffix(":access").partition("/versions/")
+        account = self.headers.get("Authorization", "").removeprefix("Bearer token-of-")
+        try:
+            value = self.access.secret(name, version, member=f"serviceAccount:{account}")
+        except Refused as refused:
+            self.send_error(403, refused.message)
+            return
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(json.dumps({"payload": {"data": base64.b64encode(value.encode()).decode()}}).encode())
+
+
 class World:
     """What a call can reach."""
 
@@ -64,7 +89,7 @@ class World:
         self.state = RUN / "state"
         self.run = RUN
         self.access = FakeAccess()
-        trusted = Authority(self.state / "ca", "googleapis").certificate
+        authority = Authority(self.state / "ca", "googleapis")
         self.runtime = LocalRuntime(
             state=self.state,
             run=RUN,
@@ -72,8 +97,13 @@ class World:
             listen=lambda address, port: namespaces.listen_in(network, address, port),
             mysql=locate(),
             application=STANDIN,
-            trusted=trusted,
+            trusted=authority.certificate,
         )
+        Secrets.access = self.access
+        server = http.server.ThreadingHTTPServer((APIS_ADDRESS, 443), Secrets)
+        context = authority.server_context(["*.googleapis.com"], self.state / "ca" / "server")
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
 
 
 def _serve(world: World, calls: Connection) -> None:
@@ -143,14 +173,28 @@ def kill(world: World, pid: int) -> None:
     os.kill(pid, 9)
 
 
-def read_file(world: World, path: str) -> str:
-    return (world.state / path).read_text(encoding="utf-8")
+def share(world: World) -> Path:
+    """Where the machine's export lies."""
+    machine = world.runtime._machines._all()[0]
+    return next(iter(machine.disks.values())).mount() / "share"
 
 
 def make_share(world: World, path: str, *, uid: int = 1000) -> None:
-    folder = world.state / path
+    folder = share(world) / path
     folder.mkdir(parents=True, exist_ok=True)
-    os.chown(folder, uid, uid)
+    for made in (folder, *folder.parents):
+        if made.is_relative_to(share(world)):
+            os.chown(made, uid, uid)
+
+
+def read_share(world: World, path: str) -> str:
+    return (share(world) / path).read_text(encoding="utf-8")
+
+
+def read_disk(world: World) -> list[tuple[str, bytes]]:
+    """(path, content) of every file of the machine's disk."""
+    top = share(world).parent
+    return [(str(path.relative_to(top)), path.read_bytes()) for path in top.rglob("*") if path.is_file()]
 
 
 def connects(world: World, address: str, port: int) -> bool:

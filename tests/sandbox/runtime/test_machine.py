@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import json
-import os
-import stat
 import time
 from typing import Any
 
 import pytest
 
-from gcp_openemr.sandbox.interfaces import Json
 from tests.sandbox.runtime import inside
-from tests.sandbox.runtime.conftest import ACCOUNT, LOCATION, NETWORK, PROJECT, REPOSITORY, World
+from tests.sandbox.runtime.conftest import (
+    ACCOUNT,
+    LOCATION,
+    MACHINE,
+    MACHINE_ACCOUNT,
+    PROJECT,
+    REPOSITORY,
+    SECRET,
+    World,
+    machine,
+)
 
-NAME = f"{PROJECT}/zones/europe-west1-b/instances/files"
-MACHINE_ACCOUNT = "files@clinic.iam.gserviceaccount.com"
+NAME = MACHINE
 FIRST = "first"
-SECRET = f"{PROJECT}/secrets/redisroot"
 
 CLIENT = """
 import json, os, redis
@@ -30,18 +35,6 @@ try:
 except Exception as error:
     print(json.dumps(str(error)))
 """
-
-
-def machine(**more: Any) -> Json:
-    return {
-        "name": "files",
-        "selfLink": f"https://www.googleapis.com/compute/v1/{NAME}",
-        "networkInterfaces": [{"network": f"https://www.googleapis.com/compute/v1/{NETWORK}", "networkIP": "10.8.0.9"}],
-        "disks": [{"boot": True, "source": "boot"}, {"source": f"{PROJECT}/zones/europe-west1-b/disks/data"}],
-        "serviceAccounts": [{"email": MACHINE_ACCOUNT}],
-        "metadata": {"items": [{"key": "redis-admin-secret", "value": SECRET}]},
-        **more,
-    }
 
 
 class Client:
@@ -70,18 +63,24 @@ def client(world: World) -> Client:
     return Client(world)
 
 
-def runs(world: World) -> bool:
-    return "redis" in dict(world.run(inside.containers))
+def running(world: World) -> int | None:
+    return dict(world.run(inside.containers)).get("startup-script")
 
 
-def test_redis_waits_for_its_administrators_password(world: World, client: Client) -> None:
+def healthy(world: World) -> bool:
+    return bool(world.call("machine_healthy", f"compute.googleapis.com/{NAME}"))
+
+
+def test_the_start_up_script_runs_and_waits_for_the_administrators_password(world: World, client: Client) -> None:
     world.call("start_machine", machine())
-    assert not runs(world)
-    assert "Redis waits for its administrator's password: Permission denied" in world.log("files")[0]
+    lines = [line.split(" ", 2)[2] for line in world.log("files")]
+    assert any("making a filesystem on the empty disk" in line for line in lines)
+    assert any("waiting for the password" in line for line in lines)
+    assert not healthy(world)
     world.run(inside.put_secret, SECRET, "latest", FIRST, f"serviceAccount:{MACHINE_ACCOUNT}")
-    end = time.monotonic() + 10
-    while not runs(world):
-        assert time.monotonic() < end
+    end = time.monotonic() + 20
+    while not healthy(world):
+        assert time.monotonic() < end, world.log("files")
         time.sleep(0.1)
     assert client(("PING",)) == [True]
 
@@ -100,9 +99,9 @@ def test_users_and_data_outlive_a_restart_and_a_new_administrators_password(worl
     assert [str(answer) for answer in made] in (["OK", "OK", "True"], ["True", "True", "True"])
     assert "no permissions to access one of the keys" in client(("GET", "other:x"), user="oe_main", password="clinic")
     world.run(inside.put_secret, SECRET, "latest", "second", f"serviceAccount:{MACHINE_ACCOUNT}")
-    before = dict(world.run(inside.containers))["redis"]
+    before = running(world)
     world.call("start_machine", machine(labels={"changed": "yes"}))
-    assert dict(world.run(inside.containers))["redis"] == before
+    assert running(world) == before
     world.call("delete_machine", f"compute.googleapis.com/{NAME}")
     world.call("start_machine", machine())
     assert client(("PING",), password="second") == [True]
@@ -111,19 +110,12 @@ def test_users_and_data_outlive_a_restart_and_a_new_administrators_password(worl
 
 
 def test_no_password_stands_in_a_file_of_the_disk(world: World) -> None:
-    disk = world.directory / "disks/clinic/data/redis"
-    assert stat.S_IMODE(disk.stat().st_mode) == 0o700
-    contents = [path.read_bytes() for path in disk.rglob("*") if path.is_file()]
-    assert any(b"user admin on" in content for content in contents)
-    assert not any(word in content for content in contents for word in (b"second", b">clinic"))
-
-
-def test_the_share_belongs_to_the_clinics_user(world: World) -> None:
-    status = os.stat(world.directory / "disks/clinic/data/share")
-    assert (status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode)) == (1000, 1000, 0o755)
+    contents = dict(world.run(inside.read_disk))
+    assert b"user admin on" in contents["redis/users.acl"]
+    assert not any(word in content for content in contents.values() for word in (b"second", b">clinic"))
 
 
 def test_a_deleted_disk_is_gone(world: World) -> None:
     world.call("delete_machine", NAME)
     world.call("delete_disk", f"compute.googleapis.com/{PROJECT}/zones/europe-west1-b/disks/data")
-    assert not (world.directory / "disks/clinic/data").exists()
+    assert not (world.directory / "disks/clinic/data.img").exists()

@@ -11,7 +11,7 @@ import requests
 
 from gcp_openemr.sandbox.interfaces import Refused, TrafficTarget
 from tests.sandbox.runtime import inside
-from tests.sandbox.runtime.conftest import ACCOUNT, LOCATION, NETWORK, PROJECT, World, revision, serve
+from tests.sandbox.runtime.conftest import ACCOUNT, LOCATION, NETWORK, PROJECT, World, machine, revision, serve
 
 PASSWORD = {"name": "PASSWORD", "valueSource": {"secretKeyRef": {"secret": "password", "version": "3"}}}
 
@@ -173,22 +173,16 @@ def test_a_failing_liveness_probe_restarts_the_instance(world: World, image: str
 
 
 def test_an_nfs_volume_is_the_directory_of_the_machine(world: World, image: str) -> None:
-    machine = {
-        "name": "files",
-        "selfLink": f"https://www.googleapis.com/compute/v1/{PROJECT}/zones/europe-west1-b/instances/files",
-        "networkInterfaces": [{"network": NETWORK, "networkIP": "10.8.0.9"}],
-        "disks": [{"boot": True}, {"source": f"{PROJECT}/zones/europe-west1-b/disks/data"}],
-    }
-    world.call("start_machine", machine)
+    world.call("start_machine", machine())
     volume = {"name": "sites", "nfs": {"server": "10.8.0.9", "path": "/share/clinics/main"}}
     container = {"volumeMounts": [{"name": "sites", "mountPath": "/sites"}]}
     made = revision("mounted", 1, image, container=container, volumes=[volume])
     with pytest.raises(Refused, match=r"mounting 10\.8\.0\.9:/share/clinics/main failed, reason given by server"):
         serve(world, made)
-    world.run(inside.make_share, "disks/clinic/data/share/clinics/main")
+    world.run(inside.make_share, "clinics/main")
     uri = serve(world, made)
     get(uri, "/write?/sites/note")
-    assert world.run(inside.read_file, "disks/clinic/data/share/clinics/main/note") == "written"
+    assert world.run(inside.read_share, "clinics/main/note") == "written"
     volume["nfs"] = {"server": "10.8.0.77", "path": "/share"}
     with pytest.raises(Refused, match=r"10\.8\.0\.77:/share: Connection timed out"):
         serve(world, revision("mounted", 2, image, container=container, volumes=[volume]))
