@@ -135,16 +135,18 @@ def _short(reference: Mapping[str, Any]) -> str:
 
 def _pin(context: Context, who: str, secret: str, version: str) -> Iterator[Finding]:
     path = f"v1/projects/{context.environment.project}/secrets/{secret}/versions/{version}"
+    pinned = f"{who} is pinned to {secret} version {version}, which is"
     try:
-        status = context.cloud.ask("secretmanager", path)["state"]
+        found = context.cloud.ask("secretmanager", path)
     except NotFound:
-        status = "missing"
-    if status == "DISABLED":
-        do = f"Run: gcloud secrets versions enable {version} --secret={secret}; then gcp-openemr deploy"
-        yield failed(f"{who} is pinned to {secret} version {version}, which is disabled", do=do)
-    elif status != "ENABLED":
-        yield failed(f"{who} is pinned to {secret} version {version}, which is {status.lower()}", do=_DEPLOY)
+        yield failed(f"{pinned} not there", do=_DEPLOY)
         return
+    if found["state"] == "DISABLED":
+        ends = found.get("scheduledDestroyTime", "")
+        do = f"Run: gcloud secrets versions enable {version} --secret={secret}; then gcp-openemr deploy"
+        yield failed(f"{pinned} disabled" + (f" and will be destroyed at {ends}" if ends else ""), do=do)
+    elif found["state"] != "ENABLED":
+        yield failed(f"{pinned} {found['state'].lower()}", do=_DEPLOY)
     current = _current(context, secret)
     if current and current != version:
         yield warning(f"{who} is pinned to {secret} version {version}, in force is {current}", do=_DEPLOY)
