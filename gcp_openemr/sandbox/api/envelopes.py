@@ -118,6 +118,8 @@ def _sql(operation: Operation) -> Json:
         "targetLink": f"{SQL_ROOT}projects/{project}/instances/{instance}",
         "selfLink": f"{SQL_ROOT}{path}",
     }
+    if operation.arguments.get("backup"):
+        result["backupContext"] = {"kind": "sql#backupContext", "backupId": id_of(operation.arguments["backup"])}
     result |= _times(operation)
     if operation.error is not None:
         code = _SQL_CODES.get(operation.error["code"], "UNKNOWN")

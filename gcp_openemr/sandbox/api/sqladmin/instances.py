@@ -1,0 +1,163 @@
+"""Instances: they start, stop, restart, fail over, and go with what is kept of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+
+from gcp_openemr.sandbox.api import crud
+from gcp_openemr.sandbox.api.calls import Call
+from gcp_openemr.sandbox.api.names import id_of, path_of
+from gcp_openemr.sandbox.api.operations import Operation
+from gcp_openemr.sandbox.api.refusals import refuse
+from gcp_openemr.sandbox.api.rules import WORK, Change, Collection, collection, handles
+from gcp_openemr.sandbox.api.sqladmin.keeping import keep_backups
+from gcp_openemr.sandbox.api.sqladmin.settings import complete
+from gcp_openemr.sandbox.api.store import Record
+from gcp_openemr.sandbox.interfaces import Json, Refused
+
+if TYPE_CHECKING:
+    from gcp_openemr.sandbox.api.app import App
+
+__all__ = ["INSTANCES", "begin", "begin_on", "idle", "online", "start"]
+
+_ONLINE = {"ALWAYS", ""}
+
+
+def _complete(change: Change) -> None:
+    if change.old is not None:
+        idle(change.call, change.name)
+    complete(change)
+
+
+def _deletable(call: Call, record: Record) -> None:
+    idle(call, record.name)
+    if record.body["settings"].get("deletionProtectionEnabled"):
+        raise refuse("sqladmin.protected")
+    final = {"enabled": call.flag("enableFinalBackup"), "retentionDays": call.number("finalBackupTtlDays")}
+    if "enableFinalBackup" not in call.query:
+        final = record.body["settings"].get("finalBackupConfig") or {}
+    call.store.put(record.name, record.body, hidden={**record.hidden, "final": final})
+
+
+INSTANCES = collection(
+    Collection(
+        key="sql.instances",
+        kind="instance",
+        permission="cloudsql.instances",
+        complete=_complete,
+        deletable=_deletable,
+        id_pattern=r"[a-z]([-a-z0-9]{0,96}[a-z0-9])?",
+        id_refusal="sqladmin.name",
+        created="sql.start",
+        updated="sql.start",
+        deleted="sql.delete",
+        immutable=("region", "project", "instanceType"),
+    )
+)
+
+
+def idle(call: Call, name: str) -> None:
+    """409 while an operation on the instance is in progress: Cloud SQL does one at a time."""
+    if call.app.operations.unfinished(name):
+        raise refuse("sqladmin.busy")
+
+
+def online(call: Call, name: str) -> Record:
+    """A running instance that does nothing else."""
+    record = crud.existing(call, INSTANCES, name)
+    idle(call, name)
+    if record.body["state"] != "RUNNABLE" or record.body["settings"].get("activationPolicy", "") not in _ONLINE:
+        raise refuse("sqladmin.stopped", name=path_of(name))
+    return record
+
+
+def begin(call: Call, record: Record, kind: str, *, work: str = "", arguments: Json | None = None) -> Json:
+    """An operation on an instance. `kind` is Cloud SQL's type of operation (`CREATE_USER`)."""
+    with call.store.transaction():
+        operation = crud.begin(call, INSTANCES, record.name, record.body, kind=kind, work=work, arguments=arguments)
+    return crud.finish(call, operation)
+
+
+def begin_on(call: Call, kind: str, work: str, arguments: Json | None = None) -> Json:
+    """The same on the instance of the call, which must run and be idle."""
+    return begin(call, online(call, call.name), kind, work=work, arguments=arguments)
+
+
+@WORK.register("sql.start")
+def start(app: App, operation: Operation) -> Json:
+    """Bring the server to what its settings say."""
+    record = app.store.get(operation.target)
+    if record is None:
+        return {}
+    running = record.body["settings"].get("activationPolicy", "") in _ONLINE
+    try:
+        if running:
+            app.runtime.start_database(record.body)
+        else:
+            app.runtime.stop_database(operation.target)
+        certificate = app.runtime.database_certificate(record.body)
+    except Refused:
+        app.store.update(operation.target, {"state": "FAILED"})
+        raise
+    authority = {"serverCaCert": _certificate(certificate, id_of(operation.target))} if certificate else {}
+    # `STOPPED` is what the API calls RUNNABLE with activation policy NEVER.
+    app.store.update(operation.target, {"state": "RUNNABLE", **authority})
+    return {}
+
+
+@WORK.register("sql.restart")
+def restart_work(app: App, operation: Operation) -> Json:
+    app.runtime.stop_database(operation.target)
+    return start(app, operation)
+
+
+@WORK.register("sql.delete")
+def delete(app: App, operation: Operation) -> Json:
+    """What the settings keep becomes backups of the project, which outlive the instance."""
+    record = app.store.get(operation.target)
+    if record is None:
+        return {}
+    gone = keep_backups(app, record)
+    app.runtime.delete_database(operation.target)
+    for name in gone:
+        app.runtime.delete_database(name)
+    with app.store.transaction():
+        app.store.delete_below(operation.target + "/")
+        app.store.delete(operation.target)
+    return {}
+
+
+def _certificate(pem: str, instance: str) -> Json:
+    certificate = x509.load_pem_x509_certificate(pem.encode())
+    return {
+        "kind": "sql#sslCert",
+        "cert": pem,
+        "certSerialNumber": str(certificate.serial_number),
+        "commonName": certificate.subject.rfc4514_string(),
+        "createTime": certificate.not_valid_before_utc.strftime("%Y-%m-%dT%H:%M:%S.000Z"),
+        "expirationTime": certificate.not_valid_after_utc.strftime("%Y-%m-%dT%H:%M:%S.000Z"),
+        "sha1Fingerprint": certificate.fingerprint(hashes.SHA1()).hex(),  # noqa: S303 -- the API's field
+        "instance": instance,
+    }
+
+
+@handles("sql.instances.restart")
+def restart(call: Call) -> Json:
+    call.authorize("cloudsql.instances.restart")
+    return begin_on(call, "RESTART", "sql.restart")
+
+
+@handles("sql.instances.failover")
+def failover(call: Call) -> Json:
+    """The standby in the other zone takes over; connections break as with a restart."""
+    call.authorize("cloudsql.instances.failover")
+    settings = online(call, call.name).body["settings"]
+    if settings["availabilityType"] != "REGIONAL":
+        raise refuse("sqladmin.not-regional")
+    given = (call.body.get("failoverContext") or {}).get("settingsVersion")
+    if given and given != settings["settingsVersion"]:
+        raise refuse("sqladmin.stale")
+    return begin_on(call, "FAILOVER", "sql.restart")
