@@ -5,10 +5,11 @@ set -eu
 
 : "${OPENEMR_APP:=/var/www/localhost/htdocs/openemr}"
 : "${OPENEMR_RUN:=/run/openemr}"
+PHP_INI=/etc/openemr/php.ini
 
 # usage: log INFO "sentence"
 log() {
-  printf '{"severity":"%s","message":"%s"}\n' "$1" "$(printf '%s' "$2" | sed 's/[\\"]/\\&/g')"
+  printf '{"severity":"%s","message":"%s"}\n' "$1" "$(printf '%s' "$2" | tr '[:cntrl:]' ' ' | sed 's/[\\"]/\\&/g')"
 }
 
 # usage: refuse "what is wrong" "what to run"
@@ -22,8 +23,18 @@ number_in() {
   if [ -r "$1" ]; then tr -cd '0-9' <"$1"; fi
 }
 
+# usage: read_file_into NAME  (its value lies in the file that NAME_FILE names, as a mounted secret does)
+read_file_into() {
+  eval "file=\${$1_FILE:-} value=\${$1:-}"
+  if [ -z "$file" ]; then return 0; fi
+  if [ -n "$value" ]; then refuse "Both $1 and $1_FILE are set." "Leave one of them out."; fi
+  if [ ! -r "$file" ]; then refuse "$1_FILE names $file, which uid $(id -u) cannot read." "Mount the secret there."; fi
+  export "$1=$(cat "$file")"
+}
+
 # The variables without which nothing can work, all missing ones at once.
 check_environment() {
+  for name in MYSQL_PASS MYSQL_SSL_CA REDIS_PASSWORD REDIS_SSL_CA; do read_file_into "$name"; done
   missing=
   for name in PORT MYSQL_HOST MYSQL_DATABASE MYSQL_USER MYSQL_PASS; do
     eval "value=\${$name:-}"
@@ -34,6 +45,26 @@ check_environment() {
   fi
   case $PORT in
     *[!0-9]*) refuse "PORT is not a number." "Deploy the service again with gcp-openemr deploy." ;;
+  esac
+  check_session_place
+}
+
+# Sessions have one place for all instances, or there is one instance; nothing changes from one to the other by itself.
+check_session_place() {
+  case ${OPENEMR_SESSIONS:-redis} in
+    redis)
+      if [ -z "${REDIS_SERVER:-}" ]; then
+        refuse "REDIS_SERVER is not set: sessions would have no place that all instances share." \
+          "Deploy again with gcp-openemr deploy; a single instance can do with OPENEMR_SESSIONS=files."
+      fi
+      ;;
+    files)
+      if [ "${OPENEMR_MAX_INSTANCES:-}" != 1 ]; then
+        refuse "OPENEMR_SESSIONS=files is for one instance, but there may be ${OPENEMR_MAX_INSTANCES:-any number of} instances." \
+          "Set max_instances = 1 in [service], or leave OPENEMR_SESSIONS out."
+      fi
+      ;;
+    *) refuse "OPENEMR_SESSIONS is neither redis nor files." "Leave it out of environment_variables." ;;
   esac
 }
 
@@ -71,24 +102,41 @@ check_versions() {
     "Set [openemr] version to the data's version and deploy again."
 }
 
-# PHP-FPM's workers for the instance's memory: 128 MiB each, 4 to 32; 16 where no limit can be read.
+# The instance's memory in MiB: the least of what its control group and its kernel say; 2048 where neither speaks.
+memory_mib() {
+  least=$((2048 * 1048576))
+  kernel=$(sed -n 's/^MemTotal: *\([0-9]*\) kB$/\1/p' /proc/meminfo 2>/dev/null)
+  if [ -n "$kernel" ]; then least=$((kernel * 1024)); fi
+  for file in /sys/fs/cgroup/memory.max /sys/fs/cgroup/memory/memory.limit_in_bytes; do
+    bytes=$(number_in "$file")
+    if [ -n "$bytes" ] && [ "$bytes" -lt "$least" ]; then least=$bytes; fi
+  done
+  echo $((least / 1048576))
+}
+
+# usage: fpm_children MIB OPCACHE_MIB  (128 MiB each of what Apache and OPcache leave, 3 to 32)
 fpm_children() {
-  bytes=$(number_in /sys/fs/cgroup/memory.max)
-  if [ -z "$bytes" ]; then echo 16; return; fi
-  children=$((bytes / 134217728))
-  if [ "$children" -lt 4 ]; then children=4; fi
+  children=$((($1 - $2 - 64) / 128))
+  if [ "$children" -lt 3 ]; then children=3; fi
   if [ "$children" -gt 32 ]; then children=32; fi
   echo "$children"
 }
 
-# Private files for this instance: the CA bundle, the session handler with its password, the pipe for log lines.
+# Private files for this instance: CA bundles, PHP's settings with the way to Redis, the pipe for log lines.
 prepare_run() {
   umask 077
   if ! mkdir -p "$OPENEMR_RUN/php.d" 2>/dev/null || [ ! -w "$OPENEMR_RUN" ]; then
     refuse "$OPENEMR_RUN cannot be written by uid $(id -u)." "Use the image as built, or mount a tmpfs there."
   fi
   if [ -n "${MYSQL_SSL_CA:-}" ]; then printf '%s\n' "$MYSQL_SSL_CA" >"$OPENEMR_RUN/mysql-ca.pem"; fi
-  php83 -n /usr/share/openemr/runtime-ini.php >"$OPENEMR_RUN/php.d/90-runtime.ini"
+  if [ -n "${REDIS_SSL_CA:-}" ]; then printf '%s\n' "$REDIS_SSL_CA" >"$OPENEMR_RUN/redis-ca.pem"; fi
+  memory=$(memory_mib)
+  opcache=192
+  if [ "$memory" -lt 1024 ]; then opcache=96; fi
+  {
+    echo "opcache.memory_consumption = $opcache"
+    php -n /usr/share/openemr/sessions.php ini
+  } >"$OPENEMR_RUN/php.d/90-instance.ini"
   rm -f "$OPENEMR_RUN"/*.sock "$OPENEMR_RUN"/*.pid "$OPENEMR_RUN/log" "$OPENEMR_RUN"/ended-*
   mkfifo "$OPENEMR_RUN/log"
 }
@@ -98,9 +146,27 @@ set_environment() {
   export OPENEMR_RUN PORT
   export PHP_MEMORY_LIMIT="${PHP_MEMORY_LIMIT:-512M}"
   export PHP_INI_SCAN_DIR=":$OPENEMR_RUN/php.d"
-  OPENEMR_FPM_CHILDREN=${OPENEMR_FPM_CHILDREN:-$(fpm_children)}
+  OPENEMR_FPM_CHILDREN=${OPENEMR_FPM_CHILDREN:-$(fpm_children "$memory" "$opcache")}
   OPENEMR_TRACE_PREFIX=${GOOGLE_CLOUD_PROJECT:+projects/$GOOGLE_CLOUD_PROJECT/traces/}
-  export OPENEMR_FPM_CHILDREN OPENEMR_TRACE_PREFIX
+  OPENEMR_TRUSTED_PROXIES=${OPENEMR_TRUSTED_PROXIES:-}
+  export OPENEMR_FPM_CHILDREN OPENEMR_TRACE_PREFIX OPENEMR_TRUSTED_PROXIES
+}
+
+# Keeps one session as every page will. A connection of a new instance can take a minute to stand; a password that
+# Redis refuses will not get better.
+check_sessions() {
+  until=$(($(date +%s) + ${OPENEMR_START_SECONDS:-90}))
+  while :; do
+    status=0
+    problem=$(php -c "$PHP_INI" /usr/share/openemr/sessions.php check 2>/dev/null) || status=$?
+    if [ "$status" -eq 0 ]; then return 0; fi
+    if [ "$status" -ne 75 ] || [ "$(date +%s)" -ge "$until" ]; then break; fi
+    sleep 1
+  done
+  if [ "$status" -eq 75 ]; then
+    refuse "Redis, which keeps the sessions, does not answer: $problem." "See gcp-openemr status for the files machine."
+  fi
+  refuse "Sessions cannot be kept in Redis: $problem." "gcp-openemr deploy sets the clinic's Redis user and password again."
 }
 
 # usage: start NAME COMMAND...  (tells this shell with SIGUSR1 when the command ends)
@@ -118,7 +184,7 @@ start() {
 
 run_logger() { busybox awk -f /usr/share/openemr/log.awk <"$OPENEMR_RUN/log"; }
 
-run_fpm() { exec php-fpm83 --nodaemonize --fpm-config /etc/php83/php-fpm.conf -c /etc/php83/php.ini >/dev/null; }
+run_fpm() { exec php-fpm --nodaemonize --fpm-config /etc/openemr/php-fpm.conf -c "$PHP_INI" >/dev/null; }
 
 run_httpd() { exec httpd -D FOREGROUND -f /etc/apache2/httpd.conf 2>"$OPENEMR_RUN/log"; }
 
@@ -192,10 +258,13 @@ serve() {
 
 main() {
   if [ "$#" -gt 0 ]; then exec "$@"; fi
+  # process 1 hears no signal for which it has no trap; a share that hangs must not outlast the instance
+  trap 'exit 0' TERM INT
   check_environment
   check_sites
   prepare_run
   set_environment
+  check_sessions
   serve
 }
 

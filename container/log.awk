@@ -8,6 +8,13 @@ function quoted(text) {
   return text
 }
 
+# Queries hold patients' names and codes for logins, whoever wrote them into a message
+function unqueried(text) {
+  gsub(/\?[]A-Za-z0-9_%.[-]+=[^] "'\\)>]*/, "?…", text)
+  gsub(/[Bb]earer [A-Za-z0-9._~+\/=-]+/, "Bearer …", text)
+  return text
+}
+
 # Apache writes unprintable bytes as \xHH, which JSON does not know
 function repaired(text) {
   gsub(/\\v/, "\\u000b", text)
@@ -39,7 +46,7 @@ function severity_of(level) {
 
 /^\{"severity":"@level@/ {
   sub(/@level@[^@]*@/, severity_of(marked($0, "level")))
-  print repaired($0); fflush(); next
+  print repaired(unqueried($0)); fflush(); next
 }
 
 /^\{"severity":"[A-Z]+","message":/ { print; fflush(); next }
@@ -50,8 +57,8 @@ function severity_of(level) {
   text = level
   sub(/:.*/, "", level)
   sub(/^[A-Z]+: /, "", text)
-  printf "{\"severity\":\"%s\",\"message\":\"%s\",\"module\":\"php-fpm\"}\n", severity_of(level), quoted(text)
+  printf "{\"severity\":\"%s\",\"message\":\"%s\",\"module\":\"php-fpm\"}\n", severity_of(level), quoted(unqueried(text))
   fflush(); next
 }
 
-NF { printf "{\"severity\":\"INFO\",\"message\":\"%s\"}\n", quoted($0); fflush() }
+NF { printf "{\"severity\":\"INFO\",\"message\":\"%s\"}\n", quoted(unqueried($0)); fflush() }

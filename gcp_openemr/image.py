@@ -1,12 +1,17 @@
 """The image: build both targets with Cloud Build once per content, and return their digests.
 
 The tag is made from the content of container/ and jobs/ and from the OpenEMR line, so a tag never moves, an unchanged
-tree is never built twice, and a killed build is simply built again.
+tree is never built twice, and a killed build is simply built again. A rebuild, which takes in what Alpine's packages
+and OpenEMR's branch have since been given, adds its moment to the tag; the latest rebuild of a content is its image.
+
+OpenEMR's own stage is pushed too, under a tag of what it is made of: later builds take its layers from there, so a
+changed setting neither builds OpenEMR again nor moves it to another commit.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import gzip
 import hashlib
 import io
@@ -28,8 +33,11 @@ from gcp_openemr.errors import BuildFailed
 __all__ = ["BuildPlace", "Images", "Source", "build", "find", "source"]
 
 TARGETS = ("service", "job")
+_STAGE = "openemr"
 _POLL_SECONDS = 3.0
 _BUILD_SECONDS = 3600
+_DOCKER = "gcr.io/cloud-builders/docker"
+_STAGE_FILES = ("Dockerfile", "start-node-services.js")
 _UNDER_WAY = ("PENDING", "QUEUED", "WORKING")
 
 
@@ -43,11 +51,27 @@ class Images:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Source:
-    """What an image is made of: a reproducible tar.gz, its tag, and the build arguments."""
+    """What an image is made of: a reproducible tar.gz, its tag, and the build arguments.
+
+    `stage_tag` names what OpenEMR's own stage is made of. `rebuild` is the moment of a rebuild, empty for a build.
+    """
 
     archive: bytes = dataclasses.field(repr=False)
     tag: str
+    stage_tag: str
     arguments: Mapping[str, str]
+    rebuild: str = ""
+
+    def rebuilt(self, moment: datetime.datetime) -> Source:
+        """The same, built once more without anything of before."""
+        stamp = f"{moment:%Y%m%dt%H%M%S}"
+        return dataclasses.replace(
+            self,
+            tag=f"{self.tag}-{stamp}",
+            stage_tag=f"{self.stage_tag}-{stamp}",
+            arguments={**self.arguments, "REBUILD": f"{moment:%Y-%m-%dT%H:%M:%SZ}"},
+            rebuild=stamp,
+        )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -63,16 +87,25 @@ class BuildPlace:
 def source(*, version: str, arguments: Mapping[str, str]) -> Source:
     """Pack container/ and jobs/ as the build's context, with `arguments` as `--build-arg`."""
     archive = _pack({"container": asset("container"), "jobs": asset("jobs")})
-    content = hashlib.sha256(archive + json.dumps(dict(arguments), sort_keys=True).encode()).hexdigest()
-    return Source(archive=archive, tag=f"{version}-{content[:16]}", arguments=dict(arguments))
+    said = json.dumps(dict(arguments), sort_keys=True).encode()
+    stage = b"".join((asset("container") / name).read_bytes() for name in _STAGE_FILES)
+    return Source(
+        archive=archive,
+        tag=f"{version}-{hashlib.sha256(archive + said).hexdigest()[:16]}",
+        stage_tag=f"{version}-{hashlib.sha256(stage + said).hexdigest()[:16]}",
+        arguments=dict(arguments),
+    )
 
 
 def find(cloud: Cloud, place: BuildPlace, wanted: Source) -> Images | None:
-    """The images of this source, or None when either is not built yet."""
-    digests = {target: _digest(cloud, place, target, wanted.tag) for target in TARGETS}
-    if not all(digests.values()):
+    """The images of this source as last built, or None when either is not built yet."""
+    found = [_tags(cloud, place, target) for target in TARGETS]
+    both = [tag for tag in found[0] if tag in found[1] and (tag == wanted.tag or tag.startswith(f"{wanted.tag}-"))]
+    if not both:
         return None
-    return Images(**{target: f"{place.registry}/{target}@{digest}" for target, digest in digests.items()})
+    return Images(
+        **{target: f"{place.registry}/{target}@{tags[max(both)]}" for target, tags in zip(TARGETS, found, strict=True)}
+    )
 
 
 def build(cloud: Cloud, place: BuildPlace, wanted: Source, step: Step) -> Images:
@@ -92,7 +125,8 @@ def build(cloud: Cloud, place: BuildPlace, wanted: Source, step: Step) -> Images
     parent = f"projects/{cloud.project}/locations/{place.region}"
     build_id = _under_way(builds, parent, wanted)
     if build_id is None:
-        operation = builds.create(parent=parent, body=_request(cloud, place, wanted, name)).execute()
+        cached = wanted.stage_tag in _tags(cloud, place, _STAGE)
+        operation = builds.create(parent=parent, body=_request(cloud, place, wanted, name, cached=cached)).execute()
         build_id = operation["metadata"]["build"]["id"]
     _wait(builds, f"{parent}/builds/{build_id}", step)
     images = find(cloud, place, wanted)
@@ -127,32 +161,32 @@ def _wait(builds: Any, name: str, step: Step) -> None:
         delay = min(delay * 1.5, _POLL_SECONDS)
 
 
-def _request(cloud: Cloud, place: BuildPlace, wanted: Source, object_name: str) -> dict[str, object]:
-    docker = "gcr.io/cloud-builders/docker"
-    images = [f"{place.registry}/{target}:{wanted.tag}" for target in TARGETS]
-    build_arguments = [
-        part for key, value in sorted(wanted.arguments.items()) for part in ("--build-arg", f"{key}={value}")
-    ]
+def _request(cloud: Cloud, place: BuildPlace, wanted: Source, object_name: str, *, cached: bool) -> dict[str, object]:
+    """The build. With `cached`, OpenEMR's stage is in the registry already; without, it is the first thing built."""
+    stage = f"{place.registry}/{_STAGE}:{wanted.stage_tag}"
+    made = {} if cached else {_STAGE: stage}
+    made |= {target: f"{place.registry}/{target}:{wanted.tag}" for target in TARGETS}
+    arguments = {**wanted.arguments, "BUILDKIT_INLINE_CACHE": "1"}
+    options = [f"--cache-from={stage}"] if cached else []
+    # only the first step: what it made new, the others take
+    first = ["--no-cache", "--pull"] if wanted.rebuild else []
+    steps = []
+    for target, name in made.items():
+        fixed = [
+            "build",
+            "--platform=linux/amd64",
+            "--file=container/Dockerfile",
+            f"--target={target}",
+            f"--tag={name}",
+        ]
+        given = [part for key, value in sorted(arguments.items()) for part in ("--build-arg", f"{key}={value}")]
+        step = {"id": target, "name": _DOCKER, "env": ["DOCKER_BUILDKIT=1"]}
+        steps.append({**step, "args": ["build", *fixed, *options, *first, *given, "."]})
+        first = []
     return {
         "source": {"storageSource": {"bucket": place.bucket, "object": object_name}},
-        "steps": [
-            {
-                "id": target,
-                "name": docker,
-                "env": ["DOCKER_BUILDKIT=1"],
-                "args": [
-                    "build",
-                    "--platform=linux/amd64",
-                    "--file=container/Dockerfile",
-                    f"--target={target}",
-                    f"--tag={image}",
-                    *build_arguments,
-                    ".",
-                ],
-            }
-            for target, image in zip(TARGETS, images, strict=True)
-        ],
-        "images": images,
+        "steps": steps,
+        "images": list(made.values()),
         "tags": [wanted.tag],
         "serviceAccount": f"projects/{cloud.project}/serviceAccounts/{place.account}",
         "timeout": f"{_BUILD_SECONDS}s",
@@ -160,18 +194,25 @@ def _request(cloud: Cloud, place: BuildPlace, wanted: Source, object_name: str) 
     }
 
 
-def _digest(cloud: Cloud, place: BuildPlace, target: str, tag: str) -> str | None:
+def _tags(cloud: Cloud, place: BuildPlace, target: str) -> dict[str, str]:
+    """Tag → digest of a target's images; empty where none was built."""
     host, project, repository = place.registry.split("/")
     location = host.removesuffix("-docker.pkg.dev")
     package = f"projects/{project}/locations/{location}/repositories/{repository}/packages/{target}"
     tags = cloud.api("artifactregistry", "v1").projects().locations().repositories().packages().tags()
-    try:
-        version = tags.get(name=f"{package}/tags/{tag}").execute()["version"]
-    except HttpError as error:
-        if error.status_code == 404:
-            return None
-        raise
-    return str(version).rpartition("/")[2]
+    found: dict[str, str] = {}
+    request = tags.list(parent=package, pageSize=1000)
+    while request is not None:
+        try:
+            page = request.execute()
+        except HttpError as error:
+            if error.status_code == 404:
+                return {}
+            raise
+        for tag in page.get("tags", []):
+            found[tag["name"].rpartition("/")[2]] = tag["version"].rpartition("/")[2]
+        request = tags.list_next(request, page)
+    return found
 
 
 def _pack(folders: Mapping[str, Path]) -> bytes:

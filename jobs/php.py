@@ -17,7 +17,7 @@ from jobs.settings import NfsInit
 __all__ = ["hash_password", "install", "make_keys"]
 
 _SCRIPTS = Path(__file__).parent
-_INI = Path("/etc/php83/php.ini")
+_INI = Path("/etc/openemr/php.ini")
 _SECONDS = 3600
 # arguments in a stack trace could be passwords
 _SETTINGS = ("display_errors=stderr", "max_execution_time=0", "zend.exception_ignore_args=1")
@@ -74,7 +74,7 @@ def _database(wanted: NfsInit, password: Redacted) -> dict[str, str]:
 
 
 def _run(script: str, arguments: list[str], *, stdin: str, environment: Mapping[str, str]) -> str:
-    program = shutil.which("php83") or shutil.which("php")
+    program = shutil.which("php")
     if program is None:
         raise InstallFailed("PHP is not in this image.")
     ini = ["-c", str(_INI)] if _INI.is_file() else []

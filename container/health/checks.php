@@ -1,10 +1,14 @@
 <?php
 
 /**
- * The checks behind /health/ready. They read the environment of the service and do not boot OpenEMR.
+ * The checks behind /health/ready, and the connections they make. They read the environment of the service and do not
+ * boot OpenEMR.
  */
 
 declare(strict_types=1);
+
+/** Seconds for one step of a check; the whole answer comes before Apache gives up on it. */
+const STEP_SECONDS = 2;
 
 /** Logs why a part is not ready; the answer itself only says that it is not. */
 function told(string $part, Throwable $error): string
@@ -17,12 +21,11 @@ function database_connection(): mysqli
 {
     mysqli_report(MYSQLI_REPORT_ERROR | MYSQLI_REPORT_STRICT);
     $database = mysqli_init();
-    $database->options(MYSQLI_OPT_CONNECT_TIMEOUT, 3);
-    $database->options(MYSQLI_OPT_READ_TIMEOUT, 3);
+    $database->options(MYSQLI_OPT_CONNECT_TIMEOUT, STEP_SECONDS);
+    $database->options(MYSQLI_OPT_READ_TIMEOUT, STEP_SECONDS);
     $flags = 0;
-    $bundle = getenv('OPENEMR_RUN') . '/mysql-ca.pem';
     if (getenv('MYSQL_SSL_CA')) {
-        $database->ssl_set(null, null, $bundle, null, null);
+        $database->ssl_set(null, null, getenv('OPENEMR_RUN') . '/mysql-ca.pem', null, null);
         $flags = MYSQLI_CLIENT_SSL | MYSQLI_CLIENT_SSL_VERIFY_SERVER_CERT;
     }
     // php writes a warning beside the exception; the exception says it all
@@ -39,45 +42,106 @@ function database_connection(): mysqli
     return $database;
 }
 
-function check_sessions(): void
+function sessions_in_files(): bool
 {
-    $server = (string) getenv('REDIS_SERVER');
-    if ($server === '') {
-        return;
-    }
-    $redis = new Redis();
-    $redis->connect($server, (int) (getenv('REDIS_PORT') ?: 6379), 3.0, null, 0, 3.0);
-    $password = (string) getenv('REDIS_PASSWORD');
-    if ($password !== '') {
-        $user = (string) getenv('REDIS_USERNAME');
-        $redis->auth($user === '' ? [$password] : [$user, $password]);
-    }
-    $redis->ping();
-    $redis->close();
+    return getenv('OPENEMR_SESSIONS') === 'files';
 }
 
-function check_sites(string $site): void
+/** @return array{string, array<string, string|int>} the address with its scheme, and how TLS is verified */
+function redis_address(): array
 {
-    if (!is_writable("$site/documents")) {
-        throw new RuntimeException('sites/default/documents cannot be written');
+    $authority = (string) getenv('REDIS_SSL_CA');
+    $tls = $authority !== '' || in_array(getenv('REDIS_TLS'), ['1', 'yes', 'true'], true);
+    $stream = $tls ? ['verify_peer' => 1, 'verify_peer_name' => 1, 'peer_name' => (string) getenv('REDIS_SERVER')] : [];
+    if ($authority !== '') {
+        $stream['cafile'] = getenv('OPENEMR_RUN') . '/redis-ca.pem';
     }
-    if (!is_readable("$site/sqlconf.php")) {
-        throw new RuntimeException('sites/default/sqlconf.php cannot be read');
+    return [($tls ? 'tls' : 'tcp') . '://' . getenv('REDIS_SERVER') . ':' . (getenv('REDIS_PORT') ?: '6379'), $stream];
+}
+
+/** @return list<string> nothing, the password, or user and password */
+function redis_auth(): array
+{
+    $given = [(string) getenv('REDIS_USERNAME'), (string) getenv('REDIS_PASSWORD')];
+    return $given[1] === '' ? [] : array_values(array_filter($given, 'strlen'));
+}
+
+function check_sessions(): void
+{
+    if (sessions_in_files()) {
+        return;
     }
+    [$address, $stream] = redis_address();
+    [$scheme, $host, $port] = explode(':', str_replace('//', '', $address));
+    $redis = new Redis();
+    $context = $stream === [] ? [] : ['stream' => $stream];
+    $failed = null;
+    // why TLS fails is in a warning only
+    set_error_handler(function (int $_, string $message) use (&$failed): bool {
+        $failed ??= $message;
+        return true;
+    });
+    try {
+        $redis->connect($scheme === 'tls' ? "tls://$host" : $host, (int) $port, STEP_SECONDS, null, 0, STEP_SECONDS, $context);
+        if (redis_auth() !== []) {
+            $redis->auth(redis_auth());
+        }
+        $redis->ping();
+        $redis->close();
+    } catch (RedisException $error) {
+        throw new RedisException($failed ?? $error->getMessage());
+    } finally {
+        restore_error_handler();
+    }
+}
+
+/**
+ * Has the share looked at by another process, which a share that hangs cannot make anybody wait for.
+ *
+ * @return resource where its answer will be read
+ */
+function look_at_share(string $site)
+{
+    $command = ['timeout', '-s', 'KILL', (string) (2 * STEP_SECONDS), 'php', '-n', __DIR__ . '/share.php', $site];
+    $pipes = [];
+    // kept to the end of the request: without it the pipe is closed
+    static $process;
+    $process = proc_open($command, [1 => ['pipe', 'w']], $pipes);
+    return $pipes[1];
+}
+
+/**
+ * @param resource $answer of look_at_share
+ * @return list<string> names of the keys on the share
+ */
+function share_keys($answer): array
+{
+    $read = [$answer];
+    $none = null;
+    $line = stream_select($read, $none, $none, 2 * STEP_SECONDS) === 1 ? fgets($answer) : false;
+    $found = $line === false ? null : json_decode($line, true);
+    if ($found === null) {
+        throw new RuntimeException('the share does not answer');
+    }
+    if (isset($found['problem'])) {
+        throw new RuntimeException($found['problem']);
+    }
+    return $found['keys'];
 }
 
 /**
  * Every key in the database has its counterpart on the share, and the other way round. OpenEMR makes a new key where
  * it finds none, and what the old one locked is lost. The oldest kinds (one, two, three) lay on the share only.
+ *
+ * @param list<string>|null $files names of the keys on the share
  */
-function check_keys(?mysqli $database, string $site): void
+function check_keys(?mysqli $database, ?array $files): void
 {
-    if ($database === null) {
-        throw new RuntimeException('not known without the database');
+    if ($database === null || $files === null) {
+        throw new RuntimeException('not known without ' . ($database === null ? 'the database' : 'the share'));
     }
     $rows = array_column($database->query('SELECT `name` FROM `keys`')->fetch_all(), 0);
     $rows = array_values(array_filter($rows, fn ($name) => !str_starts_with($name, 'oauth')));
-    $files = array_map('basename', glob("$site/documents/logs_and_misc/methods/*") ?: []);
     $files = array_values(array_filter($files, fn ($name) => !preg_match('/^(one|two|three)/', $name)));
     $lonely = array_merge(array_diff($rows, $files), array_diff($files, $rows));
     if ($lonely !== []) {

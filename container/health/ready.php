@@ -11,19 +11,20 @@ require __DIR__ . '/checks.php';
 
 header('Content-Type: application/json');
 header('Cache-Control: no-store');
-$site = '/var/www/localhost/htdocs/openemr/sites/default';
 $parts = [];
-try {
-    $database = database_connection();
-    $parts['database'] = 'ok';
-} catch (Throwable $error) {
-    $database = null;
-    $parts['database'] = told('database', $error);
-}
-foreach (['sessions' => fn () => check_sessions(), 'sites' => fn () => check_sites($site),
-          'keys' => fn () => check_keys($database, $site)] as $part => $check) {
+$known = ['database' => null, 'sites' => null];
+$share = look_at_share('/var/www/localhost/htdocs/openemr/sites/default');
+$checks = [
+    'database' => fn () => database_connection(),
+    'sessions' => fn () => check_sessions(),
+    'sites' => fn () => share_keys($share),
+    'keys' => function () use (&$known): void {
+        check_keys($known['database'], $known['sites']);
+    },
+];
+foreach ($checks as $part => $check) {
     try {
-        $check();
+        $known[$part] = $check();
         $parts[$part] = 'ok';
     } catch (Throwable $error) {
         $parts[$part] = told($part, $error);

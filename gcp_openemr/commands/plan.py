@@ -42,7 +42,7 @@ def _plan_known(context: Context, found: dict[str, dict[str, Any]], notes: list[
         notes.append("The platform and the clinics can be planned once the foundation is there.")
         return
     foundation = Foundation.of(foundation_outputs)
-    wanted = image.source(version=environment.openemr.version, arguments=environment.openemr.line.build_arguments)
+    wanted = image.source(version=environment.openemr.version, arguments=environment.openemr.build_arguments)
     images = image.find(context.cloud, foundation.build_place(environment.region), wanted)
     if images is None:
         notes.append(f"The image {wanted.tag} would be built.")

@@ -7,6 +7,7 @@ stand in the order in which their checks look back at one another.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
@@ -34,6 +35,7 @@ _BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
 _DRIVE_ID = re.compile(r"[A-Za-z0-9_-]{15,128}")
 _DRIVE_ID_IN_URL = re.compile(r"(?:/d/|[?&]id=)([A-Za-z0-9_-]{15,128})")
 _CONSOLE_URL = re.compile(r"https://storage\.(?:cloud\.google|googleapis)\.com/([^/?]+/[^?]+)")
+_COMMIT = re.compile(r"(?:[0-9a-f]{40})?")
 _ADMIN_USER = re.compile(r"[A-Za-z][A-Za-z0-9._-]{1,31}")
 _LARGEST_DISK_GB = 65536
 _LARGEST_SHARED_CORE_DISK_GB = 3062
@@ -64,6 +66,12 @@ def _check_version(value: str) -> str:
     raise Wrong(Fault(text="is not a version that can be built", hint=f"known: {allowed(tuple(LINES))}"))
 
 
+def _check_commit(value: str) -> str:
+    if _COMMIT.fullmatch(value):
+        return value
+    raise Wrong(Fault(text="is not a commit's 40 hexadecimal digits"))
+
+
 def _check_admin_user(value: str) -> str:
     if _ADMIN_USER.fullmatch(value):
         return value
@@ -74,6 +82,7 @@ class OpenEmr(Section):
     """`[openemr]`: which OpenEMR, and its first user."""
 
     version: Annotated[str, AfterValidator(_check_version)] = "7.0.4"
+    commit: Annotated[str, AfterValidator(_check_commit)] = ""
     acknowledge_end_of_support: bool = False
     admin_user: Annotated[str, AfterValidator(_check_admin_user)] = "admin"
 
@@ -81,6 +90,11 @@ class OpenEmr(Section):
     def line(self) -> OpenEmrLine:
         """What the version is built from."""
         return LINES[self.version]
+
+    @property
+    def build_arguments(self) -> Mapping[str, str]:
+        """What the Dockerfile is told. With `commit` it builds that one or nothing."""
+        return {**self.line.build_arguments, **({"OPENEMR_COMMIT": self.commit} if self.commit else {})}
 
 
 class Restore(Section):

@@ -29,6 +29,10 @@ _SET_BY_KEY = {
 }
 _TAKEN = (
     (
+        re.compile(r"OPENEMR_(?!SETTING_|SESSIONS$|FPM_CHILDREN$|TRUSTED_PROXIES$|START_SECONDS$).*"),
+        "is no variable of the image",
+    ),
+    (
         re.compile(r"MYSQL_.*|REDIS_.*|OE_.*|MANUAL_SETUP|SWARM_MODE|OPERATOR|AUTHORITY|K8S", re.IGNORECASE),
         "is set for you, from the resources of this environment",
     ),

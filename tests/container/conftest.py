@@ -31,11 +31,11 @@ ADMIN_PASSWORD = "admin=w' \"%d ü"
 COPIED = {
     "health": "usr/share/openemr/health",
     "httpd.conf": "etc/apache2/httpd.conf",
-    "php.ini": "etc/php83/php.ini",
-    "opcache-blacklist": "etc/php83/opcache-blacklist",
-    "php-fpm.conf": "etc/php83/php-fpm.conf",
+    "php.ini": "etc/openemr/php.ini",
+    "opcache-blacklist": "etc/openemr/opcache-blacklist",
+    "php-fpm.conf": "etc/openemr/php-fpm.conf",
     "log.awk": "usr/share/openemr/log.awk",
-    "runtime-ini.php": "usr/share/openemr/runtime-ini.php",
+    "sessions.php": "usr/share/openemr/sessions.php",
     "entrypoint.sh": "usr/local/bin/openemr-entrypoint",
 }
 
@@ -246,6 +246,8 @@ def _environment(mysql: Mysql, redis: Redis) -> dict[str, str]:
         "REDIS_PREFIX": "oe_main:",
         "REDIS_PASSWORD": REDIS_PASSWORD,
         "GOOGLE_CLOUD_PROJECT": "my-project",
+        "OPENEMR_MAX_INSTANCES": "3",
+        "OPENEMR_START_SECONDS": "1",
     }
 
 

@@ -26,8 +26,8 @@ mount -t tmpfs -o mode=1777 tmpfs /run
 
 for module in /usr/lib/apache2/modules/mod_*.so; do ln -s "$module" /usr/lib/apache2/; done
 ln -s /usr/sbin/apache2 /usr/local/bin/httpd
-ln -s /usr/sbin/php-fpm8.2 /usr/local/bin/php-fpm83
-ln -s /usr/bin/php8.2 /usr/local/bin/php83
+ln -s /usr/sbin/php-fpm8.2 /usr/local/bin/php-fpm
+ln -s /usr/bin/php8.2 /usr/local/bin/php
 
 tree=/var/www/localhost/htdocs/openemr
 mkdir -p "$tree" /usr/share/openemr/sites

@@ -23,7 +23,7 @@ def test_a_small_file_gives_a_whole_environment(tmp_path: Path) -> None:
     assert environment.zone == "europe-west1-b"
     assert environment.labels == {"managed-by": "gcp-openemr", "environment": "test"}
     assert environment.openemr.line.ref == "rel-704"
-    assert environment.openemr.line.build_arguments == {"BASE": "alpine:3.20", "OPENEMR_REF": "rel-704"}
+    assert environment.openemr.build_arguments == environment.openemr.line.build_arguments
     assert environment.network.cidr == "10.20.0.0/22"
     assert list(environment.clinics) == ["main"]
     clinic = environment.clinic("main")

@@ -27,6 +27,8 @@ GOOD = [
     ("service", "environment_variables.OPENEMR_SETTING_secure_password = 1"),
     ("service", 'environment_variables.SMTP_HOST = "mail.example.org:587"'),
     ("service", "environment_variables.SMTP_SSL = true"),
+    ("service", 'environment_variables.OPENEMR_SESSIONS = "files"'),
+    ("openemr", f'commit = "{"0a" * 20}"'),
     ("restore", 'uri = "gs://my.bucket/2026/Ärzte 1.zip"'),
 ]
 
@@ -54,7 +56,9 @@ BAD = [
     ("environment", "labels = { team = 3 }", "[environment.labels] team: a label's value needs"),
     ("environment", 'labels = { clinic = "a" }', "[environment.labels] clinic: is a label that is set for you"),
     ("environment", 'labels = { goog-x = "a" }', "is a label that is set for you"),
-    ("openemr", 'version = "8.0.0"', 'is not a version that can be built (found "8.0.0"); known: "7.0.4"'),
+    ("openemr", 'version = "8.0.0"', 'is not a version that can be built (found "8.0.0"); known: "7.0.4" or "8.4.0"'),
+    ("openemr", 'commit = "rel-704"', "[openemr] commit: is not a commit's 40 hexadecimal digits"),
+    ("service", 'environment_variables.OPENEMR_RUN = "/x"', "is no variable of the image"),
     ("openemr", "version = 7.0", "[openemr] version: must be text in quotes (found 7.0)"),
     ("openemr", 'acknowledge_end_of_support = "yes"', 'must be true or false (found "yes")'),
     ("openemr", 'admin_user = "a b"', "[openemr] admin_user: needs 2 to 32"),

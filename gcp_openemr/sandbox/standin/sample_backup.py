@@ -111,7 +111,7 @@ def make_backup(
 def bcrypt_hash(password: str, generator: random.Random) -> str:
     """A hash as OpenEMR keeps it, with a salt from `generator`, computed by PHP, which gets the password on stdin."""
     salt = "".join(generator.choices("./ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789", k=21)) + "."
-    php = next((found for name in ("php8.2", "php83", "php") if (found := shutil.which(name))), None)
+    php = next((found for name in ("php8.2", "php") if (found := shutil.which(name))), None)
     if php is None:
         raise ToolMissing("PHP is not on this machine.", do="Run: make setup")
     script = "echo crypt(stream_get_contents(STDIN), $argv[1]);"

@@ -21,6 +21,8 @@ VARIABLES = {
     "MYSQL_DATABASE": "oe_main",
     "MYSQL_USER": "oe_main",
     "MYSQL_PASS": "unused here",
+    "OPENEMR_SESSIONS": "files",
+    "OPENEMR_MAX_INSTANCES": "1",
 }
 PROBE = {"httpGet": {"path": "/health/live"}, "periodSeconds": 3, "timeoutSeconds": 2, "failureThreshold": 5}
 
