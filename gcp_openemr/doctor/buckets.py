@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from google.api_core.exceptions import Forbidden
 from google.cloud.storage import Bucket
 
-from gcp_openemr import cloud_run, lock
+from gcp_openemr import lock
+from gcp_openemr.commands import state
 from gcp_openemr.doctor.model import Absent, Finding, Subject, failed, ok, warning
 from gcp_openemr.environment import Clinic
 
@@ -105,11 +106,10 @@ def restore(subject: Subject) -> Iterator[Finding]:
 
 
 def _backup(subject: Subject, clinic: Clinic) -> Iterator[Finding]:
-    context = subject.context
     if clinic.restore is None:
         return
-    if cloud_run.service_state(context.cloud, context.service_name(clinic)) is not None:
-        yield ok(f"{clinic.name} serves already; its backup is not read again")
+    if state.exists(subject.context) and state.outputs(subject.context, f"clinics/{clinic.name}") is not None:
+        yield ok(f"{clinic.name} is deployed already; its backup is not read again")
         return
     if clinic.restore.source != "gcs":
         yield warning(

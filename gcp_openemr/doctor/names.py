@@ -175,7 +175,7 @@ def _kept(subject: Subject) -> Iterator[Finding]:
         role = f"{account}_{part}"
         try:
             found: dict[str, Any] = subject.cloud.ask("iam", f"v1/projects/{subject.project}/roles/{role}")
-        except NotFound:
+        except (NotFound, Forbidden):
             continue
         if found.get("deleted"):
             yield warning(
