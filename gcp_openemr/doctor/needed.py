@@ -21,7 +21,7 @@ def _permissions(text: str) -> frozenset[str]:
 
 _PLAN = _permissions("""
 artifactregistry.repositories get getIamPolicy
-artifactregistry.tags get
+artifactregistry.tags list
 cloudsql.instances get
 compute.addresses get
 compute.disks get
