@@ -53,7 +53,8 @@ def deploy(context: Context, *, allow_data_loss: Collection[str] = ()) -> None:
         TerraformFailed, BuildFailed, JobFailed, Unhealthy: with what happened and what to do.
     """
     _agree(context)
-    with context.console.step("state bucket"):
+    with context.console.step("APIs and state bucket"):
+        state.ensure_apis(context)
         state.ensure_bucket(context)
     with changing(context, "deploy") as held:
         foundation = _foundation(context, allow_data_loss)
@@ -82,7 +83,7 @@ def _platform_and_images(context: Context, foundation: Foundation, allowed: Coll
     """
     environment = context.environment
     place = foundation.build_place(environment.region)
-    wanted = image.source(version=environment.openemr.version, arguments=environment.openemr.line.build_arguments)
+    wanted = image.source(version=environment.openemr.version, arguments=environment.openemr.build_arguments)
     images = image.find(context.cloud, place, wanted)
     if images is None and Platform(outputs=state.outputs(context, roots.PLATFORM.path) or {}).provision_job:
         images = _build(context, place, wanted)

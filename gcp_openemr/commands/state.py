@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -11,8 +12,35 @@ from google.cloud.storage import Bucket
 
 from gcp_openemr.commands.context import Context
 from gcp_openemr.errors import CloudRefused
+from gcp_openemr.variables import SERVICES
 
-__all__ = ["deployed", "ensure_bucket", "exists", "is_protected", "known_clinics", "outputs"]
+__all__ = ["deployed", "ensure_apis", "ensure_bucket", "exists", "is_protected", "known_clinics", "outputs"]
+
+_ENABLING_SECONDS = 600.0
+_POLL_SECONDS = 2.0
+
+
+def ensure_apis(context: Context) -> None:
+    """Enable the APIs that the stack calls and the project lacks. Terraform comes too late: it reads through them.
+
+    Raises:
+        CloudRefused: Google does not enable them in time.
+    """
+    project = f"v1/projects/{context.environment.project}"
+    names = [f"{project.removeprefix('v1/')}/services/{service}" for service in SERVICES]
+    found = context.cloud.ask("serviceusage", f"{project}/services:batchGet", names=names)["services"]
+    missing = [service["config"]["name"] for service in found if service["state"] != "ENABLED"]
+    if not missing:
+        return
+    end = time.monotonic() + _ENABLING_SECONDS
+    operation = context.cloud.ask("serviceusage", f"{project}/services:batchEnable", body={"serviceIds": missing})
+    while not operation.get("done"):
+        if time.monotonic() > end:
+            raise CloudRefused(f"Google did not enable {', '.join(missing)}.", do="Run deploy again in some minutes.")
+        time.sleep(_POLL_SECONDS)
+        operation = context.cloud.ask("serviceusage", f"v1/{operation['name']}")
+    if "error" in operation:
+        raise CloudRefused(operation["error"]["message"], do="Enable the APIs in the Google Cloud console.")
 
 
 def ensure_bucket(context: Context) -> None:

@@ -14,7 +14,7 @@ from gcp_openemr.sandbox.standin.sample_backup import SampleBackup
 from tests.rehearsal.place import ARCHIVE, Place, begin, environment_file, terraform_processes, visit, wait_for
 
 STEPS = (
-    "state bucket",
+    "APIs and state bucket",
     "foundation: plan",
     "foundation: apply",
     "platform: plan",

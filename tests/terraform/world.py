@@ -15,6 +15,7 @@ from typing import Any
 from gcp_openemr import process
 from gcp_openemr.render import render
 from gcp_openemr.sandbox.provider.mirror import write_mirror
+from gcp_openemr.variables import SERVICES
 from tests.terraform import samples
 
 __all__ = ["Cloud", "Resource", "Root", "resources"]
@@ -66,7 +67,9 @@ class Cloud:
         return answer
 
     def make_state_bucket(self) -> None:
-        """As the orchestrator does before the first `terraform init`."""
+        """As the orchestrator does before the first `terraform init`: the APIs come with it."""
+        services = f"serviceusage.googleapis.com/v1/projects/{samples.PROJECT}/services:batchEnable"
+        self.call("POST", services, {"serviceIds": list(SERVICES)})
         body = {"name": samples.NAMES.state_bucket, "location": samples.REGION.upper()}
         self.call("POST", f"storage/v1/b?project={samples.PROJECT}", body)
 

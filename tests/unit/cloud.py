@@ -13,6 +13,7 @@ from gcp_openemr.clients import Cloud
 from gcp_openemr.sandbox.api.app import App
 from gcp_openemr.sandbox.api.nothing_runs import NothingRuns
 from gcp_openemr.sandbox.api.server import serve
+from gcp_openemr.sandbox.api.serviceusage import enable_apis
 
 PROJECT = "unit-tests-1"
 
@@ -20,6 +21,7 @@ PROJECT = "unit-tests-1"
 @contextlib.contextmanager
 def cloud(directory: Path) -> Iterator[Cloud]:
     app = App(directory)
+    enable_apis(app.store, PROJECT)
     app.start(NothingRuns())
     server = serve(socket.create_server(("127.0.0.1", 0)), app)
     try:

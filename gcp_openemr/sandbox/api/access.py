@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gcp_openemr.sandbox.api.errors import ApiError
 from gcp_openemr.sandbox.api.iam import Caller, Iam, Tokens
 from gcp_openemr.sandbox.api.names import bucket_name
 from gcp_openemr.sandbox.api.projects import project_by_number
+from gcp_openemr.sandbox.api.run.readiness import secret_problem
 from gcp_openemr.sandbox.api.secretmanager import read_version
 from gcp_openemr.sandbox.api.storage.objects import Objects
 from gcp_openemr.sandbox.api.store import Store
@@ -34,21 +34,12 @@ class CloudAccess:
 
     def secret(self, name: str, version: str, *, member: str) -> str:
         """Payload of `projects/p/secrets/s` at a version. Raises Refused in Cloud Run's words."""
-        parts = name.split("/")
-        parts[1] = project_by_number(self._store, parts[1])
-        full = f"secretmanager.googleapis.com/{'/'.join(parts)}"
-        caller = Caller(member=member)
-        if not self._iam.allows(caller, "secretmanager.versions.access", f"{full}/versions/{version}"):
-            raise Refused(
-                f"Permission denied on secret: {name}/versions/{version} for Revision service account {caller.email}. "
-                "The service account used must be granted the 'Secret Manager Secret Accessor' role "
-                "(roles/secretmanager.secretAccessor) at the secret, project or higher level.",
-                code=7,
-            )
-        try:
-            return read_version(self._store, full, version)[1].decode()
-        except ApiError as error:
-            raise Refused(error.message, code=error.rpc_code) from error
+        problem = secret_problem(self._store, self._iam, name, version, Caller(member=member).email)
+        if problem is not None:
+            raise Refused(problem.message, code=problem.rpc_code)
+        project, _, secret = name.removeprefix("projects/").partition("/")
+        full = f"secretmanager.googleapis.com/projects/{project_by_number(self._store, project)}/{secret}"
+        return read_version(self._store, full, version)[1].decode()
 
     def object(self, bucket: str, name: str, *, member: str) -> bytes:
         """Content of an object. Raises Refused."""

@@ -29,8 +29,10 @@ from gcp_openemr.sandbox.api.projects import (
     project_by_number,
     service_account_exists,
 )
+from gcp_openemr.sandbox.api.refusals import Refusal, refusals, refuse
 from gcp_openemr.sandbox.api.routing import API_VERSIONS, Target, find_method, resource_path, target_of
 from gcp_openemr.sandbox.api.rules import COLLECTIONS, HANDLERS, WORK, Collection
+from gcp_openemr.sandbox.api.serviceusage import require_enabled
 from gcp_openemr.sandbox.api.settings import Settings, change_settings, read_settings
 from gcp_openemr.sandbox.api.steering import answer_steering, is_steering
 from gcp_openemr.sandbox.api.storage import answer_storage
@@ -42,6 +44,23 @@ from gcp_openemr.sandbox.interfaces import Access, Json, Runtime
 
 __all__ = ["App"]
 
+refusals(
+    Refusal(
+        "google.invalid-credentials",
+        401,
+        "Request had invalid authentication credentials. Expected OAuth 2 access token, login cookie or other valid "
+        "authentication credential. See https://developers.google.com/identity/sign-in/web/devconsole-project.",
+        "https://cloud.google.com/apis/design/errors",
+        reason="authError",
+    ),
+    Refusal("google.method", 404, "Method not found.", "https://cloud.google.com/apis/design/errors"),
+    Refusal(
+        "iam.act-as",
+        403,
+        "Permission '{permission}' denied on service account {email} (or it may not exist).",
+        "https://github.com/google/keyword_factory/issues/22",
+    ),
+)
 _POLICY_VERBS = {"getIamPolicy", "setIamPolicy", "testIamPermissions"}
 
 
@@ -54,7 +73,7 @@ class App:
         self.store = Store(state_dir / "state.sqlite3")
         self.settings = read_settings(self.store)
         self.objects = Objects(self.store, state_dir / "objects")
-        self.iam = Iam(self.store)
+        self.iam = Iam(self.store, lambda: self.settings.propagation)
         self.calls = CallLog(state_dir / "calls")
         self.callers = Callers()
         self.faults = Faults(self.store, self.callers.kill)
@@ -114,8 +133,7 @@ class App:
         permission = "iam.serviceAccounts.actAs"
         name = account.name if account is not None else service_account_name(email)
         if not self.iam.allows(call.caller, permission, name):
-            message = f"Permission '{permission}' denied on service account {email} (or it may not exist)."
-            raise ApiError(403, message)
+            raise refuse("iam.act-as", permission=permission, email=email)
 
     def handle(self, request: Request) -> Response:
         """Answer one request; every refusal is Google's error body. Every call of an API is in the call log.
@@ -174,7 +192,7 @@ class App:
             raise ApiError(501, f"The sandbox does not speak {target.api}.googleapis.com.")
         found = find_method(target.api, request.method, target.path)
         if found is None:
-            raise ApiError(404, "Method not found.")
+            raise refuse("google.method")
         discovery, method, parameters = found
         caller = self.caller(request)
         if caller == ANONYMOUS:
@@ -196,6 +214,7 @@ class App:
         project = project_of(call.name)
         if project and project != "-":
             ensure_project(self.store, caller, project)
+        require_enabled(call, project)
         answer = _dispatch(call)
         return answer if isinstance(answer, Response) else json_response(answer)
 
@@ -231,10 +250,6 @@ def _policy(call: Call, rule: Collection) -> Json:
 
 
 def _invalid_credentials() -> ApiError:
-    return ApiError(
-        401,
-        "Request had invalid authentication credentials. Expected OAuth 2 access token, login cookie or other valid "
-        "authentication credential. See https://developers.google.com/identity/sign-in/web/devconsole-project.",
-        reason="authError",
-        headers={"WWW-Authenticate": 'Bearer realm="https://accounts.google.com/", error="invalid_token"'},
-    )
+    error = refuse("google.invalid-credentials")
+    error.headers["WWW-Authenticate"] = 'Bearer realm="https://accounts.google.com/", error="invalid_token"'
+    return error

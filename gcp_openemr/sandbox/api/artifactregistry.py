@@ -8,12 +8,33 @@ import re
 from gcp_openemr.sandbox.api.calls import Call
 from gcp_openemr.sandbox.api.errors import ApiError
 from gcp_openemr.sandbox.api.names import now
+from gcp_openemr.sandbox.api.refusals import Refusal, refusals, refuse
 from gcp_openemr.sandbox.api.rules import Change, Collection, collection, handles
 from gcp_openemr.sandbox.api.store import Store
 from gcp_openemr.sandbox.interfaces import Json
 
 __all__ = ["ImageReference", "find_image", "parse_image", "push"]
 
+_HELD = {"status": "FAILED_PRECONDITION", "reason": "failedPrecondition"}
+refusals(
+    Refusal("artifactregistry.repository", 404, 'name unknown: Repository "{repository}" not found'),
+    Refusal(
+        "artifactregistry.push",
+        403,
+        'denied: Permission "{permission}" denied on resource "{name}" (or it may not exist)',
+    ),
+    source="https://cloud.google.com/artifact-registry/docs/docker/troubleshoot",
+)
+refusals(
+    Refusal("artifactregistry.tag-delete", 400, "The repository has enabled tag immutability.", **_HELD),
+    Refusal(
+        "artifactregistry.tag-immutable",
+        400,
+        "manifest invalid: cannot update tag {tag}. The repository has enabled tag immutability",
+        **_HELD,
+    ),
+    source="https://cloud.google.com/artifact-registry/docs/docker/manage-images",
+)
 _TYPES = "google.devtools.artifactregistry.v1."
 _IMAGE = re.compile(
     r"(?P<location>[a-z0-9-]+)-docker\.pkg\.dev/(?P<project>[a-z0-9.:-]+)/(?P<repository>[a-z0-9-]+)/"
@@ -115,7 +136,7 @@ def delete_tag(call: Call) -> Json:
     call.authorize("artifactregistry.tags.delete")
     repository = call.store.get(call.name.split("/packages/", 1)[0])
     if repository is not None and _immutable(repository.body):
-        raise ApiError(400, "The repository has enabled tag immutability.", status="FAILED_PRECONDITION")
+        raise refuse("artifactregistry.tag-delete")
     if not call.store.delete(call.name):
         raise call.wording.missing(call.name)
     return {}
@@ -149,15 +170,13 @@ def push(store: Store, reference: ImageReference, digest: str, *, size: int = 0)
     """
     repository = store.get(reference.repository_name)
     if repository is None:
-        message = f'name unknown: Repository "{reference.repository}" not found'
-        raise ApiError(404, message, reason="notFound")
+        raise refuse("artifactregistry.repository", repository=reference.repository)
     tag = reference.tag or "latest"
     version = f"{reference.package_name}/versions/{digest}".split("/", 1)[1]
     with store.transaction():
         old = store.get(f"{reference.package_name}/tags/{tag}")
         if old is not None and _immutable(repository.body) and old.body["version"] != version:
-            message = f"manifest invalid: cannot update tag {tag}. The repository has enabled tag immutability"
-            raise ApiError(400, message, status="FAILED_PRECONDITION")
+            raise refuse("artifactregistry.tag-immutable", tag=tag)
         moment = now()
         _put(store, reference.package_name, {"createTime": moment, "updateTime": moment})
         _put(store, f"{reference.package_name}/versions/{digest}", {"createTime": moment, "updateTime": moment})

@@ -15,6 +15,7 @@ from gcp_openemr.sandbox.api.iam import service_account
 from gcp_openemr.sandbox.api.listing import page
 from gcp_openemr.sandbox.api.names import bucket_name, id_of, new_uid, now, project_number, segment
 from gcp_openemr.sandbox.api.operations import INTERRUPTED, Operation
+from gcp_openemr.sandbox.api.refusals import Refusal, refusals, refuse
 from gcp_openemr.sandbox.api.rules import WORK, Collection, collection, handles
 from gcp_openemr.sandbox.interfaces import Json, Refused
 
@@ -23,6 +24,31 @@ if TYPE_CHECKING:
 
 __all__: list[str] = []
 
+_DENIED = (
+    "could not resolve source: googleapi: Error 403: {email} does not have storage.objects.get access to the Google "
+    "Cloud Storage object. Permission 'storage.objects.get' denied on resource (or it may not exist)., forbidden"
+)
+_LOGS = (
+    "if 'build.service_account' is specified, the build must either (a) specify 'build.logs_bucket', (b) use the "
+    "REGIONAL_USER_OWNED_BUCKET build.options.default_logs_bucket_behavior option, or (c) use either "
+    "CLOUD_LOGGING_ONLY / NONE logging options"
+)
+refusals(
+    Refusal("cloudbuild.steps", 400, "invalid build: invalid build step: build.steps must not be empty"),
+    Refusal("cloudbuild.timeout", 400, "invalid build: invalid timeout: must be at most {most}s"),
+    Refusal("cloudbuild.image", 400, "invalid build: invalid image name {image!r}"),
+    source="https://cloud.google.com/build/docs/build-config-file-schema",
+)
+refusals(
+    Refusal("cloudbuild.account", 404, "build service account {email} was not found"),
+    Refusal("cloudbuild.logs", 400, _LOGS),
+    source="https://cloud.google.com/build/docs/securing-builds/configure-user-specified-service-accounts",
+)
+refusals(
+    Refusal("cloudbuild.source", 404, "could not resolve source: storage: object doesn't exist: gs://{bucket}/{name}"),
+    Refusal("cloudbuild.source-denied", 403, _DENIED),
+    source="https://cloud.google.com/build/docs/troubleshooting",
+)
 _TYPES = "google.devtools.cloudbuild.v1."
 _LONGEST = 86_400
 _USER_LOGGING = {"CLOUD_LOGGING_ONLY", "NONE", "GCS_ONLY", "LEGACY"}
@@ -80,22 +106,22 @@ def create(call: Call) -> Json:
 
 def _check(call: Call, build: Json) -> None:
     if not build.get("steps"):
-        raise ApiError(400, "invalid build: invalid build step: build.steps must not be empty", reason="badRequest")
+        raise refuse("cloudbuild.steps")
     timeout = re.fullmatch(r"(\d+)(\.\d+)?s", str(build.get("timeout") or "600s"))
     if timeout is None or not 0 < int(timeout[1]) <= _LONGEST:
-        raise ApiError(400, f"invalid build: invalid timeout: must be at most {_LONGEST}s", reason="badRequest")
+        raise refuse("cloudbuild.timeout", most=_LONGEST)
     given = str(build.get("serviceAccount") or "")
     if given:
         _check_account(call, build, given)
     for image in build.get("images") or ():
         if parse_image(image) is None:
-            raise ApiError(400, f"invalid build: invalid image name {image!r}", reason="badRequest")
+            raise refuse("cloudbuild.image", image=image)
 
 
 def _check_account(call: Call, build: Json, given: str) -> None:
     email = given.rsplit("/", 1)[-1]
     if not call.app.service_account_exists(email):
-        raise ApiError(404, f"build service account {email} was not found", reason="notFound")
+        raise refuse("cloudbuild.account", email=email)
     call.app.authorize_act_as(call, email)
     options = build.get("options") or {}
     settled = (
@@ -104,12 +130,7 @@ def _check_account(call: Call, build: Json, given: str) -> None:
         or options.get("defaultLogsBucketBehavior") == "REGIONAL_USER_OWNED_BUCKET"
     )
     if not settled:
-        message = (
-            "if 'build.service_account' is specified, the build must either (a) specify 'build.logs_bucket', (b) use "
-            "the REGIONAL_USER_OWNED_BUCKET build.options.default_logs_bucket_behavior option, or (c) use either "
-            "CLOUD_LOGGING_ONLY / NONE logging options"
-        )
-        raise ApiError(400, message, reason="badRequest")
+        raise refuse("cloudbuild.logs")
 
 
 @handles("cloudbuild.projects.builds.get", "cloudbuild.projects.locations.builds.get")
@@ -173,27 +194,21 @@ def _check_source(app: App, current: Json) -> None:
     bucket, name = str(source.get("bucket")), str(source.get("object"))
     email = _email(current)
     if app.objects.live(bucket, name) is None:
-        raise Refused(f"could not resolve source: storage: object doesn't exist: gs://{bucket}/{name}", code=5)
+        raise refuse("cloudbuild.source", bucket=bucket, name=name)
     if not app.iam.allows(service_account(email), "storage.objects.get", f"{bucket_name(bucket)}/objects/{name}"):
-        message = (
-            f"could not resolve source: googleapi: Error 403: {email} does not have storage.objects.get access to the "
-            "Google Cloud Storage object. Permission 'storage.objects.get' denied on resource (or it may not exist)., "
-            "forbidden"
-        )
-        raise Refused(message, code=7)
+        raise refuse("cloudbuild.source-denied", email=email)
 
 
 def _destination(app: App, current: Json, image: str) -> tuple[str, ImageReference]:
     reference = parse_image(image)
     if reference is None:
-        raise Refused(f"invalid image name {image!r}", code=3)
+        raise refuse("cloudbuild.image", image=image)
     if app.store.get(reference.repository_name) is None:
-        raise Refused(f'name unknown: Repository "{reference.repository}" not found', code=5)
+        raise refuse("artifactregistry.repository", repository=reference.repository)
     permission = "artifactregistry.repositories.uploadArtifacts"
     if not app.iam.allows(service_account(_email(current)), permission, reference.repository_name):
         path = reference.repository_name.split("/", 1)[1]
-        message = f'denied: Permission "{permission}" denied on resource "{path}" (or it may not exist)'
-        raise Refused(message, code=7)
+        raise refuse("artifactregistry.push", permission=permission, name=path)
     return image, reference
 
 

@@ -17,14 +17,39 @@ from gcp_openemr.sandbox.api.masks import apply_mask, merge
 from gcp_openemr.sandbox.api.messages import Response
 from gcp_openemr.sandbox.api.names import etag_of, id_of, new_numeric_id, new_uid, now, path_of, project_of, segment
 from gcp_openemr.sandbox.api.operations import Operation
+from gcp_openemr.sandbox.api.refusals import Refusal, refusals, refuse
 from gcp_openemr.sandbox.api.rules import Change, Collection
 from gcp_openemr.sandbox.api.store import Record
 from gcp_openemr.sandbox.discovery import Schema
 from gcp_openemr.sandbox.interfaces import Json
 
-__all__ = ["VERBS", "answer", "begin", "change_record", "check_etag", "existing", "finish", "stamp"]
+__all__ = [
+    "VERBS", "answer", "begin", "change_record", "check_etag", "chosen_id", "existing", "finish", "is_expired", "stamp",
+]  # fmt: skip
 
 _OPERATIONS = {"Operation", "GoogleLongrunningOperation"}
+refusals(
+    Refusal("google.required", 400, "The request is missing a required field: {field}.", reason="required"),
+    Refusal("google.immutable", 400, "{kind}.{field} is immutable and cannot be changed.", reason="invalid"),
+    source="https://google.aip.dev/203",
+)
+refusals(
+    Refusal(
+        "google.etag",
+        409,
+        "The provided etag does not match the current etag of the resource.",
+        "https://google.aip.dev/154",
+        status="ABORTED",
+        reason="aborted",
+    ),
+    Refusal(
+        "google.name",
+        400,
+        "Invalid value for field '{field}': '{id}'. Must be a match of regex '{pattern}'",
+        "https://cloud.google.com/compute/docs/naming-resources",
+        reason="invalid",
+    ),
+)
 _MERGING = {"compute", "dns", "sqladmin"}  # PATCH is a merge, PUT replaces; elsewhere field masks decide
 
 
@@ -36,21 +61,29 @@ def answer(call: Call, rule: Collection) -> Json | Response:
 def existing(call: Call, rule: Collection, name: str = "") -> Record:
     """The resource of the call (or `name`), else 404."""
     record = call.store.get(name or call.name)
-    if record is None:
+    if record is None or is_expired(rule, record):
         raise call.wording.missing(name or call.name, rule.kind)
     return record
+
+
+def is_expired(rule: Collection, record: Record) -> bool:
+    """Whether the moment has come after which a resource is gone."""
+    return bool(rule.expires) and str(record.body.get(rule.expires) or "~") <= now()
 
 
 def create(call: Call, rule: Collection) -> Json | Response:
     call.authorize(f"{rule.permission}.create", _parent(call.name))
     body = rule.unpack(call, copy.deepcopy(call.body))
-    new_id = _new_id(call, rule, body)
+    new_id = chosen_id(call, rule, body)
     name = f"{call.name}/{new_id}"
     operation = None
     with call.store.transaction():
         _check_parent(call, rule)
-        if call.store.get(name) is not None:
+        old = call.store.get(name)
+        if old is not None and not is_expired(rule, old):
             raise call.wording.duplicate(name, rule.kind)
+        if old is not None:
+            remove(call, old)
         change = Change(call=call, name=name, new=body, old=None, hidden={})
         stamp(change)
         rule.complete(change)
@@ -69,7 +102,7 @@ def get(call: Call, rule: Collection) -> Json | Response:
 
 def list_(call: Call, rule: Collection) -> Json | Response:
     call.authorize(f"{rule.permission}.list", _parent(call.name))
-    found = [(name, rule.shown(call, body)) for name, body in _below(call)]
+    found = [(record.name, rule.shown(call, record.body)) for record in _below(call) if not is_expired(rule, record)]
     items, token = page(call, found)
     schema = call.discovery.schema(call.method.response)
     result: Json = {}
@@ -150,8 +183,7 @@ def change_record(call: Call, record: Record, new: Json) -> Change:
 def check_etag(current: Json, given: str) -> None:
     """Optimistic locking of the one-platform APIs."""
     if given and current.get("etag") and given.strip('"') != str(current["etag"]).strip('"'):
-        message = "The provided etag does not match the current etag of the resource."
-        raise ApiError(409, message, status="ABORTED", reason="aborted")
+        raise refuse("google.etag")
 
 
 def stamp(change: Change) -> None:
@@ -255,19 +287,19 @@ def _parent(name: str) -> str:
     return name.rsplit("/", 1)[0]
 
 
-def _new_id(call: Call, rule: Collection, body: Json) -> str:
+def chosen_id(call: Call, rule: Collection, body: Json) -> str:
     if rule.id_parameter:
         new_id = call.one(rule.id_parameter)
         field = rule.id_parameter
     else:
         new_id, field = str(body.get("name") or "").rsplit("/", 1)[-1], "resource.name"
     if not new_id:
-        raise ApiError(400, f"The request is missing a required field: {field}.", reason="required")
+        raise refuse("google.required", field=field)
     if not re.fullmatch(rule.id_pattern, new_id):
-        message = rule.id_message.format(id=new_id) or (
-            f"Invalid value for field '{field}': '{new_id}'. Must be a match of regex '{rule.id_pattern}'"
+        snake = re.sub(r"([A-Z])", lambda found: "_" + found[1].lower(), field)
+        raise refuse(
+            rule.id_refusal, kind=rule.kind.title(), field=field, snake=snake, id=new_id, pattern=rule.id_pattern
         )
-        raise ApiError(400, message, reason="invalid")
     return new_id
 
 
@@ -277,16 +309,14 @@ def _check_parent(call: Call, rule: Collection) -> None:
         raise call.wording.missing(parent, rule.parent_kind)
 
 
-def _below(call: Call) -> list[tuple[str, Json]]:
+def _below(call: Call) -> list[Record]:
     """Direct members of the call's collection; a location of `-` means all."""
     if "/locations/-/" in call.name:
         head, tail = call.name.split("/locations/-/", 1)
         pattern = re.compile(rf"{re.escape(head)}/locations/[^/]+/{re.escape(tail)}/[^/]+")
-        records = [record for record in call.store.list(head + "/locations/") if pattern.fullmatch(record.name)]
-    else:
-        prefix = call.name + "/"
-        records = [record for record in call.store.list(prefix) if "/" not in record.name[len(prefix) :]]
-    return [(record.name, record.body) for record in records]
+        return [record for record in call.store.list(head + "/locations/") if pattern.fullmatch(record.name)]
+    prefix = call.name + "/"
+    return [record for record in call.store.list(prefix) if "/" not in record.name[len(prefix) :]]
 
 
 def _items_field(schema: Schema) -> str:
@@ -316,7 +346,7 @@ def _kept(old: Json) -> Json:
 def _check_immutable(rule: Collection, change: Change) -> None:
     for field in rule.immutable:
         if change.old is not None and change.old.get(field) != change.new.get(field):
-            raise ApiError(400, f"{rule.kind}.{field} is immutable and cannot be changed.", reason="invalid")
+            raise refuse("google.immutable", kind=rule.kind, field=field)
 
 
 VERBS: Mapping[str, Callable[[Call, Collection], Json | Response]] = {

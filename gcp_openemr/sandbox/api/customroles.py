@@ -3,33 +3,61 @@
 from __future__ import annotations
 
 import re
+import time
 
 from gcp_openemr.sandbox.api.calls import Call
-from gcp_openemr.sandbox.api.errors import ApiError
 from gcp_openemr.sandbox.api.iam import predefined_roles
 from gcp_openemr.sandbox.api.listing import page
 from gcp_openemr.sandbox.api.names import etag_of, id_of, now, path_of
+from gcp_openemr.sandbox.api.refusals import Refusal, refusals, refuse
 from gcp_openemr.sandbox.api.rules import handles
 from gcp_openemr.sandbox.api.store import Record
 from gcp_openemr.sandbox.interfaces import Json
 
 __all__: list[str] = []
 
+refusals(
+    Refusal("iam.role-not-found", 404, "The role named {name} was not found."),
+    Refusal("iam.role-exists", 409, "A role named {id} in projects/{project} already exists.", reason="alreadyExists"),
+    Refusal("iam.role-id", 400, "The role_id {id} must match the regex ^[a-zA-Z0-9_\\.]{{3,64}}$.", reason="invalid"),
+    Refusal("iam.role-etag", 409, "There were concurrent changes to the role.", status="ABORTED", reason="aborted"),
+    Refusal("iam.permission", 400, "Permission {permission} is not valid.", reason="invalid"),
+    source="https://cloud.google.com/iam/docs/creating-custom-roles",
+)
+refusals(
+    Refusal(
+        "iam.role-deleted",
+        400,
+        "You can't create a role with role_id ({id}) where there is an existing role with that role_id in a deleted "
+        "state.",
+        status="FAILED_PRECONDITION",
+        reason="failedPrecondition",
+    ),
+    Refusal(
+        "iam.role-gone",
+        400,
+        "You can't undelete role_id ({id}): it was deleted more than {days} days ago.",
+        status="FAILED_PRECONDITION",
+        reason="failedPrecondition",
+    ),
+    source="https://github.com/hashicorp/terraform-provider-google/pull/1681",
+)
+_UNDELETABLE_DAYS, _HELD_DAYS = 7, 37  # a deleted role can be brought back, and its id stays taken, so long
 _ROLE_ID = re.compile(r"[a-zA-Z0-9_.]{3,64}")
 _FIELDS = ("title", "description", "includedPermissions", "stage")
 
 
 def _find(call: Call) -> Record:
     record = call.store.get(call.name)
-    if record is None:
-        raise ApiError(404, f"The role named {path_of(call.name)} was not found.", reason="notFound")
+    if record is None or _days_deleted(record) > _HELD_DAYS:
+        raise refuse("iam.role-not-found", name=path_of(call.name))
     return record
 
 
 def _check(role: Json) -> None:
     for permission in role.get("includedPermissions") or ():
         if not re.fullmatch(r"[a-zA-Z0-9-]+\.[a-zA-Z0-9]+\.[a-zA-Z0-9]+", permission):
-            raise ApiError(400, f"Permission {permission} is not valid.", reason="invalid")
+            raise refuse("iam.permission", permission=permission)
 
 
 def _shown(call: Call, body: Json) -> Json:
@@ -44,25 +72,19 @@ def create(call: Call) -> Json:
     call.authorize("iam.roles.create", call.name.rsplit("/", 1)[0])
     role_id = str(call.body.get("roleId") or "")
     if not _ROLE_ID.fullmatch(role_id):
-        message = f"The role_id {role_id} must match the regex ^[a-zA-Z0-9_\\.]{{3,64}}$."
-        raise ApiError(400, message, reason="invalid")
+        raise refuse("iam.role-id", id=role_id)
     given = call.body.get("role") or {}
     _check(given)
     name = f"{call.name}/{role_id}"
     with call.store.transaction():
         old = call.store.get(name)
-        if old is not None and old.body.get("deleted"):
-            message = (
-                f"You can't create a role with role_id ({role_id}) where there is an existing role with that role_id "
-                "in a deleted state."
-            )
-            raise ApiError(400, message, status="FAILED_PRECONDITION", reason="failedPrecondition")
-        if old is not None:
-            message = f"A role named {role_id} in projects/{call.project} already exists."
-            raise ApiError(409, message, reason="alreadyExists")
+        if old is not None and 0 <= _days_deleted(old) <= _HELD_DAYS:
+            raise refuse("iam.role-deleted", id=role_id)
+        if old is not None and not old.body.get("deleted"):
+            raise refuse("iam.role-exists", id=role_id, project=call.project)
         body: Json = {"name": path_of(name), **{field: given[field] for field in _FIELDS if field in given}}
         body |= {"stage": given.get("stage", "ALPHA"), "etag": etag_of(name, now()).strip('"')}
-        call.store.put(name, body)
+        call.store.put(name, body, hidden={})
     return body
 
 
@@ -92,7 +114,7 @@ def patch(call: Call) -> Json:
         record = _find(call)
         etag = call.body.get("etag")
         if etag and etag != record.body["etag"]:
-            raise ApiError(409, "There were concurrent changes to the role.", status="ABORTED", reason="aborted")
+            raise refuse("iam.role-etag")
         body = dict(record.body)
         for field in mask:
             body.pop(field, None)
@@ -105,14 +127,21 @@ def patch(call: Call) -> Json:
 
 @handles("iam.projects.roles.delete", "iam.projects.roles.undelete")
 def switch(call: Call) -> Json:
-    """A deleted role stays for a while and can be brought back."""
+    """A deleted role can be brought back for a week; its id is free again after 37 days."""
     call.authorize(f"iam.roles.{call.verb}")
     with call.store.transaction():
         record = _find(call)
+        if call.verb == "undelete" and _days_deleted(record) > _UNDELETABLE_DAYS:
+            raise refuse("iam.role-gone", id=id_of(record.name), days=_UNDELETABLE_DAYS)
         body = {key: value for key, value in record.body.items() if key != "deleted"}
         body |= {"deleted": True} if call.verb == "delete" else {}
-        call.store.put(record.name, body)
+        call.store.put(record.name, body, hidden={"deleted": time.time()} if call.verb == "delete" else {})
     return body
+
+
+def _days_deleted(record: Record) -> float:
+    """How long ago a role was deleted; negative for one that was not."""
+    return (time.time() - float(record.hidden["deleted"])) / 86400 if record.body.get("deleted") else -1.0
 
 
 @handles("iam.roles.get")
@@ -120,7 +149,7 @@ def get_predefined(call: Call) -> Json:
     name = f"roles/{id_of(call.name)}"
     role = predefined_roles().get(name)
     if role is None:
-        raise ApiError(404, f"The role named {name} was not found.", reason="notFound")
+        raise refuse("iam.role-not-found", name=name)
     return {"name": name, "title": role["title"], "includedPermissions": sorted(role["permissions"]), "stage": "GA"}
 
 

@@ -15,7 +15,7 @@ import hmac
 import json
 import secrets
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -24,9 +24,21 @@ from gcp_openemr.sandbox.api.names import host_of, path_of, project_name, projec
 from gcp_openemr.sandbox.api.store import Store
 from gcp_openemr.sandbox.interfaces import Json
 
-__all__ = ["ANONYMOUS", "OPERATOR", "Caller", "Iam", "Tokens", "predefined_roles", "service_account"]
+__all__ = [
+    "ANONYMOUS",
+    "OPERATOR",
+    "PROPAGATION_SECONDS",
+    "Caller",
+    "Iam",
+    "Tokens",
+    "predefined_roles",
+    "service_account",
+]
 
 TOKEN_SECONDS = 3600
+# "Typically … 2 minutes" (https://cloud.google.com/iam/docs/access-change-propagation).
+PROPAGATION_SECONDS = 120.0
+_PROPAGATING = "propagating/"
 # The pairs of members that stand for a project's basic roles in a bucket's policy.
 _CONVENIENCE = {"projectOwner": "roles/owner", "projectEditor": "roles/editor", "projectViewer": "roles/viewer"}
 
@@ -112,10 +124,28 @@ def predefined_roles() -> dict[str, Json]:
 
 
 class Iam:
-    """Evaluates policies of the store."""
+    """Evaluates policies of the store. `propagation` is the factor on the time that a change takes to be seen."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, propagation: Callable[[], float]) -> None:
         self._store = store
+        self._propagation = propagation
+
+    def policy_in_force(self, name: str) -> Json:
+        """The policy by which Google decides now: the former one while a change still propagates."""
+        policy = self._store.policy(name) or {}
+        late = self._store.policy(f"{_PROPAGATING}{name}") if self._propagation() else None
+        if late and late["etag"] == policy.get("etag") and time.time() < late["until"]:
+            former: Json = late["former"]
+            return former
+        return policy
+
+    def change_policy(self, name: str, policy: Json) -> None:
+        """Write a policy that is in force at once, or after the time it propagates."""
+        if self._propagation():
+            until = time.time() + PROPAGATION_SECONDS * self._propagation()
+            late = {"former": self.policy_in_force(name), "etag": policy["etag"], "until": until}
+            self._store.put_policy(f"{_PROPAGATING}{name}", late)
+        self._store.put_policy(name, policy)
 
     def allows(self, caller: Caller, permission: str, resource: str) -> bool:
         """Whether `caller` has `permission` on a resource by full name."""
@@ -164,7 +194,7 @@ class Iam:
             role = _CONVENIENCE.get(kind)
             if role is None:
                 continue
-            for binding in (self._store.policy(project_name(project)) or {}).get("bindings", ()):
+            for binding in self.policy_in_force(project_name(project)).get("bindings", ()):
                 if binding["role"] == role and identities & set(binding.get("members", ())):
                     return True
         return False
@@ -187,7 +217,7 @@ class Iam:
 
     def _bindings_above(self, resource: str) -> Iterator[Json]:
         for name in self._policies_above(resource):
-            yield from (self._store.policy(name) or {}).get("bindings", ())
+            yield from self.policy_in_force(name).get("bindings", ())
 
     def _policies_above(self, resource: str) -> Iterator[str]:
         parts = resource.split("/")

@@ -9,11 +9,19 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from gcp_openemr.sandbox.api.calls import Call
-from gcp_openemr.sandbox.api.errors import ApiError
+from gcp_openemr.sandbox.api.refusals import Refusal, refusals, refuse
 from gcp_openemr.sandbox.interfaces import Json
 
 __all__ = ["matches", "page", "page_token", "read_token"]
 
+refusals(
+    Refusal("google.page-size", 400, "page_size must be non-negative", reason="invalid"),
+    Refusal("google.page-token", 400, "Invalid page token.", reason="invalid"),
+    source="https://google.aip.dev/158",
+)
+refusals(
+    Refusal("google.filter", 400, "Invalid list filter: {expression}", "https://google.aip.dev/160", reason="invalid")
+)
 _LARGEST_PAGE = 1000
 _TERM = re.compile(
     r"\(?\s*(?P<field>[A-Za-z_][\w.]*)\s*(?P<sign>!=|>=|<=|=|:|<|>|\beq\b|\bne\b)\s*"
@@ -25,7 +33,7 @@ def page(call: Call, items: Sequence[tuple[str, Json]], *, default_size: int = 5
     """The page a call asks for out of named items in order, and the next page's token ("" at the end)."""
     given = call.number("pageSize") if "pageSize" in call.method.parameters else call.number("maxResults")
     if given is not None and given < 0:
-        raise ApiError(400, "page_size must be non-negative", reason="invalid")
+        raise refuse("google.page-size")
     size = min(given or default_size, _LARGEST_PAGE)
     after = read_token(call.one("pageToken"))
     keep = _filter(call.one("filter"))
@@ -44,7 +52,7 @@ def read_token(token: str) -> str:
     try:
         return base64.b64decode(token.encode(), altchars=b"-_", validate=True).decode()
     except (binascii.Error, ValueError) as error:
-        raise ApiError(400, "Invalid page token.", reason="invalid") from error
+        raise refuse("google.page-token") from error
 
 
 def matches(filter_: str, item: Json) -> bool:
@@ -60,7 +68,7 @@ def _filter(expression: str) -> Callable[[Json], bool]:
     for part in re.split(r"\s+AND\s+", expression.strip()):
         found = _TERM.fullmatch(part.strip())
         if found is None:
-            raise ApiError(400, f"Invalid list filter: {expression}", reason="invalid")
+            raise refuse("google.filter", expression=expression)
         terms.append((found["field"], found["sign"], found["value"].strip("\"'")))
     return lambda item: all(_term(item, *term) for term in terms)
 

@@ -5,12 +5,22 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 
-from gcp_openemr.sandbox.api.errors import ApiError
+from gcp_openemr.sandbox.api.refusals import Refusal, refusals, refuse
 from gcp_openemr.sandbox.api.validation import camel
 from gcp_openemr.sandbox.discovery import Schema
 from gcp_openemr.sandbox.interfaces import Json
 
 __all__ = ["apply_mask", "merge"]
+
+refusals(
+    Refusal(
+        "google.mask",
+        400,
+        "The field mask path '{path}' is invalid: no such field.",
+        "https://google.aip.dev/161",
+        reason="invalid",
+    )
+)
 
 
 def apply_mask(old: Json, body: Json, mask: Sequence[str], schema: Schema) -> Json:
@@ -25,7 +35,7 @@ def apply_mask(old: Json, body: Json, mask: Sequence[str], schema: Schema) -> Js
     for path in mask:
         parts = [camel(part) for part in path.split(".")]
         if parts[0] not in schema.get("properties", {}):
-            raise ApiError(400, f"The field mask path '{path}' is invalid: no such field.", reason="invalid")
+            raise refuse("google.mask", path=path)
         _copy(body, result, parts)
     return result
 

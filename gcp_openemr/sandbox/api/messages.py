@@ -12,10 +12,16 @@ from typing import Any, Protocol
 from urllib.parse import parse_qsl, unquote
 
 from gcp_openemr.sandbox.api.call_log import Trace
-from gcp_openemr.sandbox.api.errors import ApiError
+from gcp_openemr.sandbox.api.refusals import Refusal, refusals, refuse
 
 __all__ = ["Readable", "Request", "Response", "json_response"]
 
+refusals(
+    Refusal("google.json", 400, "Invalid JSON payload received. Parsing terminated before end of input."),
+    Refusal("google.gzip", 400, "Request contains an invalid gzip body.", "unverified: no text of Google's found"),
+    Refusal("google.body-size", 413, "Request Entity Too Large", "unverified: limits differ by API"),
+    source="https://cloud.google.com/apis/design/errors",
+)
 JSON_LIMIT = 64 * 1024 * 1024  # bytes; Google's own limit for a JSON request body is lower for most APIs
 
 
@@ -68,12 +74,12 @@ class Request:
         """The whole body, unpacked when it came gzipped."""
         data = self.body.read(JSON_LIMIT + 1)
         if len(data) > JSON_LIMIT:
-            raise ApiError(413, "Request Entity Too Large", reason="uploadTooLarge")
+            raise refuse("google.body-size")
         if self.headers.get("content-encoding", "").lower() == "gzip":
             try:
                 data = gzip.decompress(data)
             except (OSError, EOFError, zlib.error) as error:
-                raise ApiError(400, "Request contains an invalid gzip body.") from error
+                raise refuse("google.gzip") from error
         return data
 
     def json(self) -> Any:
@@ -88,7 +94,7 @@ def parse_json(data: bytes) -> Any:
     try:
         return json.loads(data, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
-        raise ApiError(400, "Invalid JSON payload received. Parsing terminated before end of input.") from error
+        raise refuse("google.json") from error
 
 
 def _refuse_constant(name: str) -> float:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from gcp_openemr.sandbox.api.calls import Call
 from gcp_openemr.sandbox.api.envelopes import operation_json
-from gcp_openemr.sandbox.api.errors import ApiError
 from gcp_openemr.sandbox.api.listing import page
 from gcp_openemr.sandbox.api.names import id_of
 from gcp_openemr.sandbox.api.operations import Operation
+from gcp_openemr.sandbox.api.refusals import Refusal, refusals, refuse
 from gcp_openemr.sandbox.api.rules import handles
 from gcp_openemr.sandbox.interfaces import Json
 
 __all__: list[str] = []
 
+refusals(
+    Refusal("google.operation-not-found", 404, "Operation {id} was not found.", "https://google.aip.dev/151"),
+)
 _LONGEST_WAIT = 120.0  # seconds; Compute Engine's `wait` answers after two minutes at the latest
 _PERMISSIONS = {"sqladmin": "cloudsql.instances.get"}
 
@@ -20,7 +23,7 @@ _PERMISSIONS = {"sqladmin": "cloudsql.instances.get"}
 def _find(call: Call) -> Operation:
     found = call.app.operations.get(call.name)
     if found is None:
-        raise ApiError(404, f"Operation {id_of(call.name)} was not found.", reason="notFound")
+        raise refuse("google.operation-not-found", id=id_of(call.name))
     _authorize(call, found.target)
     return found
 

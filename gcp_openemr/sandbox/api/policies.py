@@ -10,6 +10,7 @@ from gcp_openemr.sandbox.api.calls import Call
 from gcp_openemr.sandbox.api.conditions import ConditionInvalid, evaluate
 from gcp_openemr.sandbox.api.errors import ApiError
 from gcp_openemr.sandbox.api.iam import predefined_roles
+from gcp_openemr.sandbox.api.refusals import Refusal, refusals, refuse
 from gcp_openemr.sandbox.interfaces import Json
 
 __all__ = ["get_policy", "set_policy", "test_permissions"]
@@ -17,6 +18,38 @@ __all__ = ["get_policy", "set_policy", "test_permissions"]
 _MEMBER = re.compile(
     r"allUsers|allAuthenticatedUsers|(deleted:)?(user|serviceAccount|group|domain|principal|principalSet|projectOwner|"
     r"projectEditor|projectViewer):\S+"
+)
+refusals(
+    Refusal(
+        "iam.policy-etag",
+        409,
+        "There were concurrent policy changes. Please retry the whole read-modify-write with exponential backoff. "
+        "The request's ETag did not match the current policy's ETag.",
+        "https://cloud.google.com/iam/docs/retry-strategy",
+        status="ABORTED",
+        reason="aborted",
+    ),
+    Refusal("iam.role", 400, "Role {role} is not supported for this resource.", reason="invalid"),
+    Refusal(
+        "iam.member-missing",
+        400,
+        "Service account {email} does not exist.",
+        "https://github.com/GoogleCloudPlatform/data-migration-tool/issues/58",
+        reason="invalid",
+    ),
+    Refusal(
+        "iam.member",
+        400,
+        "Invalid principal {member}. Please set a valid type prefix for the member.",
+        reason="invalid",
+    ),
+    Refusal("iam.wildcard", 400, "Permissions with wildcards are not allowed.", reason="invalid"),
+    source="https://cloud.google.com/iam/docs/reference/rest/v1/Policy",
+)
+refusals(
+    Refusal("iam.condition-title", 400, "Conditions must have a title.", reason="invalid"),
+    Refusal("iam.condition", 400, "Invalid condition expression: {error}", reason="invalid"),
+    source="https://cloud.google.com/iam/docs/conditions-overview",
 )
 _FIRST_ETAG = "ACAB"  # what Google gives for a policy nobody has set yet
 
@@ -45,27 +78,22 @@ def set_policy(call: Call, name: str, given: Json) -> Json:
             "bindings": _joined(bindings),
             "etag": base64.b64encode(b"\x07\x06" + number.to_bytes(6, "big")).decode(),
         }
-        call.store.put_policy(name, policy)
+        call.app.iam.change_policy(name, policy)
     return policy
 
 
 def test_permissions(call: Call, name: str, permissions: list[str]) -> Json:
     """The part of `permissions` that the caller has."""
     if any("*" in permission for permission in permissions):
-        raise ApiError(400, "Permissions with wildcards are not allowed.", reason="invalid")
+        raise refuse("iam.wildcard")
     held = [permission for permission in permissions if call.allowed(permission, name)]
     return {"permissions": held} if held else {}
 
 
 def _stale(call: Call) -> ApiError:
     if call.api == "storage":
-        message = "At least one of the pre-conditions you specified did not hold."
-        return ApiError(412, message, reason="conditionNotMet", location=("header", "If-Match"))
-    message = (
-        "There were concurrent policy changes. Please retry the whole read-modify-write with exponential backoff. "
-        "The request's ETag did not match the current policy's ETag."
-    )
-    return ApiError(409, message, status="ABORTED", reason="aborted")
+        return refuse("storage.precondition", location=("header", "If-Match"))
+    return refuse("iam.policy-etag")
 
 
 def _binding(call: Call, given: Json) -> Json:
@@ -74,7 +102,7 @@ def _binding(call: Call, given: Json) -> Json:
     if role not in predefined_roles():
         custom = call.store.get(f"iam.googleapis.com/{role}")
         if custom is None or custom.body.get("deleted"):
-            raise ApiError(400, f"Role {role} is not supported for this resource.", reason="invalid")
+            raise refuse("iam.role", role=role)
     for member in members:
         _check_member(call, member)
     condition = given.get("condition")
@@ -85,17 +113,15 @@ def _binding(call: Call, given: Json) -> Json:
 
 def _check_member(call: Call, member: str) -> None:
     if not _MEMBER.fullmatch(member):
-        kind = member.partition(":")[0]
-        text = f"Invalid principal {member}." if ":" in member else f"The member {kind} is of an unknown type."
-        raise ApiError(400, f"{text} Please set a valid type prefix for the member.", reason="invalid")
+        raise refuse("iam.member", member=member)
     kind, _, email = member.partition(":")
     if kind == "serviceAccount" and not call.app.service_account_exists(email):
-        raise ApiError(400, f"Service account {email} does not exist.", reason="invalid")
+        raise refuse("iam.member-missing", email=email)
 
 
 def _check_condition(condition: Json) -> None:
     if not condition.get("title"):
-        raise ApiError(400, "Conditions must have a title.", reason="invalid")
+        raise refuse("iam.condition-title")
     try:
         evaluate(
             str(condition.get("expression", "")),
@@ -105,7 +131,7 @@ def _check_condition(condition: Json) -> None:
             moment=datetime.now(tz=UTC),
         )
     except ConditionInvalid as error:
-        raise ApiError(400, f"Invalid condition expression: {error}", reason="invalid") from error
+        raise refuse("iam.condition", error=error) from error
 
 
 def _joined(bindings: list[Json]) -> list[Json]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from gcp_openemr.sandbox.api.errors import ApiError
 from gcp_openemr.sandbox.api.iam import OPERATOR, Caller
 from gcp_openemr.sandbox.api.names import (
     PROJECT_ID,
@@ -12,10 +11,19 @@ from gcp_openemr.sandbox.api.names import (
     project_number,
     service_account_name,
 )
+from gcp_openemr.sandbox.api.refusals import Refusal, refusals, refuse
 from gcp_openemr.sandbox.api.store import Record, Store
 
 __all__ = ["ensure_project", "find_service_account", "project_by_number", "service_account_exists"]
 
+refusals(
+    Refusal(
+        "google.project",
+        403,
+        "Permission denied on resource project {project}.",
+        "https://cloud.google.com/resource-manager/docs/troubleshooting",
+    )
+)
 _DEVELOPER = "-compute@developer.gserviceaccount.com"
 
 
@@ -33,7 +41,7 @@ def ensure_project(store: Store, caller: Caller, project: str) -> None:
     if store.get(project_name(project)) is not None:
         return
     if caller != OPERATOR or not PROJECT_ID.fullmatch(project):
-        raise ApiError(403, f"Permission denied on resource project {project}.")
+        raise refuse("google.project", project=project)
     number = project_number(project)
     moment = now()
     with store.transaction():
@@ -50,7 +58,14 @@ def ensure_project(store: Store, caller: Caller, project: str) -> None:
         store.put_fact(f"project-number/{number}", project)
         store.put_policy(
             project_name(project),
-            {"version": 1, "etag": "BwYAAAAAAAA=", "bindings": [{"role": "roles/owner", "members": [OPERATOR.member]}]},
+            {
+                "version": 1,
+                "etag": "BwYAAAAAAAA=",
+                "bindings": [
+                    {"role": "roles/owner", "members": [OPERATOR.member]},
+                    {"role": "roles/editor", "members": [f"serviceAccount:{number}@cloudservices.gserviceaccount.com"]},
+                ],
+            },
         )
         email = f"{number}{_DEVELOPER}"
         account = {

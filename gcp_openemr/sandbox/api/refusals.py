@@ -50,7 +50,7 @@ def refuse(
     *,
     details: Sequence[Mapping[str, Any]] = (),
     location: tuple[str, str] | None = None,
-    **values: object,
+    **values: Any,
 ) -> ApiError:
     """The error of a row, to be raised; `values` fill its sentence."""
     row = REFUSALS[refusal]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from gcp_openemr.sandbox.api.calls import Call
 from gcp_openemr.sandbox.api.messages import Response
@@ -11,7 +12,10 @@ from gcp_openemr.sandbox.api.operations import WorkTable
 from gcp_openemr.sandbox.api.store import Record
 from gcp_openemr.sandbox.interfaces import Json
 
-__all__ = ["COLLECTIONS", "HANDLERS", "WORK", "Change", "Collection", "Handler", "collection", "handles"]
+if TYPE_CHECKING:
+    from gcp_openemr.sandbox.api.app import App
+
+__all__ = ["CHORES", "COLLECTIONS", "HANDLERS", "WORK", "Change", "Collection", "Handler", "collection", "handles"]
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -46,11 +50,13 @@ class Collection:
     """How one collection behaves.
 
     `key` is the methods' id without the verb. `kind` is the word for one in messages. `permission` is what IAM calls
-    the collection. `id_parameter` is the query parameter that names a new resource, "" when the body's `name` does.
+    the collection. `id_parameter` is the query parameter that names a new resource, "" when the body's `name` does;
+    a name that is no `id_pattern` is refused by the row `id_refusal` with {kind} {field} {snake} {id} {pattern}.
     `message` is the protobuf type that operations return, `metadata` that of their metadata ("" = the resource).
     `complete` fills what the server sets and refuses what it must, inside the transaction; `deletable` refuses a
     delete; `created`, `updated` and `deleted` name work that the operation does. `unpack` takes the resource out of a
     request body that wraps it; `shown` is the resource as answered. `deleted_response` false: a delete answers Empty.
+    `expires` is the field with the moment after which the resource is gone.
     """
 
     key: str
@@ -58,7 +64,7 @@ class Collection:
     permission: str
     id_parameter: str = ""
     id_pattern: str = r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?"
-    id_message: str = ""
+    id_refusal: str = "google.name"
     message: str = ""
     metadata: str = ""
     complete: Callable[[Change], None] = _nothing
@@ -71,6 +77,7 @@ class Collection:
     deleted_response: bool = True
     parent_kind: str = ""
     immutable: Sequence[str] = ()
+    expires: str = ""
     verbs: Sequence[str] = ("create", "insert", "get", "list", "aggregatedList", "patch", "update", "delete")
 
 
@@ -79,6 +86,8 @@ Handler = Callable[[Call], "Json | Response"]
 COLLECTIONS: dict[str, Collection] = {}
 HANDLERS: dict[str, Handler] = {}
 WORK = WorkTable()
+# What Google does by itself, about once a second.
+CHORES: list[Callable[[App], None]] = []
 
 
 def collection(row: Collection, *also: str) -> Collection:

@@ -6,6 +6,7 @@ A version's payload stands only in the store's `payloads`; nothing else ever hol
 from __future__ import annotations
 
 import base64
+import re
 import time
 from collections.abc import Sequence
 
@@ -16,16 +17,60 @@ from gcp_openemr.sandbox.api.calls import Call
 from gcp_openemr.sandbox.api.errors import ApiError
 from gcp_openemr.sandbox.api.listing import page
 from gcp_openemr.sandbox.api.names import etag_of, id_of, now, path_of, project_number, project_of, timestamp
+from gcp_openemr.sandbox.api.refusals import Refusal, refusals, refuse
 from gcp_openemr.sandbox.api.rules import Change, Collection, collection, handles
 from gcp_openemr.sandbox.api.store import Record, Store
 from gcp_openemr.sandbox.api.wording import wording_of
 from gcp_openemr.sandbox.interfaces import Json
 
-__all__ = ["read_version"]
+__all__ = ["find_version", "read_version"]
 
 _VERSION = "Secret Version"
+_SCHEMA = "https://secretmanager.googleapis.com/$discovery/rest?version=v1"
 _LARGEST_PAYLOAD = 65536  # bytes (https://cloud.google.com/secret-manager/quotas)
-_MOST_ALIASES = 50
+_MOST_ALIASES, _MOST_TOPICS = 50, 10
+_ALIAS = re.compile(r"(?!latest$|NEW$)[A-Za-z][A-Za-z0-9_-]{0,62}")
+_ROTATION = (3600, 3_153_600_000)  # seconds
+_SHORTEST_DELAY = 86_400  # seconds of version_destroy_ttl
+
+refusals(
+    Refusal(
+        "secretmanager.id", 400, "The provided Secret ID [{id}] does not match the expected format [[a-zA-Z_0-9]+]."
+    ),
+    Refusal("secretmanager.replication", 400, "Secret.replication must be provided."),
+    Refusal("secretmanager.mask", 400, "The update_mask field is required.", reason="required"),
+    Refusal("secretmanager.aliases", 400, "A secret can have at most {most} version aliases."),
+    Refusal("secretmanager.alias", 400, "The version alias [{alias}] is invalid."),
+    Refusal("secretmanager.topics", 400, "A secret can have at most {most} topics."),
+    Refusal("secretmanager.expiry", 400, "Expiration must be in the future, and given as one of expire_time and ttl."),
+    Refusal("secretmanager.empty", 400, "Secret Payload cannot be empty."),
+    Refusal("secretmanager.payload", 400, "The payload is larger than {most} bytes."),
+    Refusal("secretmanager.checksum", 400, "The provided checksum does not match the payload."),
+    Refusal(
+        "secretmanager.payload-missing",
+        400,
+        "Field [payload] is required.",
+        "https://github.com/hashicorp/terraform-provider-google/issues/8766",
+    ),
+    Refusal(
+        "secretmanager.rotation-time",
+        400,
+        "Next rotation time must be set.",
+        "https://github.com/kyma-project/test-infra/pull/13626",
+    ),
+    Refusal("secretmanager.rotation-topics", 400, "A rotation needs a topic to be told on."),
+    Refusal("secretmanager.rotation-period", 400, "The rotation period must be between {least} and {most} seconds."),
+    Refusal("secretmanager.destroy-ttl", 400, "version_destroy_ttl must be at least {least} seconds."),
+    Refusal(
+        "secretmanager.state",
+        400,
+        "{kind} [{name}] is in {state} state.",
+        "https://github.com/google-github-actions/get-secretmanager-secrets/issues/268",
+        status="FAILED_PRECONDITION",
+        reason="failedPrecondition",
+    ),
+    source=_SCHEMA,
+)
 
 
 def _complete(change: Change) -> None:
@@ -33,17 +78,57 @@ def _complete(change: Change) -> None:
     new["name"] = _numbered(change.name)
     replication = new.get("replication") or {}
     if change.old is None and not ({"automatic", "userManaged"} & replication.keys()):
-        raise ApiError(400, "Secret.replication must be provided.", reason="invalid")
+        raise refuse("secretmanager.replication")
     if change.old is not None and not change.call.mask():
-        raise ApiError(400, "The update_mask field is required.", reason="required")
+        raise refuse("secretmanager.mask")
+    if len(new.get("topics") or ()) > _MOST_TOPICS:
+        raise refuse("secretmanager.topics", most=_MOST_TOPICS)
+    if new.get("versionDestroyTtl") and _seconds(new["versionDestroyTtl"]) < _SHORTEST_DELAY:
+        raise refuse("secretmanager.destroy-ttl", least=_SHORTEST_DELAY)
+    _check_rotation(new)
+    _set_expiry(new)
     aliases = new.get("versionAliases") or {}
     if len(aliases) > _MOST_ALIASES:
-        raise ApiError(400, f"A secret can have at most {_MOST_ALIASES} version aliases.", reason="invalid")
+        raise refuse("secretmanager.aliases", most=_MOST_ALIASES)
     for alias, number in aliases.items():
-        if alias == "latest" or alias[:1].isdigit():
-            raise ApiError(400, f"The version alias [{alias}] is invalid.", reason="invalid")
+        if not _ALIAS.fullmatch(alias):
+            raise refuse("secretmanager.alias", alias=alias)
         if change.call.store.get(f"{change.name}/versions/{number}") is None:
             raise wording_of("secretmanager").missing(f"{change.name}/versions/{number}", _VERSION)
+
+
+def _check_rotation(secret: Json) -> None:
+    rotation = secret.get("rotation")
+    if not rotation:
+        return
+    period, (least, most) = rotation.get("rotationPeriod"), _ROTATION
+    if period and not rotation.get("nextRotationTime"):
+        raise refuse("secretmanager.rotation-time")
+    if period and not least <= _seconds(period) <= most:
+        raise refuse("secretmanager.rotation-period", least=least, most=most)
+    if not secret.get("topics"):
+        raise refuse("secretmanager.rotation-topics")
+
+
+def _set_expiry(secret: Json) -> None:
+    """`ttl` is only for input: what stays is the moment. At that moment the secret is gone."""
+    ttl = secret.pop("ttl", None)
+    if ttl:
+        twice = bool(secret.get("expireTime"))
+        secret["expireTime"] = timestamp(time.time() + _seconds(ttl))
+        if twice:
+            raise refuse("secretmanager.expiry")
+    if secret.get("expireTime") and secret["expireTime"] <= now():
+        raise refuse("secretmanager.expiry")
+
+
+def _seconds(duration: object) -> float:
+    given = str(duration).removesuffix("s")
+    if not re.fullmatch(r"\d+(\.\d+)?", given):
+        raise refuse(
+            "google.value", path="duration", kind="type.googleapis.com/google.protobuf.Duration", shown=duration
+        )
+    return float(given)
 
 
 SECRETS = collection(
@@ -53,9 +138,10 @@ SECRETS = collection(
         permission="secretmanager.secrets",
         id_parameter="secretId",
         id_pattern=r"[A-Za-z0-9_-]{1,255}",
-        id_message="The provided Secret ID [{id}] does not match the expected format [[a-zA-Z_0-9]+].",
+        id_refusal="secretmanager.id",
         complete=_complete,
         immutable=("replication",),
+        expires="expireTime",
     )
 )
 
@@ -63,15 +149,17 @@ SECRETS = collection(
 @handles("secretmanager.projects.secrets.addVersion")
 def add_version(call: Call) -> Json:
     call.authorize("secretmanager.versions.add")
-    payload = call.body.get("payload") or {}
+    payload = call.body.get("payload")
+    if payload is None:
+        raise refuse("secretmanager.payload-missing")
     data = _decode(str(payload.get("data") or ""))
     if not data:
-        raise ApiError(400, "Secret Payload cannot be empty.", reason="invalid")
+        raise refuse("secretmanager.empty")
     if len(data) > _LARGEST_PAYLOAD:
-        raise ApiError(400, f"The payload is larger than {_LARGEST_PAYLOAD} bytes.", reason="invalid")
+        raise refuse("secretmanager.payload", most=_LARGEST_PAYLOAD)
     given = payload.get("dataCrc32c")
     if given is not None and int(given) != google_crc32c.value(data):
-        raise ApiError(400, "The provided checksum does not match the payload.", reason="invalid")
+        raise refuse("secretmanager.checksum")
     with call.store.transaction():
         crud.existing(call, SECRETS)
         number = 1 + max((int(id_of(record.name)) for record in _versions(call.store, call.name)), default=0)
@@ -103,7 +191,7 @@ def access(call: Call) -> Json:
 @handles("secretmanager.projects.secrets.versions.get")
 def get_version(call: Call) -> Json:
     call.authorize("secretmanager.versions.get")
-    return _find(call.store, call.name.rsplit("/versions/", 1)[0], id_of(call.name)).body
+    return find_version(call.store, call.name.rsplit("/versions/", 1)[0], id_of(call.name)).body
 
 
 @handles("secretmanager.projects.secrets.versions.list")
@@ -130,7 +218,7 @@ def change_state(call: Call) -> Json:
     call.authorize(f"secretmanager.versions.{call.verb}")
     secret = call.name.rsplit("/versions/", 1)[0]
     with call.store.transaction():
-        record = _find(call.store, secret, id_of(call.name))
+        record = find_version(call.store, secret, id_of(call.name))
         version = record.body
         crud.check_etag(version, str(call.body.get("etag") or ""))
         if version["state"] == "DESTROYED":
@@ -151,7 +239,7 @@ def read_version(store: Store, secret: str, version: str) -> tuple[Record, bytes
     Raises:
         ApiError: 404 when there is none, 400 FAILED_PRECONDITION when it is not enabled.
     """
-    record = _find(store, secret, version)
+    record = find_version(store, secret, version)
     data = store.payload(record.name)
     if record.body["state"] != "ENABLED" or data is None:
         raise _wrong_state(record.body)
@@ -161,16 +249,17 @@ def read_version(store: Store, secret: str, version: str) -> tuple[Record, bytes
 def _destroy(call: Call, secret: str, record: Record) -> None:
     delay = crud.existing(call, SECRETS, secret).body.get("versionDestroyTtl")
     if delay:
-        moment = time.time() + float(str(delay).rstrip("s"))
+        moment = time.time() + _seconds(delay)
         record.body.update(state="DISABLED", scheduledDestroyTime=timestamp(moment))
         return
     record.body.update(state="DESTROYED", destroyTime=now())
     call.store.delete_payload(record.name)
 
 
-def _find(store: Store, secret: str, version: str) -> Record:
+def find_version(store: Store, secret: str, version: str) -> Record:
+    """A version by number, alias or `latest`, in any state. Raises ApiError 404."""
     parent = store.get(secret)
-    if parent is None:
+    if parent is None or crud.is_expired(SECRETS, parent):
         raise wording_of("secretmanager").missing(secret, "Secret")
     number = version
     if version == "latest":
@@ -194,8 +283,7 @@ def _versions(store: Store, secret: str) -> Sequence[Record]:
 
 
 def _wrong_state(version: Json) -> ApiError:
-    message = f"{_VERSION} [{version['name']}] is in {version['state']} state."
-    return ApiError(400, message, status="FAILED_PRECONDITION", reason="failedPrecondition")
+    return refuse("secretmanager.state", kind=_VERSION, name=version["name"], state=version["state"])
 
 
 def _numbered(name: str) -> str:

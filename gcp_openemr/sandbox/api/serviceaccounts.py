@@ -8,15 +8,26 @@ import secrets
 
 from gcp_openemr.sandbox.api import crud
 from gcp_openemr.sandbox.api.calls import Call
-from gcp_openemr.sandbox.api.errors import ApiError
 from gcp_openemr.sandbox.api.names import id_of, now, path_of, project_of, service_account_name
 from gcp_openemr.sandbox.api.projects import find_service_account
+from gcp_openemr.sandbox.api.refusals import Refusal, refusals, refuse
 from gcp_openemr.sandbox.api.rules import Collection, collection, handles
 from gcp_openemr.sandbox.api.store import Record, Store
 from gcp_openemr.sandbox.interfaces import Json
 
 __all__: list[str] = []
 
+refusals(
+    Refusal(
+        "iam.account-id",
+        400,
+        'The account ID "{id}" does not have a length between 6 and 30, or does not match [a-z]([-a-z0-9]*[a-z0-9]).',
+        reason="invalid",
+    ),
+    Refusal("iam.account-text", 400, "The {field} must be at most {longest} bytes.", reason="invalid"),
+    Refusal("iam.account-field", 400, "The field {field} cannot be changed.", reason="invalid"),
+    source="https://cloud.google.com/iam/docs/reference/rest/v1/projects.serviceAccounts",
+)
 _ACCOUNT_ID = re.compile(r"[a-z]([-a-z0-9]{4,28}[a-z0-9])")
 _CHANGEABLE = {"displayName": 100, "description": 256}  # field to its longest value in bytes
 
@@ -39,7 +50,7 @@ def _find(call: Call) -> Record:
         accounts = call.store.list("iam.googleapis.com/projects/")
         record = next((found for found in accounts if found.body.get("uniqueId") == wanted), None)
     if record is None or call.project not in {"-", project_of(record.name)}:
-        raise ApiError(404, f"Unknown service account: {path_of(call.name)}", reason="notFound")
+        raise call.wording.missing(call.name, "service account")
     return record
 
 
@@ -52,7 +63,7 @@ def _permitted(call: Call, verb: str) -> Record:
 def _check(fields: Json) -> None:
     for field, longest in _CHANGEABLE.items():
         if len(str(fields.get(field) or "").encode()) > longest:
-            raise ApiError(400, f"The {field} must be at most {longest} bytes.", reason="invalid")
+            raise refuse("iam.account-text", field=field, longest=longest)
 
 
 def _etag() -> str:
@@ -64,11 +75,7 @@ def create(call: Call) -> Json:
     call.authorize("iam.serviceAccounts.create", call.name.rsplit("/", 1)[0])
     account_id = str(call.body.get("accountId") or "")
     if not _ACCOUNT_ID.fullmatch(account_id):
-        message = (
-            f'The account ID "{account_id}" does not have a length between 6 and 30, or does not match '
-            "[a-z]([-a-z0-9]*[a-z0-9])."
-        )
-        raise ApiError(400, message, reason="invalid")
+        raise refuse("iam.account-id", id=account_id)
     given = call.body.get("serviceAccount") or {}
     _check(given)
     email = f"{account_id}@{call.project}.iam.gserviceaccount.com"
@@ -84,8 +91,7 @@ def create(call: Call) -> Json:
     }
     with call.store.transaction():
         if call.store.get(name) is not None:
-            message = f"Service account {account_id} already exists within project projects/{call.project}."
-            raise ApiError(409, message, reason="alreadyExists")
+            raise call.wording.duplicate(f"{call.name}/{account_id}", "Service account")
         call.store.put(name, body, hidden={"createTime": now()})
     return body
 
@@ -105,7 +111,7 @@ def patch(call: Call) -> Json:
         body = dict(record.body)
         for field in ("displayName" if part == "display_name" else part for part in mask):
             if field not in _CHANGEABLE:
-                raise ApiError(400, f"The field {field} cannot be changed.", reason="invalid")
+                raise refuse("iam.account-field", field=field)
             body.pop(field, None)
             if given.get(field):
                 body[field] = given[field]

@@ -2,21 +2,45 @@
 
 from __future__ import annotations
 
+import time
+
 from gcp_openemr.sandbox.api.calls import Call
 from gcp_openemr.sandbox.api.envelopes import operation_json, operation_name
-from gcp_openemr.sandbox.api.errors import ApiError
+from gcp_openemr.sandbox.api.iam import PROPAGATION_SECONDS
 from gcp_openemr.sandbox.api.listing import page
 from gcp_openemr.sandbox.api.names import id_of, now, project_number
 from gcp_openemr.sandbox.api.operations import Operation
+from gcp_openemr.sandbox.api.refusals import Refusal, refusals, refuse
+from gcp_openemr.sandbox.api.routing import API_VERSIONS
 from gcp_openemr.sandbox.api.rules import handles
+from gcp_openemr.sandbox.api.store import Store
 from gcp_openemr.sandbox.interfaces import Json
 
-__all__ = ["ENABLED_AT_FIRST"]
+__all__ = ["ENABLED_AT_FIRST", "enable_apis", "require_enabled"]
 
+refusals(
+    Refusal(
+        "google.service-disabled",
+        403,
+        "{title} has not been used in project {project} before or it is disabled. Enable it by visiting {url} then "
+        "retry. If you enabled this API recently, wait a few minutes for the action to propagate to our systems and "
+        "retry.",
+        "https://github.com/google-gemini/gemini-cli/issues/1343",
+        reason="accessNotConfigured",
+    ),
+    Refusal(
+        "serviceusage.batch",
+        400,
+        "Between 1 and {most} services can be enabled at once.",
+        "https://cloud.google.com/service-usage/docs/reference/rest/v1/services/batchEnable",
+        reason="invalid",
+    ),
+)
+_RPC = "type.googleapis.com/google.rpc."
 _TYPES = "google.api.serviceusage.v1."
 _SUFFIX = ".googleapis.com"
 _MOST_AT_ONCE = 20
-# What a new project has (https://cloud.google.com/service-usage/docs/enabled-service#default), as far as spoken here.
+# What a new project has (https://cloud.google.com/service-usage/docs/enabled-service), as far as spoken here.
 ENABLED_AT_FIRST = frozenset(
     f"{api}{_SUFFIX}"
     for api in ("cloudapis", "logging", "monitoring", "servicemanagement", "serviceusage", "sql-component", "storage",
@@ -24,10 +48,47 @@ ENABLED_AT_FIRST = frozenset(
 )  # fmt: skip
 
 
+def enable_apis(store: Store, project: str, *apis: str) -> None:
+    """Enable APIs by their short names (default: all that are spoken) without a call."""
+    with store.transaction():
+        for api in apis or API_VERSIONS:
+            store.put(f"serviceusage.googleapis.com/projects/{project}/services/{api}{_SUFFIX}", {"enabled": True})
+
+
+def require_enabled(call: Call, project: str) -> None:
+    """Raise 403 while the API of a call is not enabled in the project, or its enabling still propagates."""
+    service = call.api + _SUFFIX
+    if not project or project in {"-", "_"} or call.api == "serviceusage":
+        return
+    enabled, since = _enabled(call.store, project, service)
+    late = since + PROPAGATION_SECONDS * call.app.settings.propagation > time.time()
+    if enabled and not (since and late):
+        return
+    url = f"https://console.developers.google.com/apis/api/{service}/overview?project={project}"
+    title = call.discovery.document["title"]
+    error = refuse("google.service-disabled", title=title, project=project, url=url)
+    error.domain = "usageLimits"
+    consumer = {"consumer": f"projects/{project}", "containerInfo": project}
+    metadata = {"service": service, "serviceTitle": title, "activationUrl": url, **consumer}
+    link = {"description": "Google developers console API activation", "url": url}
+    error.details = [
+        {"@type": f"{_RPC}ErrorInfo", "reason": "SERVICE_DISABLED", "domain": "googleapis.com", "metadata": metadata},
+        {"@type": f"{_RPC}LocalizedMessage", "locale": "en-US", "message": error.message},
+        {"@type": f"{_RPC}Help", "links": [link]},
+    ]
+    raise error
+
+
+def _enabled(store: Store, project: str, service: str) -> tuple[bool, float]:
+    """Whether, and since when (seconds of the epoch; 0: always)."""
+    record = store.get(f"serviceusage.googleapis.com/projects/{project}/services/{service}")
+    if record is None:
+        return service in ENABLED_AT_FIRST, 0.0
+    return bool(record.body["enabled"]), float(record.hidden.get("since", 0.0))
+
+
 def _state(call: Call, service: str) -> Json:
-    name = f"serviceusage.googleapis.com/projects/{call.project}/services/{service}"
-    record = call.store.get(name)
-    enabled = record.body["enabled"] if record else service in ENABLED_AT_FIRST
+    enabled, _ = _enabled(call.store, call.project, service)
     number = project_number(call.project)
     return {
         "name": f"projects/{number}/services/{service}",
@@ -47,7 +108,10 @@ def _set(call: Call, services: list[str], *, enabled: bool) -> None:
             raise call.wording.missing(f"{_project(call)}/services/{service}")
     with call.store.transaction():
         for service in services:
-            call.store.put(f"{_project(call)}/services/{service}", {"enabled": enabled})
+            before, _ = _enabled(call.store, call.project, service)
+            if before != enabled:
+                hidden = {"since": time.time()} if enabled else {}
+                call.store.put(f"{_project(call)}/services/{service}", {"enabled": enabled}, hidden=hidden)
 
 
 def _done(call: Call, kind: str, response: Json) -> Json:
@@ -78,7 +142,7 @@ def batch_enable(call: Call) -> Json:
     call.authorize("serviceusage.services.enable", _project(call))
     services = list(call.body.get("serviceIds") or [])
     if not 1 <= len(services) <= _MOST_AT_ONCE:
-        raise ApiError(400, f"Between 1 and {_MOST_AT_ONCE} services can be enabled at once.", reason="invalid")
+        raise refuse("serviceusage.batch", most=_MOST_AT_ONCE)
     _set(call, services, enabled=True)
     return _done(call, "BatchEnableServicesResponse", {"services": [_state(call, service) for service in services]})
 

@@ -13,11 +13,30 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gcp_openemr.sandbox.api.errors import ApiError
+from gcp_openemr.sandbox.api.refusals import Refusal, refusals, refuse
 from gcp_openemr.sandbox.discovery import Discovery, Method, Schema
 from gcp_openemr.sandbox.interfaces import Json
 
 __all__ = ["accept", "camel", "check_query", "root_field"]
 
+refusals(
+    Refusal(
+        "google.unknown-field",
+        400,
+        "Invalid JSON payload received. Unknown name \"{name}\" at '{path}': Cannot find field.",
+        reason="invalid",
+    ),
+    Refusal(
+        "google.unknown-parameter",
+        400,
+        'Invalid JSON payload received. Unknown name "{name}": Cannot bind query parameter. '
+        "Field '{name}' could not be found in request message.",
+        reason="invalid",
+    ),
+    Refusal("google.value", 400, "Invalid value at '{path}' ({kind}), {shown}", reason="invalid"),
+    Refusal("google.required-parameter", 400, "Required parameter: {name}", reason="required"),
+    source="https://github.com/goblet/goblet/issues/418",
+)
 # Enums whose numbers are not their places in the document (google/api/launch_stage.proto, secretmanager's
 # resources.proto).
 _NUMBERS: Mapping[str, Sequence[int]] = {
@@ -65,9 +84,11 @@ def accept(discovery: Discovery, schema: str, body: Any, *, keep_null: bool = Fa
     checker = _Checker(discovery, keep_null=keep_null)
     result = checker.message(discovery.schema(schema), body, root_field(schema))
     if checker.problems:
-        violations = [{"field": field, "description": text} for field, text in checker.problems]
+        violations = [{"field": field, "description": problem.message} for field, problem in checker.problems]
         details = [{"@type": "type.googleapis.com/google.rpc.BadRequest", "fieldViolations": violations}]
-        raise ApiError(400, "\n".join(text for _, text in checker.problems), reason="invalid", details=details)
+        error = checker.problems[0][1]
+        error.message, error.details = "\n".join(problem.message for _, problem in checker.problems), list(details)
+        raise error
     found: Json = result if isinstance(result, dict) else {}
     return found
 
@@ -77,17 +98,12 @@ def check_query(discovery: Discovery, method: Method, query: Mapping[str, Sequen
     known = {camel(name) for name in (*method.parameters, *discovery.common_parameters)} | _ALWAYS_QUERY
     for name in query:
         if camel(name) not in known and name not in known:
-            raise ApiError(
-                400,
-                f'Invalid JSON payload received. Unknown name "{name}": Cannot bind query parameter. '
-                f"Field '{name}' could not be found in request message.",
-                reason="invalid",
-            )
+            raise refuse("google.unknown-parameter", name=name)
     for name, parameter in method.parameters.items():
         if parameter.get("location") != "query":
             continue
         if parameter.get("required") and name not in query:
-            raise ApiError(400, f"Required parameter: {name}", reason="required")
+            raise refuse("google.required-parameter", name=name)
         for value in query.get(name, ()):
             _check_parameter(name, parameter, value)
 
@@ -101,7 +117,7 @@ def _check_parameter(name: str, parameter: Mapping[str, Any], value: str) -> Non
         or ("enum" in parameter and value not in parameter["enum"] and not value.isdigit())
     )
     if wrong:
-        raise ApiError(400, f"Invalid value at '{name}' ({kind}), \"{value}\"", reason="invalid")
+        raise refuse("google.value", path=name, kind=kind, shown=f'"{value}"')
 
 
 class _Checker:
@@ -111,7 +127,7 @@ class _Checker:
         self._discovery = discovery
         self._keep_null = keep_null
         self._lenient = discovery.api in _EMPTY_ENUMS
-        self.problems: list[tuple[str, str]] = []
+        self.problems: list[tuple[str, ApiError]] = []
 
     def message(self, schema: Schema, body: Any, path: str) -> Any:
         if not isinstance(body, dict):
@@ -124,8 +140,7 @@ class _Checker:
             name = key if key in properties else camel(key)
             field = properties.get(name)
             if field is None:
-                text = f"Invalid JSON payload received. Unknown name \"{key}\" at '{path}': Cannot find field."
-                self.problems.append((path, text))
+                self.problems.append((path, refuse("google.unknown-field", name=key, path=path)))
             elif (value is None and not self._keep_null) or (value == "" and "enum" in field and self._lenient):
                 continue
             elif not _output_only(field):
@@ -197,7 +212,7 @@ class _Checker:
 
     def _wrong(self, path: str, kind: str, value: Any) -> None:
         shown = f'"{value}"' if isinstance(value, str) else value
-        self.problems.append((path, f"Invalid value at '{path}' ({kind}), {shown}"))
+        self.problems.append((path, refuse("google.value", path=path, kind=kind, shown=shown)))
 
 
 def _output_only(field: Mapping[str, Any]) -> bool:

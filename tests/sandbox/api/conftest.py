@@ -11,12 +11,14 @@ from google.oauth2.credentials import Credentials
 
 from gcp_openemr.sandbox.api.app import App
 from gcp_openemr.sandbox.api.server import serve
+from gcp_openemr.sandbox.api.serviceusage import enable_apis
 from tests.sandbox.api.support import PROJECT, REGION, Cloud, RecordingRuntime
 
 
 @pytest.fixture
 def cloud(tmp_path: Path) -> Iterator[Cloud]:
     app = App(tmp_path / "state")
+    enable_apis(app.store, PROJECT)
     runtime = RecordingRuntime()
     app.start(runtime)
     server = serve(socket.create_server(("127.0.0.1", 0)), app)

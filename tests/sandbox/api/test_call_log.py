@@ -84,7 +84,7 @@ def test_a_torn_line_hides_no_other(tmp_path: Path) -> None:
 def test_what_was_answered_is_in_the_log_after_sigkill(tmp_path: Path) -> None:
     server = Server(tmp_path)
     for _ in range(20):
-        server.call("GET", f"secretmanager.googleapis.com/{SECRETS}")
+        server.call("GET", f"storage/v1/b?project={PROJECT}")
     server.end(signal.SIGKILL)
     log = CallLog(tmp_path / "calls")
     assert [entry.status for entry in log.read()] == [200] * 20

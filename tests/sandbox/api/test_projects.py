@@ -53,7 +53,7 @@ def test_a_stale_policy_is_refused(cloud: Cloud, account: str) -> None:
             {"role": "roles/viewer", "members": [f"serviceAccount:no@{PROJECT}.iam.gserviceaccount.com"]},
             "does not exist",
         ),
-        ({"role": "roles/viewer", "members": ["somebody"]}, "unknown type"),
+        ({"role": "roles/viewer", "members": ["somebody"]}, "Invalid principal"),
         (
             {"role": "roles/viewer", "members": ["user:a@b.c"], "condition": {"title": "t", "expression": "x("}},
             "condition",
@@ -138,7 +138,7 @@ def test_a_custom_role_grants_what_it_lists(cloud: Cloud, account: str) -> None:
 
 
 def test_services_are_enabled_one_by_one_and_together(cloud: Cloud) -> None:
-    services = f"v1/projects/{PROJECT}/services"
+    services = "v1/projects/another-project/services"
     assert cloud.call("GET", "serviceusage", f"{services}/run.googleapis.com").body["state"] == "DISABLED"
     done = cloud.call("POST", "serviceusage", f"{services}/run.googleapis.com:enable", {}).body
     assert done["done"] is True

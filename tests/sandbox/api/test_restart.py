@@ -111,6 +111,11 @@ class Server:
             found: Json = json.loads(answer.read() or b"{}")
             return found
 
+    def enable(self, *apis: str) -> None:
+        body = {"serviceIds": [f"{api}.googleapis.com" for api in apis]}
+        path = f"serviceusage.googleapis.com/v1/projects/{PROJECT}/services:batchEnable"
+        self.call("POST", path, json.dumps(body).encode())
+
     def end(self, number: int) -> None:
         self.process.send_signal(number)
         self.process.wait(timeout=20)
@@ -145,6 +150,7 @@ def live_and_die(state: Path, life: int, answered: Answered, seconds: float) -> 
     """Writers write until the server is killed in their midst."""
     server = Server(state)
     if life == 0:
+        server.enable("secretmanager")
         server.call("POST", f"storage/v1/b?project={PROJECT}", b'{"name": "bucket-of-writes"}')
         for number in range(3):
             path = f"secretmanager.googleapis.com/{SECRET}?secretId=s{number}"
@@ -182,6 +188,7 @@ def test_what_was_answered_survives_sigkill(tmp_path: Path) -> None:
 
 def test_the_server_alone_starts_stops_and_says_that_nothing_runs(tmp_path: Path) -> None:
     server = Server(tmp_path)
+    server.enable("artifactregistry", "cloudbuild")
     repository = f"artifactregistry.googleapis.com/v1/{PARENT[3:]}/repositories?repositoryId=oe-prod"
     server.call("POST", repository, b'{"format": "DOCKER"}')
     build = {"steps": [{"name": "x"}], "images": [f"{IMAGES}/service:1"]}

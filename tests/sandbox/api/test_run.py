@@ -198,7 +198,7 @@ def test_an_image_that_is_not_in_the_registry_is_not_found(services: run_v2.Serv
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"containers": []}, "at least one container"),
+        ({"containers": []}, "required field not present"),
         ({"containers": [{"image": IMAGE, "resources": {"limits": {"cpu": "3"}}}]}, "container cpu"),
         ({"containers": [{"image": IMAGE, "resources": {"limits": {"cpu": "4", "memory": "1Gi"}}}]}, "memory must be"),
         ({"containers": [{"image": IMAGE, "resources": {"limits": {"memory": "much"}}}]}, "not a valid quantity"),
@@ -231,7 +231,7 @@ def test_refuses_templates_that_cannot_run(
 @pytest.mark.parametrize("name", ["Web", "w" * 50, "-web", "web-"])
 def test_refuses_names_that_google_refuses(services: run_v2.ServicesClient, account: str, name: str) -> None:
     service = run_v2.Service(template=template(account))
-    with pytest.raises(exceptions.BadRequest, match="Invalid resource id"):
+    with pytest.raises(exceptions.BadRequest, match="less than 50 characters"):
         services.create_service(parent=PARENT, service=service, service_id=name)
 
 

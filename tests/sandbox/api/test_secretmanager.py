@@ -164,7 +164,7 @@ def test_the_runtime_reads_by_the_same_rights(
 ) -> None:
     add(client, b"x")
     member = f"serviceAccount:{account}"
-    with pytest.raises(Refused, match=f"Permission denied on secret: {NAME}/versions/1 for Revision service account"):
+    with pytest.raises(Refused, match=r"Permission denied on secret: projects/[0-9]+/secrets/db-password/versions/1"):
         cloud.app.access.secret(NAME, "1", member=member)
     client.set_iam_policy(
         request={

@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from gcp_openemr.sandbox.api.app import App
 from gcp_openemr.sandbox.api.nothing_runs import NothingRuns
 from gcp_openemr.sandbox.api.server import serve
+from gcp_openemr.sandbox.api.serviceusage import enable_apis
 from gcp_openemr.sandbox.interfaces import Json
 from gcp_openemr.sandbox.provider.mirror import write_mirror
 from gcp_openemr.setup.terraform import locate_terraform
@@ -144,6 +145,7 @@ class Workspace:
 @pytest.fixture
 def cloud(tmp_path: Path) -> Iterator[Cloud]:
     app = App(tmp_path / "cloud")
+    enable_apis(app.store, "demo-project")
     app.start(Certified())
     server = serve(socket.create_server(("127.0.0.1", 0)), app)
     yield Cloud(port=server.port, token=app.operator_token)

@@ -9,18 +9,20 @@ from typing import TYPE_CHECKING
 
 from gcp_openemr.sandbox.api import crud
 from gcp_openemr.sandbox.api.calls import Call
-from gcp_openemr.sandbox.api.errors import ApiError
 from gcp_openemr.sandbox.api.names import etag_of, id_of, new_uid, now, path_of, project_of
 from gcp_openemr.sandbox.api.operations import INTERRUPTED, Operation
+from gcp_openemr.sandbox.api.refusals import refuse
 from gcp_openemr.sandbox.api.rules import WORK, Change, Collection, collection, handles
 from gcp_openemr.sandbox.api.run import conditions
+from gcp_openemr.sandbox.api.run.held import hold_addresses
 from gcp_openemr.sandbox.api.run.readiness import problem_of
+from gcp_openemr.sandbox.api.run.refused import NAME_PATTERN, check_limit, violation
 from gcp_openemr.sandbox.api.run.templates import (
+    check_labels,
     check_template,
     check_variables,
     fill_containers,
     fill_identity,
-    invalid,
     seconds,
 )
 from gcp_openemr.sandbox.api.store import Record
@@ -32,8 +34,6 @@ if TYPE_CHECKING:
 __all__: list[str] = []
 
 _TYPES = "google.cloud.run.v2."
-_LONGEST_TASK = 168 * 3600.0  # seconds (https://cloud.google.com/run/docs/configuring/task-timeout)
-_MOST_TASKS, _MOST_RETRIES = 10_000, 10
 _LETTERS = "bcdfghjkmnpqrstvwxz246789"
 _COUNTS = ("runningCount", "succeededCount", "failedCount", "cancelledCount", "retriedCount")
 
@@ -48,7 +48,8 @@ def _complete(change: Change) -> None:
     template.setdefault("maxRetries", 3)
     template.setdefault("executionEnvironment", "EXECUTION_ENVIRONMENT_GEN2")
     fill_containers(template, service=False)
-    _check(execution, template)
+    _check(call, execution, template)
+    check_labels(call, new.get("labels"), execution.get("labels"))
     check_template(call, template, service=False)
     old: Json = change.old or {}
     generation = str(int(old.get("generation", 0)) + 1)
@@ -64,26 +65,22 @@ def _complete(change: Change) -> None:
     }
 
 
-def _check(execution: Json, template: Json) -> None:
-    if not 1 <= int(execution["taskCount"]) <= _MOST_TASKS:
-        raise invalid(f"Violation in template.task_count: must be between 1 and {_MOST_TASKS}.")
-    if not 1 <= seconds(template["timeout"]) <= _LONGEST_TASK:
-        raise invalid(f"Violation in template.template.timeout: must be between 1 and {_LONGEST_TASK:.0f} seconds.")
-    if not 0 <= int(template["maxRetries"]) <= _MOST_RETRIES:
-        raise invalid(f"Violation in template.template.max_retries: must be between 0 and {_MOST_RETRIES}.")
+def _check(call: Call, execution: Json, template: Json) -> None:
+    check_limit(call, "task-count", int(execution["taskCount"]))
+    check_limit(call, "task-timeout", seconds(template["timeout"]), "template.template.")
+    check_limit(call, "retries", int(template["maxRetries"]), "template.template.")
 
 
 def _no_execution_runs(call: Call, record: Record) -> None:
     for execution in call.store.list(f"{record.name}/executions/"):
         if not execution.body.get("completionTime"):
-            message = f"Job {id_of(record.name)} has running executions: cancel them or wait for their end."
-            raise ApiError(400, message, status="FAILED_PRECONDITION", reason="failedPrecondition")
+            raise refuse("run.job-running", id=id_of(record.name))
+    hold_addresses(call.app, record.name, record.body["template"]["template"])
 
 
 def _ended(_call: Call, record: Record) -> None:
     if not record.body.get("completionTime"):
-        message = f"Execution {id_of(record.name)} is running and cannot be deleted."
-        raise ApiError(400, message, status="FAILED_PRECONDITION", reason="failedPrecondition")
+        raise refuse("run.execution-running", id=id_of(record.name))
 
 
 JOBS = collection(
@@ -92,9 +89,8 @@ JOBS = collection(
         kind="JOB",
         permission="run.jobs",
         id_parameter="jobId",
-        id_pattern=r"[a-z]([-a-z0-9]{0,47}[a-z0-9])?",
-        id_message="Invalid resource id '{id}': must use only lowercase alphanumeric characters and dashes, begin with "
-        "a letter, not end with a dash, and have at most 49 characters.",
+        id_pattern=NAME_PATTERN,
+        id_refusal="run.name",
         message=f"{_TYPES}Job",
         complete=_complete,
         deletable=_no_execution_runs,
@@ -145,11 +141,10 @@ def run(call: Call) -> Json:
     with call.store.transaction():
         job = crud.existing(call, JOBS)
         crud.check_etag(job.body, str(call.body.get("etag") or ""))
-        template = _overridden(job.body["template"], overrides)
+        template = _overridden(call, job.body["template"], overrides)
         problem, _ = problem_of(call.app, call.project, template["template"])
         if problem:
-            message = f"Job {id_of(job.name)} is not ready: {problem}"
-            raise ApiError(400, message, status="FAILED_PRECONDITION", reason="failedPrecondition")
+            raise refuse("run.job-not-ready", id=id_of(job.name), problem=problem)
         execution, name = _execution(call, job, template)
         call.store.put(name, execution)
         reference = {"name": id_of(name), "createTime": execution["createTime"]}
@@ -159,13 +154,13 @@ def run(call: Call) -> Json:
     return crud.finish(call, operation)
 
 
-def _overridden(template: Json, overrides: Mapping[str, object]) -> Json:
+def _overridden(call: Call, template: Json, overrides: Mapping[str, object]) -> Json:
     """The execution's template with a run's own arguments, variables, task count and timeout."""
     result: Json = copy.deepcopy(template)
     containers = result["template"]["containers"]
     given = overrides.get("containerOverrides") or []
     for override in given if isinstance(given, list) else []:
-        container = _overridden_container(containers, str(override.get("name") or ""))
+        container = _overridden_container(call, containers, str(override.get("name") or ""))
         if override.get("clearArgs"):
             container.pop("args", None)
         if override.get("args"):
@@ -173,22 +168,22 @@ def _overridden(template: Json, overrides: Mapping[str, object]) -> Json:
         names = {variable.get("name") for variable in override.get("env") or ()}
         kept = [variable for variable in container.get("env") or () if variable["name"] not in names]
         container["env"] = kept + list(override.get("env") or ())
-        check_variables(container, "overrides.container_overrides", service=False)
+        check_variables(call, container, "overrides.container_overrides", service=False)
     if overrides.get("taskCount"):
         result["taskCount"] = overrides["taskCount"]
     if overrides.get("timeout"):
         result["template"]["timeout"] = overrides["timeout"]
-    _check(result, result["template"])
+    _check(call, result, result["template"])
     return result
 
 
-def _overridden_container(containers: list[Json], name: str) -> Json:
+def _overridden_container(call: Call, containers: list[Json], name: str) -> Json:
     if not name and len(containers) == 1:
         return containers[0]
     for container in containers:
         if container.get("name") == name:
             return container
-    raise invalid(f"Violation in overrides.container_overrides: there is no container {name}.")
+    raise violation(call, "run.override-container", "overrides.container_overrides", name=name)
 
 
 def _execution(call: Call, job: Record, template: Json) -> tuple[Json, str]:
@@ -291,8 +286,7 @@ def cancel(call: Call) -> Json:
     record = crud.existing(call, EXECUTIONS)
     crud.check_etag(record.body, str(call.body.get("etag") or ""))
     if record.body.get("completionTime"):
-        message = f"Execution {id_of(record.name)} has already completed."
-        raise ApiError(400, message, status="FAILED_PRECONDITION", reason="failedPrecondition")
+        raise refuse("run.execution-done", id=id_of(record.name))
     call.app.runtime.cancel_execution(path_of(record.name))
     operation = crud.begin(call, EXECUTIONS, record.name, record.body)
     return crud.finish(call, operation)

@@ -10,16 +10,18 @@ from typing import TYPE_CHECKING
 
 from gcp_openemr.sandbox.api.artifactregistry import find_image, parse_image
 from gcp_openemr.sandbox.api.errors import ApiError
-from gcp_openemr.sandbox.api.iam import service_account
+from gcp_openemr.sandbox.api.iam import Iam, service_account
 from gcp_openemr.sandbox.api.names import project_name, project_number
 from gcp_openemr.sandbox.api.projects import project_by_number
-from gcp_openemr.sandbox.api.secretmanager import read_version
+from gcp_openemr.sandbox.api.refusals import refuse
+from gcp_openemr.sandbox.api.secretmanager import find_version
+from gcp_openemr.sandbox.api.store import Store
 from gcp_openemr.sandbox.interfaces import Json
 
 if TYPE_CHECKING:
     from gcp_openemr.sandbox.api.app import App
 
-__all__ = ["problem_of"]
+__all__ = ["problem_of", "secret_problem"]
 
 
 def problem_of(app: App, project: str, template: Json) -> tuple[str, str]:
@@ -31,9 +33,10 @@ def problem_of(app: App, project: str, template: Json) -> tuple[str, str]:
     email = str(template["serviceAccount"])
     problems = []
     for place, secret, version in _secrets(template):
-        problem = _secret_problem(app, project, secret, version, email)
-        if problem:
-            problems.append(f"{place}: {problem}")
+        path = secret if "/" in secret else f"projects/{project}/secrets/{secret}"
+        problem = secret_problem(app.store, app.iam, path, version, email)
+        if problem is not None:
+            problems.append(f"{place}: {problem.message}")
     return "\n".join(problems), "SECRETS_ACCESS_CHECK_FAILED" if problems else ""
 
 
@@ -42,7 +45,7 @@ def _missing_image(app: App, reference: str) -> str:
     # Another registry's images cannot be known here; the runtime says what it cannot start.
     if image is None or app.store.get(project_name(image.project)) is None:
         return ""
-    return "" if find_image(app.store, image) is not None else f"Image '{reference}' not found."
+    return "" if find_image(app.store, image) is not None else refuse("run.image", image=reference).message
 
 
 def _secrets(template: Json) -> Iterator[tuple[str, str, str]]:
@@ -60,22 +63,17 @@ def _secrets(template: Json) -> Iterator[tuple[str, str, str]]:
             yield place, str(secret.get("secret") or ""), str(item.get("version") or "latest")
 
 
-def _secret_problem(app: App, project: str, secret: str, version: str, email: str) -> str:
-    """Why the account that will run may not read the version, or ""."""
-    path = secret if "/" in secret else f"projects/{project}/secrets/{secret}"
-    parts = path.split("/")
-    parts[1] = project_by_number(app.store, parts[1])
-    full = f"secretmanager.googleapis.com/{'/'.join(parts)}"
-    numbered = f"projects/{project_number(parts[1])}/secrets/{parts[-1]}/versions/{version}"
-    permission = "secretmanager.versions.access"
-    if not app.iam.allows(service_account(email), permission, f"{full}/versions/{version}"):
-        return (
-            f"Permission denied on secret: {numbered} for Revision service account {email}. The service account used "
-            "must be granted the 'Secret Manager Secret Accessor' role (roles/secretmanager.secretAccessor) at the "
-            "secret, project or higher level."
-        )
+def secret_problem(store: Store, iam: Iam, secret: str, version: str, email: str) -> ApiError | None:
+    """Why an account cannot have a version of `projects/p/secrets/s`, in Cloud Run's words."""
+    parts = secret.split("/")
+    project = project_by_number(store, parts[1])
+    full = f"secretmanager.googleapis.com/projects/{project}/secrets/{parts[-1]}"
+    numbered = f"projects/{project_number(project)}/secrets/{parts[-1]}/versions/{version}"
+    if not iam.allows(service_account(email), "secretmanager.versions.access", f"{full}/versions/{version}"):
+        return refuse("run.secret-denied", secret=numbered, email=email)
     try:
-        read_version(app.store, full, version)
-    except ApiError as error:
-        return f"Secret {numbered} was not found" if error.code == 404 else error.message
-    return ""
+        found = find_version(store, full, version)
+    except ApiError:
+        return refuse("run.secret-missing", secret=numbered)
+    state = found.body["state"]
+    return None if state == "ENABLED" else refuse("run.secret-state", secret=found.body["name"], state=state)

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import copy
 import random
-import re
 from typing import TYPE_CHECKING
 
 from gcp_openemr.sandbox.api.calls import Call
-from gcp_openemr.sandbox.api.errors import ApiError
 from gcp_openemr.sandbox.api.names import etag_of, id_of, new_uid, now, path_of, project_of
 from gcp_openemr.sandbox.api.operations import Operation
+from gcp_openemr.sandbox.api.refusals import refuse
 from gcp_openemr.sandbox.api.rules import WORK, Change, Collection, collection
 from gcp_openemr.sandbox.api.run import conditions
+from gcp_openemr.sandbox.api.run.held import hold_addresses
 from gcp_openemr.sandbox.api.run.readiness import problem_of
-from gcp_openemr.sandbox.api.run.templates import check_template, fill_containers, fill_identity, invalid, seconds
+from gcp_openemr.sandbox.api.run.refused import NAME_PATTERN, check_limit, violation
+from gcp_openemr.sandbox.api.run.templates import (
+    check_labels,
+    check_template,
+    cpus,
+    fill_containers,
+    fill_identity,
+    seconds,
+)
 from gcp_openemr.sandbox.api.run.traffic import check_traffic, statuses, targets
 from gcp_openemr.sandbox.api.store import Record
 from gcp_openemr.sandbox.interfaces import Json, Refused
@@ -25,16 +33,9 @@ if TYPE_CHECKING:
 __all__: list[str] = []
 
 _TYPES = "google.cloud.run.v2."
-_NAME = r"[a-z]([-a-z0-9]{0,47}[a-z0-9])?"
-_NAME_MESSAGE = (
-    "Invalid resource id '{id}': must use only lowercase alphanumeric characters and dashes, begin with a letter, not "
-    "end with a dash, and have at most 49 characters."
-)
-_LONGEST_TIMEOUT = 3600.0
 _LETTERS = "bcdfghjkmnpqrstvwxz246789"
 # Fields of the template that are not copied into the revision.
 _NOT_OF_REVISION = {"revision", "healthCheckDisabled"}
-_RESERVED_LABELS = re.compile(r"(run|cloud)\.googleapis\.com/|serving\.knative\.dev/|autoscaling\.knative\.dev/")
 
 
 def _complete(change: Change) -> None:
@@ -43,8 +44,8 @@ def _complete(change: Change) -> None:
     project = project_of(change.name)
     template = new.setdefault("template", {})
     fill_identity(template, project)
-    _fill_template(template)
     fill_containers(template, service=True)
+    _fill_template(template)
     new.setdefault("ingress", "INGRESS_TRAFFIC_ALL")
     new.setdefault("launchStage", "GA")
     new["traffic"] = new.get("traffic") or [{"type": "TRAFFIC_TARGET_ALLOCATION_TYPE_LATEST", "percent": 100}]
@@ -60,32 +61,34 @@ def _complete(change: Change) -> None:
         "conditions": [conditions.pending("RoutesReady"), conditions.pending("ConfigurationsReady")],
     }
     new["latestCreatedRevision"] = _new_revision(change) if fresh else old["latestCreatedRevision"]
-    check_traffic(call.store, change.name, new)
+    check_traffic(call, change.name, new)
     new["trafficStatuses"] = old.get("trafficStatuses", [])
 
 
 def _fill_template(template: Json) -> None:
     template.setdefault("timeout", "300s")
-    template.setdefault("maxInstanceRequestConcurrency", 80)
     scaling = template.setdefault("scaling", {})
     if not scaling.get("maxInstanceCount"):
         scaling["maxInstanceCount"] = 100
-    if not template["maxInstanceRequestConcurrency"]:
-        template["maxInstanceRequestConcurrency"] = 80
+    if not template.get("maxInstanceRequestConcurrency"):
+        template["maxInstanceRequestConcurrency"] = 80 if _whole_cpu(template) else 1
+
+
+def _whole_cpu(template: Json) -> bool:
+    return all(cpus(container) >= 1 for container in template.get("containers") or ())
 
 
 def _check(change: Change, template: Json) -> None:
-    if not 1 <= seconds(template["timeout"]) <= _LONGEST_TIMEOUT:
-        raise invalid(f"Violation in template.timeout: must be between 1 and {_LONGEST_TIMEOUT:.0f} seconds.")
-    if not 1 <= int(template["maxInstanceRequestConcurrency"]) <= 1000:
-        raise invalid("Violation in template.max_instance_request_concurrency: must be between 1 and 1000.")
+    call, concurrency = change.call, int(template["maxInstanceRequestConcurrency"])
+    check_limit(call, "service-timeout", seconds(template["timeout"]))
+    check_limit(call, "concurrency", concurrency)
     scaling = template["scaling"]
     if int(scaling.get("minInstanceCount") or 0) > int(scaling["maxInstanceCount"]):
-        raise invalid("Violation in template.scaling: min_instance_count must not exceed max_instance_count.")
-    for label in {**(change.new.get("labels") or {}), **(template.get("labels") or {})}:
-        if _RESERVED_LABELS.match(label):
-            raise invalid(f"Violation in labels: {label} is reserved for the system.")
-    check_template(change.call, template, service=True)
+        raise violation(call, "run.scaling", "template.scaling")
+    check_labels(call, change.new.get("labels"), template.get("labels"))
+    check_template(call, template, service=True)
+    if concurrency > 1 and not _whole_cpu(template):
+        raise violation(call, "run.cpu-concurrency", "template.max_instance_request_concurrency")
 
 
 def _differs(old: Json, new: Json) -> bool:
@@ -105,11 +108,10 @@ def _new_revision(change: Change) -> str:
     unique = "".join(random.choices(_LETTERS, k=3))  # noqa: S311 -- a name, no secret
     revision = wanted or f"{service}-{number:05}-{unique}"
     if not revision.startswith(f"{service}-") or len(revision) > 63:
-        raise invalid(f"Violation in template.revision: {revision} must start with the service's name and a dash.")
+        raise violation(change.call, "run.revision-name", "template.revision", revision=revision)
     name = f"{change.name}/revisions/{revision}"
     if change.call.store.get(name) is not None:
-        message = f"Revision named '{revision}' with different configuration already exists."
-        raise ApiError(409, message, reason="alreadyExists")
+        raise refuse("run.revision-exists", revision=revision)
     template = {key: value for key, value in new["template"].items() if key not in _NOT_OF_REVISION}
     moment = now()
     body: Json = {
@@ -142,8 +144,8 @@ SERVICES = collection(
         kind="SERVICE",
         permission="run.services",
         id_parameter="serviceId",
-        id_pattern=_NAME,
-        id_message=_NAME_MESSAGE,
+        id_pattern=NAME_PATTERN,
+        id_refusal="run.name",
         message=f"{_TYPES}Service",
         complete=_complete,
         created="run.deploy",
@@ -157,12 +159,10 @@ def _idle(call: Call, record: Record) -> None:
     service = call.store.get(record.name.split("/revisions/")[0])
     serving = {status.get("revision") for status in (service.body if service else {}).get("trafficStatuses", ())}
     if id_of(record.name) in serving:
-        message = f"Revision {id_of(record.name)} is serving traffic or has a tag and cannot be deleted."
-        raise ApiError(400, message, status="FAILED_PRECONDITION", reason="failedPrecondition")
+        raise refuse("run.revision-serving", id=id_of(record.name))
     latest = str(service.body["latestCreatedRevision"]) if service else ""
     if latest == path_of(record.name):
-        message = f"Revision {id_of(record.name)} is the latest created revision and cannot be deleted."
-        raise ApiError(400, message, status="FAILED_PRECONDITION", reason="failedPrecondition")
+        raise refuse("run.revision-latest", id=id_of(record.name))
 
 
 REVISIONS = collection(
@@ -252,6 +252,8 @@ def delete_service(app: App, operation: Operation) -> Json:
     app.runtime.delete_service(path_of(operation.target))
     record = app.store.get(operation.target)
     with app.store.transaction():
+        if record is not None:
+            hold_addresses(app, record.name, record.body["template"])
         app.store.delete_below(operation.target + "/")
         app.store.delete(operation.target)
     moment = now()

@@ -1,46 +1,49 @@
-"""What Cloud Run fills into a template, and what it refuses in one.
-
-Limits: https://cloud.google.com/run/docs/reference/rest/v2 and https://cloud.google.com/run/quotas.
-"""
+"""What Cloud Run fills into a template, and what it refuses in one at once."""
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Mapping
 
 from gcp_openemr.sandbox.api.calls import Call
 from gcp_openemr.sandbox.api.errors import ApiError
-from gcp_openemr.sandbox.api.names import project_number, segment
+from gcp_openemr.sandbox.api.names import id_of, project_number, segment
+from gcp_openemr.sandbox.api.refusals import refuse
+from gcp_openemr.sandbox.api.run.refused import check_limit, violation
+from gcp_openemr.sandbox.api.store import Record
 from gcp_openemr.sandbox.interfaces import Json
 
-__all__ = ["check_template", "check_variables", "fill_containers", "fill_identity", "invalid", "seconds"]
+__all__ = ["check_labels", "check_template", "check_variables", "cpus", "fill_containers", "fill_identity", "seconds"]
 
 _ENV_NAME = re.compile(r"[^=\0]{1,32768}")
+_LONGEST_VALUE, _MOST_VARIABLES = 32768, 1000
 _RESERVED = {"PORT", "K_SERVICE", "K_REVISION", "K_CONFIGURATION"}
 _RESERVED_IN_JOBS = {"CLOUD_RUN_JOB", "CLOUD_RUN_EXECUTION", "CLOUD_RUN_TASK_INDEX", "CLOUD_RUN_TASK_ATTEMPT",
                      "CLOUD_RUN_TASK_COUNT"}  # fmt: skip
 _CLOSED_MOUNTS = ("/dev", "/proc", "/sys")
+_SOURCES = ("secret", "cloudSqlInstance", "emptyDir", "nfs", "gcs")
 _CPU = {"0.08", "1", "2", "4", "6", "8"}
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)(m|k|Ki|M|Mi|G|Gi)?")
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)(k|Ki|M|Mi|G|Gi)?")
 _UNITS = {None: 1, "k": 10**3, "Ki": 2**10, "M": 10**6, "Mi": 2**20, "G": 10**9, "Gi": 2**30}
 _MI, _GI = 2**20, 2**30
 # CPUs to the least and the most memory (https://cloud.google.com/run/docs/configuring/services/memory-limits).
 _MEMORY = {0.08: (128 * _MI, 512 * _MI), 1: (128 * _MI, 4 * _GI), 2: (128 * _MI, 8 * _GI), 4: (2 * _GI, 16 * _GI),
            6: (4 * _GI, 24 * _GI), 8: (4 * _GI, 32 * _GI)}  # fmt: skip
-# Longest values of a probe in seconds, by kind.
-_PROBE_LIMITS: Mapping[str, int] = {"startupProbe": 240, "livenessProbe": 3600, "readinessProbe": 3600}
+_LEAST_UNTHROTTLED = 512 * _MI
+_PROBES = ("startup", "liveness", "readiness")
+_PROBE_KINDS = ("httpGet", "tcpSocket", "grpc")
+_STARTUP_WINDOW = 240
+_SMALLEST_SUBNETWORK = 26  # bits of the prefix
+_RESERVED_LABELS = re.compile(r"(run|cloud)\.googleapis\.com/|serving\.knative\.dev/|autoscaling\.knative\.dev/")
 
 
 def seconds(duration: object) -> float:
     """Seconds of a protobuf duration (`600s`)."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?)s", str(duration))
     if found is None:
-        raise invalid(f"Illegal duration format; duration must end with 's': {duration}")
+        raise refuse("run.duration", value=duration)
     return float(found[1])
-
-
-def invalid(message: str) -> ApiError:
-    return ApiError(400, message, reason="badRequest")
 
 
 def fill_identity(template: Json, project: str) -> None:
@@ -51,7 +54,7 @@ def fill_identity(template: Json, project: str) -> None:
 
 
 def fill_containers(template: Json, *, service: bool) -> None:
-    """Resources, port and startup probe as Cloud Run sets them."""
+    """Resources, port and probes as Cloud Run sets them."""
     for container in template.get("containers") or ():
         resources = container.setdefault("resources", {})
         if service and not resources:
@@ -59,9 +62,9 @@ def fill_containers(template: Json, *, service: bool) -> None:
         limits = resources.setdefault("limits", {})
         limits.setdefault("cpu", "1000m")
         limits.setdefault("memory", "512Mi")
-        for probe in _PROBE_LIMITS:
-            if container.get(probe):
-                _fill_probe(container[probe], container)
+        for probe in _PROBES:
+            if container.get(f"{probe}Probe"):
+                _fill_probe(container[f"{probe}Probe"], container)
     if service:
         _fill_ingress(template.get("containers") or [])
 
@@ -87,7 +90,7 @@ def _fill_probe(probe: Json, container: Json) -> None:
     probe.setdefault("timeoutSeconds", 1)
     probe.setdefault("periodSeconds", 10)
     probe.setdefault("failureThreshold", 3)
-    for kind in ("httpGet", "tcpSocket", "grpc"):
+    for kind in _PROBE_KINDS:
         if kind in probe:
             probe[kind].setdefault("port", ports[0].get("containerPort", 8080))
     if "httpGet" in probe:
@@ -102,115 +105,156 @@ def check_template(call: Call, template: Json, *, service: bool) -> None:
     """
     containers = template.get("containers") or []
     if not containers:
-        raise invalid("Violation in template.containers: at least one container is required.")
+        raise violation(call, "run.required", "template.containers")
     email = str(template["serviceAccount"])
     if not call.app.service_account_exists(email):
-        raise invalid(f"Service account {email} was not found.")
+        raise refuse("run.account", email=email)
     call.app.authorize_act_as(call, email)
-    volumes = {str(volume.get("name")): volume for volume in template.get("volumes") or ()}
+    volumes = _volumes(call, template)
     for place, container in enumerate(containers):
         where = f"template.containers[{place}]"
         if not container.get("image"):
-            raise invalid(f"Violation in {where}.image: the image is required.")
-        _check_resources(container, where)
-        check_variables(container, where, service=service)
-        _check_mounts(container, volumes, where)
-        for probe, longest in _PROBE_LIMITS.items():
-            if container.get(probe):
-                _check_probe(container[probe], probe, longest, where)
+            raise violation(call, "run.required", f"{where}.image")
+        _check_resources(call, container, where, service=service)
+        check_variables(call, container, where, service=service)
+        _check_mounts(call, container, volumes, where)
+        for kind in _PROBES:
+            if container.get(f"{kind}Probe"):
+                _check_probe(call, container[f"{kind}Probe"], kind, where)
+        if len(container.get("ports") or ()) > 1:
+            raise violation(call, "run.ports", f"{where}.ports")
     if service:
-        _check_ingress(containers)
+        _check_ingress(call, containers)
     _check_network(call, template.get("vpcAccess") or {})
 
 
-def _check_resources(container: Json, where: str) -> None:
-    limits = container["resources"]["limits"]
-    cpu = str(limits["cpu"])
-    count = float(cpu[:-1]) / 1000 if cpu.endswith("m") else float(cpu) if re.fullmatch(r"[\d.]+", cpu) else 0.0
+def check_labels(call: Call, *labels: Mapping[str, str] | None) -> None:
+    for label in (name for given in labels for name in given or ()):
+        if _RESERVED_LABELS.match(label):
+            raise violation(call, "run.label", "labels", label=label)
+
+
+def cpus(container: Json) -> float:
+    """CPUs of a container's limit (`500m`, `2`); 0 for what is no number."""
+    cpu = str(container["resources"]["limits"]["cpu"])
+    whole = cpu.removesuffix("m")
+    if not re.fullmatch(r"\d+(\.\d+)?", whole):
+        return 0.0
+    return float(whole) / (1000 if cpu.endswith("m") else 1)
+
+
+def _check_resources(call: Call, container: Json, where: str, *, service: bool) -> None:
+    count = cpus(container)
     if not (0.08 <= count < 1 or f"{count:g}" in _CPU):
-        raise invalid(
-            f"Invalid value specified for container cpu. Must be equal to one of [.08-1], 1, 2, 4, 6, 8: {cpu}"
-        )
-    found = _SIZE.fullmatch(str(limits["memory"]))
-    if found is None or found[2] == "m":
-        raise invalid(f"Violation in {where}.resources.limits.memory: {limits['memory']} is not a valid quantity.")
+        raise refuse("run.cpu")
+    given = container["resources"]["limits"]["memory"]
+    found = _SIZE.fullmatch(str(given))
+    if found is None:
+        raise violation(call, "run.quantity", f"{where}.resources.limits.memory", value=given)
     memory = float(found[1]) * _UNITS[found[2]]
     least, most = _MEMORY[count if count in _MEMORY else 0.08]
     if not least <= memory <= most:
-        message = (
-            f"Invalid value specified for container memory. For {count:g} CPU, memory must be between {least // _MI}Mi "
-            f"and {most // _MI}Mi inclusive."
-        )
-        raise invalid(message)
+        raise refuse("run.memory", cpu=count, least=least // _MI, most=most // _MI)
+    if memory < _LEAST_UNTHROTTLED and not (service and container["resources"].get("cpuIdle")):
+        raise refuse("run.memory-unthrottled")
 
 
-def check_variables(container: Json, where: str, *, service: bool) -> None:
-    """Refuse names that are none, stand twice or are Cloud Run's own."""
+def check_variables(call: Call, container: Json, where: str, *, service: bool) -> None:
+    """Refuse names that are none, stand twice or are Cloud Run's own, and values that are too long."""
     reserved = _RESERVED if service else _RESERVED | _RESERVED_IN_JOBS
+    where = f"{where}.env"
+    variables = container.get("env") or ()
+    if len(variables) > _MOST_VARIABLES:
+        raise violation(call, "run.env-count", where, most=_MOST_VARIABLES)
     seen: set[str] = set()
-    for variable in container.get("env") or ():
+    for variable in variables:
         name = str(variable.get("name") or "")
         if not _ENV_NAME.fullmatch(name):
-            raise invalid(f"Violation in {where}.env: the name of a variable is required and must not contain '='.")
+            raise violation(call, "run.env-name", where)
         if name in reserved:
-            raise invalid(
-                f"The following reserved env names were provided: {name}. These values are automatically set."
-            )
+            raise refuse("run.env-reserved", name=name)
         if name in seen:
-            raise invalid(f"Violation in {where}.env: duplicate variable {name}.")
+            raise violation(call, "run.env-twice", where, name=name)
+        if len(str(variable.get("value") or "").encode()) > _LONGEST_VALUE:
+            raise violation(call, "run.env-value", where, name=name)
         seen.add(name)
 
 
-def _check_mounts(container: Json, volumes: Mapping[str, Json], where: str) -> None:
+def _volumes(call: Call, template: Json) -> set[str]:
+    names: set[str] = set()
+    for volume in template.get("volumes") or ():
+        name = str(volume.get("name") or "")
+        if not name or name in names:
+            raise violation(call, "run.volume-name", "template.volumes", name=name)
+        if len([kind for kind in _SOURCES if kind in volume]) != 1:
+            raise violation(call, "run.volume-kind", "template.volumes", name=name)
+        names.add(name)
+    return names
+
+
+def _check_mounts(call: Call, container: Json, volumes: set[str], where: str) -> None:
+    where, used = f"{where}.volume_mounts", set()
     for mount in container.get("volumeMounts") or ():
         name, path = str(mount.get("name") or ""), str(mount.get("mountPath") or "")
         if name not in volumes:
-            raise invalid(f"Violation in {where}.volumeMounts: volume {name} is not declared in template.volumes.")
-        closed = any(path == root or path.startswith(f"{root}/") for root in _CLOSED_MOUNTS)
-        if not path.startswith("/") or closed:
-            raise invalid(f"Violation in {where}.volumeMounts: {path or 'an empty path'} cannot be mounted to.")
+            raise violation(call, "run.volume-missing", where, name=name)
+        if not path.startswith("/") or ":" in path or path in used:
+            raise violation(call, "run.mount-path", where, path=path)
+        if any(path == root or path.startswith(f"{root}/") for root in _CLOSED_MOUNTS):
+            raise violation(call, "run.mount-system", where, path=path)
+        used.add(path)
 
 
-def _check_probe(probe: Json, kind: str, longest: int, where: str) -> None:
-    period, timeout = int(probe["periodSeconds"]), int(probe["timeoutSeconds"])
-    delay, threshold = int(probe.get("initialDelaySeconds") or 0), int(probe["failureThreshold"])
-    name = f"{where}.{re.sub(r'([A-Z])', lambda found: '_' + found[1].lower(), kind)}"
-    if not 0 <= delay <= longest:
-        raise invalid(f"Violation in {name}.initial_delay_seconds: must be between 0 and {longest}.")
-    if not 1 <= period <= longest:
-        raise invalid(f"Violation in {name}.period_seconds: must be between 1 and {longest}.")
-    if not 1 <= timeout <= longest or timeout > period:
-        raise invalid(
-            f"Violation in {name}.timeout_seconds: must be between 1 and {longest} and not exceed period_seconds."
-        )
-    if threshold < 1 or (kind == "startupProbe" and threshold * period > longest):
-        raise invalid(f"Violation in {name}: failure_threshold times period_seconds must be between 1 and {longest}.")
+def _check_probe(call: Call, probe: Json, kind: str, where: str) -> None:
+    period, timeout, threshold = (int(probe[f]) for f in ("periodSeconds", "timeoutSeconds", "failureThreshold"))
+    check_limit(call, f"{kind}-delay", int(probe.get("initialDelaySeconds") or 0), f"{where}.")
+    check_limit(call, f"{kind}-period", period, f"{where}.")
+    check_limit(call, f"{kind}-timeout", timeout, f"{where}.")
+    check_limit(call, f"{kind}-threshold", threshold, f"{where}.")
+    where = f"{where}.{kind}_probe"
+    if timeout > period:
+        raise violation(call, "run.probe-timeout", where)
+    if kind == "startup" and threshold * period > _STARTUP_WINDOW:
+        raise violation(call, "run.startup-window", where)
+    if len([action for action in _PROBE_KINDS if action in probe]) > 1:
+        raise violation(call, "run.probe-kind", where)
 
 
-def _check_ingress(containers: list[Json]) -> None:
+def _check_ingress(call: Call, containers: list[Json]) -> None:
     with_port = [container for container in containers if container.get("ports")]
     if len(with_port) != 1:
-        raise invalid("Revision template should contain exactly one container with an exposed port.")
-    port = int(with_port[0]["ports"][0]["containerPort"])
-    if not 1 <= port <= 65535:
-        raise invalid(f"Violation in template.containers.ports: container_port {port} must be between 1 and 65535.")
+        raise refuse("run.ingress-containers")
+    check_limit(call, "port", int(with_port[0]["ports"][0]["containerPort"]), "template.containers.")
 
 
 def _check_network(call: Call, access: Json) -> None:
+    where = "template.vpc_access.network_interfaces"
     interfaces = access.get("networkInterfaces") or []
     if access.get("connector"):
         raise ApiError(501, "The sandbox stands in for direct VPC egress, not for connectors.")
+    if len(interfaces) > 1:
+        raise violation(call, "run.interfaces", where)
     for interface in interfaces:
-        subnetwork = str(interface.get("subnetwork") or "")
-        network = str(interface.get("network") or "")
+        subnetwork, network = str(interface.get("subnetwork") or ""), str(interface.get("network") or "")
         if not (subnetwork or network):
-            raise invalid("Violation in template.vpc_access.network_interfaces: a network or subnetwork is required.")
-        region = segment(call.name, "locations")
-        found = f"regions/{region}/subnetworks/{subnetwork.rsplit('/', 1)[-1]}"
-        project = segment(subnetwork, "projects") or call.project
-        if subnetwork and call.store.get(f"compute.googleapis.com/projects/{project}/{found}") is None:
-            raise invalid(f"VPC subnetwork {subnetwork} was not found in region {region}.")
-        project = segment(network, "projects") or call.project
-        found = f"global/networks/{network.rsplit('/', 1)[-1]}"
-        if network and call.store.get(f"compute.googleapis.com/projects/{project}/{found}") is None:
-            raise invalid(f"VPC network {network} was not found.")
+            raise violation(call, "run.interface", where)
+        if network and _compute(call, network, "global/networks") is None:
+            raise refuse("run.network", network=network)
+        _check_subnetwork(call, subnetwork or id_of(network), network, where)
+
+
+def _check_subnetwork(call: Call, subnetwork: str, network: str, where: str) -> None:
+    region = segment(call.name, "locations")
+    found = _compute(call, subnetwork, f"regions/{region}/subnetworks")
+    if found is None:
+        raise refuse("run.subnetwork", subnetwork=subnetwork, region=region)
+    if network and id_of(str(found.body["network"])) != id_of(network):
+        raise violation(call, "run.interface-network", where, subnetwork=subnetwork, network=network)
+    area = str(found.body["ipCidrRange"])
+    if ipaddress.ip_network(area).prefixlen > _SMALLEST_SUBNETWORK:
+        raise refuse("run.subnetwork-size", subnetwork=subnetwork, range=area)
+
+
+def _compute(call: Call, given: str, collection: str) -> Record | None:
+    project = segment(given, "projects") or call.project
+    return call.store.get(f"compute.googleapis.com/projects/{project}/{collection}/{id_of(given)}")

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from gcp_openemr.sandbox.api.errors import ApiError
+from gcp_openemr.sandbox.api.calls import Call
 from gcp_openemr.sandbox.api.names import id_of
-from gcp_openemr.sandbox.api.run.templates import invalid
+from gcp_openemr.sandbox.api.refusals import refuse
+from gcp_openemr.sandbox.api.run.refused import violation
 from gcp_openemr.sandbox.api.store import Store
 from gcp_openemr.sandbox.interfaces import Json, TrafficTarget
 
@@ -16,9 +17,10 @@ __all__ = ["check_traffic", "statuses", "targets"]
 LATEST = "TRAFFIC_TARGET_ALLOCATION_TYPE_LATEST"
 BY_NAME = "TRAFFIC_TARGET_ALLOCATION_TYPE_REVISION"
 _TAG = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
+_LONGEST_LABEL = 46  # of a tag and a service's name together: both stand in one label of the host's name
 
 
-def check_traffic(store: Store, service: str, body: Json) -> None:
+def check_traffic(call: Call, service: str, body: Json) -> None:
     """Refuse shares that are no whole, tags that are none or stand twice, revisions that do not exist."""
     total = 0
     tags: set[str] = set()
@@ -27,20 +29,18 @@ def check_traffic(store: Store, service: str, body: Json) -> None:
         named = str(target.get("revision") or "")
         kind = target.get("type") or (BY_NAME if named else LATEST)
         if (kind == BY_NAME) != bool(named):
-            raise invalid("Violation in traffic: a revision is given exactly when the type is REVISION.")
+            raise violation(call, "run.traffic-kind", "traffic")
         target["type"] = kind
         tag = str(target.get("tag") or "")
         if tag and (not _TAG.fullmatch(tag) or tag in tags):
-            raise invalid(f"Violation in traffic.tag: {tag} is not valid or is used twice.")
+            raise violation(call, "run.traffic-tag", "traffic", tag=tag)
+        if tag and len(tag) + len(id_of(service)) > _LONGEST_LABEL:
+            raise refuse("run.tag-length", tag=tag, service=id_of(service), most=_LONGEST_LABEL)
         tags.add(tag)
-        if named and store.get(f"{service}/revisions/{named}") is None:
-            message = (
-                f"Revision '{named}' does not exist or is deleted. Update all traffic to route to currently available "
-                "revisions."
-            )
-            raise ApiError(400, message, status="FAILED_PRECONDITION", reason="failedPrecondition")
+        if named and call.store.get(f"{service}/revisions/{named}") is None:
+            raise refuse("run.traffic-revision", revision=named)
     if total != 100:
-        raise invalid(f"Traffic targets must sum to 100 percent, not {total}.")
+        raise refuse("run.traffic-sum", total=total)
 
 
 def targets(store: Store, service: str, body: Json) -> list[TrafficTarget]:

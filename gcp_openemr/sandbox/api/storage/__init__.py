@@ -9,7 +9,9 @@ from gcp_openemr.sandbox.api.calls import Call
 from gcp_openemr.sandbox.api.errors import ApiError
 from gcp_openemr.sandbox.api.messages import Request, Response, json_response
 from gcp_openemr.sandbox.api.names import bucket_name
+from gcp_openemr.sandbox.api.refusals import refuse
 from gcp_openemr.sandbox.api.rules import HANDLERS
+from gcp_openemr.sandbox.api.serviceusage import require_enabled
 from gcp_openemr.sandbox.api.storage.batch import answer_batch
 from gcp_openemr.sandbox.api.storage.downloads import xml_error
 from gcp_openemr.sandbox.api.validation import check_query
@@ -41,7 +43,7 @@ def _json_api(app: App, request: Request, path: str, *, media: bool) -> Response
     discovery = load("storage", "v1")
     found = discovery.find("GET" if request.method == "HEAD" else request.method, path)
     if found is None:
-        raise ApiError(404, "Not Found", reason="notFound")
+        raise refuse("storage.method")
     method, parameters = found
     extra = {"alt": ["media"]} if media else {}
     return _answer(_call(app, request, discovery, method, parameters, extra))
@@ -99,6 +101,7 @@ def _answer(call: Call) -> Response:
     handler = HANDLERS.get(call.method.id)
     if handler is None:
         raise ApiError(501, f"The sandbox does not stand in for {call.method.id}.")
+    require_enabled(call, call.app.iam.owner_project(call.name) or call.one("project"))
     call.app.arrive(call)
     answer = handler(call)
     return answer if isinstance(answer, Response) else json_response(answer)

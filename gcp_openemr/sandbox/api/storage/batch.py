@@ -9,8 +9,8 @@ import io
 import re
 from typing import TYPE_CHECKING
 
-from gcp_openemr.sandbox.api.errors import ApiError
 from gcp_openemr.sandbox.api.messages import Request, Response
+from gcp_openemr.sandbox.api.refusals import refuse
 
 if TYPE_CHECKING:
     from gcp_openemr.sandbox.api.app import App
@@ -25,7 +25,7 @@ def answer_batch(app: App, request: Request) -> Response:
     """Answer each call by itself; one that fails does not stop the others."""
     parts = _parts(request)
     if len(parts) > _MOST_CALLS:
-        raise ApiError(400, f"The batch has more than {_MOST_CALLS} calls.", reason="invalid")
+        raise refuse("storage.batch-size", most=_MOST_CALLS)
     answers = []
     for content_id, inner in parts:
         response = app.handle(inner)
@@ -49,7 +49,7 @@ def _parts(request: Request) -> list[tuple[str, Request]]:
     head = f"Content-Type: {kind}\r\nMIME-Version: 1.0\r\n\r\n".encode()
     message = email.parser.BytesParser(policy=email.policy.HTTP).parsebytes(head + request.content())
     if not message.is_multipart():
-        raise ApiError(400, "The request is no multipart/mixed batch.", reason="badRequest")
+        raise refuse("storage.batch-form")
     return [
         (str(part.get("Content-ID", "")), _inner(request, part.get_payload(decode=True)))
         for part in message.iter_parts()
@@ -62,7 +62,7 @@ def _inner(outer: Request, raw: object) -> Request:
     first, _, rest = head.decode("utf-8", "replace").lstrip().partition("\n")
     found = re.fullmatch(r"(\w+) (\S+)( HTTP/1\.[01])?", first.strip())
     if found is None:
-        raise ApiError(400, "A part of the batch is no HTTP request.", reason="badRequest")
+        raise refuse("storage.batch-part")
     headers = {"host": outer.host, "authorization": outer.headers.get("authorization", "")}
     for line in rest.splitlines():
         key, colon, value = line.partition(":")

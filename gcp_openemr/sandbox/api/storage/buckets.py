@@ -4,19 +4,31 @@ from __future__ import annotations
 
 import copy
 import re
+import time
 from urllib.parse import quote
 
 from gcp_openemr.sandbox.api import policies
 from gcp_openemr.sandbox.api.calls import Call
-from gcp_openemr.sandbox.api.errors import ApiError
 from gcp_openemr.sandbox.api.listing import page
 from gcp_openemr.sandbox.api.masks import merge
 from gcp_openemr.sandbox.api.messages import Response
-from gcp_openemr.sandbox.api.names import bucket_name, etag_of, id_of, now, path_of, project_name, project_number
+from gcp_openemr.sandbox.api.names import (
+    bucket_name,
+    etag_of,
+    id_of,
+    now,
+    path_of,
+    project_name,
+    project_number,
+    timestamp,
+)
 from gcp_openemr.sandbox.api.projects import ensure_project, project_by_number
+from gcp_openemr.sandbox.api.refusals import refuse
 from gcp_openemr.sandbox.api.rules import handles
 from gcp_openemr.sandbox.api.storage import preconditions
 from gcp_openemr.sandbox.api.storage.common import base_url, bucket_record, permit, refused
+from gcp_openemr.sandbox.api.storage.writing import keeping
+from gcp_openemr.sandbox.api.store import Record
 from gcp_openemr.sandbox.interfaces import Json
 
 __all__: list[str] = []
@@ -28,6 +40,8 @@ _MULTI_REGIONS = {"US", "EU", "ASIA"}
 _SERVER_FIELDS = {"kind", "id", "selfLink", "projectNumber", "name", "generation", "metageneration", "etag",
                   "timeCreated", "updated", "owner", "locationType", "softDeleteTime", "hardDeleteTime"}  # fmt: skip
 _WEEK = "604800"
+_SOFT_DAYS = (7, 90)
+_SOFT_DELETED = "storage.googleapis.com/softDeleted/"
 
 
 @handles("storage.buckets.insert")
@@ -37,21 +51,17 @@ def insert(call: Call) -> Json:
     body = {key: value for key, value in call.body.items() if key not in _SERVER_FIELDS or key == "name"}
     name = str(body.get("name") or "")
     if not name:
-        raise ApiError(400, "Required", reason="required")
+        raise refuse("storage.required")
     if not _NAME.fullmatch(name) or max(map(len, name.split("."))) > _LONGEST_PART:
-        raise ApiError(400, f"Invalid bucket name: '{name}'", reason="invalid")
+        raise refuse("storage.bucket-name", name=name)
     with call.store.transaction():
         taken = call.store.get(bucket_name(name))
         if taken is not None:
-            own = taken.hidden.get("project") == project
-            message = (
-                "Your previous request to create the named bucket succeeded and you already own it."
-                if own
-                else "The requested bucket name is not available. The bucket namespace is shared by all users of the "
-                "system. Please select a different name and try again."
-            )
-            raise ApiError(409, message, reason="conflict")
-        call.store.put(bucket_name(name), _new_bucket(project, name, body), hidden={"project": project})
+            raise refuse("storage.bucket-owned" if taken.hidden.get("project") == project else "storage.bucket-taken")
+        new = _new_bucket(project, name, body)
+        _check_policies({}, new)
+        call.app.objects.forget_soft_deleted(name)
+        call.store.put(bucket_name(name), new, hidden={"project": project})
         call.store.put_policy(bucket_name(name), _first_policy(project))
     return _shown(call, name)
 
@@ -70,13 +80,22 @@ def list_(call: Call) -> Json:
     project = _project(call)
     _permit_project(call, "storage.buckets.list", project)
     prefix = call.one("prefix")
+    if call.flag("softDeleted"):
+        gone = [record for record in call.store.list(_SOFT_DELETED + prefix) if record.hidden.get("project") == project]
+        found = [(record.name, record.body) for record in gone if record.body["hardDeleteTime"] > now()]
+        items, token = page(call, found, default_size=1000)
+        return _listed("storage#buckets", items, token)
     found = [
         (id_of(record.name), _shown(call, id_of(record.name)))
         for record in call.store.list(bucket_name(prefix))
         if "/" not in record.name.removeprefix(bucket_name("")) and record.hidden.get("project") == project
     ]
     items, token = page(call, found, default_size=1000)
-    result: Json = {"kind": "storage#buckets"}
+    return _listed("storage#buckets", items, token)
+
+
+def _listed(kind: str, items: list[Json], token: str) -> Json:
+    result: Json = {"kind": kind}
     return result | ({"items": items} if items else {}) | ({"nextPageToken": token} if token else {})
 
 
@@ -95,6 +114,7 @@ def patch(call: Call) -> Json:
             old = record.body
         new = merge(old, given)
         _check_location(record.body, new)
+        _check_policies(record.body, new)
         new |= {
             "metageneration": str(int(record.body["metageneration"]) + 1),
             "updated": now(),
@@ -113,10 +133,41 @@ def delete(call: Call) -> Response:
         permit(call, "storage.buckets.delete", bucket)
         preconditions.check(preconditions.given(call), record.body)
         if not call.app.objects.is_empty(bucket):
-            raise ApiError(409, "The bucket you tried to delete is not empty.", reason="conflict")
+            raise refuse("storage.bucket-filled")
+        _keep_soft_deleted(call, record)
         call.store.delete_below(record.name + "/")
         call.store.delete(record.name)
     return Response(status=204)
+
+
+def _keep_soft_deleted(call: Call, record: Record) -> None:
+    """A bucket with a soft-delete policy can be restored, with what its policies and soft-deleted objects say."""
+    seconds = keeping(record.body).soft_seconds
+    if not seconds:
+        return
+    moment = time.time()
+    marks = {"softDeleteTime": timestamp(moment), "hardDeleteTime": timestamp(moment + seconds)}
+    hidden = {**record.hidden, "policy": call.store.policy(record.name)}
+    call.store.put(
+        f"{_SOFT_DELETED}{id_of(record.name)}/{record.body['generation']}", record.body | marks, hidden=hidden
+    )
+
+
+@handles("storage.buckets.restore")
+def restore(call: Call) -> Json:
+    bucket = call.parameters["bucket"]
+    with call.store.transaction():
+        gone = call.store.get(f"{_SOFT_DELETED}{bucket}/{call.one('generation')}")
+        if gone is None or gone.body["hardDeleteTime"] <= now():
+            raise refuse("storage.bucket-missing")
+        _permit_project(call, "storage.buckets.restore", gone.hidden["project"])
+        if call.store.get(bucket_name(bucket)) is not None:
+            raise refuse("storage.bucket-owned")
+        body = {key: value for key, value in gone.body.items() if key not in {"softDeleteTime", "hardDeleteTime"}}
+        call.store.put(bucket_name(bucket), body, hidden={"project": gone.hidden["project"]})
+        call.store.put_policy(bucket_name(bucket), gone.hidden["policy"])
+        call.store.delete(gone.name)
+    return _shown(call, bucket)
 
 
 @handles("storage.buckets.getIamPolicy", "storage.managedFolders.getIamPolicy")
@@ -148,13 +199,13 @@ def insert_folder(call: Call) -> Json:
     folder = str(call.body.get("name") or "").rstrip("/") + "/"
     permit(call, "storage.managedFolders.create", bucket)
     if not record.body["iamConfiguration"]["uniformBucketLevelAccess"]["enabled"]:
-        raise ApiError(400, "Uniform bucket-level access is required for managed folders.", reason="invalid")
+        raise refuse("storage.folder-uniform")
     if folder == "/":
-        raise ApiError(400, "Required", reason="required")
+        raise refuse("storage.required")
     name = f"{record.name}/managedFolders/{folder}"
     with call.store.transaction():
         if call.store.get(name) is not None:
-            raise ApiError(409, "The managed folder you tried to create already exists.", reason="conflict")
+            raise refuse("storage.folder-exists")
         moment = now()
         body = {
             "kind": "storage#managedFolder",
@@ -182,8 +233,7 @@ def list_folders(call: Call) -> Json:
     permit(call, "storage.managedFolders.list", bucket)
     found = [(record.name, _shown_folder(call, record.body)) for record in call.store.list(start + call.one("prefix"))]
     items, token = page(call, found, default_size=1000)
-    result: Json = {"kind": "storage#managedFolders"}
-    return result | ({"items": items} if items else {}) | ({"nextPageToken": token} if token else {})
+    return _listed("storage#managedFolders", items, token)
 
 
 @handles("storage.managedFolders.delete")
@@ -194,7 +244,7 @@ def delete_folder(call: Call) -> Response:
     folder = name.partition("/managedFolders/")[2]
     filled = next(call.app.objects.list(bucket, prefix=folder), None) is not None
     if filled and not call.flag("allowNonEmpty"):
-        raise ApiError(409, "The managed folder you tried to delete is not empty.", reason="conflict")
+        raise refuse("storage.folder-filled")
     call.store.delete(name)
     return Response(status=204)
 
@@ -270,7 +320,16 @@ def _first_policy(project: str) -> Json:
 
 def _check_location(old: Json, new: Json) -> None:
     if str(new.get("location", old["location"])).upper() != old["location"]:
-        raise ApiError(400, "Cannot change the location of an existing bucket.", reason="invalid")
+        raise refuse("storage.location")
+
+
+def _check_policies(old: Json, new: Json) -> None:
+    soft = int((new.get("softDeletePolicy") or {}).get("retentionDurationSeconds") or 0)
+    if soft and not _SOFT_DAYS[0] <= soft / 86400 <= _SOFT_DAYS[1]:
+        raise refuse("storage.soft-delete")
+    before, after = old.get("retentionPolicy") or {}, new.get("retentionPolicy") or {}
+    if before.get("isLocked") and int(after.get("retentionPeriod") or 0) < int(before["retentionPeriod"]):
+        raise refuse("storage.retention-locked", bucket=old["name"])
 
 
 def _refuse_public(call: Call) -> None:
@@ -278,11 +337,7 @@ def _refuse_public(call: Call) -> None:
     config = bucket_record(call, call.parameters["bucket"]).body["iamConfiguration"]
     members = {member for binding in call.body.get("bindings") or () for member in binding.get("members") or ()}
     if config["publicAccessPrevention"] == "enforced" and members & {"allUsers", "allAuthenticatedUsers"}:
-        message = (
-            "The member bindings allUsers and allAuthenticatedUsers are not allowed since public access prevention is "
-            "enforced."
-        )
-        raise ApiError(412, message, reason="conditionNotMet")
+        raise refuse("storage.public")
 
 
 def _shown(call: Call, bucket: str) -> Json:
@@ -305,7 +360,7 @@ def _resource(call: Call) -> str:
         return record.name
     name = f"{record.name}/managedFolders/{call.parameters['managedFolder'].rstrip('/')}/"
     if call.store.get(name) is None:
-        raise ApiError(404, "The specified managed folder does not exist.", reason="notFound")
+        raise refuse("storage.folder-missing")
     return name
 
 

@@ -7,6 +7,8 @@ from urllib.parse import quote
 from gcp_openemr.sandbox.api.calls import Call
 from gcp_openemr.sandbox.api.errors import ApiError
 from gcp_openemr.sandbox.api.names import bucket_name
+from gcp_openemr.sandbox.api.refusals import refuse
+from gcp_openemr.sandbox.api.storage import refused as _rows  # noqa: F401 -- the table is filled by its import
 from gcp_openemr.sandbox.api.storage.objects import StoredObject
 from gcp_openemr.sandbox.api.store import Record
 from gcp_openemr.sandbox.interfaces import Json
@@ -23,11 +25,11 @@ def bucket_record(call: Call, bucket: str) -> Record:
 
 
 def missing_bucket() -> ApiError:
-    return ApiError(404, "The specified bucket does not exist.", reason="notFound")
+    return refuse("storage.bucket-missing")
 
 
 def missing_object(bucket: str, name: str) -> ApiError:
-    return ApiError(404, f"No such object: {bucket}/{name}", reason="notFound")
+    return refuse("storage.object-missing", bucket=bucket, name=name)
 
 
 def permit(call: Call, permission: str, bucket: str, name: str = "") -> None:
@@ -39,14 +41,11 @@ def permit(call: Call, permission: str, bucket: str, name: str = "") -> None:
 
 def refused(call: Call, permission: str, kind: str) -> ApiError:
     """403, or 401 for nobody, in Cloud Storage's words."""
-    who = call.caller.email or "Anonymous caller"
-    message = (
-        f"{who} does not have {permission} access to the Google Cloud {'Storage ' if kind != 'project' else ''}{kind}. "
-        f"Permission '{permission}' denied on resource (or it may not exist)."
-    )
+    kind = kind if kind == "project" else f"Storage {kind}"
     if not call.caller.member:
-        return ApiError(401, message, reason="required", location=("header", "Authorization"))
-    return ApiError(403, message, reason="forbidden")
+        where = ("header", "Authorization")
+        return refuse("storage.anonymous", location=where, who="Anonymous caller", permission=permission, kind=kind)
+    return refuse("storage.denied", who=call.caller.email, permission=permission, kind=kind)
 
 
 def base_url(call: Call) -> str:

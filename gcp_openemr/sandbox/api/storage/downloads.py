@@ -10,6 +10,7 @@ from xml.sax.saxutils import escape
 from gcp_openemr.sandbox.api.calls import Call
 from gcp_openemr.sandbox.api.errors import ApiError
 from gcp_openemr.sandbox.api.messages import Response
+from gcp_openemr.sandbox.api.refusals import refuse
 from gcp_openemr.sandbox.api.storage.objects import StoredObject
 
 __all__ = ["media", "xml_error"]
@@ -84,9 +85,7 @@ def _range(given: str, size: int) -> tuple[int, int, bool]:
         start = int(found[1])
         end = min(int(found[2]), size - 1) if found[2] else size - 1
     if start > end or start >= size:
-        raise ApiError(
-            416,
-            "Request range not satisfiable",
-            headers={"Content-Range": f"bytes */{size}"},
-        )
+        error = refuse("storage.range")
+        error.headers["Content-Range"] = f"bytes */{size}"
+        raise error
     return start, end - start + 1, True

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
 from collections.abc import Iterator, Mapping
 
 from gcp_openemr.sandbox.api import policies
@@ -11,16 +13,17 @@ from gcp_openemr.sandbox.api.listing import page_token, read_token
 from gcp_openemr.sandbox.api.masks import merge
 from gcp_openemr.sandbox.api.messages import Response
 from gcp_openemr.sandbox.api.names import bucket_name
+from gcp_openemr.sandbox.api.refusals import refuse
 from gcp_openemr.sandbox.api.rules import handles
 from gcp_openemr.sandbox.api.storage import preconditions
 from gcp_openemr.sandbox.api.storage.common import bucket_record, missing_object, permit, shown_object
 from gcp_openemr.sandbox.api.storage.downloads import media
-from gcp_openemr.sandbox.api.storage.objects import StoredObject
+from gcp_openemr.sandbox.api.storage.objects import LIVE, NONCURRENT, SOFT_DELETED, StoredObject
 from gcp_openemr.sandbox.api.storage.writing import (
     create_object,
     early_check,
     insert_row,
-    keeps_versions,
+    keeping,
     refuse_if_kept,
     writable,
 )
@@ -30,6 +33,7 @@ __all__ = ["find"]
 
 _PAGE = 1000
 _MOST_SOURCES = 32
+_CONTENT = ("size", "crc32c", "md5Hash", "componentCount")
 
 
 def find(
@@ -37,7 +41,7 @@ def find(
 ) -> StoredObject:
     """The object of a call once its preconditions hold; 404 otherwise."""
     bucket_record(call, bucket)
-    found = call.app.objects.get(bucket, name, generation)
+    found = call.app.objects.get(bucket, name, generation, soft=reading and call.flag("softDeleted"))
     if found is None:
         if "ifGenerationMatch" in conditions and conditions["ifGenerationMatch"] != 0 and not reading:
             preconditions.check(conditions, None)
@@ -62,15 +66,17 @@ def list_(call: Call) -> Json:
     bucket = call.parameters["bucket"]
     bucket_record(call, bucket)
     permit(call, "storage.objects.list", bucket)
-    for unsupported in ("matchGlob", "softDeleted", "filter"):
-        if call.one(unsupported):
-            raise ApiError(501, f"The sandbox does not stand in for {unsupported}.")
+    if call.one("filter"):
+        raise ApiError(501, "The sandbox does not stand in for filter.")
+    fits = glob_pattern(call.one("matchGlob")).fullmatch if call.one("matchGlob") else None
     size = min(call.number("maxResults") or _PAGE, _PAGE)
     items: list[Json] = []
     prefixes: list[str] = []
     last = ""
     more = False
     for key, entry in _entries(call, bucket):
+        if fits and not fits(entry if isinstance(entry, str) else entry.name):
+            continue
         if len(items) + len(prefixes) == size:
             more = True
             break
@@ -92,7 +98,8 @@ def _entries(call: Call, bucket: str) -> Iterator[tuple[str, StoredObject | str]
     end = call.one("endOffset")
     start = max(call.one("startOffset"), after.partition("\0")[0])
     shown = ""
-    for found in call.app.objects.list(bucket, prefix=prefix, versions=call.flag("versions"), start=start):
+    states = (SOFT_DELETED,) if call.flag("softDeleted") else (LIVE, NONCURRENT) if call.flag("versions") else (LIVE,)
+    for found in call.app.objects.list(bucket, prefix=prefix, states=states, start=start):
         if end and found.name >= end:
             return
         cut = found.name.find(delimiter, len(prefix)) if delimiter else -1
@@ -107,6 +114,16 @@ def _entries(call: Call, bucket: str) -> Iterator[tuple[str, StoredObject | str]
         key = f"{found.name}\0{found.generation:020}"
         if key > after and not (after.endswith("\1") and found.name.startswith(after[:-1])):
             yield key, found
+
+
+def glob_pattern(glob: str) -> re.Pattern[str]:
+    """A glob as a regular expression: `*` and `?` stay within a folder, `**` does not, `{a,b}` and `[a-z]` choose.
+
+    Source: https://cloud.google.com/storage/docs/json_api/v1/objects/list#list-objects-and-prefixes-using-glob
+    """
+    words = {"**": ".*", "*": "[^/]*", "?": "[^/]", "{": "(?:", "}": ")", ",": "|"}
+    parts = re.findall(r"\*\*|\[[^\]/]+\]|.", glob, re.DOTALL)
+    return re.compile("".join(words.get(part) or (part if len(part) > 1 else re.escape(part)) for part in parts))
 
 
 @handles("storage.objects.patch", "storage.objects.update")
@@ -138,11 +155,35 @@ def delete(call: Call) -> Response:
         permit(call, "storage.objects.delete", bucket, name)
         found = find(call, bucket, name, preconditions.given(call), generation=generation, reading=False)
         refuse_if_kept(record.body, found)
-        keep = generation is None and keeps_versions(record.body)
-        free = call.app.objects.retire(found, keep=keep)
+        kept = keeping(record.body)
+        free = call.app.objects.retire(found, dataclasses.replace(kept, versions=kept.versions and generation is None))
     if free:
         call.app.objects.discard(free)
     return Response(status=204)
+
+
+@handles("storage.objects.restore")
+def restore(call: Call) -> Json:
+    """A soft-deleted object comes back as a new live generation with the same bytes; the soft-deleted one stays."""
+    bucket, name = call.parameters["bucket"], call.parameters["object"]
+    bucket_record(call, bucket)
+    for permission in ("restore", "create"):
+        permit(call, f"storage.objects.{permission}", bucket, name)
+    found = call.app.objects.get(bucket, name, call.number("generation"), soft=True)
+    if found is None:
+        raise refuse("storage.soft-deleted-missing", bucket=bucket, name=name)
+    kept: Json = {key: found.body[key] for key in _CONTENT if key in found.body}
+    described = {key: value for key, value in writable(found.body).items() if key not in {"name", *kept}}
+    return shown_object(call, _insert_copy(call, found, bucket, name, {**described, **kept}))
+
+
+def _insert_copy(call: Call, source: StoredObject, bucket: str, name: str, body: Json) -> StoredObject:
+    file = call.app.objects.duplicate(source)
+    try:
+        return insert_row(call, bucket, name, body, file, preconditions.given(call))
+    except BaseException:
+        call.app.objects.discard(file)
+        raise
 
 
 @handles("storage.objects.copy", "storage.objects.rewrite")
@@ -152,19 +193,11 @@ def copy(call: Call) -> Json:
     bucket, name = call.parameters["destinationBucket"], call.parameters["destinationObject"]
     bucket_record(call, bucket)
     permit(call, "storage.objects.create", bucket, name)
-    conditions = preconditions.given(call)
-    early_check(call, bucket, name, conditions)
-    given = {key: value for key, value in writable(call.body).items() if key not in {"name", "crc32c", "md5Hash"}}
-    kept: Json = {
-        key: source.body[key] for key in ("size", "crc32c", "md5Hash", "componentCount") if key in source.body
-    }
+    early_check(call, bucket, name, preconditions.given(call))
+    given = {key: value for key, value in writable(call.body).items() if key not in {"name", *_CONTENT}}
+    kept: Json = {key: source.body[key] for key in _CONTENT if key in source.body}
     described = given or {key: value for key, value in writable(source.body).items() if key not in {"name", *kept}}
-    file = call.app.objects.duplicate(source)
-    try:
-        found = insert_row(call, bucket, name, {**described, **kept}, file, conditions)
-    except BaseException:
-        call.app.objects.discard(file)
-        raise
+    found = _insert_copy(call, source, bucket, name, {**described, **kept})
     if call.verb == "copy":
         return shown_object(call, found)
     size = source.body["size"]
@@ -184,8 +217,7 @@ def compose(call: Call) -> Json:
     permit(call, "storage.objects.create", bucket, name)
     given = call.body.get("sourceObjects") or []
     if not 1 <= len(given) <= _MOST_SOURCES:
-        message = f"The number of source components provided ({len(given)}) must be between 1 and {_MOST_SOURCES}."
-        raise ApiError(400, message, reason="invalid")
+        raise refuse("storage.compose", count=len(given), most=_MOST_SOURCES)
     sources = [_component(call, bucket, item) for item in given]
     conditions = preconditions.given(call)
     early_check(call, bucket, name, conditions)

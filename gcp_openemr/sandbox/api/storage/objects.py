@@ -14,7 +14,7 @@ import json
 import os
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +24,12 @@ from gcp_openemr.sandbox.api.names import timestamp
 from gcp_openemr.sandbox.api.store import Store
 from gcp_openemr.sandbox.interfaces import Json
 
-__all__ = ["Content", "Objects", "StoredObject"]
+__all__ = ["LIVE", "NONCURRENT", "SOFT_DELETED", "Content", "Keeping", "Objects", "StoredObject"]
 
 _CHUNK = 1024 * 1024
+# The column `live` of the store.
+NONCURRENT, LIVE, SOFT_DELETED = 0, 1, 2
+_SELECT = "SELECT bucket, name, generation, live, body, file FROM objects WHERE bucket = ?"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -40,13 +43,22 @@ class Content:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Keeping:
+    """What stays of an object that is replaced or deleted: a noncurrent version, or for a while a soft-deleted one."""
+
+    versions: bool
+    soft_seconds: float
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class StoredObject:
-    """One generation of an object. `body` is the API's resource without its links."""
+    """One generation of an object. `state` is one of LIVE, NONCURRENT and SOFT_DELETED; `body` the resource as the API
+    shows it without its links."""
 
     bucket: str
     name: str
     generation: int
-    live: bool
+    state: int
     body: Json
     file: str
 
@@ -66,34 +78,33 @@ class Objects:
         return self._directory / found.file
 
     def live(self, bucket: str, name: str) -> StoredObject | None:
-        rows = self._store.query(
-            "SELECT bucket, name, generation, live, body, file FROM objects WHERE bucket = ? AND name = ? AND live = 1",
-            (bucket, name),
-        )
+        rows = self._store.query(f"{_SELECT} AND name = ? AND live = 1", (bucket, name))
         return _stored(rows[0]) if rows else None
 
-    def get(self, bucket: str, name: str, generation: int | None) -> StoredObject | None:
-        """A certain generation, or the live one."""
+    def get(self, bucket: str, name: str, generation: int | None, *, soft: bool = False) -> StoredObject | None:
+        """A certain generation, or the live one; `soft`: one that is soft-deleted."""
         if generation is None:
             return self.live(bucket, name)
-        rows = self._store.query(
-            "SELECT bucket, name, generation, live, body, file FROM objects "
-            "WHERE bucket = ? AND name = ? AND generation = ?",
-            (bucket, name, generation),
-        )
-        return _stored(rows[0]) if rows else None
+        rows = self._store.query(f"{_SELECT} AND name = ? AND generation = ?", (bucket, name, generation))
+        found = _stored(rows[0]) if rows else None
+        return found if found is not None and (found.state == SOFT_DELETED) == soft else None
 
-    def list(self, bucket: str, *, prefix: str = "", versions: bool = False, start: str = "") -> Iterator[StoredObject]:
-        """By name, then generation; from `start` on."""
+    def list(
+        self, bucket: str, *, prefix: str = "", states: Sequence[int] = (LIVE,), start: str = ""
+    ) -> Iterator[StoredObject]:
+        """By name, then generation; from `start` on. What was soft-deleted long enough ago is gone."""
+        if SOFT_DELETED in states:
+            self.forget_soft_deleted(bucket, timestamp(time.time()))
+        wanted = ",".join(map(str, states))
         rows = self._store.query(
-            "SELECT bucket, name, generation, live, body, file FROM objects "
-            "WHERE bucket = ? AND name >= ? AND name < ? AND (live = 1 OR ?) ORDER BY name, generation",
-            (bucket, max(prefix, start), prefix + "\U0010ffff", versions),
+            f"{_SELECT} AND name >= ? AND name < ? AND live IN ({wanted}) ORDER BY name, generation",
+            (bucket, max(prefix, start), prefix + "\U0010ffff"),
         )
         return map(_stored, rows)
 
     def is_empty(self, bucket: str) -> bool:
-        return not self._store.query("SELECT 1 FROM objects WHERE bucket = ? LIMIT 1", (bucket,))
+        """Whether no live or noncurrent object is left."""
+        return not self._store.query("SELECT 1 FROM objects WHERE bucket = ? AND live < 2 LIMIT 1", (bucket,))
 
     def receive(self, chunks: Iterable[bytes]) -> Content:
         """Write bytes to a file of their own."""
@@ -133,13 +144,13 @@ class Objects:
     def discard(self, file: str) -> None:
         (self._directory / file).unlink(missing_ok=True)
 
-    def insert(self, bucket: str, name: str, body: Json, file: str, *, keep_old: bool) -> tuple[StoredObject, str]:
+    def insert(self, bucket: str, name: str, body: Json, file: str, keeping: Keeping) -> tuple[StoredObject, str]:
         """Make a new live generation, inside the caller's transaction. The former one becomes noncurrent or goes.
 
         Returns the object and the file that is free to be discarded after the commit ("" when there is none).
         """
         old = self.live(bucket, name)
-        free = self.retire(old, keep=keep_old) if old else ""
+        free = self.retire(old, keeping) if old else ""
         generation = self._store.next_number("generation", at_least=time.time_ns() // 1000)
         moment = timestamp(time.time())
         full = {
@@ -159,18 +170,33 @@ class Objects:
         self._store.change(
             "INSERT INTO objects VALUES (?, ?, ?, 1, ?, ?)", (bucket, name, generation, json.dumps(full), file)
         )
-        return StoredObject(bucket=bucket, name=name, generation=generation, live=True, body=full, file=file), free
+        made = StoredObject(bucket=bucket, name=name, generation=generation, state=LIVE, body=full, file=file)
+        return made, free
 
-    def retire(self, found: StoredObject, *, keep: bool) -> str:
-        """Make a live object noncurrent, or remove its row; returns the file to discard after the commit."""
-        if not keep:
+    def retire(self, found: StoredObject, keeping: Keeping) -> str:
+        """Make a live object noncurrent or soft-deleted, or remove its row.
+
+        Returns the file to discard after the commit ("" when it stays).
+        """
+        moment = time.time()
+        if keeping.versions:
+            state, marks = NONCURRENT, {"timeDeleted": timestamp(moment)}
+        elif keeping.soft_seconds:
+            hard = timestamp(moment + keeping.soft_seconds)
+            state, marks = SOFT_DELETED, {"softDeleteTime": timestamp(moment), "hardDeleteTime": hard}
+        else:
             return self.remove(found)
-        body = found.body | {"timeDeleted": timestamp(time.time())}
         self._store.change(
-            "UPDATE objects SET live = 0, body = ? WHERE bucket = ? AND name = ? AND generation = ?",
-            (json.dumps(body), found.bucket, found.name, found.generation),
+            "UPDATE objects SET live = ?, body = ? WHERE bucket = ? AND name = ? AND generation = ?",
+            (state, json.dumps(found.body | marks), found.bucket, found.name, found.generation),
         )
         return ""
+
+    def forget_soft_deleted(self, bucket: str, until: str = "~") -> None:
+        """Remove what was soft-deleted and should be gone by a moment (RFC 3339; "~" is after all of them)."""
+        for found in map(_stored, self._store.query(f"{_SELECT} AND live = 2", (bucket,))):
+            if found.body["hardDeleteTime"] <= until:
+                self.discard(self.remove(found))
 
     def remove(self, found: StoredObject) -> str:
         self._store.change(
@@ -198,6 +224,8 @@ class Objects:
         return _chunks(stream.fileno(), stream, start, length)
 
     def _sweep(self) -> None:
+        for (bucket,) in self._store.query("SELECT DISTINCT bucket FROM objects WHERE live = 2"):
+            self.forget_soft_deleted(bucket, timestamp(time.time()))
         known = {row[0] for row in self._store.query("SELECT file FROM objects")}
         uploads = {row[0] for row in self._store.query("SELECT file FROM uploads")}
         for path in self._directory.iterdir():
@@ -243,5 +271,5 @@ def _chunks(number: int, stream: contextlib.AbstractContextManager[object], star
 
 def _stored(row: tuple[str, str, int, int, str, str]) -> StoredObject:
     return StoredObject(
-        bucket=row[0], name=row[1], generation=row[2], live=bool(row[3]), body=json.loads(row[4]), file=row[5]
+        bucket=row[0], name=row[1], generation=row[2], state=row[3], body=json.loads(row[4]), file=row[5]
     )

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from gcp_openemr.sandbox.api.calls import Call
 from gcp_openemr.sandbox.api.errors import ApiError
+from gcp_openemr.sandbox.api.refusals import refuse
 from gcp_openemr.sandbox.interfaces import Json
 
 __all__ = ["CONDITIONS", "check", "given", "given_source"]
@@ -46,9 +47,8 @@ def check(conditions: Mapping[str, int], current: Json | None, *, reading: bool 
 
 
 def _failed(header: str) -> ApiError:
-    message = "At least one of the pre-conditions you specified did not hold."
-    return ApiError(412, message, reason="conditionNotMet", location=("header", header))
+    return refuse("storage.precondition", location=("header", header))
 
 
 def _not_modified() -> ApiError:
-    return ApiError(304, "Not Modified", reason="notModified")
+    return refuse("storage.not-modified")

@@ -17,6 +17,7 @@ from pathlib import Path
 from gcp_openemr.sandbox.api.calls import Call
 from gcp_openemr.sandbox.api.errors import ApiError
 from gcp_openemr.sandbox.api.messages import Readable, Request, Response, json_response, parse_json
+from gcp_openemr.sandbox.api.refusals import refuse
 from gcp_openemr.sandbox.api.rules import handles
 from gcp_openemr.sandbox.api.storage import preconditions
 from gcp_openemr.sandbox.api.storage.common import base_url, bucket_record, permit, shown_object
@@ -94,7 +95,7 @@ def _continue(call: Call) -> Json | Response:
     upload = call.one("upload_id")
     rows = call.store.query("SELECT body FROM uploads WHERE id = ?", (upload,))
     if not rows:
-        raise ApiError(404, "The upload ID was not found.", reason="notFound")
+        raise refuse("storage.upload-missing")
     body = json.loads(rows[0][0])
     if call.request.method == "DELETE":
         _forget(call, upload)
@@ -107,11 +108,7 @@ def _continue(call: Call) -> Json | Response:
     if start is None:
         return _incomplete(received) if total is None or received < total else _complete(call, upload, body, path)
     if start > received:
-        message = (
-            f"Invalid request.  According to the Content-Range header, the upload offset is {start} byte(s), which "
-            f"exceeds already uploaded size of {received} byte(s)."
-        )
-        raise ApiError(400, message, reason="badRequest")
+        raise refuse("storage.upload-offset", start=start, received=received)
     size = _append(path, call.request.body, start, received)
     if total is not None and size >= total:
         return _complete(call, upload, body, path)
@@ -126,7 +123,7 @@ def _content_range(request: Request, received: int) -> tuple[int | None, int | N
         return received, received + int(length) if length is not None else None
     found = _RANGE.fullmatch(given.strip())
     if found is None:
-        raise ApiError(400, f"Failed to parse Content-Range header: {given}", reason="badRequest")
+        raise refuse("storage.content-range", given=given)
     total = None if found[3] == "*" else int(found[3])
     return (None if found[1] is None else int(found[1])), total
 
@@ -173,7 +170,7 @@ def _complete(call: Call, upload: str, body: Json, path: Path) -> Response:
 def _finished(call: Call, body: Json) -> Response:
     found = call.app.objects.get(body["bucket"], body["name"], body["done"])
     if found is None:
-        raise ApiError(404, "The upload ID was not found.", reason="notFound")
+        raise refuse("storage.upload-missing")
     return json_response(shown_object(call, found))
 
 
@@ -189,7 +186,7 @@ def _metadata(call: Call, given: object) -> Json:
 def _name(call: Call, resource: Json) -> str:
     name = call.one("name") or str(resource.get("name") or "")
     if not name:
-        raise ApiError(400, "Required", reason="required")
+        raise refuse("storage.required")
     permit(call, "storage.objects.create", call.parameters["bucket"], name)
     return name
 
@@ -210,11 +207,11 @@ def _multipart(request: Request) -> tuple[object, str, bytes]:
     """Metadata, media type and bytes of a multipart/related body."""
     found = re.search(r'boundary="?([^";]+)"?', request.headers.get("content-type", ""))
     if found is None:
-        raise ApiError(400, "Missing multipart boundary.", reason="badContent")
+        raise refuse("storage.boundary")
     mark = b"--" + found[1].encode()
     parts = (b"\r\n" + request.body.read()).split(b"\r\n" + mark)
     if len(parts) != 4 or not parts[3].startswith(b"--"):
-        raise ApiError(400, "Multipart upload must consist of exactly two parts.", reason="badContent")
+        raise refuse("storage.multipart")
     heads = [part.lstrip(b" \t").removeprefix(b"\r\n").partition(b"\r\n\r\n") for part in parts[1:3]]
     headers = email.parser.BytesHeaderParser(policy=email.policy.HTTP).parsebytes(heads[1][0] + b"\r\n\r\n")
     return parse_json(heads[0][2]), str(headers.get("content-type", "application/octet-stream")), heads[1][2]

@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from gcp_openemr.sandbox.api.calls import Call
-from gcp_openemr.sandbox.api.errors import ApiError
 from gcp_openemr.sandbox.api.names import now, timestamp
+from gcp_openemr.sandbox.api.refusals import refuse
 from gcp_openemr.sandbox.api.storage import preconditions
 from gcp_openemr.sandbox.api.storage.common import bucket_record, permit
-from gcp_openemr.sandbox.api.storage.objects import Content, StoredObject
+from gcp_openemr.sandbox.api.storage.objects import Content, Keeping, StoredObject
 from gcp_openemr.sandbox.interfaces import Json
 
-__all__ = ["create_object", "early_check", "insert_row", "keeps_versions", "refuse_if_kept", "writable"]
+__all__ = ["create_object", "early_check", "insert_row", "keeping", "refuse_if_kept", "writable"]
 
 _WRITABLE = (
     "name", "contentType", "contentEncoding", "contentDisposition", "contentLanguage", "cacheControl", "metadata",
@@ -30,7 +30,7 @@ def writable(given: Json) -> Json:
 def early_check(call: Call, bucket: str, name: str, conditions: Mapping[str, int]) -> None:
     """Refuse before the bytes travel what would be refused after."""
     if len(name.encode()) > _LONGEST_NAME or "\r" in name or "\n" in name or name in {".", ".."}:
-        raise ApiError(400, f"Disallowed object name: {name}", reason="invalid")
+        raise refuse("storage.object-name", name=name)
     current = call.app.objects.live(bucket, name)
     preconditions.check(conditions, current.body if current else None)
     if current is not None:
@@ -63,7 +63,7 @@ def insert_row(
             refuse_if_kept(record.body, old)
         body.setdefault("contentType", "application/octet-stream")
         body["storageClass"] = str(body.get("storageClass") or record.body["storageClass"]).upper()
-        found, free = call.app.objects.insert(bucket, name, body, file, keep_old=keeps_versions(record.body))
+        found, free = call.app.objects.insert(bucket, name, body, file, keeping(record.body))
     if free:
         call.app.objects.discard(free)
     return found
@@ -76,25 +76,23 @@ def refuse_if_kept(bucket: Json, found: StoredObject) -> None:
     """
     where = f"{found.bucket}/{found.name}"
     if found.body.get("temporaryHold") or found.body.get("eventBasedHold"):
-        message = f"Object '{where}' is under active hold and cannot be deleted, overwritten or archived."
-        raise ApiError(403, message, reason="forbidden")
+        raise refuse("storage.held", where=where)
     seconds = int((bucket.get("retentionPolicy") or {}).get("retentionPeriod") or 0)
     until = timestamp(datetime.fromisoformat(found.body["timeCreated"]).timestamp() + seconds)
     if seconds and now() < until:
-        message = (
-            f"Object '{where}' is subject to bucket's retention policy or object retention and cannot be deleted or "
-            f"overwritten until {until}"
-        )
-        raise ApiError(403, message, reason="retentionPolicyNotMet")
+        raise refuse("storage.retained", where=where, until=until)
 
 
-def keeps_versions(bucket: Json) -> bool:
-    return bool((bucket.get("versioning") or {}).get("enabled"))
+def keeping(bucket: Json) -> Keeping:
+    """What a bucket keeps of objects that are replaced or deleted."""
+    return Keeping(
+        versions=bool((bucket.get("versioning") or {}).get("enabled")),
+        soft_seconds=float((bucket.get("softDeletePolicy") or {}).get("retentionDurationSeconds") or 0),
+    )
 
 
 def _check_hashes(resource: Json, content: Content) -> None:
     for field, label, actual in (("crc32c", "CRC32C", content.crc32c), ("md5Hash", "MD5 hash", content.md5)):
         stated = resource.get(field)
         if stated and stated != actual:
-            message = f'Provided {label} "{stated}" doesn\'t match calculated {label} "{actual}".'
-            raise ApiError(400, message, reason="invalid")
+            raise refuse("storage.checksum", label=label, stated=stated, actual=actual)
