@@ -20,6 +20,7 @@ from gcp_openemr.sandbox.provider.types.model import Json, ResourceType
 __all__ = ["api_path", "camel", "definition_of", "from_api", "to_api"]
 
 _ABSENT = object()
+_KEY = " key"  # of an object in a map, beside its own fields
 
 
 def camel(name: str) -> str:
@@ -70,7 +71,7 @@ def _block_definition(
 ) -> Mapping[str, Any] | None:
     definition = _definition(row, properties, place)
     if definition is not None and path in row.maps:
-        return {"type": "array", "items": definition["additionalProperties"]}
+        return {"type": "array", "items": definition["additionalProperties"], "key": row.maps[path]}
     return definition
 
 
@@ -88,6 +89,8 @@ def _write(
         said = value.get(name)
         if definition is None or not attribute.settable or definition.get("readOnly") or _says_nothing(said):
             continue
+        if attribute.computed and said == 0 and not isinstance(said, bool):
+            continue  # a number that the server left out of its answer
         _put(body, place, _scalar_to_api(row, said, definition))
     for name, nested in block.blocks.items():
         place = api_path(row, prefix + name)
@@ -111,6 +114,8 @@ def _block_to_api(
         converted: Json = {}
         _write(row, nested.block, element or {}, inner, prefix, converted)
         elements.append(converted)
+    if "key" in definition:
+        return {element[definition["key"]]: converted for element, converted in zip(said, elements, strict=True)}
     return elements if is_list else elements[0]
 
 
@@ -242,12 +247,16 @@ def _block_from_api(
     is_list = definition.get("type") == "array"
     inner = row.schema_of(definition.get("items", {}) if is_list else definition)
     elements = []
+    key = definition.get("key")
+    if key:
+        found = [{**element, _KEY: name} for name, element in sorted(found.items())]
     for index, element in enumerate(found if is_list else [found]):
+        ours = {key: element[_KEY]} if key else {}
         if nested.nesting == "set":
-            before = matching(_read(row, nested.block, element, inner, prefix, {}), _known(earlier))
+            before = matching(_read(row, nested.block, element, inner, prefix, ours) | ours, _known(earlier))
         else:
             before = earlier[index] if index < len(earlier) else None
-        elements.append(_read(row, nested.block, element, inner, prefix, before or {}))
+        elements.append(_read(row, nested.block, element, inner, prefix, before or {}) | ours)
     # An object in which nothing is said is no block that anybody wrote.
     return [] if not earlier and not nested.computed and is_zero(elements) else elements
 

@@ -22,7 +22,7 @@ _TERRAFORM: Final = frozenset({"deletion_policy", "deletion_protection", "id", "
 def unserved(terraform_type: str) -> frozenset[str]:
     """Dotted paths of arguments that no request would carry."""
     kind, schema = row(terraform_type), resource_schema(terraform_type)
-    if kind.create is not None or kind.reading is not None:
+    if kind.create is not None:
         return kind.unserved
     return kind.unserved | frozenset(_unplaced(kind, schema.block, kind.properties, ""))
 
@@ -54,7 +54,7 @@ def _unplaced(kind: ResourceType, block: Block, properties: Mapping[str, Any], p
 def _is_known(kind: ResourceType, path: str) -> bool:
     in_url = re.findall(r"\{(\w+)\}", " ".join([kind.collection, kind.item, *kind.create_query.values()]))
     ours = {*_TERRAFORM, *labels.EFFECTIVE.values(), *kind.local, *kind.by_hand, *in_url}
-    return path in ours
+    return path in ours or any(path == f"{place}.{key}" for place, key in kind.maps.items())
 
 
 def _gives(value: Any, steps: list[str]) -> bool:

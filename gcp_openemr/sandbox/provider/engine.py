@@ -33,9 +33,12 @@ def create(row: ResourceType, block: Block, planned: Mapping[str, Any], settings
     """Create what was planned (write-only values filled in) and return its state."""
     state: State = settled(dict(planned))
     change = Change(row=row, settings=settings, prior=None)
-    if row.create is not None:
+    if row.create is not None or row.element_of:
         try:
-            row.create(state, change)
+            if row.create is not None:
+                row.create(state, change)
+            else:
+                _add_element(row, block, state, change)
         except (ApiError, OperationFailed) as error:
             raise Refusal(f"Error creating {row.title}: {error}") from error
     else:
@@ -46,6 +49,17 @@ def create(row: ResourceType, block: Block, planned: Mapping[str, Any], settings
     return created
 
 
+def _filled(query: Mapping[str, str], state: State) -> dict[str, str]:
+    filled = {name: expand(template, state) for name, template in query.items()}
+    return {name: value for name, value in filled.items() if value}
+
+
+def _add_element(row: ResourceType, block: Block, state: State, change: Change) -> None:
+    if _get(row, state, change.settings) is not None:
+        raise ApiError(409, {"error": {"message": f"The {row.title} {state['name']} already exists"}})
+    _put_element(row, state, change.settings, _body(row, block, state, change), row.timeouts.create)
+
+
 def _create(row: ResourceType, block: Block, state: State, change: Change) -> None:
     client = change.settings.client
     try:
@@ -53,15 +67,15 @@ def _create(row: ResourceType, block: Block, state: State, change: Change) -> No
             row.before_create(state, change)
         operation = client.call(
             "POST",
-            row.host,
+            row.api.host,
             expand(row.collection, state),
             _body(row, block, state, change),
-            {name: expand(template, state) for name, template in row.create_query.items()},
+            _filled(row.create_query, state),
         )
     except (ApiError, OperationFailed) as error:
         raise Refusal(f"Error creating {row.title}: {error}") from error
     try:
-        answer = client.wait(row.wait, row.host, row.version, operation, _timeout(state, "create", row.timeouts.create))
+        answer = client.wait(row.api.host, row.api.version, operation, _timeout(state, "create", row.timeouts.create))
     except OperationFailed as error:
         message = f"Error waiting to create {row.title}: Error waiting for Creating {row.title}: {error}"
         left = read(row, block, state, change.settings) if row.taint_failed_create else None
@@ -79,18 +93,31 @@ def _create(row: ResourceType, block: Block, state: State, change: Change) -> No
 def read(row: ResourceType, block: Block, state: Mapping[str, Any], settings: Settings) -> State | None:
     """The state as the API has it now; None when the resource is gone."""
     try:
-        if row.reading is not None:
-            return row.reading(state, settings)
-        body = settings.client.call("GET", row.host, expand(row.item, state))
+        body = row.fetch(state, settings) if row.fetch is not None else _get(row, state, settings)
     except ApiError as error:
         if is_not_found(error):
             return None
         raise Refusal(f"Error when reading or editing {row.title}: {error}") from error
     except OperationFailed as error:
         raise Refusal(f"Error when reading or editing {row.title}: {error}") from error
-    if row.is_gone is not None and row.is_gone(body):
+    if body is None or (row.is_gone is not None and row.is_gone(body)):
         return None
     return _state(row, block, body, state, settings)
+
+
+def _get(row: ResourceType, state: Mapping[str, Any], settings: Settings) -> Json | None:
+    body = settings.client.call("GET", row.api.host, expand(row.item, state))
+    if not row.element_of:
+        return body
+    return next((one for one in body.get(row.element_of, []) if one["name"] == state["name"]), None)
+
+
+def _put_element(row: ResourceType, state: State, settings: Settings, element: Json | None, timeout: float) -> None:
+    """Put an element (None takes it out) into the list of the resource that holds it."""
+    path = expand(row.item, state)
+    present = settings.client.call("GET", row.api.host, path).get(row.element_of, [])
+    others = [one for one in present if one["name"] != state["name"]]
+    row.call(settings.client, "PATCH", path, {row.element_of: others + ([element] if element else [])}, timeout)
 
 
 def update(
@@ -99,12 +126,16 @@ def update(
     """Bring the resource to the planned state; returns the state read afterwards."""
     state: State = settled(dict(planned))
     change = Change(row=row, settings=settings, prior=prior)
-    different = [name for name in changed(row, block, prior, state) if name not in row.local]
+    every = [*changed(row, block, prior, state)]
+    different = [name for name in every if name not in row.local]
     try:
-        if row.updating is not None and different:
+        left = _take_steps(row, block, state, change, different)
+        if row.updating is not None and left:
             row.updating(state, change)
-        elif different:
-            _send_update(row, block, state, change, different)
+        elif left:
+            _send_update(row, block, state, change, left)
+        if row.after_update is not None and every:
+            row.after_update(state, change)
     except (ApiError, OperationFailed) as error:
         raise Refusal(f'Error updating {row.title} "{prior.get("id")}": {error}') from error
     updated = read(row, block, state, settings)
@@ -113,10 +144,28 @@ def update(
     return updated
 
 
+def _take_steps(row: ResourceType, block: Block, state: State, change: Change, changed: list[str]) -> list[str]:
+    """Call the methods that some arguments have for themselves; the arguments that are left."""
+    path, timeout = expand(row.item, state), _timeout(state, "update", row.timeouts.update)
+    for step in row.steps:
+        if not {*step.changes} & {*changed}:
+            continue
+        if step.body is not None:
+            body = step.body(state, _get(row, state, change.settings) or {})
+        else:
+            body = _body(row, block, state, change)
+        row.call(change.settings.client, step.method, path + expand(step.suffix, state), body, timeout)
+        changed = [name for name in changed if name not in step.changes]
+    return changed
+
+
 def _send_update(row: ResourceType, block: Block, state: State, change: Change, changed: list[str]) -> None:
     body = _body(row, block, state, change)
-    query: dict[str, str] = {}
-    method, _, style = row.update.partition(" ")
+    if row.element_of:
+        _put_element(row, state, change.settings, body, row.timeouts.update)
+        return
+    query = _filled(row.update_query, state)
+    method, _, style = (row.update or "").partition(" ")
     if style != "full" and method == "PATCH":
         paths = {".".join(place) for name in changed if (place := _place_in_body(row, block, name))}
         if not paths:
@@ -124,11 +173,13 @@ def _send_update(row: ResourceType, block: Block, state: State, change: Change, 
         tops = {path.partition(".")[0] for path in paths}
         # A null takes a value away; with a mask its absence does.
         body = {top: body.get(top) for top in sorted(tops) if style != "mask" or top in body}
-        query = {"updateMask": ",".join(sorted(paths))} if style == "mask" else {}
+        query |= {"updateMask": ",".join(sorted(paths))} if style == "mask" else {}
+        if style == "fingerprint":
+            body["fingerprint"] = (_get(row, state, change.settings) or {}).get("fingerprint", "")
     client = change.settings.client
-    operation = client.call(method, row.host, expand(row.item, state), body, query)
+    operation = client.call(method, row.api.host, expand(row.item, state), body, query)
     try:
-        client.wait(row.wait, row.host, row.version, operation, _timeout(state, "update", row.timeouts.update))
+        client.wait(row.api.host, row.api.version, operation, _timeout(state, "update", row.timeouts.update))
     except OperationFailed as error:
         raise OperationFailed(f"Error waiting for Updating {row.title}: {error}") from error
 
@@ -149,9 +200,12 @@ def delete(row: ResourceType, state: Mapping[str, Any], settings: Settings) -> N
         if row.delete is not None:
             row.delete(dict(state), change)
             return
-        operation = settings.client.call("DELETE", row.host, expand(row.item, state))
         timeout = _timeout(state, "delete", row.timeouts.delete)
-        settings.client.wait(row.wait, row.host, row.version, operation, timeout)
+        if row.element_of:
+            _put_element(row, dict(state), settings, None, timeout)
+            return
+        query = f"?{expand(row.delete_query, state)}" if row.delete_query else ""
+        row.call(settings.client, "DELETE", expand(row.item, state) + query, timeout=timeout)
     except ApiError as error:
         if not is_not_found(error):
             raise Refusal(f"Error when reading or editing {row.title}: {error}") from error
@@ -210,7 +264,8 @@ def _state(row: ResourceType, block: Block, body: Json, before: Mapping[str, Any
     if row.settle is not None:
         row.settle(state, body, settings)
     state = conform(block, state)
-    state["id"] = expand(row.id, state)
+    if row.id:
+        state["id"] = expand(row.id, state)
     return state
 
 

@@ -79,16 +79,16 @@ class Client:
             self._pause(pause)
             pause = min(pause * 2, _LONGEST_PAUSE)
 
-    def wait(self, kind: str, host: str, version: str, operation: Json, timeout: float) -> Json:
-        """Poll an operation to its end; `kind` is "longrunning", "compute", "sqladmin" or "" (it is no operation).
+    def wait(self, host: str, version: str, operation: Json, timeout: float) -> Json:
+        """Poll an operation to its end; what is none is given back.
 
-        Returns the operation's `response` (longrunning) or what was given at last. `timeout` in seconds.
+        Returns the operation's `response` (longrunning) or the operation at last. `timeout` in seconds.
 
         Raises:
             OperationFailed: it ended with an error, or did not end in time.
         """
-        # Some methods of one API answer with the resource itself (Artifact Registry's PATCH).
-        if not kind or (kind == "longrunning" and "/operations/" not in f"/{operation.get('name', '')}"):
+        kind = _kind(operation)
+        if not kind:
             return operation
         end = time.monotonic() + timeout
         pause = 0.02
@@ -168,6 +168,14 @@ def _described(code: int, message: str, error: Mapping[str, Any]) -> str:
     return shown
 
 
+def _kind(answer: Mapping[str, Any]) -> str:
+    """Compute Engine's and Cloud SQL's operations say their kind; elsewhere the name does; "" is none to wait for."""
+    kind, _, what = str(answer.get("kind", "")).partition("#")
+    if what == "operation":
+        return kind if kind in ("compute", "sql") else ""
+    return "longrunning" if "/operations/" in f"/{answer.get('name', '')}" else ""
+
+
 def _is_done(kind: str, operation: Mapping[str, Any]) -> bool:
     return bool(operation.get("done")) if kind == "longrunning" else operation.get("status") == "DONE"
 
@@ -176,7 +184,7 @@ def _operation_path(kind: str, version: str, operation: Mapping[str, Any]) -> st
     name = operation["name"]
     if kind == "longrunning":
         return f"/{version}/{name}"
-    if kind == "sqladmin":
+    if kind == "sql":
         return f"/{version}/projects/{operation['targetProject']}/operations/{name}"
     # selfLink: https://www.googleapis.com/compute/v1/projects/p/zones/z/operations/o
     return "/compute/v1/" + str(operation["selfLink"]).partition("/compute/v1/")[2]

@@ -36,8 +36,8 @@ def same(kind: str, one: Any, other: Any) -> bool:
 
 
 def _link(one: str, other: str) -> bool:
-    """Full links, relative names and short names of one Google resource."""
-    shorter, longer = sorted((_HOSTS.sub("", one), _HOSTS.sub("", other)), key=len)
+    """Full links, relative names and short names of one Google resource; what follows a `?` does not count."""
+    shorter, longer = sorted((_HOSTS.sub("", link.partition("?")[0]) for link in (one, other)), key=len)
     return bool(shorter) and (shorter == longer or longer.endswith("/" + shorter))
 
 
@@ -74,5 +74,6 @@ KINDS: Mapping[str, Callable[[str, str], bool]] = {
     "dns_name": _dns_name,
     "duration": _duration,
     "image": _image,
+    "last_slash": lambda one, other: one.rstrip("/") == other.rstrip("/"),
     "link": _link,
 }

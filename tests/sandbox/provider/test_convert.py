@@ -106,13 +106,12 @@ def test_every_row_fits_its_schema(terraform_type: str) -> None:
     """Paths in a row that the schema does not have would do nothing, unseen."""
     kind, schema = row(terraform_type), resource_schema(terraform_type)
     known = set(_paths(schema.block, ""))
-    places = {"project", "region", "zone"}  # several rows share them
-    for path in {*kind.names, *kind.sameness, *kind.input_only, *kind.maps, *kind.by_hand, *kind.local} - places:
+    places = {"project", "location", "region", "zone", "deletion_policy"}  # rows share them
+    said = {*kind.names, *kind.sameness, *kind.input_only, *kind.maps, *kind.by_hand, *kind.local}
+    stepped = {name for step in kind.steps for name in step.changes} - {"labels", "terraform_labels"}
+    for path in {*said, *kind.forced, *kind.unserved, *stepped} - places:
         assert path in known, path
-    for path in {*kind.forced, *kind.unserved}:
-        assert path in known, path
-    if kind.collection and kind.create is None:
-        assert kind.properties
+    assert kind.properties or kind.fetch is not None
 
 
 def _paths(block: Any, prefix: str) -> Any:

@@ -140,18 +140,21 @@ def test_member_is_added_beside_others_after_a_conflict() -> None:
     kind, settings = row("google_secret_manager_secret_iam_member"), _settings(client)
     change = Change(row=kind, settings=settings, prior=None)
     assert kind.create is not None
-    assert kind.reading is not None
+    assert kind.fetch is not None
+    assert kind.settle is not None
     assert kind.delete is not None
     kind.create(dict(MEMBER), change)
     assert client.writes == 2
     (binding,) = client.policy["bindings"]
     assert binding["members"] == ["user:other@example.com", "user:Me@example.com"]
-    state = kind.reading({**MEMBER, "secret_id": "s", "member": "user:me@EXAMPLE.com"}, settings)
-    assert state is not None
+    state = {**MEMBER, "secret_id": "s", "member": "user:me@EXAMPLE.com"}
+    found = kind.fetch(state, settings)
+    assert found is not None
+    kind.settle(state, found, settings)
     assert state["id"] == "projects/p/secrets/s/roles/viewer/user:me@EXAMPLE.com"
     kind.delete(dict(MEMBER), change)
     assert client.policy["bindings"] == [{"role": "roles/viewer", "members": ["user:other@example.com"]}]
-    assert kind.reading(MEMBER, settings) is None
+    assert kind.fetch(MEMBER, settings) is None
 
 
 def test_condition_makes_another_binding() -> None:

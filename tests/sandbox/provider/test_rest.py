@@ -111,58 +111,60 @@ def test_errors_read_like_googles_go_client(server: Scripted, client: Client, er
 
 
 @pytest.mark.parametrize(
-    ("kind", "started", "done", "asked"),
+    ("started", "done", "asked"),
     [
         (
-            "longrunning",
             {"name": "projects/p/operations/o"},
             {"name": "projects/p/operations/o", "done": True, "response": {"a": 1}},
             "/x.googleapis.com/v1/projects/p/operations/o",
         ),
         (
-            "compute",
-            {"name": "o", "status": "RUNNING", "selfLink": "https://h/compute/v1/projects/p/zones/z/operations/o"},
+            {
+                "kind": "compute#operation",
+                "name": "o",
+                "status": "RUNNING",
+                "selfLink": "https://h/compute/v1/projects/p/zones/z/operations/o",
+            },
             {"name": "o", "status": "DONE"},
             "/x.googleapis.com/compute/v1/projects/p/zones/z/operations/o",
         ),
         (
-            "sqladmin",
-            {"name": "o", "status": "PENDING", "targetProject": "p"},
+            {"kind": "sql#operation", "name": "o", "status": "PENDING", "targetProject": "p"},
             {"name": "o", "status": "DONE"},
             "/x.googleapis.com/v1/projects/p/operations/o",
         ),
     ],
 )
 def test_operations_are_polled_to_their_end(
-    server: Scripted, client: Client, kind: str, started: Any, done: Any, asked: str
+    server: Scripted, client: Client, started: Any, done: Any, asked: str
 ) -> None:
     server.answers = [(200, started), (200, done)]
-    result = client.wait(kind, HOST, "v1", started, timeout=10)
-    assert result == ({"a": 1} if kind == "longrunning" else done)
+    result = client.wait(HOST, "v1", started, timeout=10)
+    assert result == done.get("response", done)
     assert {path for _, path, _ in server.seen} == {asked}
 
 
 def test_failed_operation_says_why(client: Client) -> None:
     failed = {"name": "operations/o", "done": True, "error": {"code": 9, "message": "not ready"}}
     with pytest.raises(OperationFailed, match="Error code 9, message: not ready"):
-        client.wait("longrunning", HOST, "v1", failed, timeout=1)
-    errors = {"status": "DONE", "error": {"errors": [{"message": "one"}, {"code": "TWO"}]}}
+        client.wait(HOST, "v1", failed, timeout=1)
+    errors = {"kind": "compute#operation", "status": "DONE", "error": {"errors": [{"message": "one"}, {"code": "TWO"}]}}
     with pytest.raises(OperationFailed, match="one\nTWO"):
-        client.wait("compute", HOST, "v1", errors, timeout=1)
+        client.wait(HOST, "v1", errors, timeout=1)
 
 
 def test_resource_instead_of_an_operation_is_taken(client: Client) -> None:
-    assert client.wait("longrunning", HOST, "v1", {"name": "projects/p/r/x"}, timeout=1) == {"name": "projects/p/r/x"}
+    assert client.wait(HOST, "v1", {"name": "projects/p/r/x"}, timeout=1) == {"name": "projects/p/r/x"}
 
 
 def test_waiting_ends_in_time_and_when_told(server: Scripted, client: Client) -> None:
     running = {"name": "operations/o", "done": False}
     server.answers = [(200, running)]
     with pytest.raises(OperationFailed, match="timeout while waiting"):
-        client.wait("longrunning", HOST, "v1", running, timeout=0.1)
+        client.wait(HOST, "v1", running, timeout=0.1)
     client.stopping.set()
     with pytest.raises(OperationFailed, match="context canceled"):
-        client.wait("longrunning", HOST, "v1", running, timeout=60)
+        client.wait(HOST, "v1", running, timeout=60)
 
 
 def test_token_is_not_shown() -> None:

@@ -12,6 +12,7 @@ from gcp_openemr.sandbox.provider.types import (
     databases,
     disks,
     dns,
+    groups,
     members,
     network,
     operations,
@@ -24,7 +25,7 @@ from gcp_openemr.sandbox.provider.types.model import ResourceType
 __all__ = ["row", "served"]
 
 _PRODUCTS = (
-    accounts, artifacts, compute, databases, disks, dns, members, network, operations, run, secrets, storage,
+    accounts, artifacts, compute, databases, disks, dns, groups, members, network, operations, run, secrets, storage,
 )  # fmt: skip
 
 

@@ -7,10 +7,11 @@ from typing import Any
 
 from gcp_openemr.sandbox.provider.protocol import UNKNOWN
 from gcp_openemr.sandbox.provider.rest import ApiError, is_not_found
-from gcp_openemr.sandbox.provider.types.model import Change, Json, ResourceType, Settings, expand
+from gcp_openemr.sandbox.provider.types.model import Api, Change, Json, ResourceType, Settings, expand
 
 __all__ = ["ROWS"]
 
+_IAM = Api("iam", "v1", "/v1/")
 _ACCOUNT = "/v1/projects/{project}/serviceAccounts/{email}"
 _ROLE = "/v1/projects/{project}/roles/{role_id}"
 
@@ -41,12 +42,12 @@ def _encode_account(body: Json, state: Mapping[str, Any], _change: Change) -> Js
 
 def _switch_account(state: Mapping[str, Any], change: Change) -> None:
     if state.get("disabled"):
-        change.settings.client.call("POST", change.row.host, expand(_ACCOUNT, state) + ":disable", {})
+        change.settings.client.call("POST", _IAM.host, expand(_ACCOUNT, state) + ":disable", {})
 
 
 def _update_account(state: Mapping[str, Any], change: Change) -> None:
     prior = change.prior or {}
-    client, host, path = change.settings.client, change.row.host, expand(_ACCOUNT, state)
+    client, host, path = change.settings.client, _IAM.host, expand(_ACCOUNT, state)
     fields = {"display_name": "displayName", "description": "description"}
     changed = [name for name in fields if (state.get(name) or "") != (prior.get(name) or "")]
     if changed:
@@ -70,7 +71,7 @@ def _import_account(given: str, settings: Settings) -> dict[str, Any] | None:
 
 def _create_role(state: Mapping[str, Any], change: Change) -> None:
     """A custom role lingers deleted for a week; creating it again brings it back with the new contents."""
-    client, host, path = change.settings.client, change.row.host, expand(_ROLE, state)
+    client, host, path = change.settings.client, _IAM.host, expand(_ROLE, state)
     role = _role(state)
     try:
         existing = client.call("GET", host, path)
@@ -95,27 +96,23 @@ def _role(state: Mapping[str, Any]) -> Json:
 def _update_role(state: Mapping[str, Any], change: Change) -> None:
     path = expand(_ROLE, state)
     mask = {"updateMask": "description,includedPermissions,stage,title"}
-    change.settings.client.call("PATCH", change.row.host, path, _role(state), mask)
-
-
-_POOL = "projects/{project}/locations/global/workloadIdentityPools/{workload_identity_pool_id}"
-_PROVIDER = _POOL + "/providers/{workload_identity_pool_provider_id}"
+    change.settings.client.call("PATCH", _IAM.host, path, _role(state), mask)
 
 
 def _is_deleted(body: Json) -> bool:
     return body.get("state") == "DELETED"
 
 
+_POOL = "projects/{project}/locations/global/workloadIdentityPools/{workload_identity_pool_id}"
+
 ROWS = (
     ResourceType(
-        type="google_service_account",
+        "google_service_account",
+        _IAM,
+        "ServiceAccount",
+        "projects/{project}/serviceAccounts/{email}",
         title="service account",
-        api=("iam", "v1"),
-        schema="ServiceAccount",
-        collection="/v1/projects/{project}/serviceAccounts",
-        item=_ACCOUNT,
-        id="projects/{project}/serviceAccounts/{email}",
-        names={"account_id": "", "project": ""},
+        names={"account_id": ""},
         by_hand=frozenset({"account_id"}),
         unserved=frozenset({"create_ignore_already_exists"}),
         on_plan=_plan_account,
@@ -127,42 +124,30 @@ ROWS = (
         importing=_import_account,
     ),
     ResourceType(
-        type="google_project_iam_custom_role",
+        "google_project_iam_custom_role",
+        _IAM,
+        "Role",
+        "projects/{project}/roles/{role_id}",
         title="custom project role",
-        api=("iam", "v1"),
-        schema="Role",
-        collection="/v1/projects/{project}/roles",
-        item=_ROLE,
-        id="projects/{project}/roles/{role_id}",
-        names={"permissions": "includedPermissions", "role_id": ""},
+        names={"permissions": "includedPermissions"},
         create=_create_role,
         updating=_update_role,
         is_gone=lambda body: bool(body.get("deleted")),
     ),
     ResourceType(
-        type="google_iam_workload_identity_pool",
-        title="WorkloadIdentityPool",
-        api=("iam", "v1"),
-        schema="WorkloadIdentityPool",
-        collection="/v1/projects/{project}/locations/global/workloadIdentityPools",
-        create_query={"workloadIdentityPoolId": "{workload_identity_pool_id}"},
-        item="/v1/" + _POOL,
-        id=_POOL,
-        wait="longrunning",
-        update="PATCH mask",
+        "google_iam_workload_identity_pool",
+        _IAM,
+        "WorkloadIdentityPool",
+        _POOL,
+        named_by="workloadIdentityPoolId",
         is_gone=_is_deleted,
     ),
     ResourceType(
-        type="google_iam_workload_identity_pool_provider",
-        title="WorkloadIdentityPoolProvider",
-        api=("iam", "v1"),
-        schema="WorkloadIdentityPoolProvider",
-        collection=f"/v1/{_POOL}/providers",
-        create_query={"workloadIdentityPoolProviderId": "{workload_identity_pool_provider_id}"},
-        item="/v1/" + _PROVIDER,
-        id=_PROVIDER,
-        wait="longrunning",
-        update="PATCH mask",
+        "google_iam_workload_identity_pool_provider",
+        _IAM,
+        "WorkloadIdentityPoolProvider",
+        _POOL + "/providers/{workload_identity_pool_provider_id}",
+        named_by="workloadIdentityPoolProviderId",
         is_gone=_is_deleted,
     ),
 )

@@ -1,7 +1,9 @@
-"""Compute Engine: virtual machines."""
+"""Compute Engine: virtual machines and their templates."""
 
 from __future__ import annotations
 
+import secrets
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,19 +11,22 @@ from gcp_openemr.sandbox.provider.rest import ApiError, OperationFailed
 from gcp_openemr.sandbox.provider.types.disks import image_link
 from gcp_openemr.sandbox.provider.types.model import (
     COMPUTE,
+    LINK,
     Change,
     Json,
     ResourceType,
     Settings,
+    Step,
+    changed_labels,
     compute_link,
     expand,
+    links,
     network_link,
     short,
 )
 
 __all__ = ["ROWS"]
 
-_INSTANCE = "projects/{project}/zones/{zone}/instances/{name}"
 _SCRIPT = "startup-script"
 _NEEDS_STOP = (
     "Changing the machine_type, min_cpu_platform, service_account, enable_display, shielded_instance_config, "
@@ -37,21 +42,24 @@ def _zonal(state: Mapping[str, Any], collection: str) -> str:
 
 
 def _encode(body: Json, state: Mapping[str, Any], change: Change) -> Json:
-    body["machineType"] = COMPUTE + _zonal(state, "machineTypes") + short(state["machine_type"])
+    body["machineType"] = LINK + _zonal(state, "machineTypes") + short(state["machine_type"])
     body["disks"] = [_boot_disk(state), *(_attached_disk(state, one) for one in state.get("attached_disk") or [])]
     body["metadata"] = {"items": _metadata(state)}
+    _link_interfaces(body, state, str(state["zone"]).rpartition("-")[0], change.settings)
+    if state.get("desired_status"):
+        body.pop("status", None)
+    return body
+
+
+def _link_interfaces(body: Json, state: Mapping[str, Any], region: str, settings: Settings) -> None:
     for interface in body.get("networkInterfaces", []):
         if interface.get("network"):
-            interface["network"] = network_link(interface["network"], change.settings)
+            interface["network"] = network_link(interface["network"], settings)
         if interface.get("subnetwork"):
-            region = str(state["zone"]).rpartition("-")[0]
             collection = f"projects/{state['project']}/regions/{region}/subnetworks/"
             interface["subnetwork"] = compute_link(interface["subnetwork"], collection)
         for access in interface.get("accessConfigs", []):
             access |= {"type": "ONE_TO_ONE_NAT", "name": "External NAT"}
-    if state.get("desired_status"):
-        body.pop("status", None)
-    return body
 
 
 def _boot_disk(state: Mapping[str, Any]) -> Json:
@@ -68,7 +76,7 @@ def _boot_disk(state: Mapping[str, Any]) -> Json:
     if initial.get("size"):
         parameters["diskSizeGb"] = str(initial["size"])
     if initial.get("type"):
-        parameters["diskType"] = COMPUTE + _zonal(state, "diskTypes") + short(initial["type"])
+        parameters["diskType"] = LINK + _zonal(state, "diskTypes") + short(initial["type"])
     if initial.get("labels"):
         parameters["labels"] = initial["labels"]
     return {**disk, "initializeParams": parameters}
@@ -91,31 +99,37 @@ def _metadata(state: Mapping[str, Any]) -> list[Json]:
     return [{"key": key, "value": value} for key, value in sorted(entries.items())]
 
 
+def _read_metadata(state: dict[str, Any], metadata: Json) -> None:
+    """The start-up script is an argument of its own when it was said as one."""
+    entries = {one["key"]: one.get("value", "") for one in metadata.get("items", [])}
+    if state.get("metadata_startup_script") is not None:
+        state["metadata_startup_script"] = entries.pop(_SCRIPT, None)
+    state["metadata"] = entries if entries or state.get("metadata") == {} else None
+
+
+def _read_interfaces(state: dict[str, Any]) -> None:
+    for interface in state["network_interface"]:
+        link = interface.get("subnetwork") or ""
+        interface["subnetwork_project"] = link.partition("projects/")[2].partition("/")[0]
+
+
 def _decode(body: Json, _state: Mapping[str, Any], _settings: Settings) -> Json:
     return {**body, "machineType": short(body.get("machineType"))}
 
 
 def _settle(state: dict[str, Any], body: Json, settings: Settings) -> None:
-    entries = {one["key"]: one.get("value", "") for one in body.get("metadata", {}).get("items", [])}
-    script = entries.pop(_SCRIPT, None) if state.get("metadata_startup_script") is not None else None
-    if state.get("metadata_startup_script") is not None:
-        state["metadata_startup_script"] = script
-    state["metadata"] = entries if entries or state.get("metadata") == {} else None
+    _read_metadata(state, body.get("metadata", {}))
+    _read_interfaces(state)
     disks = body.get("disks", [])
     boot = [disk for disk in disks if disk.get("boot")]
     state["boot_disk"] = [_read_boot(boot[0], _first(state.get("boot_disk")), settings)] if boot else []
     before = {short(one["source"]): one for one in state.get("attached_disk") or []}
-    attached = [
-        _read_attached(disk, before.get(short(disk.get("source")), {})) for disk in disks if not disk.get("boot")
-    ]
+    attached = [_read_disk(disk, before.get(short(disk.get("source")), {})) for disk in disks if not disk.get("boot")]
     order = list(before)
     state["attached_disk"] = sorted(
         attached, key=lambda one: order.index(short(one["source"])) if short(one["source"]) in order else len(order)
     )
     state["scratch_disk"] = []
-    for interface in state["network_interface"]:
-        link = interface.get("subnetwork") or ""
-        interface["subnetwork_project"] = link.partition("projects/")[2].partition("/")[0]
     state["desired_status"] = body.get("status") if state.get("desired_status") else None
 
 
@@ -135,10 +149,6 @@ def _read_disk(disk: Json, before: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _read_attached(disk: Json, before: Mapping[str, Any]) -> dict[str, Any]:
-    return _read_disk(disk, before)
-
-
 def _read_boot(disk: Json, before: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
     """The disk itself knows the image, size and type it was made with."""
     details: Json = {}
@@ -146,7 +156,7 @@ def _read_boot(disk: Json, before: Mapping[str, Any], settings: Settings) -> dic
     if "/compute/v1/" in source:
         try:
             path = "/compute/v1/" + source.partition("/compute/v1/")[2]
-            details = settings.client.call("GET", "compute.googleapis.com", path)
+            details = settings.client.call("GET", COMPUTE.host, path)
         except ApiError as error:
             if error.code != 404:
                 raise
@@ -170,117 +180,113 @@ def _read_boot(disk: Json, before: Mapping[str, Any], settings: Settings) -> dic
 
 
 def _update(state: Mapping[str, Any], change: Change) -> None:
-    prior = change.prior or {}
-    client, row = change.settings.client, change.row
+    """Disks come and go while the machine runs; for its type, account or shield it must stand still."""
+    prior, row = change.prior or {}, change.row
     path = expand(row.item, state)
 
-    def send(suffix: str, body: Json | None = None, query: Mapping[str, str] | None = None) -> None:
-        operation = client.call("POST", row.host, path + suffix, body, query)
-        client.wait("compute", row.host, row.version, operation, row.timeouts.update)
+    def send(suffix: str, body: Json | None = None) -> None:
+        row.call(change.settings.client, "POST", path + suffix, body)
 
-    def differs(*names: str) -> bool:
-        return any(state.get(name) != prior.get(name) for name in names)
-
-    current = client.call("GET", row.host, path)
-    if differs("effective_labels"):
-        body = {"labels": state.get("effective_labels") or {}, "labelFingerprint": current.get("labelFingerprint", "")}
-        send("/setLabels", body)
-    if differs("metadata"):
-        fingerprint = current.get("metadata", {}).get("fingerprint", "")
-        send("/setMetadata", {"items": _metadata(state), "fingerprint": fingerprint})
-    if differs("tags"):
-        fingerprint = current.get("tags", {}).get("fingerprint", "")
-        send("/setTags", {"items": sorted(state.get("tags") or []), "fingerprint": fingerprint})
-    if differs("deletion_protection"):
-        send("/setDeletionProtection", query={"deletionProtection": str(bool(state["deletion_protection"])).lower()})
-    _update_disks(state, prior, send)
-    _update_stopped(state, prior, current, send, differs_any=differs)
-    wanted = state.get("desired_status")
-    if differs("desired_status") and wanted and wanted != current.get("status"):
-        send("/start" if wanted == "RUNNING" else "/stop")
-
-
-def _update_disks(state: Mapping[str, Any], prior: Mapping[str, Any], send: Any) -> None:
     before = {short(one["source"]): one for one in prior.get("attached_disk") or []}
     after = {short(one["source"]): one for one in state.get("attached_disk") or []}
     for name in before.keys() - after.keys():
-        send("/detachDisk", query={"deviceName": before[name]["device_name"]})
+        send(f"/detachDisk?deviceName={before[name]['device_name']}")
     for name in after.keys() - before.keys():
         send("/attachDisk", _attached_disk(state, after[name]))
-
-
-def _update_stopped(
-    state: Mapping[str, Any], prior: Mapping[str, Any], current: Json, send: Any, *, differs_any: Any
-) -> None:
-    """What a machine must stand still for."""
     machine = short(state["machine_type"]) != short(prior.get("machine_type"))
-    account = differs_any("service_account")
-    shield = differs_any("shielded_instance_config")
-    if not (machine or account or shield):
-        return
-    running = current.get("status") == "RUNNING"
-    if running and not state.get("allow_stopping_for_update"):
+    account = state.get("service_account") != prior.get("service_account")
+    still = machine or account or state.get("shielded_instance_config") != prior.get("shielded_instance_config")
+    status = change.settings.client.call("GET", row.api.host, path).get("status")
+    running = status == "RUNNING"
+    if still and running and not state.get("allow_stopping_for_update"):
         raise OperationFailed(_NEEDS_STOP)
-    if running:
+    if still and running:
         send("/stop")
     if machine:
-        link = COMPUTE + _zonal(state, "machineTypes") + short(state["machine_type"])
-        send("/setMachineType", {"machineType": link})
+        send("/setMachineType", {"machineType": LINK + _zonal(state, "machineTypes") + short(state["machine_type"])})
     if account:
         said = _first(state.get("service_account"))
         send("/setServiceAccount", {"email": said.get("email"), "scopes": sorted(said.get("scopes") or [])})
-    if running:
+    if still and running:
         send("/start")
+    wanted = state.get("desired_status")
+    if wanted and wanted != prior.get("desired_status") and wanted != status:
+        send("/start" if wanted == "RUNNING" else "/stop")
 
+
+def _name_template(state: dict[str, Any], _change: Change) -> None:
+    """A name of the provider's own: the prefix (or `terraform-`), the time, and a number that nobody else has."""
+    unique = time.strftime("%Y%m%d%H%M%S", time.gmtime()) + f"{secrets.randbits(48):016d}"
+    state["name"] = state.get("name") or f"{state.get('name_prefix') or 'terraform-'}{unique}"
+
+
+def _encode_template(body: Json, state: Mapping[str, Any], change: Change) -> Json:
+    body["metadata"] = {"items": _metadata(state)}
+    for index, disk in enumerate(body.get("disks", [])):
+        disk.setdefault("boot", index == 0)
+        initial = disk.get("initializeParams", {})
+        if initial.get("sourceImage"):
+            initial["sourceImage"] = image_link(initial["sourceImage"], state["project"])
+    _link_interfaces(body, state, state.get("region") or change.settings.region, change.settings)
+    return {"name": state["name"], "description": state.get("description") or "", "properties": body}
+
+
+def _settle_template(state: dict[str, Any], body: Json, settings: Settings) -> None:
+    _read_metadata(state, body.get("metadata", {}))
+    _read_interfaces(state)
+    state |= {
+        "description": body["template"].get("description") or state.get("description"),
+        "creation_timestamp": body["template"].get("creationTimestamp", ""),
+        "numeric_id": str(body["template"].get("id", "")),
+        "self_link": body["template"]["selfLink"],
+        "self_link_unique": f"{body['template']['selfLink']}?uniqueId={body['template'].get('id', '')}",
+        "name_prefix": state.get("name_prefix") or "",
+        "region": state.get("region") or settings.region,
+    }
+
+
+# What an instance and a template share.
+_NAMES = {
+    "metadata": "",
+    "metadata_startup_script": "",
+    "metadata_fingerprint": "metadata.fingerprint",
+    "tags": "tags.items",
+    "tags_fingerprint": "tags.fingerprint",
+    "guest_accelerator": "guestAccelerators",
+    "guest_accelerator.count": "acceleratorCount",
+    "guest_accelerator.type": "acceleratorType",
+    "service_account": "serviceAccounts",
+    "network_interface": "networkInterfaces",
+    "network_interface.network_ip": "networkIP",
+    "network_interface.access_config": "accessConfigs",
+    "network_interface.access_config.nat_ip": "natIP",
+    "network_interface.alias_ip_range": "aliasIpRanges",
+    "network_interface.ipv6_access_config": "ipv6AccessConfigs",
+}
+_SAMENESS = {
+    **links("machine_type", "network_interface.network", "network_interface.subnetwork"),
+    **links("network_interface.network_ip"),
+    "service_account.email": "case",
+}
+_BY_HAND = frozenset({"metadata", "metadata_startup_script", "network_interface.subnetwork_project"})
 
 ROWS = (
     ResourceType(
-        type="google_compute_instance",
+        "google_compute_instance",
+        COMPUTE,
+        "Instance",
+        "projects/{project}/zones/{zone}/instances/{name}",
         title="instance",
-        api=("compute", "v1"),
-        schema="Instance",
-        collection="/compute/v1/projects/{project}/zones/{zone}/instances",
-        item=f"/compute/v1/{_INSTANCE}",
-        id=_INSTANCE,
-        wait="compute",
         names={
-            "zone": "",
-            "project": "",
-            "region": "",
-            "metadata": "",
-            "metadata_startup_script": "",
-            "metadata_fingerprint": "metadata.fingerprint",
-            "tags": "tags.items",
-            "tags_fingerprint": "tags.fingerprint",
+            **_NAMES,
             "boot_disk": "",
             "attached_disk": "",
             "scratch_disk": "",
             "instance_id": "id",
             "current_status": "status",
-            "guest_accelerator": "guestAccelerators",
-            "guest_accelerator.count": "acceleratorCount",
-            "guest_accelerator.type": "acceleratorType",
             "instance_encryption_key.kms_key_self_link": "kmsKeyName",
-            "service_account": "serviceAccounts",
-            "network_interface": "networkInterfaces",
-            "network_interface.network_ip": "networkIP",
-            "network_interface.access_config": "accessConfigs",
-            "network_interface.access_config.nat_ip": "natIP",
-            "network_interface.alias_ip_range": "aliasIpRanges",
-            "network_interface.ipv6_access_config": "ipv6AccessConfigs",
         },
-        by_hand=frozenset(
-            {
-                "attached_disk",
-                "boot_disk",
-                "desired_status",
-                "metadata",
-                "metadata_startup_script",
-                "network_interface.subnetwork_project",
-                "project",
-                "zone",
-            }
-        ),
+        by_hand=_BY_HAND | {"attached_disk", "boot_disk", "desired_status"},
         unserved=frozenset(
             {
                 "boot_disk.disk_encryption_key_raw",
@@ -296,20 +302,82 @@ ROWS = (
         ),
         forced=frozenset({"metadata_startup_script"}),
         sameness={
-            "machine_type": "link",
+            **_SAMENESS,
+            **links("boot_disk.initialize_params.type", "boot_disk.source", "attached_disk.source"),
             "boot_disk.initialize_params.image": "image",
-            "boot_disk.initialize_params.type": "link",
-            "boot_disk.source": "link",
-            "attached_disk.source": "link",
-            "network_interface.network": "link",
-            "network_interface.subnetwork": "link",
-            "network_interface.network_ip": "link",
-            "service_account.email": "case",
         },
         local=frozenset({"allow_stopping_for_update"}),
         encode=_encode,
         decode=_decode,
         settle=_settle,
+        steps=(
+            changed_labels(),
+            Step(
+                changes=("metadata",),
+                suffix="/setMetadata",
+                body=lambda state, now: {
+                    "items": _metadata(state),
+                    "fingerprint": now.get("metadata", {}).get("fingerprint", ""),
+                },
+            ),
+            Step(
+                changes=("tags",),
+                suffix="/setTags",
+                body=lambda state, now: {
+                    "items": sorted(state.get("tags") or []),
+                    "fingerprint": now.get("tags", {}).get("fingerprint", ""),
+                },
+            ),
+            Step(
+                changes=("deletion_protection",),
+                suffix="/setDeletionProtection?deletionProtection={deletion_protection}",
+                body=lambda _state, _: {},
+            ),
+        ),
         updating=_update,
+    ),
+    ResourceType(
+        "google_compute_instance_template",
+        COMPUTE,
+        "InstanceProperties",
+        "projects/{project}/global/instanceTemplates/{name}",
+        title="instance template",
+        names={
+            **_NAMES,
+            "description": "",
+            "instance_description": "description",
+            "name": "",
+            "disk": "disks",
+            **{
+                f"disk.{ours}": f"initializeParams.{theirs}"
+                for ours, theirs in {
+                    "architecture": "architecture",
+                    "disk_name": "diskName",
+                    "disk_size_gb": "diskSizeGb",
+                    "disk_type": "diskType",
+                    "labels": "labels",
+                    "provisioned_iops": "provisionedIops",
+                    "provisioned_throughput": "provisionedThroughput",
+                    "resource_manager_tags": "resourceManagerTags",
+                    "resource_policies": "resourcePolicies",
+                    "source_image": "sourceImage",
+                    "source_image_encryption_key": "sourceImageEncryptionKey",
+                    "source_snapshot": "sourceSnapshot",
+                    "source_snapshot_encryption_key": "sourceSnapshotEncryptionKey",
+                    "storage_pool": "storagePool",
+                }.items()
+            },
+            "disk.disk_encryption_key.kms_key_self_link": "kmsKeyName",
+            "disk.source_image_encryption_key.kms_key_self_link": "kmsKeyName",
+            "disk.source_snapshot_encryption_key.kms_key_self_link": "kmsKeyName",
+        },
+        by_hand=_BY_HAND | {"description", "name_prefix"},
+        unserved=frozenset({"disk.guest_os_features"}),
+        sameness={**_SAMENESS, **links("disk.source", "disk.disk_type"), "disk.source_image": "image"},
+        is_immutable=True,
+        before_create=_name_template,
+        encode=_encode_template,
+        decode=lambda body, _state, _settings: {**body["properties"], "template": body},
+        settle=_settle_template,
     ),
 )

@@ -5,10 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from gcp_openemr.sandbox.provider.types.model import Change, Json, ResourceType, Settings, expand, network_link
+from gcp_openemr.sandbox.provider.types.model import (
+    Api,
+    Change,
+    Json,
+    ResourceType,
+    Settings,
+    expand,
+    links,
+    network_link,
+)
 
 __all__ = ["ROWS"]
 
+_DNS = Api("dns", "v1", "/dns/v1/", "PATCH")
 _ZONE = "projects/{project}/managedZones/{name}"
 _RECORDS = "/dns/v1/projects/{project}/managedZones/{managed_zone}"
 
@@ -23,7 +33,7 @@ def _empty_zone(state: Mapping[str, Any], change: Change) -> None:
     """`force_destroy` takes the records with the zone."""
     if not state.get("force_destroy"):
         return
-    client, host = change.settings.client, change.row.host
+    client, host = change.settings.client, _DNS.host
     path = f"/dns/v1/{expand(_ZONE, state)}"
     for record in client.call("GET", host, f"{path}/rrsets").get("rrsets", []):
         if record["type"] not in ("NS", "SOA"):
@@ -42,8 +52,8 @@ def _record(state: Mapping[str, Any]) -> Json:
 
 def _change_records(state: Mapping[str, Any], change: Change, body: Json) -> None:
     client, path = change.settings.client, expand(_RECORDS, state) + "/changes"
-    done = client.call("POST", change.row.host, path, body)
-    client.poll(change.row.host, f"{path}/{done['id']}", until=lambda found: found.get("status") == "done")
+    done = client.call("POST", _DNS.host, path, body)
+    client.poll(_DNS.host, f"{path}/{done['id']}", until=lambda found: found.get("status") == "done")
 
 
 def _create_record(state: Mapping[str, Any], change: Change) -> None:
@@ -58,51 +68,39 @@ def _delete_record(state: Mapping[str, Any], change: Change) -> None:
     _change_records(state, change, {"deletions": [_record(state)]})
 
 
-def _read_record(state: Mapping[str, Any], settings: Settings) -> dict[str, Any] | None:
+def _read_record(state: Mapping[str, Any], settings: Settings) -> Json | None:
     query = {"name": str(state["name"]), "type": str(state["type"])}
-    path = expand(_RECORDS, state)
-    answer = settings.client.call("GET", "dns.googleapis.com", f"{path}/rrsets", query=query)
-    found = [one for one in answer.get("rrsets", []) if (one["name"], one["type"]) == (state["name"], state["type"])]
-    if not found:
-        return None
-    identity = path.removeprefix("/dns/v1/") + f"/rrsets/{state['name']}/{state['type']}"
-    return {**state, "ttl": found[0].get("ttl"), "rrdatas": found[0].get("rrdatas", []), "id": identity}
+    found = settings.client.call("GET", _DNS.host, expand(_RECORDS, state) + "/rrsets", query=query).get("rrsets", [])
+    return next((one for one in found if (one["name"], one["type"]) == (state["name"], state["type"])), None)
 
 
 ROWS = (
     ResourceType(
-        type="google_dns_managed_zone",
-        title="ManagedZone",
-        api=("dns", "v1"),
-        schema="ManagedZone",
-        collection="/dns/v1/projects/{project}/managedZones",
-        item=f"/dns/v1/{_ZONE}",
-        id=_ZONE,
-        update="PATCH",
+        "google_dns_managed_zone",
+        _DNS,
+        "ManagedZone",
+        _ZONE,
         names={"managed_zone_id": "id", "project": ""},
         sameness={
             "dns_name": "dns_name",
-            "private_visibility_config.networks.network_url": "link",
-            "peering_config.target_network.network_url": "link",
+            **links("private_visibility_config.networks.network_url", "peering_config.target_network.network_url"),
         },
         local=frozenset({"force_destroy"}),
         encode=_encode_zone,
         before_delete=_empty_zone,
     ),
     ResourceType(
-        type="google_dns_record_set",
+        "google_dns_record_set",
+        _DNS,
+        "ResourceRecordSet",
+        "projects/{project}/managedZones/{managed_zone}/rrsets/{name}/{type}",
         title="DNS RecordSet",
-        api=("dns", "v1"),
-        schema="ResourceRecordSet",
-        collection=_RECORDS,
-        item="",
-        id="projects/{project}/managedZones/{managed_zone}/rrsets/{name}/{type}",
         forced=frozenset({"managed_zone", "name", "project"}),
         unserved=frozenset({"routing_policy"}),
-        sameness={"managed_zone": "link"},
+        sameness=links("managed_zone"),
         create=_create_record,
         updating=_update_record,
         delete=_delete_record,
-        reading=_read_record,
+        fetch=_read_record,
     ),
 )

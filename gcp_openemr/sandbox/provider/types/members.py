@@ -14,7 +14,16 @@ from typing import Any
 from urllib.parse import quote
 
 from gcp_openemr.sandbox.provider.rest import ApiError
-from gcp_openemr.sandbox.provider.types.model import Change, Json, ResourceType, Settings, expand, short
+from gcp_openemr.sandbox.provider.types.model import (
+    STORAGE,
+    Api,
+    Change,
+    Json,
+    ResourceType,
+    Settings,
+    expand,
+    links,
+)
 
 __all__ = ["ROWS"]
 
@@ -25,59 +34,57 @@ _TRIES = 12
 _locks: dict[str, threading.Lock] = defaultdict(threading.Lock)
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True)
 class _Target:
-    """A kind of resource with a policy; `parts` are the arguments that name it, `resource` its name in ids."""
+    """A kind of resource with a policy; `resource` is its name in ids, and its path below the API's root."""
 
     type: str
+    api: Api
     title: str
-    api: tuple[str, str]
     resource: str
-    # Argument that may hold a full name where the template wants the last segment.
+    _: dataclasses.KW_ONLY
+    path: str = ""
+    # Argument whose state is the resource's full name, however it was given.
     named: str = ""
-    get: tuple[str, str] = ("GET", ":getIamPolicy")
-    put: tuple[str, str] = ("POST", ":setIamPolicy")
-    query: Mapping[str, str] = dataclasses.field(
-        default_factory=lambda: {"options.requestedPolicyVersion": str(_VERSION_WITH_CONDITIONS)}
-    )
-    root: str = ""
-    # Argument whose slashes are part of one segment of the path.
-    encoded: str = ""
-    mask: str = ""
+    reading: str = "GET"
 
-    def name(self, state: Mapping[str, Any]) -> str:
-        shortened = {**state, self.named: short(state.get(self.named))} if self.named else state
-        return expand(self.resource, shortened)
+    @property
+    def is_storage(self) -> bool:
+        """Cloud Storage has `GET` and `PUT …/iam` where the others have methods of the resource."""
+        return self.api.name == "storage"
 
-    def path(self, state: Mapping[str, Any], suffix: str) -> str:
-        if self.encoded:
-            state = {**state, self.encoded: quote(str(state[self.encoded]), safe="")}
-        return f"{self.root or '/' + self.api[1]}/{self.name(state)}{suffix}"
+    def url(self, state: Mapping[str, Any], verb: str) -> str:
+        # Slashes of a managed folder's name are part of one segment.
+        folder = quote(str(state.get("managed_folder") or ""), safe="")
+        path = self.api.root + expand(self.path or self.resource, {**state, "managed_folder": folder})
+        return path + ("/iam" if self.is_storage else f":{verb}IamPolicy")
 
 
 def _policy(target: _Target, state: Mapping[str, Any], settings: Settings) -> Json:
-    method, suffix = target.get
-    host = f"{target.api[0]}.googleapis.com"
-    if method == "POST":
+    url = target.url(state, "get")
+    if target.reading == "POST":
         options = {"options": {"requestedPolicyVersion": _VERSION_WITH_CONDITIONS}}
-        return settings.client.call(method, host, target.path(state, suffix), options)
-    return settings.client.call(method, host, target.path(state, suffix), query=target.query)
+        return settings.client.call("POST", target.api.host, url, options)
+    option = "optionsRequestedPolicyVersion" if target.is_storage else "options.requestedPolicyVersion"
+    return settings.client.call("GET", target.api.host, url, query={option: str(_VERSION_WITH_CONDITIONS)})
 
 
-def _change(target: _Target, state: Mapping[str, Any], settings: Settings, edit: Callable[[Json], bool]) -> None:
+def _change(
+    target: _Target, state: Mapping[str, Any], settings: Settings, edit: Callable[[Json], bool], mask: str = ""
+) -> None:
     """Edit the policy until nobody else's edit comes between; `edit` says whether it changed anything."""
-    method, suffix = target.put
-    host = f"{target.api[0]}.googleapis.com"
     pause = 0.05
-    with _locks[target.name(state)]:
+    with _locks[expand(target.resource, state)]:
         for attempt in range(_TRIES):
             policy = _policy(target, state, settings)
             if not edit(policy):
                 return
-            mask = {"updateMask": target.mask} if target.mask else {}
-            body: Json = policy if method == "PUT" else {"policy": policy, **mask}
+            body: Json = {"policy": policy, **({"updateMask": mask} if mask else {})}
             try:
-                settings.client.call(method, host, target.path(state, suffix), body)
+                if target.is_storage:
+                    settings.client.call("PUT", target.api.host, target.url(state, "set"), policy)
+                else:
+                    settings.client.call("POST", target.api.host, target.url(state, "set"), body)
             except ApiError as error:
                 if error.code not in (409, 412) or attempt == _TRIES - 1:
                     raise
@@ -154,16 +161,20 @@ class _Member:
 
         _change(self.target, state, change.settings, edit)
 
-    def reading(self, state: Mapping[str, Any], settings: Settings) -> dict[str, Any] | None:
+    def fetch(self, state: Mapping[str, Any], settings: Settings) -> Json | None:
         policy = _policy(self.target, state, settings)
         binding = _binding(policy, state)
         if binding is None or not _has(binding, state["member"]):
             return None
-        resource = self.target.name(state)
-        named = {self.target.named: resource} if self.target.named else {}
+        return {**binding, "etag": policy.get("etag", "")}
+
+    def settle(self, state: dict[str, Any], body: Json, _settings: Settings) -> None:
+        resource = expand(self.target.resource, state)
+        if self.target.named:
+            state[self.target.named] = resource
         title = _condition(state).get("title", "")
-        identity = "/".join(filter(None, (resource, state["role"], state["member"], title)))
-        return {**state, **named, "etag": policy.get("etag", ""), "id": identity}
+        state["etag"] = body["etag"]
+        state["id"] = "/".join(filter(None, (resource, state["role"], state["member"], title)))
 
     def importing(self, given: str, settings: Settings) -> dict[str, Any] | None:
         """`RESOURCE ROLE MEMBER`."""
@@ -176,17 +187,18 @@ class _Member:
 def _row(target: _Target) -> ResourceType:
     member = _Member(target)
     return ResourceType(
-        type=target.type,
+        target.type,
+        target.api,
+        "",
+        "",
         title=target.title,
-        api=target.api,
-        schema="Policy",
-        collection="",
-        item="",
-        id="",
+        item=target.resource,
         is_immutable=True,
-        sameness={target.named: "link"} if target.named else {},
+        names={"location": ""},
+        sameness=links(*([target.named] if target.named else [])),
         create=member.create,
-        reading=member.reading,
+        fetch=member.fetch,
+        settle=member.settle,
         delete=member.delete,
         importing=member.importing,
     )
@@ -195,7 +207,11 @@ def _row(target: _Target) -> ResourceType:
 def _resource_parts(target: _Target, resource: str, settings: Settings) -> dict[str, Any]:
     """Arguments from a full resource name, or from a short one and the provider's settings."""
     template, given = target.resource.split("/"), resource.split("/")
-    state: dict[str, Any] = {"project": settings.project, "location": settings.region}
+    state: dict[str, Any] = {
+        "project": settings.project,
+        "location": settings.region,
+        "zone": settings.zone,
+    }
     places = [step.strip("{}") for step in template if step.startswith("{")]
     if len(template) == len(given):
         values = [value for step, value in zip(template, given, strict=True) if step.startswith("{")]
@@ -207,143 +223,118 @@ def _resource_parts(target: _Target, resource: str, settings: Settings) -> dict[
     return state
 
 
+_PROJECT = _Target(
+    "google_project_iam_member",
+    Api("cloudresourcemanager", "v3", "/v3/"),
+    "project",
+    "{project}",
+    path="projects/{project}",
+    reading="POST",
+)
 _TARGETS = (
+    _PROJECT,
     _Target(
-        type="google_project_iam_member",
-        title="project",
-        api=("cloudresourcemanager", "v3"),
-        resource="{project}",
-        root="/v3/projects",
-        get=("POST", ":getIamPolicy"),
-    ),
-    _Target(
-        type="google_secret_manager_secret_iam_member",
-        title="secretmanager secret",
-        api=("secretmanager", "v1"),
-        resource="projects/{project}/secrets/{secret_id}",
+        "google_secret_manager_secret_iam_member",
+        Api("secretmanager", "v1", "/v1/"),
+        "secretmanager secret",
+        "projects/{project}/secrets/{secret_id}",
         named="secret_id",
     ),
+    _Target("google_storage_bucket_iam_member", STORAGE, "storage bucket", "b/{bucket}"),
     _Target(
-        type="google_storage_bucket_iam_member",
-        title="storage bucket",
-        api=("storage", "v1"),
-        resource="b/{bucket}",
-        root="/storage/v1",
-        get=("GET", "/iam"),
-        put=("PUT", "/iam"),
-        query={"optionsRequestedPolicyVersion": str(_VERSION_WITH_CONDITIONS)},
+        "google_storage_managed_folder_iam_member",
+        STORAGE,
+        "storage managedfolder",
+        "b/{bucket}/managedFolders/{managed_folder}",
     ),
     _Target(
-        type="google_storage_managed_folder_iam_member",
-        title="storage managedfolder",
-        api=("storage", "v1"),
-        resource="b/{bucket}/managedFolders/{managed_folder}",
-        root="/storage/v1",
-        encoded="managed_folder",
-        get=("GET", "/iam"),
-        put=("PUT", "/iam"),
-        query={"optionsRequestedPolicyVersion": str(_VERSION_WITH_CONDITIONS)},
-    ),
-    _Target(
-        type="google_cloud_run_v2_service_iam_member",
-        title="cloudrunv2 service",
-        api=("run", "v2"),
-        resource="projects/{project}/locations/{location}/services/{name}",
+        "google_cloud_run_v2_service_iam_member",
+        Api("run", "v2", "/v2/"),
+        "cloudrunv2 service",
+        "projects/{project}/locations/{location}/services/{name}",
         named="name",
     ),
     _Target(
-        type="google_cloud_run_v2_job_iam_member",
-        title="cloudrunv2 job",
-        api=("run", "v2"),
-        resource="projects/{project}/locations/{location}/jobs/{name}",
+        "google_cloud_run_v2_job_iam_member",
+        Api("run", "v2", "/v2/"),
+        "cloudrunv2 job",
+        "projects/{project}/locations/{location}/jobs/{name}",
         named="name",
     ),
     _Target(
-        type="google_artifact_registry_repository_iam_member",
-        title="artifactregistry repository",
-        api=("artifactregistry", "v1"),
-        resource="projects/{project}/locations/{location}/repositories/{repository}",
+        "google_artifact_registry_repository_iam_member",
+        Api("artifactregistry", "v1", "/v1/"),
+        "artifactregistry repository",
+        "projects/{project}/locations/{location}/repositories/{repository}",
         named="repository",
     ),
     _Target(
-        type="google_service_account_iam_member",
-        title="service account",
-        api=("iam", "v1"),
-        resource="{service_account_id}",
-        get=("POST", ":getIamPolicy"),
+        "google_service_account_iam_member",
+        Api("iam", "v1", "/v1/"),
+        "service account",
+        "{service_account_id}",
+        reading="POST",
     ),
     _Target(
-        type="google_kms_crypto_key_iam_member",
-        title="KMS CryptoKey",
-        api=("cloudkms", "v1"),
-        resource="{crypto_key_id}",
+        "google_iap_tunnel_instance_iam_member",
+        Api("iap", "v1", "/v1/"),
+        "iap tunnelinstance",
+        "projects/{project}/iap_tunnel/zones/{zone}/instances/{instance}",
+        named="instance",
+        reading="POST",
     ),
 )
 
 
-def _audit_row() -> ResourceType:
-    target = _TARGETS[0]
+def _write_audit(state: Mapping[str, Any], change: Change) -> None:
+    """Writes of audit configurations name them in the mask: without one, only bindings change."""
 
-    def wanted(state: Mapping[str, Any]) -> list[Json]:
-        return [
-            {
-                "logType": one["log_type"],
-                **({"exemptedMembers": sorted(one["exempted_members"])} if one.get("exempted_members") else {}),
-            }
+    def edit(policy: Json) -> bool:
+        others = [one for one in policy.get("auditConfigs", []) if one.get("service") != state["service"]]
+        logs = [
+            {"logType": one["log_type"], "exemptedMembers": sorted(one.get("exempted_members") or [])}
             for one in state.get("audit_log_config") or []
         ]
+        policy["auditConfigs"] = others + ([{"service": state["service"], "auditLogConfigs": logs}] if logs else [])
+        return True
 
-    def edit_with(state: Mapping[str, Any], configs: list[Json]) -> Callable[[Json], bool]:
-        def edit(policy: Json) -> bool:
-            others = [one for one in policy.get("auditConfigs", []) if one.get("service") != state["service"]]
-            ours = [{"service": state["service"], "auditLogConfigs": configs}] if configs else []
-            policy["auditConfigs"] = others + ours
-            return True
+    _change(_PROJECT, state, change.settings, edit, mask="bindings,etag,auditConfigs")
 
-        return edit
 
-    def write(state: Mapping[str, Any], change: Change) -> None:
-        _change(_auditing(target), state, change.settings, edit_with(state, wanted(state)))
+def _delete_audit(state: Mapping[str, Any], change: Change) -> None:
+    _write_audit({**state, "audit_log_config": []}, change)
 
-    def delete(state: Mapping[str, Any], change: Change) -> None:
-        _change(_auditing(target), state, change.settings, edit_with(state, []))
 
-    def reading(state: Mapping[str, Any], settings: Settings) -> dict[str, Any] | None:
-        policy = _policy(target, state, settings)
-        found = [one for one in policy.get("auditConfigs", []) if one.get("service") == state["service"]]
-        if not found:
-            return None
-        logs = [
-            {"log_type": one["logType"], "exempted_members": one.get("exemptedMembers", [])}
-            for one in found[0].get("auditLogConfigs", [])
-        ]
-        identity = f"{state['project']}/audit_config/{state['service']}"
-        return {**state, "audit_log_config": logs, "etag": policy.get("etag", ""), "id": identity}
+def _read_audit(state: Mapping[str, Any], settings: Settings) -> Json | None:
+    policy = _policy(_PROJECT, state, settings)
+    found = [one for one in policy.get("auditConfigs", []) if one.get("service") == state["service"]]
+    return {**found[0], "etag": policy.get("etag", "")} if found else None
 
-    def importing(given: str, _settings: Settings) -> dict[str, Any] | None:
-        project, _, service = given.partition(" ")
-        return {"project": project, "service": service} if service else None
 
-    return ResourceType(
-        type="google_project_iam_audit_config",
+def _settle_audit(state: dict[str, Any], body: Json, _settings: Settings) -> None:
+    state["etag"] = body["etag"]
+
+
+def _import_audit(given: str, _settings: Settings) -> dict[str, Any] | None:
+    project, _, service = given.partition(" ")
+    return {"project": project, "service": service} if service else None
+
+
+ROWS = (
+    *map(_row, _TARGETS),
+    ResourceType(
+        "google_project_iam_audit_config",
+        _PROJECT.api,
+        "AuditConfig",
+        "{project}/audit_config/{service}",
         title="IAM audit config",
-        api=target.api,
-        schema="Policy",
-        collection="",
-        item="",
-        id="",
+        names={"audit_log_config": "auditLogConfigs"},
         forced=frozenset({"project", "service"}),
-        create=write,
-        updating=write,
-        reading=reading,
-        delete=delete,
-        importing=importing,
-    )
-
-
-def _auditing(target: _Target) -> _Target:
-    """Writes of audit configurations name them in the mask: without one, only bindings change."""
-    return dataclasses.replace(target, mask="bindings,etag,auditConfigs")
-
-
-ROWS = (*map(_row, _TARGETS), _audit_row())
+        create=_write_audit,
+        updating=_write_audit,
+        fetch=_read_audit,
+        settle=_settle_audit,
+        delete=_delete_audit,
+        importing=_import_audit,
+    ),
+)

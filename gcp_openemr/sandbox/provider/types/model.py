@@ -13,13 +13,19 @@ from gcp_openemr.sandbox.provider.rest import Client
 
 __all__ = [
     "COMPUTE",
+    "LINK",
+    "STORAGE",
+    "Api",
     "Change",
     "Json",
     "ResourceType",
     "Settings",
+    "Step",
     "Timeouts",
+    "changed_labels",
     "compute_link",
     "expand",
+    "links",
     "network_link",
     "short",
 ]
@@ -27,7 +33,8 @@ __all__ = [
 Json = dict[str, Any]
 State = dict[str, Any]
 
-COMPUTE: Final = "https://www.googleapis.com/compute/v1/"
+LINK: Final = "https://www.googleapis.com/compute/v1/"
+_PLACES: Final = frozenset({"location", "region", "zone"})  # said in paths, not in bodies
 
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 
@@ -74,40 +81,80 @@ Settle = Callable[[State, Json, Settings], None]
 PlanHook = Callable[[State, Mapping[str, Any] | None, Mapping[str, Any], Settings], Sequence[str]]
 # A create, update or delete that is no single call, or something to do before or after one: (state, change).
 Operation = Callable[[State, Change], None]
-# A read that is no single GET; None when the resource is gone: (state, settings) → state.
-Reading = Callable[[Mapping[str, Any], Settings], State | None]
+# The API's object when it is no single GET; None when the resource is gone: (state, settings) → body.
+Fetch = Callable[[Mapping[str, Any], Settings], Json | None]
 # Arguments from an import id of the type's own form; None when it has another: (id, settings) → arguments.
 Importing = Callable[[str, Settings], State | None]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ResourceType:
-    """How one resource type speaks to its API.
+class Step:
+    """A method of its own for some arguments: `suffix` follows the resource's path, `body` sees (state, resource now).
 
-    Templates hold Terraform names in braces: `{name}`. Paths are from the root of the API's host.
+    Without `body`, the row's own is sent.
+    """
+
+    changes: tuple[str, ...]
+    suffix: str
+    body: Callable[[Mapping[str, Any], Json], Json] | None = None
+    method: str = "POST"
+
+
+@dataclasses.dataclass(frozen=True)
+class Api:
+    """One of Google's APIs. Paths are `root` and what ids say.
+
+    `update` is how its resources are updated: "PATCH" sends what changed, "PATCH fingerprint" with the fingerprint of
+    what it changes, "PATCH mask" says so in updateMask, "PATCH full" and "PUT" send all.
+    """
+
+    name: str
+    version: str
+    root: str
+    update: str = "PATCH mask"
+
+    @property
+    def host(self) -> str:
+        return f"{self.name}.googleapis.com"
+
+
+COMPUTE: Final = Api("compute", "v1", "/compute/v1/", "PATCH")
+STORAGE: Final = Api("storage", "v1", "/storage/v1/", "PATCH")
+
+
+@dataclasses.dataclass(frozen=True)
+class ResourceType:
+    """How one resource type speaks to its API; `schema` is the resource's in the discovery document.
+
+    Templates hold Terraform names in braces: `{name}`. `item` and `collection` follow from the id where they can.
     """
 
     type: str
-    title: str
-    api: tuple[str, str]
+    api: Api
     schema: str
-    collection: str
-    item: str
     id: str
+    _: dataclasses.KW_ONLY
+    title: str = ""
+    collection: str = ""
+    item: str = ""
     imports: tuple[str, ...] = ()
-    wait: str = ""
+    # Query parameter that names a new resource by the last part of its id (`serviceId`).
+    named_by: str = ""
     create_query: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    # "PATCH" sends what changed, "PATCH mask" says so in updateMask, "PATCH full" and "PUT" send all, "" cannot update.
-    update: str = ""
+    update: str | None = None
+    update_query: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    delete_query: str = ""
     # Dotted Terraform path to dotted API path, relative to the block's own object; "" keeps it out of the API.
     names: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    # Dotted paths of blocks that the API keeps as a map; encode and decode turn it into a list.
-    maps: frozenset[str] = frozenset()
+    # Dotted paths of blocks that the API keeps as a map, and the argument that is its key.
+    maps: Mapping[str, str] = dataclasses.field(default_factory=dict)
     # Dotted paths that the API takes and never shows again.
     input_only: frozenset[str] = frozenset()
     # Dotted path to kind of sameness.
     sameness: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    # Only these need no call when they change.
+    # The resource is an element of this list of the resource at `item`, which is read, changed and patched as a whole.
+    element_of: str = ""
+    # These need no call when they change.
     local: frozenset[str] = frozenset()
     # Arguments (dotted paths, or whole blocks) that the row's functions carry.
     by_hand: frozenset[str] = frozenset()
@@ -122,10 +169,12 @@ class ResourceType:
     before_create: Operation | None = None
     after_create: Operation | None = None
     create: Operation | None = None
+    steps: tuple[Step, ...] = ()
     updating: Operation | None = None
+    after_update: Operation | None = None
     before_delete: Operation | None = None
     delete: Operation | None = None
-    reading: Reading | None = None
+    fetch: Fetch | None = None
     importing: Importing | None = None
     is_gone: Callable[[Json], bool] | None = None
     # Every argument is ForceNew.
@@ -135,31 +184,66 @@ class ResourceType:
     # Sentence that refuses a destroy while `deletion_protection` is set; "" when the API decides.
     protected: str = ""
 
-    @property
-    def host(self) -> str:
-        return f"{self.api[0]}.googleapis.com"
-
-    @property
-    def version(self) -> str:
-        return self.api[1]
+    def __post_init__(self) -> None:
+        fill = functools.partial(object.__setattr__, self)
+        fill("title", self.title or self.schema)
+        fill("item", self.item or self.api.root + self.id)
+        fill("collection", self.collection or self.item.rpartition("/")[0])
+        fill("update", self.api.update if self.update is None else self.update)
+        if self.named_by:
+            fill("create_query", {self.named_by: "{" + self.id.rpartition("{")[2]})
+        places = _PLACES if self.api is COMPUTE else _PLACES & {*_PLACEHOLDER.findall(self.id)}
+        fill("names", {**dict.fromkeys(places, ""), **self.names})
+        fill("local", self.local | {"deletion_policy", *(["deletion_protection"] if self.protected else [])})
 
     @functools.cached_property
     def properties(self) -> Mapping[str, Any]:
-        """Properties of the resource's schema in the discovery document."""
-        found: Mapping[str, Any] = discovery.load(*self.api).schema(self.schema)["properties"]
+        """Properties of the resource's schema in the discovery document; none for a row that reads by hand."""
+        if not self.schema:
+            return {}
+        found: Mapping[str, Any] = discovery.load(self.api.name, self.api.version).schema(self.schema)["properties"]
         return found
 
     def schema_of(self, definition: Mapping[str, Any]) -> Mapping[str, Any]:
         """Properties of the object that a property's definition refers to; {} for anything else."""
         if "$ref" in definition:
-            definition = discovery.load(*self.api).schema(definition["$ref"])
+            definition = discovery.load(self.api.name, self.api.version).schema(definition["$ref"])
         found: Mapping[str, Any] = definition.get("properties", {})
         return found
 
+    def call(self, client: Client, method: str, path: str, body: Any = None, timeout: float = 1200) -> Json:
+        """One call to the row's API, waited for when it answers with an operation; `path` may have a query."""
+        answer = client.call(method, self.api.host, path, body)
+        return client.wait(self.api.host, self.api.version, answer, timeout)
+
+
+def links(*paths: str) -> dict[str, str]:
+    """Sameness of arguments that hold a resource's link or name."""
+    return dict.fromkeys(paths, "link")
+
+
+def changed_labels() -> Step:
+    """Compute Engine's labels have their own method, with a fingerprint against lost updates."""
+    return Step(
+        changes=("effective_labels", "labels", "terraform_labels"),
+        suffix="/setLabels",
+        body=lambda state, now: {
+            "labels": dict(state.get("effective_labels") or {}),
+            "labelFingerprint": now.get("labelFingerprint", ""),
+        },
+    )
+
 
 def expand(template: str, state: Mapping[str, Any]) -> str:
-    """Fill `{names}` with the state's values."""
-    return _PLACEHOLDER.sub(lambda found: str(state.get(found.group(1)) or ""), template)
+    """Fill `{names}` with the state's values; after the name of a collection, a link is shortened to its last part."""
+
+    def value(found: re.Match[str]) -> str:
+        given = state.get(found.group(1))
+        said = "" if given is None else str(given).lower() if isinstance(given, bool) else str(given)
+        linked = said.startswith(("projects/", "https://")) and template[: found.start()].endswith("s/")
+        return short(said) if linked else said
+
+    return _PLACEHOLDER.sub(value, template)
 
 
 def network_link(network: str, settings: Settings) -> str:
@@ -171,7 +255,7 @@ def compute_link(given: str, collection: str) -> str:
     """The full link of a Compute Engine resource given by name, relative name or link."""
     if given.startswith("https://"):
         return given
-    return f"{COMPUTE}{given}" if given.startswith("projects/") else f"{COMPUTE}{collection}{short(given)}"
+    return f"{LINK}{given}" if given.startswith("projects/") else f"{LINK}{collection}{short(given)}"
 
 
 def short(link: Any) -> str:

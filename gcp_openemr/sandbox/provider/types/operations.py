@@ -1,190 +1,187 @@
-"""Services of a project, and what watches and schedules: Monitoring, Logging, Scheduler, KMS."""
+"""Services of a project, and what watches and schedules: Monitoring, Logging, Scheduler."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from gcp_openemr.sandbox.provider.types.model import Change, Json, ResourceType, Settings, expand, short
+from gcp_openemr.sandbox.provider.rest import ApiError, is_not_found
+from gcp_openemr.sandbox.provider.types.model import Api, Change, Json, ResourceType, Settings, expand, short
 
 __all__ = ["ROWS"]
 
-_SERVICE = "/v1/projects/{project}/services/{service}"
+_SERVICES = Api("serviceusage", "v1", "/v1/")
+_SCHEDULER = Api("cloudscheduler", "v1", "/v1/", "PATCH full")
+_LOGGING = Api("logging", "v2", "/v2/")
+_MONITORING = Api("monitoring", "v3", "/v3/")
 
 
 def _enable(state: Mapping[str, Any], change: Change) -> None:
-    _switch(state, change, ":enable", {})
+    change.row.call(change.settings.client, "POST", expand(change.row.item, state) + ":enable", {})
 
 
 def _disable(state: Mapping[str, Any], change: Change) -> None:
     if state.get("disable_on_destroy"):
-        _switch(state, change, ":disable", {"disableDependentServices": bool(state.get("disable_dependent_services"))})
+        body = {"disableDependentServices": bool(state.get("disable_dependent_services"))}
+        change.row.call(change.settings.client, "POST", expand(change.row.item, state) + ":disable", body)
 
 
-def _switch(state: Mapping[str, Any], change: Change, verb: str, body: Json) -> None:
-    client, row = change.settings.client, change.row
-    operation = client.call("POST", row.host, expand(_SERVICE, state) + verb, body)
-    client.wait("longrunning", row.host, row.version, operation, row.timeouts.create)
-
-
-def _read_service(state: Mapping[str, Any], settings: Settings) -> dict[str, Any] | None:
-    body = settings.client.call("GET", "serviceusage.googleapis.com", expand(_SERVICE, state))
-    if body.get("state") != "ENABLED":
-        return None
-    return {**state, "id": f"{state['project']}/{state['service']}"}
-
-
-def _short_name(body: Json, _state: Mapping[str, Any], _settings: Settings) -> Json:
-    return {**body, "name": short(body.get("name"))}
-
-
-def _full_name(body: Json, state: Mapping[str, Any], change: Change) -> Json:
+def _encode_job(body: Json, state: Mapping[str, Any], change: Change) -> Json:
     return {**body, "name": expand(change.row.id, state)}
 
 
-_JOB = "projects/{project}/locations/{region}/jobs/{name}"
-_RING = "projects/{project}/locations/{location}/keyRings/{name}"
-_LOG_BUCKET = "projects/{project}/locations/{location}/buckets/{bucket_id}"
+def _decode_job(body: Json, _state: Mapping[str, Any], _settings: Settings) -> Json:
+    """Headers that Cloud Scheduler adds by itself are none of the configuration's."""
+    target = body.get("httpTarget", {})
+    if "headers" in target:
+        target["headers"] = {name: value for name, value in target["headers"].items() if name != "User-Agent"}
+    return {**body, "name": short(body.get("name"))}
 
 
-def _write_log_bucket(state: Mapping[str, Any], change: Change) -> None:
-    """The buckets every project is born with are adopted; others are made."""
-    client, row = change.settings.client, change.row
+def _settle_job(state: dict[str, Any], body: Json, _settings: Settings) -> None:
+    state["paused"] = body.get("state") == "PAUSED"
+
+
+def _pause_job(state: Mapping[str, Any], change: Change) -> None:
+    was = bool((change.prior or {}).get("paused"))
+    if bool(state.get("paused")) != was:
+        path = expand(change.row.item, state) + (":resume" if was else ":pause")
+        change.row.call(change.settings.client, "POST", path, {})
+
+
+def _short_uptime_id(state: dict[str, Any], body: Json, _settings: Settings) -> None:
+    state["uptime_check_id"] = short(body["name"])
+
+
+def _encode_channel(body: Json, state: Mapping[str, Any], _change: Change) -> Json:
+    """Labels that are secrets have a block of their own in Terraform, and are labels there."""
+    for block in state.get("sensitive_labels") or []:
+        secrets = {name: block.get(name) for name in ("auth_token", "password", "service_key")}
+        body.setdefault("labels", {}).update({name: value for name, value in secrets.items() if value})
+    return body
+
+
+def _make_log_bucket(state: Mapping[str, Any], change: Change) -> None:
+    """A bucket that is there, as `_Default` is from a project's birth, is adopted."""
+    row, client = change.row, change.settings.client
+    path = expand(row.item, state)
     body = {
         "retentionDays": state.get("retention_days"),
         "description": state.get("description") or "",
         "locked": bool(state.get("locked")),
+        "analyticsEnabled": bool(state.get("enable_analytics")),
     }
-    if change.prior is None and not str(state["bucket_id"]).startswith("_"):
-        path = expand("/v2/projects/{project}/locations/{location}/buckets", state)
-        client.call("POST", row.host, path, body, {"bucketId": str(state["bucket_id"])})
-        return
-    mask = {"updateMask": "retentionDays,description,locked"}
-    client.call("PATCH", row.host, f"/v2/{expand(_LOG_BUCKET, state)}", body, mask)
+    try:
+        client.call("GET", row.api.host, path)
+    except ApiError as error:
+        if not is_not_found(error):
+            raise
+        client.call("POST", row.api.host, expand(row.collection, state), body, {"bucketId": str(state["bucket_id"])})
+    else:
+        client.call("PATCH", row.api.host, path, body, {"updateMask": ",".join(body)})
 
 
 def _delete_log_bucket(state: Mapping[str, Any], change: Change) -> None:
     if not str(state["bucket_id"]).startswith("_"):
-        change.settings.client.call("DELETE", change.row.host, f"/v2/{expand(_LOG_BUCKET, state)}")
+        change.row.call(change.settings.client, "DELETE", expand(change.row.item, state))
 
 
-def _forget(state: Mapping[str, Any], change: Change) -> None:
-    """Key rings and keys cannot be deleted from Google Cloud; they only leave the state."""
-
-
-def _destroy_key(state: Mapping[str, Any], change: Change) -> None:
-    """A key stays for ever; its versions are destroyed."""
-    client, host, path = change.settings.client, change.row.host, f"/v1/{state['id']}/cryptoKeyVersions"
-    for version in client.call("GET", host, path).get("cryptoKeyVersions", []):
-        if version.get("state") not in ("DESTROYED", "DESTROY_SCHEDULED"):
-            client.call("POST", host, f"/v1/{version['name']}:destroy", {})
-
-
-def _import_key(given: str, _settings: Settings) -> dict[str, Any] | None:
-    ring, _, name = given.partition("/cryptoKeys/")
-    return {"key_ring": ring, "name": name} if name else None
-
-
-def _is_deleting(body: Json) -> bool:
-    return body.get("lifecycleState") == "DELETE_REQUESTED"
-
-
-def _monitoring(
-    kind: str, title: str, schema: str, collection: str, local: frozenset[str] = frozenset()
-) -> ResourceType:
+def _monitoring(schema: str, collection: str, **fields: Any) -> ResourceType:
+    kind = "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in schema)
+    fields = {"names": {"project": ""}, **fields}
     return ResourceType(
-        type=kind,
-        title=title,
-        api=("monitoring", "v3"),
-        schema=schema,
+        f"google_monitoring{kind}",
+        _MONITORING,
+        schema,
+        "{name}",
         collection=f"/v3/projects/{{project}}/{collection}",
-        item="/v3/{name}",
-        id="{name}",
-        update="PATCH mask",
-        names={"project": ""},
-        local=local,
+        **fields,
     )
 
 
 ROWS = (
     ResourceType(
-        type="google_project_service",
+        "google_project_service",
+        _SERVICES,
+        "GoogleApiServiceusageV1Service",
+        "{project}/{service}",
         title="Project Service",
-        api=("serviceusage", "v1"),
-        schema="GoogleApiServiceusageV1Service",
-        collection="/v1/projects/{project}/services",
-        item=_SERVICE,
-        id="{project}/{service}",
+        item="/v1/projects/{project}/services/{service}",
         local=frozenset({"disable_dependent_services", "disable_on_destroy"}),
         create=_enable,
-        reading=_read_service,
         delete=_disable,
+        is_gone=lambda body: body.get("state") != "ENABLED",
     ),
     ResourceType(
-        type="google_cloud_scheduler_job",
-        title="Job",
-        api=("cloudscheduler", "v1"),
-        schema="Job",
-        collection="/v1/projects/{project}/locations/{region}/jobs",
-        item="/v1/" + _JOB,
-        id=_JOB,
-        update="PATCH full",
-        names={"region": "", "paused": ""},
-        sameness={"attempt_deadline": "duration"},
-        encode=_full_name,
-        decode=_short_name,
+        "google_cloud_scheduler_job",
+        _SCHEDULER,
+        "Job",
+        "projects/{project}/locations/{region}/jobs/{name}",
+        by_hand=frozenset({"paused"}),
+        local=frozenset({"paused"}),
+        sameness={
+            "attempt_deadline": "duration",
+            "http_target.uri": "last_slash",
+            "retry_config.max_backoff_duration": "duration",
+            "retry_config.max_retry_duration": "duration",
+            "retry_config.min_backoff_duration": "duration",
+        },
+        encode=_encode_job,
+        decode=_decode_job,
+        settle=_settle_job,
+        after_create=_pause_job,
+        after_update=_pause_job,
     ),
-    _monitoring("google_monitoring_alert_policy", "AlertPolicy", "AlertPolicy", "alertPolicies"),
+    _monitoring("AlertPolicy", "alertPolicies"),
     _monitoring(
-        "google_monitoring_notification_channel",
-        "NotificationChannel",
         "NotificationChannel",
         "notificationChannels",
-        frozenset({"force_delete"}),
+        local=frozenset({"force_delete"}),
+        by_hand=frozenset({"sensitive_labels"}),
+        unserved=frozenset(f"sensitive_labels.{name}_wo" for name in ("auth_token", "password", "service_key")),
+        encode=_encode_channel,
+        delete_query="force={force_delete}",
     ),
     _monitoring(
-        "google_monitoring_uptime_check_config", "UptimeCheckConfig", "UptimeCheckConfig", "uptimeCheckConfigs"
+        "UptimeCheckConfig",
+        "uptimeCheckConfigs",
+        names={"project": "", "uptime_check_id": ""},
+        input_only=frozenset({"http_check.auth_info.password"}),
+        sameness={"period": "duration", "timeout": "duration"},
+        settle=_short_uptime_id,
     ),
     ResourceType(
-        type="google_logging_project_bucket_config",
+        "google_logging_project_bucket_config",
+        _LOGGING,
+        "LogBucket",
+        "projects/{project}/locations/{location}/buckets/{bucket_id}",
         title="Logging Bucket Config",
-        api=("logging", "v2"),
-        schema="LogBucket",
-        collection="/v2/projects/{project}/locations/{location}/buckets",
-        item="/v2/" + _LOG_BUCKET,
-        id=_LOG_BUCKET,
-        names={"project": "", "bucket_id": ""},
-        unserved=frozenset({"cmek_settings", "enable_analytics", "index_configs"}),
-        create=_write_log_bucket,
-        updating=_write_log_bucket,
+        names={"enable_analytics": "analyticsEnabled"},
+        unserved=frozenset({"cmek_settings", "index_configs"}),
+        create=_make_log_bucket,
         delete=_delete_log_bucket,
-        is_gone=_is_deleting,
+        is_gone=lambda body: body.get("lifecycleState") == "DELETE_REQUESTED",
     ),
     ResourceType(
-        type="google_kms_key_ring",
-        title="KeyRing",
-        api=("cloudkms", "v1"),
-        schema="KeyRing",
-        collection="/v1/projects/{project}/locations/{location}/keyRings",
-        create_query={"keyRingId": "{name}"},
-        item="/v1/" + _RING,
-        id=_RING,
-        names={"name": ""},
-        delete=_forget,
+        "google_logging_project_sink",
+        _LOGGING,
+        "LogSink",
+        "projects/{project}/sinks/{name}",
+        title="Logging Sink",
+        create_query={
+            "uniqueWriterIdentity": "{unique_writer_identity}",
+            "customWriterIdentity": "{custom_writer_identity}",
+        },
+        update_query={"uniqueWriterIdentity": "{unique_writer_identity}"},
+        local=frozenset({"unique_writer_identity"}),
     ),
     ResourceType(
-        type="google_kms_crypto_key",
-        title="CryptoKey",
-        api=("cloudkms", "v1"),
-        schema="CryptoKey",
-        collection="/v1/{key_ring}/cryptoKeys",
-        create_query={"cryptoKeyId": "{name}"},
-        item="/v1/{key_ring}/cryptoKeys/{name}",
-        id="{key_ring}/cryptoKeys/{name}",
-        update="PATCH mask",
-        names={"name": ""},
-        sameness={"rotation_period": "duration", "destroy_scheduled_duration": "duration"},
-        delete=_destroy_key,
-        importing=_import_key,
+        "google_logging_metric",
+        _LOGGING,
+        "LogMetric",
+        "{name}",
+        title="Metric",
+        item="/v2/projects/{project}/metrics/{name}",
+        update="PUT",
     ),
 )

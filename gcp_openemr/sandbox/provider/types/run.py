@@ -5,9 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from gcp_openemr.sandbox.provider.types.model import Change, Json, ResourceType, Settings, short
+from gcp_openemr.sandbox.provider.types.model import Api, Change, Json, ResourceType, Settings, short
 
 __all__ = ["ROWS"]
+
+_RUN = Api("run", "v2", "/v2/", "PATCH full")
+_SAMENESS = {
+    "service_account": "case",
+    "timeout": "duration",
+    "vpc_access.network_interfaces.network": "link",
+    "vpc_access.network_interfaces.subnetwork": "link",
+    "containers.env.value_source.secret_key_ref.secret": "link",
+    "volumes.secret.secret": "link",
+}
 
 
 def _encode(body: Json, _state: Mapping[str, Any], change: Change) -> Json:
@@ -21,54 +31,21 @@ def _decode(body: Json, _state: Mapping[str, Any], _settings: Settings) -> Json:
     return {**body, "name": short(body.get("name"))}
 
 
-_JOB_TASKS = "template.template."
-
-_SAMENESS = {
-    "template.service_account": "case",
-    "template.timeout": "duration",
-    "template.vpc_access.network_interfaces.network": "link",
-    "template.vpc_access.network_interfaces.subnetwork": "link",
-    "template.containers.env.value_source.secret_key_ref.secret": "link",
-    "template.volumes.secret.secret": "link",
-}
-
-ROWS = (
-    ResourceType(
-        type="google_cloud_run_v2_service",
-        title="Service",
-        api=("run", "v2"),
-        schema="GoogleCloudRunV2Service",
-        collection="/v2/projects/{project}/locations/{location}/services",
-        create_query={"serviceId": "{name}"},
-        item="/v2/projects/{project}/locations/{location}/services/{name}",
-        id="projects/{project}/locations/{location}/services/{name}",
-        wait="longrunning",
-        update="PATCH full",
-        names={"name": "", "template.max_instance_request_concurrency": "maxInstanceRequestConcurrency"},
-        sameness=_SAMENESS,
-        local=frozenset({"deletion_protection"}),
-        taint_failed_create=True,
-        encode=_encode,
-        decode=_decode,
-        protected="cannot destroy service without setting deletion_protection=false and running `terraform apply`",
-    ),
-    ResourceType(
-        type="google_cloud_run_v2_job",
-        title="Job",
-        api=("run", "v2"),
-        schema="GoogleCloudRunV2Job",
-        collection="/v2/projects/{project}/locations/{location}/jobs",
-        create_query={"jobId": "{name}"},
-        item="/v2/projects/{project}/locations/{location}/jobs/{name}",
-        id="projects/{project}/locations/{location}/jobs/{name}",
-        wait="longrunning",
-        update="PATCH full",
+def _row(kind: str, template: str) -> ResourceType:
+    return ResourceType(
+        f"google_cloud_run_v2_{kind}",
+        _RUN,
+        f"GoogleCloudRunV2{kind.capitalize()}",
+        f"projects/{{project}}/locations/{{location}}/{kind}s/{{name}}",
+        title=kind.capitalize(),
+        named_by=f"{kind}Id",
         names={"name": ""},
-        sameness={path.replace("template.", _JOB_TASKS, 1): kind for path, kind in _SAMENESS.items()},
-        local=frozenset({"deletion_protection"}),
+        sameness={template + path: what for path, what in _SAMENESS.items()},
         taint_failed_create=True,
         encode=_encode,
         decode=_decode,
-        protected="cannot destroy job without setting deletion_protection=false and running `terraform apply`",
-    ),
-)
+        protected=f"cannot destroy {kind} without setting deletion_protection=false and running `terraform apply`",
+    )
+
+
+ROWS = (_row("service", "template."), _row("job", "template.template."))

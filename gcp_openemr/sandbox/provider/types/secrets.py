@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from gcp_openemr.sandbox.provider.types.model import Json, ResourceType, Settings
+from gcp_openemr.sandbox.provider.types.model import Api, Json, ResourceType, Settings
 
 __all__ = ["ROWS"]
 
@@ -18,22 +18,17 @@ def _decode(body: Json, _state: Mapping[str, Any], _settings: Settings) -> Json:
 
 ROWS = (
     ResourceType(
-        type="google_secret_manager_secret",
-        title="Secret",
-        api=("secretmanager", "v1"),
-        schema="Secret",
-        collection="/v1/projects/{project}/secrets",
-        create_query={"secretId": "{secret_id}"},
-        item="/v1/projects/{project}/secrets/{secret_id}",
-        id="projects/{project}/secrets/{secret_id}",
-        update="PATCH mask",
+        "google_secret_manager_secret",
+        Api("secretmanager", "v1", "/v1/"),
+        "Secret",
+        "projects/{project}/secrets/{secret_id}",
+        named_by="secretId",
         names={
             "replication.auto": "automatic",
             "replication.auto.customer_managed_encryption.kms_key_name": "kmsKeyName",
         },
         input_only=frozenset({"ttl"}),
         sameness={"ttl": "duration", "version_destroy_ttl": "duration"},
-        local=frozenset({"deletion_protection"}),
         decode=_decode,
         protected=(
             "cannot destroy secretmanager secret without setting deletion_protection=false "

@@ -7,8 +7,8 @@ from typing import Any
 from urllib.parse import quote
 
 from gcp_openemr.sandbox.provider.protocol import UNKNOWN
-from gcp_openemr.sandbox.provider.rest import ApiError, OperationFailed
-from gcp_openemr.sandbox.provider.types.model import Change, Json, ResourceType, Settings, expand
+from gcp_openemr.sandbox.provider.rest import OperationFailed
+from gcp_openemr.sandbox.provider.types.model import STORAGE, Change, Json, ResourceType, Settings, expand
 
 __all__ = ["ROWS"]
 
@@ -50,7 +50,7 @@ def _settle_bucket(state: dict[str, Any], body: Json, settings: Settings) -> Non
 
 
 def _empty_bucket(state: Mapping[str, Any], change: Change) -> None:
-    client, host, path = change.settings.client, change.row.host, expand(_BUCKET, state)
+    client, host, path = change.settings.client, STORAGE.host, expand(_BUCKET, state)
     objects = client.call("GET", host, f"{path}/o", query={"versions": "true"}).get("items", [])
     if objects and not state.get("force_destroy"):
         message = (
@@ -76,24 +76,11 @@ def _encode_folder(_body: Json, state: Mapping[str, Any], _change: Change) -> Js
 
 def _delete_folder(state: Mapping[str, Any], change: Change) -> None:
     query = {"allowNonEmpty": "true"} if state.get("force_destroy") else {}
-    change.settings.client.call("DELETE", change.row.host, _folder(state), query=query)
+    change.settings.client.call("DELETE", STORAGE.host, _folder(state), query=query)
 
 
-def _read_folder(state: Mapping[str, Any], settings: Settings) -> dict[str, Any] | None:
-    try:
-        body = settings.client.call("GET", "storage.googleapis.com", _folder(state))
-    except ApiError as error:
-        if error.code == 404:
-            return None
-        raise
-    return {
-        **state,
-        "create_time": body.get("createTime", ""),
-        "update_time": body.get("updateTime", ""),
-        "metageneration": str(body.get("metageneration", "")),
-        "self_link": body.get("selfLink", ""),
-        "id": f"{state['bucket']}/{state['name']}",
-    }
+def _read_folder(state: Mapping[str, Any], settings: Settings) -> Json:
+    return settings.client.call("GET", STORAGE.host, _folder(state))
 
 
 def _folder(state: Mapping[str, Any]) -> str:
@@ -107,15 +94,14 @@ def _import_folder(given: str, _settings: Settings) -> dict[str, Any]:
 
 ROWS = (
     ResourceType(
-        type="google_storage_bucket",
+        "google_storage_bucket",
+        STORAGE,
+        "Bucket",
+        "{name}",
         title="bucket",
-        api=("storage", "v1"),
-        schema="Bucket",
         collection="/storage/v1/b",
         create_query={"project": "{project}"},
         item=_BUCKET,
-        id="{name}",
-        update="PATCH",
         names={
             "uniform_bucket_level_access": "iamConfiguration.uniformBucketLevelAccess.enabled",
             "public_access_prevention": "iamConfiguration.publicAccessPrevention",
@@ -135,17 +121,15 @@ ROWS = (
         importing=_import_bucket,
     ),
     ResourceType(
-        type="google_storage_managed_folder",
-        title="ManagedFolder",
-        api=("storage", "v1"),
-        schema="ManagedFolder",
+        "google_storage_managed_folder",
+        STORAGE,
+        "ManagedFolder",
+        "{bucket}/{name}",
         collection="/storage/v1/b/{bucket}/managedFolders",
-        item="",
-        id="{bucket}/{name}",
         forced=frozenset({"bucket", "name"}),
         local=frozenset({"force_destroy"}),
         encode=_encode_folder,
-        reading=_read_folder,
+        fetch=_read_folder,
         delete=_delete_folder,
         importing=_import_folder,
     ),

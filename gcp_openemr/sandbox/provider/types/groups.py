@@ -1,0 +1,156 @@
+"""Compute Engine: managed instance groups, and what they preserve of one instance."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from gcp_openemr.sandbox.provider.types.model import COMPUTE, Change, Json, ResourceType, Settings, Step, expand, links
+
+__all__ = ["ROWS"]
+
+_MANAGERS = "projects/{project}/zones/{zone}/instanceGroupManagers/"
+_PRESERVED = {
+    "stateful_disk": ("disks", "device_name"),
+    "stateful_external_ip": ("externalIPs", "interface_name"),
+    "stateful_internal_ip": ("internalIPs", "interface_name"),
+}
+
+
+def _encode_group(body: Json, state: Mapping[str, Any], change: Change) -> Json:
+    """The size is said even when it is 0; what is no longer preserved is named with null, because PATCH merges maps."""
+    body.setdefault("targetSize", 0)
+    for ours, (theirs, key) in _PRESERVED.items():
+        gone = _keys(change.prior or {}, ours, key) - _keys(state, ours, key)
+        if gone:
+            preserved = body.setdefault("statefulPolicy", {}).setdefault("preservedState", {})
+            preserved[theirs] = {**dict.fromkeys(sorted(gone)), **preserved.get(theirs, {})}
+    return body
+
+
+def _keys(state: Mapping[str, Any], block: str, key: str) -> set[str]:
+    return {element[key] for element in state.get(block) or []}
+
+
+def _await_instances(state: Mapping[str, Any], change: Change) -> None:
+    """`wait_for_instances` waits until nothing changes, or until every instance is of the wanted version."""
+    if not state.get("wait_for_instances"):
+        return
+    updated = state.get("wait_for_instances_status") == "UPDATED"
+
+    def is_there(group: Json) -> bool:
+        status = group.get("status", {})
+        reached = status.get("versionTarget", {}).get("isReached")
+        return bool(status.get("isStable")) and (bool(reached) or not updated)
+
+    row = change.row
+    change.settings.client.poll(row.api.host, expand(row.item, state), until=is_there, timeout=row.timeouts.create)
+
+
+def _encode_instance(body: Json, _state: Mapping[str, Any], change: Change) -> Json:
+    return {"instances" if change.prior is None else "perInstanceConfigs": [body]}
+
+
+def _apply_configuration(state: Mapping[str, Any], change: Change) -> None:
+    _ask_group(
+        state,
+        change,
+        "applyUpdatesToInstances",
+        {
+            "instances": [_instance(state)],
+            "minimalAction": state["minimal_action"],
+            "mostDisruptiveAllowedAction": state["most_disruptive_allowed_action"],
+        },
+    )
+
+
+def _forget_instance(state: Mapping[str, Any], change: Change) -> None:
+    _ask_group(state, change, "deletePerInstanceConfigs", {"names": [state["name"]]})
+    if state.get("remove_instance_on_destroy"):
+        _ask_group(state, change, "deleteInstances", {"instances": [_instance(state)]})
+    elif state.get("remove_instance_state_on_destroy"):
+        _apply_configuration(state, change)
+
+
+def _instance(state: Mapping[str, Any]) -> str:
+    return expand("zones/{zone}/instances/{name}", state)
+
+
+def _ask_group(state: Mapping[str, Any], change: Change, verb: str, body: Json) -> Json:
+    return change.row.call(change.settings.client, "POST", f"{expand(change.row.item, state)}/{verb}", body)
+
+
+def _find_instance(state: Mapping[str, Any], settings: Settings) -> Json | None:
+    path = COMPUTE.root + expand(_MANAGERS + "{instance_group_manager}", state) + "/listPerInstanceConfigs"
+    found = settings.client.call("POST", COMPUTE.host, path).get("items", [])
+    return next((one for one in found if one["name"] == state["name"]), None)
+
+
+def _preserved_names() -> dict[str, str]:
+    names: dict[str, str] = {}
+    for block, (field, key) in _PRESERVED.items():
+        names |= {
+            block: f"statefulPolicy.preservedState.{field}",
+            f"{block}.delete_rule": "autoDelete",
+            f"{block}.{key}": "",
+        }
+    return names
+
+
+ROWS = (
+    ResourceType(
+        "google_compute_instance_group_manager",
+        COMPUTE,
+        "InstanceGroupManager",
+        _MANAGERS + "{name}",
+        update="PATCH fingerprint",
+        names={
+            **_preserved_names(),
+            "instance_group_manager_id": "id",
+            "named_port": "namedPorts",
+            "version": "versions",
+            "update_policy.max_surge_fixed": "maxSurge.fixed",
+            "update_policy.max_surge_percent": "maxSurge.percent",
+            "update_policy.max_unavailable_fixed": "maxUnavailable.fixed",
+            "update_policy.max_unavailable_percent": "maxUnavailable.percent",
+        },
+        maps={block: key for block, (_, key) in _PRESERVED.items()},
+        sameness=links("version.instance_template", "auto_healing_policies.health_check", "target_pools"),
+        local=frozenset({"wait_for_instances", "wait_for_instances_status"}),
+        encode=_encode_group,
+        after_create=_await_instances,
+        steps=(Step(changes=("target_size",), suffix="/resize?size={target_size}", body=lambda _state, _now: {}),),
+        after_update=_await_instances,
+    ),
+    ResourceType(
+        "google_compute_per_instance_config",
+        COMPUTE,
+        "PerInstanceConfig",
+        "{project}/{zone}/{instance_group_manager}/{name}",
+        imports=(_MANAGERS + "{instance_group_manager}/{name}",),
+        item=COMPUTE.root + _MANAGERS + "{instance_group_manager}",
+        collection=COMPUTE.root + _MANAGERS + "{instance_group_manager}/createInstances",
+        names={
+            "preserved_state.disk": "disks",
+            "preserved_state.disk.delete_rule": "autoDelete",
+            "preserved_state.disk.device_name": "",
+            "preserved_state.external_ip": "externalIPs",
+            "preserved_state.external_ip.interface_name": "",
+            "preserved_state.internal_ip": "internalIPs",
+            "preserved_state.internal_ip.interface_name": "",
+        },
+        maps={
+            "preserved_state.disk": "device_name",
+            "preserved_state.external_ip": "interface_name",
+            "preserved_state.internal_ip": "interface_name",
+        },
+        sameness=links("instance_group_manager", "preserved_state.disk.source"),
+        local=frozenset({"minimal_action", "most_disruptive_allowed_action"})
+        | {"remove_instance_on_destroy", "remove_instance_state_on_destroy"},
+        encode=_encode_instance,
+        steps=(Step(changes=("preserved_state",), suffix="/updatePerInstanceConfigs"),),
+        after_update=_apply_configuration,
+        delete=_forget_instance,
+        fetch=_find_instance,
+    ),
+)
