@@ -21,6 +21,7 @@ __all__ = ["Cloud", "google_cloud", "translate"]
 
 SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 _ASK_SECONDS = 20
+_ASKED_AT_ONCE = 32
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -115,8 +116,11 @@ class Cloud:
     @functools.cached_property
     def _session(self) -> AuthorizedSession:
         from google.auth.transport.requests import AuthorizedSession
+        from requests.adapters import HTTPAdapter
 
-        return AuthorizedSession(self.credentials)
+        session = AuthorizedSession(self.credentials)
+        session.mount(self.base or "https://", HTTPAdapter(pool_maxsize=_ASKED_AT_ONCE))
+        return session
 
     def _options(self, service: str) -> dict[str, Any]:
         options: dict[str, Any] = {"credentials": self.credentials, "transport": "rest"}

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import concurrent.futures
 import dataclasses
+import enum
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from google.api_core.exceptions import Forbidden, NotFound
 
 from gcp_openemr.commands import state
-from gcp_openemr.doctor.model import Finding, Subject, failed, ok, warning
+from gcp_openemr.doctor.examine import is_disabled
+from gcp_openemr.doctor.model import Finding, Subject, failed, not_visible, ok, warning
 
 __all__ = ["KINDS", "NOT_GOOGLES", "names"]
 
@@ -105,16 +107,28 @@ class _Wanted:
     path: str
 
 
+class _Seen(enum.Enum):
+    """What Google shows under a name. Where an API is not enabled yet, nothing can have one."""
+
+    FREE = enum.auto()
+    TAKEN = enum.auto()
+    FOREIGN = enum.auto()
+    UNSEEN = enum.auto()
+
+
 def names(subject: Subject) -> Iterator[Finding]:
     wanted = list(_wanted(subject))
     ours = _ours(subject)
     with concurrent.futures.ThreadPoolExecutor(_AT_ONCE) as pool:
-        taken = list(pool.map(lambda one: _taken(subject, one), wanted))
+        seen = list(pool.map(lambda one: _look(subject, one), wanted))
     strange = [
-        f"{_title(one.kind)} {one.name}{by}"
-        for one, by in zip(wanted, taken, strict=True)
-        if by is not None and not any((kind, one.name) in ours for kind in one.kind.types)
+        f"{_title(one.kind)} {one.name}" + (" (somebody else's)" if state_of is _Seen.FOREIGN else "")
+        for one, state_of in zip(wanted, seen, strict=True)
+        if state_of in (_Seen.TAKEN, _Seen.FOREIGN) and not any((kind, one.name) in ours for kind in one.kind.types)
     ]
+    unseen = seen.count(_Seen.UNSEEN)
+    if unseen:
+        yield not_visible(f"this identity may not see {unseen} of {len(wanted)} names", do="Ask for roles/viewer.")
     if strange:
         yield failed(
             f"{len(strange)} names are taken by something that is not in this environment's state",
@@ -123,7 +137,7 @@ def names(subject: Subject) -> Iterator[Finding]:
             items=strange,
         )
     else:
-        yield ok(f"{len(wanted)} names are free or this environment's own")
+        yield ok(f"{len(wanted) - unseen} names are free or this environment's own")
     yield from _kept(subject)
 
 
@@ -152,16 +166,17 @@ def _ours(subject: Subject) -> set[tuple[str, str]]:
     return found
 
 
-def _taken(subject: Subject, one: _Wanted) -> str | None:
-    """Whose the name is, in words to add; None when it is nobody's."""
+def _look(subject: Subject, one: _Wanted) -> _Seen:
     try:
         subject.cloud.ask(one.kind.api, one.path)
     except NotFound:
-        return None
-    except Forbidden:
-        # The names of buckets are the whole world's: one that may not be seen is somebody else's.
-        return " (somebody else's)" if one.kind is _BUCKET else None
-    return ""
+        return _Seen.FREE
+    except Forbidden as error:
+        if one.kind is _BUCKET:
+            # The names of buckets are the whole world's: one that may not be seen is somebody else's.
+            return _Seen.FOREIGN
+        return _Seen.FREE if is_disabled(error) else _Seen.UNSEEN
+    return _Seen.TAKEN
 
 
 def _title(kind: Kind) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+import requests
 from google.api_core.exceptions import BadRequest, Forbidden, NotFound
 from google.auth import compute_engine, identity_pool, impersonated_credentials
 from google.cloud import secretmanager_v1
@@ -297,6 +298,22 @@ def test_a_quota_that_a_deploy_would_exceed(tmp_path: Path, monkeypatch: pytest.
     assert (findings[0].level, findings[0].items) == (Level.WARNING, ["NETWORKS 5 of 5"])
 
 
+def test_a_quota_of_the_sandbox_is_seen_before_it_refuses(cloud: Cloud, tmp_path: Path) -> None:
+    headers = {"Authorization": f"Bearer {cloud.credentials.token}"}
+    made = requests.post(f"{cloud.base}/sandbox/v1/settings", json={"quotas": 0.05}, headers=headers, timeout=10)
+    assert made.status_code == 200
+    enable(cloud, "compute")
+    _, answer = run(environment_file(tmp_path, cloud.project), cloud)
+    (finding,) = [one for one in answer["checks"] if one["check"] == "quotas"]
+    assert (finding["level"], "NETWORKS 0 of 0.75, 1 more needed" in finding["items"]) == ("failed", True)
+
+
+def enable(cloud: Cloud, *apis: str) -> None:
+    for api in apis:
+        path = f"v1/projects/{cloud.project}/services/{api}.googleapis.com:enable"
+        cloud.ask("serviceusage", path, body={})
+
+
 @pytest.mark.parametrize(
     ("place", "region", "far"),
     [
@@ -336,13 +353,19 @@ def environment_file(tmp_path: Path, project: str, **sections: str) -> Path:
     return file
 
 
-def test_an_empty_project_has_nothing_to_mend(cloud: Cloud, tmp_path: Path) -> None:
-    well, answer = run(environment_file(tmp_path, cloud.project), cloud)
+def test_an_empty_project_has_nothing_to_mend(cloud: Cloud, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Most of it cannot even be asked before its API is enabled; what can be asked is."""
+    fresh = dataclasses.replace(cloud, project="fresh-project-1")
+    well, answer = run(environment_file(tmp_path, fresh.project), fresh)
     assert well, answer
     assert {one["check"] for one in answer["checks"]} == {check.name for check in CHECKS}
     assert not any("defect" in one["what"] for one in answer["checks"])
-    assert levels(answer, "APIs") == ["warning"]
-    assert levels(answer, "database") == ["skipped"]
+    (apis,) = [one for one in answer["checks"] if one["check"] == "APIs"]
+    assert (apis["level"], "run.googleapis.com" in apis["items"]) == ("warning", True)
+    (place,) = [one for one in answer["checks"] if one["check"] == "region"]
+    assert (place["level"], place["do"]) == ("not visible", "Run: gcloud services enable compute.googleapis.com")
+    assert (levels(answer, "names"), levels(answer, "database")) == (["ok"], ["skipped"])
+    assert caplog.text == ""
 
 
 def test_a_wrong_file_is_the_only_fault_and_the_project_in_it_is_looked_at(cloud: Cloud, tmp_path: Path) -> None:
@@ -367,6 +390,7 @@ def test_without_a_file_the_machine_is_looked_at(cloud: Cloud, tmp_path: Path) -
 def test_a_name_that_somebody_has_is_found(cloud: Cloud, tmp_path: Path) -> None:
     file = environment_file(tmp_path, cloud.project)
     cloud.storage.create_bucket(f"{cloud.project}-oe-test-backups", location="europe-west1")
+    enable(cloud, "secretmanager")
     replication = secretmanager_v1.Replication(automatic=secretmanager_v1.Replication.Automatic())
     secret = secretmanager_v1.Secret(replication=replication)
     cloud.secrets.create_secret(parent=f"projects/{cloud.project}", secret_id="oe-test-redisroot", secret=secret)

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 
 from gcp_openemr.environment.values import REGIONS
 from gcp_openemr.sandbox.api.calls import Call
+from gcp_openemr.sandbox.api.compute.network import NETWORKS_LIMIT
 from gcp_openemr.sandbox.api.envelopes import COMPUTE_ROOT
 from gcp_openemr.sandbox.api.names import id_of, path_of, project_name, project_of, segment
 from gcp_openemr.sandbox.api.rules import handles
@@ -21,7 +22,7 @@ __all__: list[str] = []
 # https://cloud.google.com/compute/docs/regions-zones: three zones each, a to c save where it says otherwise.
 _ZONES = {"europe-west1": "bcd", "us-central1": "abcf", "us-east1": "bcd"}
 # Google gives each project its own limits, which grow with its history; these are like a young project's.
-_PROJECT_LIMITS = {"FIREWALLS": 100, "NETWORKS": 15, "ROUTERS": 10, "SUBNETWORKS": 100}
+_PROJECT_LIMITS = {"FIREWALLS": 100, "NETWORKS": NETWORKS_LIMIT, "ROUTERS": 10, "SUBNETWORKS": 100}
 _REGION_LIMITS = {"CPUS": 24, "IN_USE_ADDRESSES": 8, "INSTANCES": 72, "SSD_TOTAL_GB": 500}
 _CORES = re.compile(r"[a-z][a-z0-9]*-(?:standard|highmem|highcpu)-([1-9]\d*)")
 _SHARED_CORES = {"e2-micro": 2, "e2-small": 2, "e2-medium": 2, "f1-micro": 1, "g1-small": 1}
@@ -77,7 +78,7 @@ def project(call: Call) -> Json:
     call.authorize("compute.projects.get")
     used = {"FIREWALLS": "firewalls", "NETWORKS": "networks", "ROUTERS": "routers", "SUBNETWORKS": "subnetworks"}
     usage = {metric: len(_existing(call, word)) for metric, word in used.items()}
-    return {"kind": "compute#project", "name": call.project, "quotas": _quotas(_PROJECT_LIMITS, usage)}
+    return {"kind": "compute#project", "name": call.project, "quotas": _quotas(call, _PROJECT_LIMITS, usage)}
 
 
 @handles("compute.regions.get")
@@ -97,7 +98,7 @@ def region(call: Call) -> Json:
         "name": name,
         "status": "UP",
         "zones": zones,
-        "quotas": _quotas(_REGION_LIMITS, usage),
+        "quotas": _quotas(call, _REGION_LIMITS, usage),
     }
 
 
@@ -135,5 +136,9 @@ def _cores(machine: str) -> int | None:
     return int(found[1]) if found else _SHARED_CORES.get(machine)
 
 
-def _quotas(limits: Mapping[str, int], usage: Mapping[str, int]) -> list[Json]:
-    return [{"metric": metric, "limit": limit, "usage": usage.get(metric, 0)} for metric, limit in limits.items()]
+def _quotas(call: Call, limits: Mapping[str, int], usage: Mapping[str, int]) -> list[Json]:
+    """As `settings.quotas` scales them; shown also while it is 0 and nothing is refused."""
+    scale = call.app.settings.quotas or 1
+    return [
+        {"metric": metric, "limit": limit * scale, "usage": usage.get(metric, 0)} for metric, limit in limits.items()
+    ]

@@ -21,11 +21,11 @@ from gcp_openemr.sandbox.api.rules import Change, Collection, collection
 from gcp_openemr.sandbox.api.store import Record
 from gcp_openemr.sandbox.interfaces import Json
 
-__all__ = ["address_of", "adopt", "in_use"]
+__all__ = ["NETWORKS_LIMIT", "address_of", "adopt", "in_use"]
 
 _WIDEST, _NARROWEST = 4, 29  # prefix lengths of a subnetwork
 # What a young project may have (https://cloud.google.com/vpc/docs/quota).
-_NETWORKS_LIMIT = 15
+NETWORKS_LIMIT = 15
 
 
 def adopt(change: Change) -> Json:
@@ -55,7 +55,7 @@ def _network(change: Change) -> None:
 
 def _check_quota(change: Change) -> None:
     """`settings.quotas` 1 gives a project as many networks as Google gives a young one; 0 counts nothing."""
-    limit = _NETWORKS_LIMIT * change.call.app.settings.quotas
+    limit = NETWORKS_LIMIT * change.call.app.settings.quotas
     used = len(change.call.store.list(change.name.rsplit("/", 1)[0] + "/"))
     if limit and used + 1 > limit:
         raise refuse("compute.quota", metric="NETWORKS", limit=f"{limit:.1f}")
