@@ -29,7 +29,7 @@ from gcp_openemr.sandbox.api.projects import (
     project_by_number,
     service_account_exists,
 )
-from gcp_openemr.sandbox.api.refusals import Refusal, refusals, refuse
+from gcp_openemr.sandbox.api.refusals import refuse
 from gcp_openemr.sandbox.api.routing import API_VERSIONS, Target, find_method, resource_path, target_of
 from gcp_openemr.sandbox.api.rules import COLLECTIONS, HANDLERS, WORK, Collection
 from gcp_openemr.sandbox.api.serviceusage import require_enabled
@@ -44,23 +44,6 @@ from gcp_openemr.sandbox.interfaces import Access, Json, Runtime
 
 __all__ = ["App"]
 
-refusals(
-    Refusal(
-        "google.invalid-credentials",
-        401,
-        "Request had invalid authentication credentials. Expected OAuth 2 access token, login cookie or other valid "
-        "authentication credential. See https://developers.google.com/identity/sign-in/web/devconsole-project.",
-        "https://cloud.google.com/apis/design/errors",
-        reason="authError",
-    ),
-    Refusal("google.method", 404, "Method not found.", "https://cloud.google.com/apis/design/errors"),
-    Refusal(
-        "iam.act-as",
-        403,
-        "Permission '{permission}' denied on service account {email} (or it may not exist).",
-        "https://github.com/google/keyword_factory/issues/22",
-    ),
-)
 _POLICY_VERBS = {"getIamPolicy", "setIamPolicy", "testIamPermissions"}
 
 

@@ -8,33 +8,13 @@ import re
 from gcp_openemr.sandbox.api.calls import Call
 from gcp_openemr.sandbox.api.errors import ApiError
 from gcp_openemr.sandbox.api.names import now
-from gcp_openemr.sandbox.api.refusals import Refusal, refusals, refuse
+from gcp_openemr.sandbox.api.refusals import refuse
 from gcp_openemr.sandbox.api.rules import Change, Collection, collection, handles
 from gcp_openemr.sandbox.api.store import Store
 from gcp_openemr.sandbox.interfaces import Json
 
 __all__ = ["ImageReference", "find_image", "parse_image", "push"]
 
-_HELD = {"status": "FAILED_PRECONDITION", "reason": "failedPrecondition"}
-refusals(
-    Refusal("artifactregistry.repository", 404, 'name unknown: Repository "{repository}" not found'),
-    Refusal(
-        "artifactregistry.push",
-        403,
-        'denied: Permission "{permission}" denied on resource "{name}" (or it may not exist)',
-    ),
-    source="https://cloud.google.com/artifact-registry/docs/docker/troubleshoot",
-)
-refusals(
-    Refusal("artifactregistry.tag-delete", 400, "The repository has enabled tag immutability.", **_HELD),
-    Refusal(
-        "artifactregistry.tag-immutable",
-        400,
-        "manifest invalid: cannot update tag {tag}. The repository has enabled tag immutability",
-        **_HELD,
-    ),
-    source="https://cloud.google.com/artifact-registry/docs/docker/manage-images",
-)
 _TYPES = "google.devtools.artifactregistry.v1."
 _IMAGE = re.compile(
     r"(?P<location>[a-z0-9-]+)-docker\.pkg\.dev/(?P<project>[a-z0-9.:-]+)/(?P<repository>[a-z0-9-]+)/"

@@ -12,7 +12,7 @@ from gcp_openemr.sandbox.api.errors import ApiError
 from gcp_openemr.sandbox.api.iam import Caller
 from gcp_openemr.sandbox.api.messages import Request
 from gcp_openemr.sandbox.api.names import project_of
-from gcp_openemr.sandbox.api.refusals import Refusal, refusals, refuse
+from gcp_openemr.sandbox.api.refusals import refuse
 from gcp_openemr.sandbox.api.store import Store
 from gcp_openemr.sandbox.api.validation import accept, camel
 from gcp_openemr.sandbox.api.wording import Wording, wording_of
@@ -24,16 +24,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Call", "unauthenticated"]
 
-refusals(
-    Refusal(
-        "google.unauthenticated",
-        401,
-        "Request is missing required authentication credential. Expected OAuth 2 access token, login cookie or other "
-        "valid authentication credential. See https://developers.google.com/identity/sign-in/web/devconsole-project.",
-        "https://cloud.google.com/apis/design/errors",
-        reason="required",
-    )
-)
 _FALSE = {"", "0", "false"}
 
 

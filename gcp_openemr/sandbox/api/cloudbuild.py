@@ -15,7 +15,7 @@ from gcp_openemr.sandbox.api.iam import service_account
 from gcp_openemr.sandbox.api.listing import page
 from gcp_openemr.sandbox.api.names import bucket_name, id_of, new_uid, now, project_number, segment
 from gcp_openemr.sandbox.api.operations import INTERRUPTED, Operation
-from gcp_openemr.sandbox.api.refusals import Refusal, refusals, refuse
+from gcp_openemr.sandbox.api.refusals import refuse
 from gcp_openemr.sandbox.api.rules import WORK, Collection, collection, handles
 from gcp_openemr.sandbox.interfaces import Json, Refused
 
@@ -24,31 +24,6 @@ if TYPE_CHECKING:
 
 __all__: list[str] = []
 
-_DENIED = (
-    "could not resolve source: googleapi: Error 403: {email} does not have storage.objects.get access to the Google "
-    "Cloud Storage object. Permission 'storage.objects.get' denied on resource (or it may not exist)., forbidden"
-)
-_LOGS = (
-    "if 'build.service_account' is specified, the build must either (a) specify 'build.logs_bucket', (b) use the "
-    "REGIONAL_USER_OWNED_BUCKET build.options.default_logs_bucket_behavior option, or (c) use either "
-    "CLOUD_LOGGING_ONLY / NONE logging options"
-)
-refusals(
-    Refusal("cloudbuild.steps", 400, "invalid build: invalid build step: build.steps must not be empty"),
-    Refusal("cloudbuild.timeout", 400, "invalid build: invalid timeout: must be at most {most}s"),
-    Refusal("cloudbuild.image", 400, "invalid build: invalid image name {image!r}"),
-    source="https://cloud.google.com/build/docs/build-config-file-schema",
-)
-refusals(
-    Refusal("cloudbuild.account", 404, "build service account {email} was not found"),
-    Refusal("cloudbuild.logs", 400, _LOGS),
-    source="https://cloud.google.com/build/docs/securing-builds/configure-user-specified-service-accounts",
-)
-refusals(
-    Refusal("cloudbuild.source", 404, "could not resolve source: storage: object doesn't exist: gs://{bucket}/{name}"),
-    Refusal("cloudbuild.source-denied", 403, _DENIED),
-    source="https://cloud.google.com/build/docs/troubleshooting",
-)
 _TYPES = "google.devtools.cloudbuild.v1."
 _LONGEST = 86_400
 _USER_LOGGING = {"CLOUD_LOGGING_ONLY", "NONE", "GCS_ONLY", "LEGACY"}

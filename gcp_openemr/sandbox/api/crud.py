@@ -17,7 +17,7 @@ from gcp_openemr.sandbox.api.masks import apply_mask, merge
 from gcp_openemr.sandbox.api.messages import Response
 from gcp_openemr.sandbox.api.names import etag_of, id_of, new_numeric_id, new_uid, now, path_of, project_of, segment
 from gcp_openemr.sandbox.api.operations import Operation
-from gcp_openemr.sandbox.api.refusals import Refusal, refusals, refuse
+from gcp_openemr.sandbox.api.refusals import refuse
 from gcp_openemr.sandbox.api.rules import Change, Collection
 from gcp_openemr.sandbox.api.store import Record
 from gcp_openemr.sandbox.discovery import Schema
@@ -28,28 +28,6 @@ __all__ = [
 ]  # fmt: skip
 
 _OPERATIONS = {"Operation", "GoogleLongrunningOperation"}
-refusals(
-    Refusal("google.required", 400, "The request is missing a required field: {field}.", reason="required"),
-    Refusal("google.immutable", 400, "{kind}.{field} is immutable and cannot be changed.", reason="invalid"),
-    source="https://google.aip.dev/203",
-)
-refusals(
-    Refusal(
-        "google.etag",
-        409,
-        "The provided etag does not match the current etag of the resource.",
-        "https://google.aip.dev/154",
-        status="ABORTED",
-        reason="aborted",
-    ),
-    Refusal(
-        "google.name",
-        400,
-        "Invalid value for field '{field}': '{id}'. Must be a match of regex '{pattern}'",
-        "https://cloud.google.com/compute/docs/naming-resources",
-        reason="invalid",
-    ),
-)
 _MERGING = {"compute", "dns", "sqladmin"}  # PATCH is a merge, PUT replaces; elsewhere field masks decide
 
 

@@ -9,39 +9,13 @@ from gcp_openemr.sandbox.api.calls import Call
 from gcp_openemr.sandbox.api.iam import predefined_roles
 from gcp_openemr.sandbox.api.listing import page
 from gcp_openemr.sandbox.api.names import etag_of, id_of, now, path_of
-from gcp_openemr.sandbox.api.refusals import Refusal, refusals, refuse
+from gcp_openemr.sandbox.api.refusals import refuse
 from gcp_openemr.sandbox.api.rules import handles
 from gcp_openemr.sandbox.api.store import Record
 from gcp_openemr.sandbox.interfaces import Json
 
 __all__: list[str] = []
 
-refusals(
-    Refusal("iam.role-not-found", 404, "The role named {name} was not found."),
-    Refusal("iam.role-exists", 409, "A role named {id} in projects/{project} already exists.", reason="alreadyExists"),
-    Refusal("iam.role-id", 400, "The role_id {id} must match the regex ^[a-zA-Z0-9_\\.]{{3,64}}$.", reason="invalid"),
-    Refusal("iam.role-etag", 409, "There were concurrent changes to the role.", status="ABORTED", reason="aborted"),
-    Refusal("iam.permission", 400, "Permission {permission} is not valid.", reason="invalid"),
-    source="https://cloud.google.com/iam/docs/creating-custom-roles",
-)
-refusals(
-    Refusal(
-        "iam.role-deleted",
-        400,
-        "You can't create a role with role_id ({id}) where there is an existing role with that role_id in a deleted "
-        "state.",
-        status="FAILED_PRECONDITION",
-        reason="failedPrecondition",
-    ),
-    Refusal(
-        "iam.role-gone",
-        400,
-        "You can't undelete role_id ({id}): it was deleted more than {days} days ago.",
-        status="FAILED_PRECONDITION",
-        reason="failedPrecondition",
-    ),
-    source="https://github.com/hashicorp/terraform-provider-google/pull/1681",
-)
 _UNDELETABLE_DAYS, _HELD_DAYS = 7, 37  # a deleted role can be brought back, and its id stays taken, so long
 _ROLE_ID = re.compile(r"[a-zA-Z0-9_.]{3,64}")
 _FIELDS = ("title", "description", "includedPermissions", "stage")

@@ -9,19 +9,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from gcp_openemr.sandbox.api.calls import Call
-from gcp_openemr.sandbox.api.refusals import Refusal, refusals, refuse
+from gcp_openemr.sandbox.api.refusals import refuse
 from gcp_openemr.sandbox.interfaces import Json
 
 __all__ = ["matches", "page", "page_token", "read_token"]
 
-refusals(
-    Refusal("google.page-size", 400, "page_size must be non-negative", reason="invalid"),
-    Refusal("google.page-token", 400, "Invalid page token.", reason="invalid"),
-    source="https://google.aip.dev/158",
-)
-refusals(
-    Refusal("google.filter", 400, "Invalid list filter: {expression}", "https://google.aip.dev/160", reason="invalid")
-)
 _LARGEST_PAGE = 1000
 _TERM = re.compile(
     r"\(?\s*(?P<field>[A-Za-z_][\w.]*)\s*(?P<sign>!=|>=|<=|=|:|<|>|\beq\b|\bne\b)\s*"

@@ -5,22 +5,12 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 
-from gcp_openemr.sandbox.api.refusals import Refusal, refusals, refuse
+from gcp_openemr.sandbox.api.refusals import refuse
 from gcp_openemr.sandbox.api.validation import camel
 from gcp_openemr.sandbox.discovery import Schema
 from gcp_openemr.sandbox.interfaces import Json
 
 __all__ = ["apply_mask", "merge"]
-
-refusals(
-    Refusal(
-        "google.mask",
-        400,
-        "The field mask path '{path}' is invalid: no such field.",
-        "https://google.aip.dev/161",
-        reason="invalid",
-    )
-)
 
 
 def apply_mask(old: Json, body: Json, mask: Sequence[str], schema: Schema) -> Json:

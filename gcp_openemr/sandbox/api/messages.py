@@ -12,16 +12,10 @@ from typing import Any, Protocol
 from urllib.parse import parse_qsl, unquote
 
 from gcp_openemr.sandbox.api.call_log import Trace
-from gcp_openemr.sandbox.api.refusals import Refusal, refusals, refuse
+from gcp_openemr.sandbox.api.refusals import refuse
 
 __all__ = ["Readable", "Request", "Response", "json_response"]
 
-refusals(
-    Refusal("google.json", 400, "Invalid JSON payload received. Parsing terminated before end of input."),
-    Refusal("google.gzip", 400, "Request contains an invalid gzip body.", "unverified: no text of Google's found"),
-    Refusal("google.body-size", 413, "Request Entity Too Large", "unverified: limits differ by API"),
-    source="https://cloud.google.com/apis/design/errors",
-)
 JSON_LIMIT = 64 * 1024 * 1024  # bytes; Google's own limit for a JSON request body is lower for most APIs
 
 

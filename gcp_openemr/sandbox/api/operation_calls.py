@@ -7,15 +7,12 @@ from gcp_openemr.sandbox.api.envelopes import operation_json
 from gcp_openemr.sandbox.api.listing import page
 from gcp_openemr.sandbox.api.names import id_of
 from gcp_openemr.sandbox.api.operations import Operation
-from gcp_openemr.sandbox.api.refusals import Refusal, refusals, refuse
+from gcp_openemr.sandbox.api.refusals import refuse
 from gcp_openemr.sandbox.api.rules import handles
 from gcp_openemr.sandbox.interfaces import Json
 
 __all__: list[str] = []
 
-refusals(
-    Refusal("google.operation-not-found", 404, "Operation {id} was not found.", "https://google.aip.dev/151"),
-)
 _LONGEST_WAIT = 120.0  # seconds; Compute Engine's `wait` answers after two minutes at the latest
 _PERMISSIONS = {"sqladmin": "cloudsql.instances.get"}
 

@@ -10,7 +10,7 @@ from gcp_openemr.sandbox.api.calls import Call
 from gcp_openemr.sandbox.api.conditions import ConditionInvalid, evaluate
 from gcp_openemr.sandbox.api.errors import ApiError
 from gcp_openemr.sandbox.api.iam import predefined_roles
-from gcp_openemr.sandbox.api.refusals import Refusal, refusals, refuse
+from gcp_openemr.sandbox.api.refusals import refuse
 from gcp_openemr.sandbox.interfaces import Json
 
 __all__ = ["get_policy", "set_policy", "test_permissions"]
@@ -18,38 +18,6 @@ __all__ = ["get_policy", "set_policy", "test_permissions"]
 _MEMBER = re.compile(
     r"allUsers|allAuthenticatedUsers|(deleted:)?(user|serviceAccount|group|domain|principal|principalSet|projectOwner|"
     r"projectEditor|projectViewer):\S+"
-)
-refusals(
-    Refusal(
-        "iam.policy-etag",
-        409,
-        "There were concurrent policy changes. Please retry the whole read-modify-write with exponential backoff. "
-        "The request's ETag did not match the current policy's ETag.",
-        "https://cloud.google.com/iam/docs/retry-strategy",
-        status="ABORTED",
-        reason="aborted",
-    ),
-    Refusal("iam.role", 400, "Role {role} is not supported for this resource.", reason="invalid"),
-    Refusal(
-        "iam.member-missing",
-        400,
-        "Service account {email} does not exist.",
-        "https://github.com/GoogleCloudPlatform/data-migration-tool/issues/58",
-        reason="invalid",
-    ),
-    Refusal(
-        "iam.member",
-        400,
-        "Invalid principal {member}. Please set a valid type prefix for the member.",
-        reason="invalid",
-    ),
-    Refusal("iam.wildcard", 400, "Permissions with wildcards are not allowed.", reason="invalid"),
-    source="https://cloud.google.com/iam/docs/reference/rest/v1/Policy",
-)
-refusals(
-    Refusal("iam.condition-title", 400, "Conditions must have a title.", reason="invalid"),
-    Refusal("iam.condition", 400, "Invalid condition expression: {error}", reason="invalid"),
-    source="https://cloud.google.com/iam/docs/conditions-overview",
 )
 _FIRST_ETAG = "ACAB"  # what Google gives for a policy nobody has set yet
 

@@ -11,19 +11,11 @@ from gcp_openemr.sandbox.api.names import (
     project_number,
     service_account_name,
 )
-from gcp_openemr.sandbox.api.refusals import Refusal, refusals, refuse
+from gcp_openemr.sandbox.api.refusals import refuse
 from gcp_openemr.sandbox.api.store import Record, Store
 
 __all__ = ["ensure_project", "find_service_account", "project_by_number", "service_account_exists"]
 
-refusals(
-    Refusal(
-        "google.project",
-        403,
-        "Permission denied on resource project {project}.",
-        "https://cloud.google.com/resource-manager/docs/troubleshooting",
-    )
-)
 _DEVELOPER = "-compute@developer.gserviceaccount.com"
 
 

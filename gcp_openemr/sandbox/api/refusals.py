@@ -1,14 +1,16 @@
 """What Google refuses, as rows: one for each reason to say no that the sandbox knows, with its source.
 
-Rows stand beside the API they belong to and come into one table by `refusals(…)`, grouped by their source;
-`refuse("run.timeout", …)` makes the error of a row. A source that begins with "unverified" names a rule for which no
-text of Google's was found.
+The rows stand in `refusals.json`; what an API makes of tables of its own comes in by `refusals(…)`.
+`refuse("run.ports", …)` makes the error of a row. A source that begins with "unverified" names a rule for which no text
+of Google's was found.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from gcp_openemr.sandbox.api.errors import ApiError
@@ -33,7 +35,10 @@ class Refusal:
         return not self.source.startswith("unverified")
 
 
-REFUSALS: dict[str, Refusal] = {}
+REFUSALS: dict[str, Refusal] = {
+    refusal: Refusal(refusal, **row)
+    for refusal, row in json.loads(Path(__file__).with_name("refusals.json").read_text(encoding="utf-8")).items()
+}
 
 
 def refusals(*rows: Refusal, source: str = "") -> None:

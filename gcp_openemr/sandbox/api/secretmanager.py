@@ -17,7 +17,7 @@ from gcp_openemr.sandbox.api.calls import Call
 from gcp_openemr.sandbox.api.errors import ApiError
 from gcp_openemr.sandbox.api.listing import page
 from gcp_openemr.sandbox.api.names import etag_of, id_of, now, path_of, project_number, project_of, timestamp
-from gcp_openemr.sandbox.api.refusals import Refusal, refusals, refuse
+from gcp_openemr.sandbox.api.refusals import refuse
 from gcp_openemr.sandbox.api.rules import Change, Collection, collection, handles
 from gcp_openemr.sandbox.api.store import Record, Store
 from gcp_openemr.sandbox.api.wording import wording_of
@@ -26,51 +26,11 @@ from gcp_openemr.sandbox.interfaces import Json
 __all__ = ["find_version", "read_version"]
 
 _VERSION = "Secret Version"
-_SCHEMA = "https://secretmanager.googleapis.com/$discovery/rest?version=v1"
 _LARGEST_PAYLOAD = 65536  # bytes (https://cloud.google.com/secret-manager/quotas)
 _MOST_ALIASES, _MOST_TOPICS = 50, 10
 _ALIAS = re.compile(r"(?!latest$|NEW$)[A-Za-z][A-Za-z0-9_-]{0,62}")
 _ROTATION = (3600, 3_153_600_000)  # seconds
 _SHORTEST_DELAY = 86_400  # seconds of version_destroy_ttl
-
-refusals(
-    Refusal(
-        "secretmanager.id", 400, "The provided Secret ID [{id}] does not match the expected format [[a-zA-Z_0-9]+]."
-    ),
-    Refusal("secretmanager.replication", 400, "Secret.replication must be provided."),
-    Refusal("secretmanager.mask", 400, "The update_mask field is required.", reason="required"),
-    Refusal("secretmanager.aliases", 400, "A secret can have at most {most} version aliases."),
-    Refusal("secretmanager.alias", 400, "The version alias [{alias}] is invalid."),
-    Refusal("secretmanager.topics", 400, "A secret can have at most {most} topics."),
-    Refusal("secretmanager.expiry", 400, "Expiration must be in the future, and given as one of expire_time and ttl."),
-    Refusal("secretmanager.empty", 400, "Secret Payload cannot be empty."),
-    Refusal("secretmanager.payload", 400, "The payload is larger than {most} bytes."),
-    Refusal("secretmanager.checksum", 400, "The provided checksum does not match the payload."),
-    Refusal(
-        "secretmanager.payload-missing",
-        400,
-        "Field [payload] is required.",
-        "https://github.com/hashicorp/terraform-provider-google/issues/8766",
-    ),
-    Refusal(
-        "secretmanager.rotation-time",
-        400,
-        "Next rotation time must be set.",
-        "https://github.com/kyma-project/test-infra/pull/13626",
-    ),
-    Refusal("secretmanager.rotation-topics", 400, "A rotation needs a topic to be told on."),
-    Refusal("secretmanager.rotation-period", 400, "The rotation period must be between {least} and {most} seconds."),
-    Refusal("secretmanager.destroy-ttl", 400, "version_destroy_ttl must be at least {least} seconds."),
-    Refusal(
-        "secretmanager.state",
-        400,
-        "{kind} [{name}] is in {state} state.",
-        "https://github.com/google-github-actions/get-secretmanager-secrets/issues/268",
-        status="FAILED_PRECONDITION",
-        reason="failedPrecondition",
-    ),
-    source=_SCHEMA,
-)
 
 
 def _complete(change: Change) -> None:

@@ -10,24 +10,13 @@ from gcp_openemr.sandbox.api import crud
 from gcp_openemr.sandbox.api.calls import Call
 from gcp_openemr.sandbox.api.names import id_of, now, path_of, project_of, service_account_name
 from gcp_openemr.sandbox.api.projects import find_service_account
-from gcp_openemr.sandbox.api.refusals import Refusal, refusals, refuse
+from gcp_openemr.sandbox.api.refusals import refuse
 from gcp_openemr.sandbox.api.rules import Collection, collection, handles
 from gcp_openemr.sandbox.api.store import Record, Store
 from gcp_openemr.sandbox.interfaces import Json
 
 __all__: list[str] = []
 
-refusals(
-    Refusal(
-        "iam.account-id",
-        400,
-        'The account ID "{id}" does not have a length between 6 and 30, or does not match [a-z]([-a-z0-9]*[a-z0-9]).',
-        reason="invalid",
-    ),
-    Refusal("iam.account-text", 400, "The {field} must be at most {longest} bytes.", reason="invalid"),
-    Refusal("iam.account-field", 400, "The field {field} cannot be changed.", reason="invalid"),
-    source="https://cloud.google.com/iam/docs/reference/rest/v1/projects.serviceAccounts",
-)
 _ACCOUNT_ID = re.compile(r"[a-z]([-a-z0-9]{4,28}[a-z0-9])")
 _CHANGEABLE = {"displayName": 100, "description": 256}  # field to its longest value in bytes
 

@@ -10,7 +10,7 @@ from gcp_openemr.sandbox.api.iam import PROPAGATION_SECONDS
 from gcp_openemr.sandbox.api.listing import page
 from gcp_openemr.sandbox.api.names import id_of, now, project_number
 from gcp_openemr.sandbox.api.operations import Operation
-from gcp_openemr.sandbox.api.refusals import Refusal, refusals, refuse
+from gcp_openemr.sandbox.api.refusals import refuse
 from gcp_openemr.sandbox.api.routing import API_VERSIONS
 from gcp_openemr.sandbox.api.rules import handles
 from gcp_openemr.sandbox.api.store import Store
@@ -18,24 +18,6 @@ from gcp_openemr.sandbox.interfaces import Json
 
 __all__ = ["ENABLED_AT_FIRST", "enable_apis", "require_enabled"]
 
-refusals(
-    Refusal(
-        "google.service-disabled",
-        403,
-        "{title} has not been used in project {project} before or it is disabled. Enable it by visiting {url} then "
-        "retry. If you enabled this API recently, wait a few minutes for the action to propagate to our systems and "
-        "retry.",
-        "https://github.com/google-gemini/gemini-cli/issues/1343",
-        reason="accessNotConfigured",
-    ),
-    Refusal(
-        "serviceusage.batch",
-        400,
-        "Between 1 and {most} services can be enabled at once.",
-        "https://cloud.google.com/service-usage/docs/reference/rest/v1/services/batchEnable",
-        reason="invalid",
-    ),
-)
 _RPC = "type.googleapis.com/google.rpc."
 _TYPES = "google.api.serviceusage.v1."
 _SUFFIX = ".googleapis.com"

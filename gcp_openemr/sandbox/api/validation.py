@@ -13,30 +13,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gcp_openemr.sandbox.api.errors import ApiError
-from gcp_openemr.sandbox.api.refusals import Refusal, refusals, refuse
+from gcp_openemr.sandbox.api.refusals import refuse
 from gcp_openemr.sandbox.discovery import Discovery, Method, Schema
 from gcp_openemr.sandbox.interfaces import Json
 
 __all__ = ["accept", "camel", "check_query", "root_field"]
 
-refusals(
-    Refusal(
-        "google.unknown-field",
-        400,
-        "Invalid JSON payload received. Unknown name \"{name}\" at '{path}': Cannot find field.",
-        reason="invalid",
-    ),
-    Refusal(
-        "google.unknown-parameter",
-        400,
-        'Invalid JSON payload received. Unknown name "{name}": Cannot bind query parameter. '
-        "Field '{name}' could not be found in request message.",
-        reason="invalid",
-    ),
-    Refusal("google.value", 400, "Invalid value at '{path}' ({kind}), {shown}", reason="invalid"),
-    Refusal("google.required-parameter", 400, "Required parameter: {name}", reason="required"),
-    source="https://github.com/goblet/goblet/issues/418",
-)
 # Enums whose numbers are not their places in the document (google/api/launch_stage.proto, secretmanager's
 # resources.proto).
 _NUMBERS: Mapping[str, Sequence[int]] = {

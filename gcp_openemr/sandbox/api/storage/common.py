@@ -8,7 +8,6 @@ from gcp_openemr.sandbox.api.calls import Call
 from gcp_openemr.sandbox.api.errors import ApiError
 from gcp_openemr.sandbox.api.names import bucket_name
 from gcp_openemr.sandbox.api.refusals import refuse
-from gcp_openemr.sandbox.api.storage import refused as _rows  # noqa: F401 -- the table is filled by its import
 from gcp_openemr.sandbox.api.storage.objects import StoredObject
 from gcp_openemr.sandbox.api.store import Record
 from gcp_openemr.sandbox.interfaces import Json
