@@ -98,6 +98,8 @@ def identities(directory: Path) -> dict[str, str]:
     """Make a service account for each of the table's commands, with a role of exactly its permissions."""
     bindings = []
     with clouds.cloud(directory) as cloud:
+        for api in ("iam", "cloudresourcemanager"):
+            cloud.ask("serviceusage", f"v1/projects/{PROJECT}/services/{api}.googleapis.com:enable", body={})
         for verb in ("plan", "deploy", "destroy"):
             email = f"{verb}-only@{PROJECT}.iam.gserviceaccount.com"
             root = f"v1/projects/{PROJECT}"
