@@ -36,6 +36,6 @@ def ask(app: App, email: str, method: str, target: str, body: Json | None = None
         raise ApiError(503, "The service is currently unavailable.") from error
     content: Json = json.loads(answer.body) if isinstance(answer.body, bytes) and answer.body else {}
     if answer.status >= 400:
-        error = content.get("error") or {}
-        raise ApiError(answer.status, str(error.get("message", "")), status=str(error.get("status", "")))
+        refusal = content.get("error") or {}
+        raise ApiError(answer.status, str(refusal.get("message", "")), status=str(refusal.get("status", "")))
     return content

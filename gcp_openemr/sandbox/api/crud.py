@@ -266,7 +266,9 @@ def _parent(name: str) -> str:
 
 
 def chosen_id(call: Call, rule: Collection, body: Json) -> str:
-    if rule.id_parameter:
+    if rule.assigned is not None:
+        new_id, field = rule.assigned(body), "resource.type"
+    elif rule.id_parameter:
         new_id = call.one(rule.id_parameter)
         field = rule.id_parameter
     else:

@@ -7,9 +7,9 @@ import secrets
 
 from gcp_openemr.sandbox.api import crud
 from gcp_openemr.sandbox.api.calls import Call
-from gcp_openemr.sandbox.api.errors import ApiError
 from gcp_openemr.sandbox.api.listing import page
 from gcp_openemr.sandbox.api.names import now
+from gcp_openemr.sandbox.api.refusals import refuse
 from gcp_openemr.sandbox.api.rules import Change, Collection, collection, handles
 from gcp_openemr.sandbox.api.store import Record, Store
 from gcp_openemr.sandbox.interfaces import Json
@@ -24,8 +24,7 @@ _PRIVATE_SERVER = "ns-gcp-private.googledomains.com."
 def _complete(change: Change) -> None:
     new = change.new
     if not _DNS_NAME.fullmatch(str(new.get("dnsName") or "")):
-        message = f"Invalid value for 'entity.managedZone.dnsName': '{new.get('dnsName', '')}'"
-        raise ApiError(400, message, reason="invalid")
+        raise refuse("dns.name", field="entity.managedZone.dnsName", value=new.get("dnsName", ""))
     new.setdefault("visibility", "public")
     new.setdefault("description", "")
     new.setdefault("cloudLoggingConfig", {"kind": "dns#managedZoneCloudLoggingConfig"})
@@ -42,9 +41,7 @@ def _complete(change: Change) -> None:
 def _check_network(store: Store, url: str) -> None:
     path = url[url.find("projects/") :]
     if store.get(f"compute.googleapis.com/{path}") is None:
-        raise ApiError(
-            400, f"Invalid value for 'entity.managedZone.privateVisibilityConfig': '{url}'", reason="invalid"
-        )
+        raise refuse("dns.name", field="entity.managedZone.privateVisibilityConfig", value=url)
 
 
 def _put_own_records(change: Change, servers: list[str]) -> None:
@@ -57,11 +54,7 @@ def _put_own_records(change: Change, servers: list[str]) -> None:
 
 def _deletable(call: Call, record: Record) -> None:
     if any(rrset.body["type"] not in _OWN_TYPES for rrset in call.store.list(f"{record.name}/rrsets/")):
-        message = (
-            f"The resource named '{call.parameters['managedZone']}' cannot be deleted because it contains one or more "
-            "'resource records'."
-        )
-        raise ApiError(400, message, reason="containerNotEmpty")
+        raise refuse("dns.not-empty", name=call.parameters["managedZone"])
 
 
 ZONES = collection(
@@ -87,9 +80,9 @@ def _checked(zone: Record, rrset: Json, place: str) -> Json:
     dns_name = str(zone.body["dnsName"]).lower()
     inside = name == dns_name or name.endswith(f".{dns_name}")
     if not _DNS_NAME.fullmatch(name) or not inside:
-        raise ApiError(400, f"Invalid value for '{place}.name': '{rrset.get('name', '')}'", reason="invalid")
+        raise refuse("dns.name", field=f"{place}.name", value=rrset.get("name", ""))
     if not rrset.get("type") or not rrset.get("rrdatas"):
-        raise ApiError(400, f"The '{place}' resource needs a type and rrdatas.", reason="required")
+        raise refuse("dns.record-required", place=place)
     return {"kind": "dns#resourceRecordSet", "ttl": 0, **rrset, "name": name}
 
 
@@ -97,8 +90,7 @@ def _add(call: Call, zone: Record, rrset: Json, place: str) -> Json:
     checked = _checked(zone, rrset, place)
     name = f"{zone.name}/rrsets/{checked['name']}/{checked['type']}"
     if call.store.get(name) is not None:
-        message = f"The resource '{place}' named '{checked['name']} ({checked['type']})' already exists"
-        raise ApiError(409, message, reason="alreadyExists")
+        raise refuse("dns.record-exists", place=place, name=checked["name"], type=checked["type"])
     call.store.put(name, checked)
     return checked
 
@@ -108,10 +100,9 @@ def _remove(call: Call, zone: Record, rrset: Json, place: str) -> Json:
     name = f"{zone.name}/rrsets/{checked['name']}/{checked['type']}"
     record = call.store.get(name)
     if record is None:
-        message = f"The '{place}' resource named '{checked['name']} ({checked['type']})' does not exist."
-        raise ApiError(404, message, reason="notFound")
+        raise refuse("dns.record-missing", place=place, name=checked["name"], type=checked["type"])
     if any(record.body.get(key) != checked.get(key) for key in ("ttl", "rrdatas")):
-        raise ApiError(412, f"Precondition not met for '{place}'", reason="conditionNotMet")
+        raise refuse("dns.record-changed", place=place)
     call.store.delete(name)
     return record.body
 
@@ -178,10 +169,7 @@ def delete(call: Call) -> Json:
         zone = _zone(call)
         record = _rrset(call)
         if record.body["type"] in _OWN_TYPES and record.body["name"] == zone.body["dnsName"]:
-            message = (
-                f"The resource record set 'entity.rrset' is invalid because a zone must have its {record.body['type']}."
-            )
-            raise ApiError(400, message, reason="invalidZoneApex")
+            raise refuse("dns.apex", type=record.body["type"])
         call.store.delete(record.name)
     return {}
 
@@ -204,6 +192,5 @@ def _rrset(call: Call) -> Record:
     name = call.name.rsplit("/", 2)
     record = call.store.get(f"{name[0]}/{name[1].lower()}/{name[2]}")
     if record is None:
-        message = f"The 'parameters.name' resource named '{name[1]} ({name[2]})' does not exist."
-        raise ApiError(404, message, reason="notFound")
+        raise refuse("dns.record-missing", place="parameters.name", name=name[1], type=name[2])
     return record

@@ -13,9 +13,12 @@ from gcp_openemr.sandbox.api.names import (
 )
 from gcp_openemr.sandbox.api.refusals import refuse
 from gcp_openemr.sandbox.api.store import Record, Store
+from gcp_openemr.sandbox.interfaces import Json
 
-__all__ = ["ensure_project", "find_service_account", "project_by_number", "service_account_exists"]
+__all__ = ["WITH_PROJECT", "ensure_project", "find_service_account", "project_by_number", "service_account_exists"]
 
+# What each new project has from the start: full names and resources, with {project}.
+WITH_PROJECT: dict[str, Json] = {}
 _DEVELOPER = "-compute@developer.gserviceaccount.com"
 
 
@@ -69,6 +72,9 @@ def ensure_project(store: Store, caller: Caller, project: str) -> None:
             "etag": "MDEwMjE5MjA=",
         }
         store.put(service_account_name(email, project), account)
+        for place, resource in WITH_PROJECT.items():
+            named = {key: value.format(project=project) if key == "name" else value for key, value in resource.items()}
+            store.put(place.format(project=project), named)
 
 
 def find_service_account(store: Store, email: str) -> Record | None:

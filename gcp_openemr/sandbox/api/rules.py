@@ -56,6 +56,7 @@ class Collection:
     `complete` fills what the server sets and refuses what it must, inside the transaction; `deletable` refuses a
     delete; `created`, `updated` and `deleted` name work that the operation does. `unpack` takes the resource out of a
     request body that wraps it; `shown` is the resource as answered. `deleted_response` false: a delete answers Empty.
+    `assigned` makes the id of a new resource from its body, where the caller does not choose it.
     `expires` is the field with the moment after which the resource is gone.
     """
 
@@ -78,6 +79,7 @@ class Collection:
     parent_kind: str = ""
     immutable: Sequence[str] = ()
     expires: str = ""
+    assigned: Callable[[Json], str] | None = None
     verbs: Sequence[str] = ("create", "insert", "get", "list", "aggregatedList", "patch", "update", "delete")
 
 

@@ -25,13 +25,17 @@ class Action:
     verb: str = ""
 
 
+_ACTIONS: dict[str, Action] = {}
+
+
 def actions(rows: Mapping[str, Action]) -> None:
     """Answer methods by id (`compute.disks.resize`)."""
-    for method_id, row in rows.items():
-        handles(method_id)(lambda call, row=row: _act(call, row))
+    _ACTIONS.update(rows)
+    handles(*rows)(_act)
 
 
-def _act(call: Call, action: Action) -> Json:
+def _act(call: Call) -> Json:
+    action = _ACTIONS[call.method.id]
     rule = COLLECTIONS[call.collection]
     call.authorize(f"{rule.permission}.{action.verb or call.verb}")
     with call.store.transaction():

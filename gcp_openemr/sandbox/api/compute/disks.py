@@ -167,8 +167,8 @@ def create_snapshot(call: Call) -> Json:
             "labelFingerprint": fingerprint(),
         }
         call.store.put(name, snapshot)
-        work = {"work": "compute.snapshot", "arguments": {"snapshot": name}}
-        operation = crud.begin(call, rule, disk.name, disk.body, **work)
+        arguments = {"snapshot": name}
+        operation = crud.begin(call, rule, disk.name, disk.body, work="compute.snapshot", arguments=arguments)
     return crud.finish(call, operation)
 
 

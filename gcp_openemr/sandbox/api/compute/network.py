@@ -93,8 +93,7 @@ def _range(given: str) -> ipaddress.IPv4Network:
     except ValueError as error:
         raise refuse("compute.cidr", field="ipCidrRange", value=given) from error
     if not _WIDEST <= whole.prefixlen <= _NARROWEST:
-        limits = {"widest": _WIDEST, "narrowest": _NARROWEST}
-        raise refuse("compute.cidr-size", field="ipCidrRange", value=given, **limits)
+        raise refuse("compute.cidr-size", field="ipCidrRange", value=given, widest=_WIDEST, narrowest=_NARROWEST)
     return whole
 
 

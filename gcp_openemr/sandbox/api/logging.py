@@ -1,0 +1,214 @@
+"""Cloud Logging v2: buckets, sinks, metrics of logs, and the entries that the runtime's processes wrote."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import time
+from collections.abc import Callable, Iterator
+
+from gcp_openemr.sandbox.api.calls import Call
+from gcp_openemr.sandbox.api.listing import matches
+from gcp_openemr.sandbox.api.names import id_of, path_of, project_number, project_of, segment
+from gcp_openemr.sandbox.api.projects import WITH_PROJECT
+from gcp_openemr.sandbox.api.refusals import refuse
+from gcp_openemr.sandbox.api.rules import Change, Collection, collection, handles
+from gcp_openemr.sandbox.api.store import Record
+from gcp_openemr.sandbox.interfaces import Json
+
+__all__: list[str] = []
+
+_LONGEST_RETENTION = 3650  # days
+_DESTINATION = re.compile(r"(storage|bigquery|pubsub|logging)\.googleapis\.com/.+")
+_QUOTED = re.compile(r'labels\."([^"]+)"')
+_CLAUSE = re.compile(r"\s+AND\s+|\s*\n\s*")
+
+
+_LOG_BUCKET: Json = {
+    "retentionDays": 30,
+    "lifecycleState": "ACTIVE",
+    "createTime": "1970-01-01T00:00:00Z",
+    "updateTime": "1970-01-01T00:00:00Z",
+}
+_PLACE = "projects/{project}/locations/global/buckets"
+WITH_PROJECT |= {
+    f"logging.googleapis.com/{_PLACE}/_Default": {"name": f"{_PLACE}/_Default", **_LOG_BUCKET},
+    f"logging.googleapis.com/{_PLACE}/_Required": {
+        "name": f"{_PLACE}/_Required", **_LOG_BUCKET, "retentionDays": 400, "locked": True
+    },
+}  # fmt: skip
+
+
+def _bucket(change: Change) -> None:
+    new, old = change.new, change.old or {}
+    if id_of(change.name) == "_Required":
+        raise refuse("logging.required-bucket", name=path_of(change.name))
+    new.setdefault("retentionDays", 30)
+    if not 1 <= new["retentionDays"] <= _LONGEST_RETENTION:
+        raise refuse("logging.retention", most=_LONGEST_RETENTION)
+    if old.get("locked") and (not new.get("locked") or new["retentionDays"] != old["retentionDays"]):
+        raise refuse("logging.locked", name=path_of(change.name))
+    new["lifecycleState"] = "ACTIVE"
+
+
+def _bucket_free(_call: Call, record: Record) -> None:
+    if id_of(record.name).startswith("_") or record.body.get("locked"):
+        raise refuse("logging.required-bucket", name=path_of(record.name))
+
+
+def _sink(change: Change) -> None:
+    new = change.new
+    destination = str(new.get("destination") or "")
+    if not _DESTINATION.fullmatch(destination):
+        raise refuse("logging.destination", destination=destination)
+    project = project_of(change.name)
+    new |= {"name": id_of(change.name), "resourceName": path_of(change.name)}
+    # A bucket of the same project needs no identity to write.
+    if not destination.startswith(f"logging.googleapis.com/projects/{project}/"):
+        new["writerIdentity"] = (
+            f"serviceAccount:service-{project_number(project)}@gcp-sa-logging.iam.gserviceaccount.com"
+        )
+
+
+def _metric(change: Change) -> None:
+    new = change.new
+    if not new.get("filter"):
+        raise refuse("logging.filter")
+    own = id_of(change.name)
+    kind = f"logging.googleapis.com/user/{own}"
+    given = {"metricKind": "DELTA", "valueType": "INT64", **(new.get("metricDescriptor") or {})}
+    name = f"projects/{project_of(change.name)}/metricDescriptors/{kind}"
+    new |= {
+        "name": own,
+        "resourceName": path_of(change.name),
+        "metricDescriptor": {**given, "name": name, "type": kind},
+    }
+    change.hidden.setdefault("born", time.time())
+
+
+for _row in (
+    Collection(
+        key="logging.projects.locations.buckets",
+        kind="log bucket",
+        permission="logging.buckets",
+        id_parameter="bucketId",
+        id_pattern=r"[a-zA-Z0-9][\w.-]{0,99}",
+        complete=_bucket,
+        deletable=_bucket_free,
+    ),
+    Collection(
+        key="logging.projects.sinks",
+        kind="sink",
+        permission="logging.sinks",
+        id_pattern=r"[\w.-]{1,100}",
+        complete=_sink,
+    ),
+    Collection(
+        key="logging.projects.metrics",
+        kind="log metric",
+        permission="logging.logMetrics",
+        id_pattern=r"[\w.,+!*',()%/-]{1,100}",
+        complete=_metric,
+    ),
+):
+    collection(_row)
+
+
+def _run_service(name: str) -> Json:
+    labels = {"service_name": id_of(name), "location": segment(name, "locations"), "revision_name": "{source}"}
+    return {"resource": {"type": "cloud_run_revision", "labels": labels}, "labels": {}}
+
+
+def _execution(name: str) -> Json:
+    labels = {"job_name": segment(name, "jobs"), "location": segment(name, "locations")}
+    own = {"run.googleapis.com/execution_name": id_of(name), "run.googleapis.com/task_index": "{source}"}
+    return {"resource": {"type": "cloud_run_job", "labels": labels}, "labels": own}
+
+
+def _database(name: str) -> Json:
+    labels = {"database_id": f"{project_of(name)}:{id_of(name)}"}
+    return {"resource": {"type": "cloudsql_database", "labels": labels}, "labels": {}}
+
+
+def _machine(name: str) -> Json:
+    labels = {"zone": segment(name, "zones"), "instance_id": id_of(name)}
+    return {"resource": {"type": "gce_instance", "labels": labels}, "labels": {"instance_name": id_of(name)}}
+
+
+# What writes: how its full name ends, and what its entries have in common ({source} is who wrote the line).
+_WRITERS: tuple[tuple[re.Pattern[str], str, Callable[[str], Json]], ...] = (
+    (re.compile(r"run\.googleapis\.com/.+/services/[^/]+"), "run.googleapis.com%2Fstdout", _run_service),
+    (re.compile(r"run\.googleapis\.com/.+/executions/[^/]+"), "run.googleapis.com%2Fstdout", _execution),
+    (re.compile(r"sqladmin\.googleapis\.com/.+/instances/[^/]+"), "cloudsql.googleapis.com%2Fmysql.err", _database),
+    (re.compile(r"compute\.googleapis\.com/.+/instances/[^/]+"), "serial-port", _machine),
+)
+
+
+@handles("logging.entries.list")
+def list_entries(call: Call) -> Json:
+    """The lines of services, executions, database instances and machines, oldest first unless asked otherwise."""
+    names = [str(name) for name in call.body.get("resourceNames") or ()]
+    if not names:
+        raise refuse("logging.resource-names")
+    clauses = [clause for clause in _CLAUSE.split(_plain(str(call.body.get("filter") or "").strip())) if clause]
+    found = []
+    for name in names:
+        project = project_of(f"/{name}")
+        call.authorize("logging.logEntries.list", f"logging.googleapis.com/projects/{project}")
+        found += list(_entries(call, project, clauses))
+    found.sort(key=lambda entry: (entry["timestamp"], entry["insertId"]))
+    if str(call.body.get("orderBy") or "").endswith("desc"):
+        found.reverse()
+    size, start = int(call.body.get("pageSize") or 50), int(call.body.get("pageToken") or 0)
+    shown = found[start : start + size]
+    more = {"nextPageToken": str(start + size)} if start + size < len(found) else {}
+    return ({"entries": shown} if shown else {}) | more
+
+
+def _plain(filter_: str) -> str:
+    """Quoted keys of labels without what a filter's field may not have."""
+    return _QUOTED.sub(lambda key: "labels." + re.sub(r"\W", "_", key[1]), filter_)
+
+
+def _entries(call: Call, project: str, clauses: list[str]) -> Iterator[Json]:
+    for host in ("run", "sqladmin", "compute"):
+        for record in call.store.list(f"{host}.googleapis.com/projects/{project}/"):
+            for pattern, log, common in _WRITERS:
+                if pattern.fullmatch(record.name):
+                    yield from _lines(call, record.name, common(record.name), f"projects/{project}/logs/{log}", clauses)
+
+
+def _lines(call: Call, name: str, common: Json, log: str, clauses: list[str]) -> Iterator[Json]:
+    early = [clause for clause in clauses if clause.startswith("resource.type")]
+    if not _passes(early, common):
+        return
+    for place, line in enumerate(call.app.runtime.log_lines(id_of(name))):
+        moment, _, rest = line.partition(" ")
+        source, _, text = rest.partition(" ")
+        entry = {
+            **json.loads(json.dumps(common).replace("{source}", source)),
+            "logName": log,
+            "timestamp": moment,
+            "receiveTimestamp": moment,
+            "insertId": hashlib.sha256(f"{name}{place}{line}".encode()).hexdigest()[:20],
+            **_payload(text),
+        }
+        if _passes(clauses, entry):
+            yield entry
+
+
+def _payload(text: str) -> Json:
+    """A line that is a JSON object becomes `jsonPayload`: https://cloud.google.com/run/docs/logging#special-fields"""
+    try:
+        given = json.loads(text) if text.startswith("{") else None
+    except ValueError:
+        given = None
+    if not isinstance(given, dict):
+        return {"textPayload": text, "severity": "DEFAULT"}
+    return {"severity": str(given.pop("severity", "DEFAULT")), "jsonPayload": given}
+
+
+def _passes(clauses: list[str], entry: Json) -> bool:
+    labels = {re.sub(r"\W", "_", key): value for key, value in entry["labels"].items()}
+    return all(matches(clause, {**entry, "labels": labels}) for clause in clauses)
