@@ -15,6 +15,7 @@ from gcp_openemr.sandbox.api.access import CloudAccess
 from gcp_openemr.sandbox.api.call_log import CURRENT, CallLog
 from gcp_openemr.sandbox.api.callers import Callers
 from gcp_openemr.sandbox.api.calls import Call, unauthenticated
+from gcp_openemr.sandbox.api.clock import Clock
 from gcp_openemr.sandbox.api.errors import ApiError
 from gcp_openemr.sandbox.api.faults import Faults
 from gcp_openemr.sandbox.api.guarded import guarded
@@ -64,6 +65,7 @@ class App:
         self._access = CloudAccess(self.store, self.objects, self.iam, self._tokens)
         self.operations = Operations(self, self.store, WORK)
         self._runtime: Runtime | None = None
+        self._clock: Clock | None = None
         self._closing = False
 
     @property
@@ -87,10 +89,13 @@ class App:
         self._runtime = guarded(runtime)
         runtime.resume()
         self.operations.resume()
+        self._clock = Clock(self)
 
     def close(self) -> None:
         """End the runtime, let operations end, close the store. Calls that still come are answered 503."""
         self._closing = True
+        if self._clock is not None:
+            self._clock.close()
         self.faults.close()
         if self._runtime is not None:
             self._runtime.stop()

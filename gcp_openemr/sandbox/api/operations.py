@@ -143,6 +143,11 @@ class Operations:
         )
         return sorted((Operation(**json.loads(row[0])) for row in rows), key=lambda found: found.insert_time)
 
+    def unfinished(self, target: str) -> bool:
+        """Whether an operation on a resource has yet to end."""
+        rows = self._store.query("SELECT body FROM operations WHERE done = 0")
+        return any(json.loads(row[0])["target"] == target for row in rows)
+
     def delete(self, name: str) -> None:
         self._store.change("DELETE FROM operations WHERE name = ?", (name,))
 
