@@ -49,5 +49,4 @@ def write(sites: Path, marker: Marker) -> None:
 
 
 def clear(sites: Path) -> None:
-    with share.errors_told("the note of the begun work cannot be removed"):
-        (sites / _NAME).unlink(missing_ok=True)
+    share.remove_file(sites / _NAME)

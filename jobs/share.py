@@ -19,6 +19,7 @@ __all__ = [
     "copy_tree",
     "ensure_directory",
     "errors_told",
+    "remove_file",
     "remove_tree",
     "write_atomically",
 ]
@@ -50,9 +51,9 @@ def check_writable(directory: Path) -> None:
         ShareUnusable: it is absent or not writable.
     """
     with errors_told(f"{directory} is not a writable share for uid {os.getuid()}"):
-        probe = directory / f".write-check-{os.getpid()}"
+        probe = directory / ".write-check"
         probe.touch(mode=PRIVATE_MODE)
-        probe.unlink()
+        probe.unlink(missing_ok=True)  # two jobs may check at once
 
 
 def ensure_directory(path: Path, *, mode: int = DIRECTORY_MODE) -> bool:
@@ -86,12 +87,16 @@ def remove_tree(path: Path) -> None:
 
 
 def write_atomically(path: Path, content: str, *, mode: int = FILE_MODE) -> bool:
-    """Write a file whole or not at all. False when it had this content and mode already."""
+    """Write a file whole or not at all. False when it had this content and mode already.
+
+    Of two writers at once, which the clinic's lock keeps apart, one would fail.
+    """
+    beside = _beside(path)
     with errors_told(f"{path} cannot be written"):
+        beside.unlink(missing_ok=True)  # of a run that was killed
         if path.is_file() and path.read_text() == content and path.stat().st_mode & 0o7777 == mode:
             return False
-        beside = path.with_name(f".{path.name}.{os.getpid()}")
-        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
         with os.fdopen(descriptor, "w") as file:
             file.write(content)
             file.flush()
@@ -99,3 +104,14 @@ def write_atomically(path: Path, content: str, *, mode: int = FILE_MODE) -> bool
         beside.chmod(mode)
         beside.rename(path)
         return True
+
+
+def remove_file(path: Path) -> None:
+    """Remove a file that `write_atomically` wrote, and what a killed one left; absent is fine."""
+    with errors_told(f"{path} cannot be removed"):
+        _beside(path).unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.new")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import shutil
 from collections.abc import Iterator
@@ -11,13 +10,11 @@ from pathlib import Path
 import pytest
 
 from gcp_openemr.sandbox.standin.sample_backup import SampleBackup, make_backup
-from jobs import nfs_init, secrets, settings
+from jobs import nfs_init, secrets, settings, sources
 from jobs.redacted import Redacted
 from tests.jobs.servers import ADDRESS, Authority, Mysql, Redis, make_authority, mysql_server, redis_server
+from tests.jobs.world import ADMIN_PASSWORD, APP, DATABASE_PASSWORD, DiskRanges, World
 
-APP = Path(__file__).parents[2] / "gcp_openemr" / "sandbox" / "standin" / "app"
-DATABASE_PASSWORD = "a='b\" %s\\ é😀;#"
-ADMIN_PASSWORD = "p=w' \"%d $x \\ ü"
 _numbers = itertools.count(1)
 
 
@@ -36,35 +33,6 @@ def mysql(tmp_path_factory: pytest.TempPathFactory, authority: Authority) -> Ite
 def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
     with redis_server(tmp_path_factory.mktemp("redis") / "data") as server:
         yield server
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class World:
-    """A provisioned clinic without storage, and the servers around it."""
-
-    mysql: Mysql
-    wanted: settings.NfsInit
-
-    @property
-    def sites(self) -> Path:
-        return self.wanted.sites
-
-    @property
-    def site(self) -> Path:
-        return self.wanted.sites / "default"
-
-    def with_backup(self, path: Path) -> settings.NfsInit:
-        return dataclasses.replace(self.wanted, backup=settings.Backup(source="gcs", place=f"gs://backups/{path.name}"))
-
-    def query(self, statement: str, schema: str = "") -> list[tuple[object, ...]]:
-        with self.mysql.root() as connection:
-            connection.select_db(schema or self.wanted.schema)
-            with connection.cursor() as cursor:
-                cursor.execute(statement)
-                return list(cursor.fetchall())
-
-    def tables(self, schema: str = "") -> set[str]:
-        return {str(row[0]) for row in self.query("SHOW TABLES", schema)}
 
 
 @pytest.fixture
@@ -105,6 +73,19 @@ def world(mysql: Mysql, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
         for name in (schema, staging):
             cursor.execute(f"DROP DATABASE {name}")
         cursor.execute(f"DROP USER {schema}")
+
+
+@pytest.fixture
+def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """`gs://backups/x` is the file x of this directory."""
+    directory = tmp_path / "bucket"
+    directory.mkdir()
+
+    def opened(backup: settings.Backup) -> sources.RangeFile:
+        return sources.RangeFile(DiskRanges(directory / backup.place.removeprefix("gs://backups/")))
+
+    monkeypatch.setattr(sources, "open_backup", opened)
+    return directory
 
 
 @pytest.fixture

@@ -105,14 +105,23 @@ def mysql_server(directory: Path, authority: Authority) -> Iterator[Mysql]:
 
 
 @contextlib.contextmanager
-def redis_server(directory: Path) -> Iterator[Redis]:
-    """Start Redis as the files machine does: an administrator, no default user, users kept in an ACL file."""
+def redis_server(directory: Path, authority: Authority | None = None, *, name: str = "") -> Iterator[Redis]:
+    """Start Redis as the files machine does: an administrator, no default user, users kept in an ACL file.
+
+    With `authority` it speaks TLS only, under `name`.
+    """
     directory.mkdir(parents=True)
     password = "redis-admin = 'q%"
     administrator = f"user admin on #{hashlib.sha256(password.encode()).hexdigest()} ~* &* +@all"
     users = _write(directory / "users.acl", f"user default off -@all\n{administrator}\n")
     port = free_port()
-    arguments = [f"--port {port}", f"--bind {ADDRESS}", f"--aclfile {users}", f"--dir {directory}", '--save ""']
+    arguments = [f"--bind {ADDRESS}", f"--aclfile {users}", f"--dir {directory}", '--save ""']
+    if authority is None:
+        arguments.append(f"--port {port}")
+    else:
+        chain, key = authority.issue(directory, [name])
+        arguments += ["--port 0", f"--tls-port {port}", f"--tls-cert-file {chain}", f"--tls-key-file {key}"]
+        arguments += [f"--tls-ca-cert-file {chain}", "--tls-auth-clients no"]
     configuration = "\n".join(argument.removeprefix("--") for argument in arguments)
     with subprocess.Popen(
         ["redis-server", "-"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True

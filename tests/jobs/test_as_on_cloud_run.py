@@ -18,9 +18,9 @@ import redis as redis_client
 
 from gcp_openemr.sandbox.standin.sample_backup import SampleBackup
 from jobs import errors
-from tests.jobs.conftest import ADMIN_PASSWORD, APP, DATABASE_PASSWORD
 from tests.jobs.fake_google import HOSTS, FakeGoogle, running
 from tests.jobs.servers import ADDRESS, Authority, Mysql, Redis
+from tests.jobs.world import ADMIN_PASSWORD, APP, DATABASE_PASSWORD
 
 ROOT = Path(__file__).parents[2]
 NAMESPACE = ROOT / "tests" / "container" / "namespace.sh"

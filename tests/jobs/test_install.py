@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from jobs import nfs_init
-from tests.jobs.conftest import World
+from tests.jobs.world import World
 
 
 def test_installs_into_an_empty_share_and_schema(world: World) -> None:

@@ -1,0 +1,148 @@
+"""nfs-init killed by SIGKILL before each of its effects, then run again: the end is that of a run that lived.
+
+An effect is whatever leaves the process: a file opened for writing, made, renamed, removed, given a mode, and a
+statement that changes the database. The points are counted in a run of their own, not listed by hand. Killed at the
+n-th effect means after the one before it, too.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import random
+import re
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gcp_openemr.sandbox.standin.sample_backup import SampleBackup
+from jobs import database, nfs_init, settings
+from tests.jobs.world import World, opens, tree
+
+_FILES = {"os.rename", "os.mkdir", "os.rmdir", "os.remove", "os.chmod", "os.chown", "subprocess.Popen"}
+_CHANGES = re.compile(
+    r"\s*(?:/\*.*?\*/)?\s*(CREATE|DROP|INSERT|UPDATE|RENAME|ALTER|REPLACE|TRUNCATE|DELETE)", re.IGNORECASE
+)
+_SAMPLE = 5
+_SEED = 20261122
+
+
+@dataclasses.dataclass(kw_only=True)
+class Effects:
+    """Counts effects of this process and ends its group at number `last`; 0 lets it live."""
+
+    last: int
+    count: int = 0
+
+    def watch(self) -> None:
+        original = database.run
+
+        def run(connection: Any, statement: Any, *values: Any) -> Any:
+            text = statement.decode("utf-8", "replace") if isinstance(statement, bytes) else statement
+            if _CHANGES.match(text):
+                self.happens()
+            return original(connection, statement, *values)
+
+        database.run = run  # type: ignore[assignment]
+        sys.addaudithook(self._hook)
+
+    def happens(self) -> None:
+        self.count += 1
+        if self.count == self.last:
+            os.killpg(0, 9)
+
+    def _hook(self, event: str, arguments: tuple[Any, ...]) -> None:
+        if event in _FILES or (event == "open" and isinstance(arguments[2], int) and arguments[2] & os.O_ACCMODE):
+            self.happens()
+
+
+def in_a_group(run: Callable[[], object], *, last: int) -> int:
+    """Run in a child that leads its own process group, as a container's processes end together.
+
+    Returns the number of effects, or -9.
+    """
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.setpgid(0, 0)
+            effects = Effects(last=last)
+            effects.watch()
+            run()
+            os.write(writer, str(effects.count).encode())
+        finally:
+            os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader) as told:
+        count = told.read()
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    return status or int(count)
+
+
+def sampled(total: int, *, every: bool) -> Iterator[int]:
+    points = range(1, total + 1)
+    yield from points if every else sorted(random.Random(_SEED).sample(points, min(_SAMPLE, total)))  # noqa: S311
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class End:
+    """What a clinic's storage is in the end. Contents of files that differ from run to run are left out."""
+
+    files: dict[str, str]
+    rows: dict[str, int]
+    others: list[str]
+
+
+def the_end(world: World) -> End:
+    made_anew = ("methods/", "certificates/", "sqlconf.php")
+    files = tree(world.site).items()
+    return End(
+        files={name: "" if any(part in name for part in made_anew) else digest for name, digest in files},
+        rows={name: len(world.query(f"SELECT 1 FROM `{name}`")) for name in world.tables()},  # noqa: S608
+        others=sorted(entry.name for entry in world.sites.iterdir()),
+    )
+
+
+def again(world: World, wanted: settings.NfsInit) -> None:
+    """To the beginning: an empty share and empty schemas."""
+    shutil.rmtree(world.sites)
+    world.sites.mkdir()
+    for schema in (wanted.schema, wanted.staging_schema):
+        with world.mysql.root() as connection, connection.cursor() as cursor:
+            cursor.execute(f"DROP DATABASE {schema}")
+            cursor.execute(f"CREATE DATABASE {schema} CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci")
+
+
+def torn_at_every_effect(world: World, wanted: settings.NfsInit, *, every: bool) -> Iterator[tuple[int, list[str]]]:
+    """(point, decisions of the runs that followed) for each point, after comparing the end."""
+    total = in_a_group(lambda: nfs_init.run(wanted), last=0)
+    assert total > 20
+    undisturbed = the_end(world)
+    for point in sampled(total, every=every):
+        again(world, wanted)
+        assert in_a_group(lambda: nfs_init.run(wanted), last=point) == -9, f"effect {point} of {total} did not come"
+        decisions = [str(nfs_init.run(wanted)["decision"]), str(nfs_init.run(wanted)["decision"])]
+        assert the_end(world) == undisturbed, f"after being killed at effect {point} of {total}"
+        yield point, decisions
+
+
+@pytest.mark.parametrize("every", [False, pytest.param(True, marks=pytest.mark.torture)])
+@pytest.mark.parametrize("suffix", [".tar.zst", ".zip"])
+def test_a_restore(world: World, bucket: Path, backups: dict[str, SampleBackup], suffix: str, every: bool) -> None:
+    backup = backups[suffix]
+    shutil.copy(backup.path, bucket / backup.path.name)
+    for _, decisions in torn_at_every_effect(world, world.with_backup(backup.path), every=every):
+        assert decisions[0] in ("restore", "finish-swap", "configure")
+        assert decisions[1] == "configure"
+        assert opens(world, 7) == backup.documents[6].sha256
+
+
+@pytest.mark.parametrize("every", [False, pytest.param(True, marks=pytest.mark.torture)])
+def test_an_installation(world: World, every: bool) -> None:
+    for _, decisions in torn_at_every_effect(world, world.wanted, every=every):
+        assert decisions[0] in ("install", "configure")
+        assert decisions[1] == "configure"
