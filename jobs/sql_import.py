@@ -84,7 +84,7 @@ def _run_all(dump: io.BufferedReader, connection: Connection, told: Callable[[in
         try:
             database.run(connection, wanted)
         except DatabaseRefused as error:
-            raise BackupInvalid(f"The backup's SQL does not run here. {error.what}{origin}") from error
+            raise BackupInvalid(f"The backup's SQL does not run here. {error.what}.{origin}") from error
         count += 1
         if count % _COMMIT_EVERY == 0:
             connection.commit()
