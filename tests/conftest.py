@@ -66,6 +66,7 @@ _shut_children_in()
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--torture", action="store_true", help="run the tests marked `torture` too, which take long")
+    parser.addoption("--google-project", help="put the conformance cases to Google Cloud itself, in this project")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -128,24 +128,6 @@ def test_traffic_pinned_to_a_revision_stays_there(cloud: Cloud, services: run_v2
     assert "next---" in second.traffic_statuses[1].uri
 
 
-@pytest.mark.parametrize(
-    ("traffic", "sentence"),
-    [
-        ([{"percent": 99}], "sum to 100"),
-        ([{"type_": 2, "revision": "oe-prod-main-web-00009-zzz", "percent": 100}], "does not exist or is deleted"),
-        ([{"type_": 2, "percent": 100}], "a revision is given exactly when"),
-        ([{"percent": 100, "tag": "x"}, {"tag": "x"}], "used twice"),
-    ],
-)
-def test_refuses_traffic_that_cannot_be(
-    services: run_v2.ServicesClient, account: str, traffic: list[dict[str, object]], sentence: str
-) -> None:
-    current = deploy(services, account)
-    current.traffic = [run_v2.TrafficTarget(target) for target in traffic]
-    with pytest.raises(exceptions.BadRequest, match=sentence):
-        services.update_service(service=current)
-
-
 def test_a_revision_that_does_not_start_leaves_the_old_one_serving(
     cloud: Cloud, services: run_v2.ServicesClient, account: str
 ) -> None:
@@ -188,66 +170,6 @@ def test_a_service_needs_its_secrets(
     failed = services.get_service(name=SERVICE)
     assert failed.terminal_condition.reason == run_v2.Condition.CommonReason.SECRETS_ACCESS_CHECK_FAILED
     assert "start_revision" not in cloud.runtime.names()
-
-
-def test_an_image_that_is_not_in_the_registry_is_not_found(services: run_v2.ServicesClient, account: str) -> None:
-    with pytest.raises(exceptions.GoogleAPICallError, match=r"Image '.*/service:no' not found"):
-        deploy(services, account, containers=[{"image": f"{IMAGES}/service:no"}])
-
-
-@pytest.mark.parametrize(
-    ("changes", "sentence"),
-    [
-        ({"containers": []}, "required field not present"),
-        ({"containers": [{"image": IMAGE, "resources": {"limits": {"cpu": "3"}}}]}, "container cpu"),
-        ({"containers": [{"image": IMAGE, "resources": {"limits": {"cpu": "4", "memory": "1Gi"}}}]}, "memory must be"),
-        ({"containers": [{"image": IMAGE, "resources": {"limits": {"memory": "much"}}}]}, "not a valid quantity"),
-        ({"containers": [{"image": IMAGE, "env": [{"name": "PORT", "value": "1"}]}]}, "reserved env names"),
-        ({"containers": [{"image": IMAGE, "env": [{"name": "A"}, {"name": "A"}]}]}, "duplicate variable"),
-        ({"containers": [{"image": IMAGE, "volume_mounts": [{"name": "v", "mount_path": "/x"}]}]}, "not declared"),
-        ({"containers": [{"image": IMAGE, "startup_probe": {"initial_delay_seconds": 300}}]}, "initial_delay_seconds"),
-        (
-            {"containers": [{"image": IMAGE, "startup_probe": {"failure_threshold": 30, "period_seconds": 10}}]},
-            "failure_threshold times period_seconds",
-        ),
-        ({"containers": [{"image": IMAGE, "liveness_probe": {"timeout_seconds": 20}}]}, "timeout_seconds"),
-        ({"containers": [{"image": IMAGE}, {"image": IMAGE}]}, "exactly one container with an exposed port"),
-        ({"timeout": duration_pb2.Duration(seconds=4000)}, "template.timeout"),
-        ({"max_instance_request_concurrency": 1001}, "concurrency"),
-        ({"scaling": {"min_instance_count": 5, "max_instance_count": 2}}, "min_instance_count"),
-        ({"service_account": f"nobody@{PROJECT}.iam.gserviceaccount.com"}, "was not found"),
-        ({"vpc_access": {"network_interfaces": [{"network": "no-net"}]}}, "VPC network no-net was not found"),
-    ],
-)
-def test_refuses_templates_that_cannot_run(
-    services: run_v2.ServicesClient, account: str, changes: dict[str, object], sentence: str
-) -> None:
-    with pytest.raises(exceptions.BadRequest, match=sentence):
-        deploy(services, account, **changes)
-    with pytest.raises(exceptions.NotFound):
-        services.get_service(name=SERVICE)
-
-
-@pytest.mark.parametrize("name", ["Web", "w" * 50, "-web", "web-"])
-def test_refuses_names_that_google_refuses(services: run_v2.ServicesClient, account: str, name: str) -> None:
-    service = run_v2.Service(template=template(account))
-    with pytest.raises(exceptions.BadRequest, match="less than 50 characters"):
-        services.create_service(parent=PARENT, service=service, service_id=name)
-
-
-def test_what_is_there_twice_missing_or_stale_is_told_as_google_tells_it(
-    services: run_v2.ServicesClient, account: str
-) -> None:
-    with pytest.raises(exceptions.NotFound, match="of kind 'SERVICE' in region 'europe-west1' in project 'my-clinic'"):
-        services.get_service(name=SERVICE)
-    made = deploy(services, account)
-    with pytest.raises(exceptions.Conflict, match="already exists"):
-        deploy(services, account)
-    with pytest.raises(exceptions.Conflict, match="etag"):
-        services.delete_service(request={"name": SERVICE, "etag": '"stale"'})
-    services.delete_service(request={"name": SERVICE, "etag": made.etag}).result(timeout=20)
-    with pytest.raises(exceptions.NotFound):
-        services.get_service(name=SERVICE)
 
 
 def test_validate_only_writes_nothing(cloud: Cloud, services: run_v2.ServicesClient, account: str) -> None:
