@@ -5,6 +5,7 @@ set -eu
 
 : "${OPENEMR_APP:=/var/www/localhost/htdocs/openemr}"
 : "${OPENEMR_RUN:=/run/openemr}"
+export OPENEMR_RUN
 PHP_INI=/etc/openemr/php.ini
 
 # usage: log INFO "sentence"
@@ -129,7 +130,9 @@ prepare_run() {
     refuse "$OPENEMR_RUN cannot be written by uid $(id -u)." "Use the image as built, or mount a tmpfs there."
   fi
   if [ -n "${MYSQL_SSL_CA:-}" ]; then printf '%s\n' "$MYSQL_SSL_CA" >"$OPENEMR_RUN/mysql-ca.pem"; fi
-  if [ -n "${REDIS_SSL_CA:-}" ]; then printf '%s\n' "$REDIS_SSL_CA" >"$OPENEMR_RUN/redis-ca.pem"; fi
+  if [ -n "${REDIS_SSL_CA:-}" ]; then
+    { cat /etc/ssl/certs/ca-certificates.crt && printf '%s\n' "$REDIS_SSL_CA"; } >"$OPENEMR_RUN/ca.pem"
+  fi
   memory=$(memory_mib)
   opcache=192
   if [ "$memory" -lt 1024 ]; then opcache=96; fi
@@ -143,7 +146,7 @@ prepare_run() {
 
 # What the configuration files ask for.
 set_environment() {
-  export OPENEMR_RUN PORT
+  export PORT
   export PHP_MEMORY_LIMIT="${PHP_MEMORY_LIMIT:-512M}"
   export PHP_INI_SCAN_DIR=":$OPENEMR_RUN/php.d"
   OPENEMR_FPM_CHILDREN=${OPENEMR_FPM_CHILDREN:-$(fpm_children "$memory" "$opcache")}

@@ -8,9 +8,10 @@ function quoted(text) {
   return text
 }
 
-# Queries hold patients' names and codes for logins, whoever wrote them into a message
+# Queries hold patients' names and codes for logins, and PHP's complaints of sessions the password of Redis
 function unqueried(text) {
   gsub(/\?[]A-Za-z0-9_%.[-]+=[^] "'\\)>]*/, "?…", text)
+  gsub(/auth(%5B[a-z]+%5D|\[[a-z]+\])?=[^&" ]*/, "auth=…", text)
   gsub(/[Bb]earer [A-Za-z0-9._~+\/=-]+/, "Bearer …", text)
   return text
 }
@@ -61,4 +62,4 @@ function severity_of(level) {
   fflush(); next
 }
 
-NF { printf "{\"severity\":\"INFO\",\"message\":\"%s\"}\n", quoted(unqueried($0)); fflush() }
+NF { printf "{\"severity\":\"%s\",\"message\":\"%s\"}\n", (/^AH[0-9]+: |[Ff]atal|[Ss]yntax error/ ? "ERROR" : "INFO"), quoted(unqueried($0)); fflush() }

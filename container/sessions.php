@@ -17,15 +17,18 @@ function ini(): void
         echo "session.save_handler = files\nsession.save_path = /tmp\n";
         return;
     }
-    [$address, $stream] = redis_address();
+    [$host, $port] = redis_address();
     $query = ['prefix' => (getenv('REDIS_PREFIX') ?: '') . 'PHPREDIS_SESSION:', 'timeout' => 5, 'read_timeout' => 5];
     $auth = redis_auth();
     if ($auth !== []) {
         $query['auth'] = count($auth) === 1 ? $auth[0] : ['user' => $auth[0], 'pass' => $auth[1]];
     }
-    $query += $stream === [] ? [] : ['stream' => $stream];
-    $path = "$address?" . http_build_query($query, '', '&', PHP_QUERY_RFC3986);
+    $path = "$host:$port?" . http_build_query($query, '', '&', PHP_QUERY_RFC3986);
     echo "session.save_handler = redis\nsession.save_path = \"$path\"\n";
+    if (getenv('REDIS_SSL_CA')) {
+        // phpredis 5 takes no authority for sessions alone
+        echo 'openssl.cafile = ', getenv('OPENEMR_RUN'), "/ca.pem\n";
+    }
     echo "redis.session.locking_enabled = 1\nredis.session.lock_retries = 100\nredis.session.lock_wait_time = 50000\n";
 }
 
@@ -37,14 +40,20 @@ function check(): int
         return 78;
     }
     try {
-        check_sessions();
+        if ($wanted === 'redis') {
+            $redis = redis_connection();
+            if (!$redis->set(getenv('REDIS_PREFIX') . 'start', '1', ['EX' => 60])) {
+                throw new RedisException((string) $redis->getLastError());
+            }
+        }
     } catch (Throwable $error) {
-        echo $error->getMessage();
+        echo rtrim($error->getMessage(), '.');
         $lasts = preg_match('/^(WRONGPASS|NOAUTH|NOPERM|ERR)|certificate/', $error->getMessage());
         return $lasts || !$error instanceof RedisException ? 78 : 75;
     }
+    // PHP's own message has the password in it
     if (!@session_start() || !session_destroy()) {
-        echo error_get_last()['message'] ?? 'a session cannot be written';
+        echo 'PHP cannot begin one, though Redis answers';
         return 78;
     }
     return 0;

@@ -47,16 +47,11 @@ function sessions_in_files(): bool
     return getenv('OPENEMR_SESSIONS') === 'files';
 }
 
-/** @return array{string, array<string, string|int>} the address with its scheme, and how TLS is verified */
+/** @return array{string, int} host with the scheme that PHP's streams know, and port; TLS trusts openssl.cafile */
 function redis_address(): array
 {
-    $authority = (string) getenv('REDIS_SSL_CA');
-    $tls = $authority !== '' || in_array(getenv('REDIS_TLS'), ['1', 'yes', 'true'], true);
-    $stream = $tls ? ['verify_peer' => 1, 'verify_peer_name' => 1, 'peer_name' => (string) getenv('REDIS_SERVER')] : [];
-    if ($authority !== '') {
-        $stream['cafile'] = getenv('OPENEMR_RUN') . '/redis-ca.pem';
-    }
-    return [($tls ? 'tls' : 'tcp') . '://' . getenv('REDIS_SERVER') . ':' . (getenv('REDIS_PORT') ?: '6379'), $stream];
+    $tls = getenv('REDIS_SSL_CA') || in_array(getenv('REDIS_TLS'), ['1', 'yes', 'true'], true);
+    return [($tls ? 'tls' : 'tcp') . '://' . getenv('REDIS_SERVER'), (int) (getenv('REDIS_PORT') ?: 6379)];
 }
 
 /** @return list<string> nothing, the password, or user and password */
@@ -66,15 +61,10 @@ function redis_auth(): array
     return $given[1] === '' ? [] : array_values(array_filter($given, 'strlen'));
 }
 
-function check_sessions(): void
+/** @throws RedisException why it cannot be reached, or what it refuses */
+function redis_connection(): Redis
 {
-    if (sessions_in_files()) {
-        return;
-    }
-    [$address, $stream] = redis_address();
-    [$scheme, $host, $port] = explode(':', str_replace('//', '', $address));
     $redis = new Redis();
-    $context = $stream === [] ? [] : ['stream' => $stream];
     $failed = null;
     // why TLS fails is in a warning only
     set_error_handler(function (int $_, string $message) use (&$failed): bool {
@@ -82,16 +72,23 @@ function check_sessions(): void
         return true;
     });
     try {
-        $redis->connect($scheme === 'tls' ? "tls://$host" : $host, (int) $port, STEP_SECONDS, null, 0, STEP_SECONDS, $context);
+        $redis->connect(...[...redis_address(), STEP_SECONDS, null, 0, STEP_SECONDS]);
         if (redis_auth() !== []) {
             $redis->auth(redis_auth());
         }
         $redis->ping();
-        $redis->close();
+        return $redis;
     } catch (RedisException $error) {
         throw new RedisException($failed ?? $error->getMessage());
     } finally {
         restore_error_handler();
+    }
+}
+
+function check_sessions(): void
+{
+    if (!sessions_in_files()) {
+        redis_connection()->close();
     }
 }
 

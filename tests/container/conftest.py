@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import dataclasses
 import hashlib
 import http.client
+import itertools
 import json
 import os
 import shutil
+import socket
+import socketserver
 import subprocess
+import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -24,10 +30,16 @@ from tests.jobs.servers import ADDRESS, Mysql, Redis, free_port, make_authority,
 
 ROOT = Path(__file__).parents[2]
 APP = ROOT / "gcp_openemr" / "sandbox" / "standin" / "app"
+TREE = "/var/www/localhost/htdocs/openemr"
 NAMESPACE = Path(__file__).with_name("namespace.sh")
 DATABASE_PASSWORD = "db='\" %s\\ é;#"
 REDIS_PASSWORD = "redis &=+?%2F 'ü"
 ADMIN_PASSWORD = "admin=w' \"%d ü"
+# a page that says what PHP was told of the request
+_SHOWN = """<?php
+$names = ['HTTPS', 'HTTP_HOST', 'HTTP_PROXY', 'HTTP_X_FORWARDED_HOST', 'REMOTE_ADDR', 'REQUEST_SCHEME', 'SERVER_PORT'];
+echo json_encode(array_combine($names, array_map(fn ($name) => $_SERVER[$name] ?? null, $names)));
+"""
 COPIED = {
     "health": "usr/share/openemr/health",
     "httpd.conf": "etc/apache2/httpd.conf",
@@ -42,8 +54,9 @@ COPIED = {
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Clinic:
-    """A restored clinic: its sites, its database and its sessions."""
+    """A restored clinic: its code, its sites, its database and its sessions."""
 
+    application: Path
     sites: Path
     rootfs: Path
     environment: Mapping[str, str]
@@ -64,35 +77,46 @@ class Instance:
     """One started container. Its output is in a file, so that a full pipe cannot stop it."""
 
     def __init__(self, clinic: Clinic, output: Path, *, sites: Path | None = None, **environment: str) -> None:
+        """`READ_ONLY` among the variables makes the root so, but for /run/openemr and /tmp."""
         self.port = free_port()
         self._output = output
         variables = {**clinic.environment, "PORT": str(self.port), **environment}
+        read_only = variables.pop("READ_ONLY", "")
         with output.open("wb") as file:
             self.process = subprocess.Popen(
                 [
                     *("unshare", "--mount", "--pid", "--fork", "--kill-child", "--propagation", "private"),
-                    *("sh", str(NAMESPACE), str(clinic.rootfs), str(APP), str(sites or clinic.sites), "env", "-i"),
+                    *(
+                        "sh",
+                        str(NAMESPACE),
+                        str(clinic.rootfs),
+                        str(clinic.application),
+                        str(sites or clinic.sites),
+                        "env",
+                        "-i",
+                    ),
                     *(f"{name}={value}" for name, value in variables.items()),
                     *("busybox", "ash", "/usr/local/bin/openemr-entrypoint"),
                 ],
                 stdout=file,
                 stderr=file,
+                env={**os.environ, "READ_ONLY": read_only},
             )
 
     @property
     def pid(self) -> int:
         """The entrypoint's, process 1 of its own namespace."""
-        return _children(self.process.pid)[0]
+        return children(self.process.pid)[0]
 
     def pid_of(self, words: str) -> int:
         """The server's main process, whose command line holds these words: a grandchild of the entrypoint."""
-        waiting = _children(self.pid)
+        waiting = children(self.pid)
         while waiting:
             pid = waiting.pop(0)
             command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
             if words in command:
                 return pid
-            waiting += _children(pid)
+            waiting += children(pid)
         raise AssertionError(f"no process {words!r}")
 
     def output(self) -> str:
@@ -143,6 +167,12 @@ class Instance:
             assert time.monotonic() < deadline, self.output()
             time.sleep(0.05)
 
+    def at(self, port: int) -> Instance:
+        """The same instance, asked at another port."""
+        other = copy.copy(self)
+        other.port = port
+        return other
+
     def wait(self, seconds: float = 15) -> int:
         return self.process.wait(seconds)
 
@@ -176,6 +206,7 @@ def clinic(servers: tuple[Mysql, Redis], tmp_path_factory: pytest.TempPathFactor
     application = directory / "openemr"
     shutil.copytree(APP, application, ignore=shutil.ignore_patterns("sites"))
     (application / "sites").mkdir()
+    (application / "environment.php").write_text(_SHOWN)
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(secrets, "access", _secret)
         patched.setattr(sources, "open_backup", lambda _: sources.RangeFile(_File(backup.path)))
@@ -184,7 +215,13 @@ def clinic(servers: tuple[Mysql, Redis], tmp_path_factory: pytest.TempPathFactor
     for path in (sites, *sites.rglob("*")):
         os.chown(path, 1000, 1000)
     rootfs = _rootfs(directory / "rootfs")
-    return Clinic(sites=sites, rootfs=rootfs, environment=_environment(mysql, redis), backup=backup)
+    return Clinic(
+        application=application,
+        sites=sites,
+        rootfs=rootfs,
+        environment=_environment(mysql, redis),
+        backup=backup,
+    )
 
 
 @pytest.fixture
@@ -196,7 +233,35 @@ def instance(clinic: Clinic, tmp_path: Path) -> Iterator[Instance]:
         started.kill()
 
 
-def _children(pid: int) -> list[int]:
+@contextlib.contextmanager
+def balanced(ports: Sequence[int]) -> Iterator[tuple[int, Mapping[int, int]]]:
+    """A balancer that hands each connection to the next port; yields its own port and how many each was handed."""
+    taken = dict.fromkeys(ports, 0)
+    turns = itertools.cycle(ports)
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            port = next(turns)
+            taken[port] += 1
+            with socket.create_connection((ADDRESS, port)) as behind:
+                back = threading.Thread(target=_pump, args=(behind, self.request))
+                back.start()
+                _pump(self.request, behind)
+                back.join()
+
+    with socketserver.ThreadingTCPServer((ADDRESS, 0), Handler) as server:
+        threading.Thread(target=server.serve_forever).start()
+        yield server.server_address[1], taken
+        server.shutdown()
+
+
+def _pump(source: socket.socket, target: socket.socket) -> None:
+    while data := source.recv(1 << 16):
+        target.sendall(data)
+    target.shutdown(socket.SHUT_WR)
+
+
+def children(pid: int) -> list[int]:
     return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
@@ -225,6 +290,7 @@ def _wanted(mysql: Mysql, application: Path) -> settings.NfsInit:
         openemr_version="7.0.4",
         backup=settings.Backup(source="gcs", place="gs://backups/backup.tar.zst"),
         result_uri="",
+        upgrade=False,
         application=application,
         skeleton=APP / "sites",
         lock_seconds=5,

@@ -1,8 +1,8 @@
 #!/bin/sh
 # Runs a command as uid 1000 in a private mount namespace that looks like the built image, on Debian:
 #   namespace.sh ROOTFS APPLICATION SITES COMMAND...
-# ROOTFS is laid over the system, APPLICATION becomes OpenEMR's tree, SITES the clinic's mount, $SHARE /mnt/share. The
-# caller unshares.
+# ROOTFS is laid over the system, APPLICATION becomes OpenEMR's tree, SITES the clinic's mount, $SHARE /mnt/share. With
+# $READ_ONLY the root takes no writes but below /run/openemr and /tmp. The caller unshares.
 set -eu
 rootfs=$1 application=$2 sites=$3
 shift 3
@@ -42,5 +42,12 @@ case "$PWD/" in
   /tmp/*) ;; # the sources lie there
   *) mount -t tmpfs -o mode=1777 tmpfs /tmp ;;
 esac
+
+if [ -n "${READ_ONLY:-}" ]; then
+  mkdir /run/openemr
+  mount -t tmpfs -o uid=1000,gid=1000,mode=700 tmpfs /run/openemr
+  mount -t tmpfs -o mode=1777 tmpfs /tmp
+  for directory in / /etc /usr /var /run; do mount -o remount,bind,ro "$directory"; done
+fi
 
 exec setpriv --pdeathsig=KILL --reuid=1000 --regid=1000 --clear-groups --inh-caps=-all "$@"

@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.container.conftest import ADMIN_PASSWORD, DATABASE_PASSWORD, REDIS_PASSWORD, Clinic, Instance
+from tests.container.conftest import (
+    ADMIN_PASSWORD,
+    APP,
+    DATABASE_PASSWORD,
+    REDIS_PASSWORD,
+    ROOT,
+    Clinic,
+    Instance,
+    balanced,
+    children,
+)
 
 
 @pytest.fixture(scope="module")
@@ -47,9 +59,16 @@ def test_a_wrong_password_gets_no_session(served: Instance) -> None:
     assert served.ask("/interface/main/main_screen.php", headers=session).status == 302
 
 
-def test_a_session_is_seen_by_another_instance(served: Instance, instance: Instance) -> None:
-    _, session = served.login()
-    assert instance.ask("/interface/main/main_screen.php", headers=session).status == 200
+def test_two_instances_behind_a_balancer_share_their_sessions(served: Instance, instance: Instance) -> None:
+    """A balancer that sends each request to the other instance than the one before."""
+    with balanced([served.port, instance.port]) as (balancer, taken):
+        _, session = served.at(balancer).login()
+        for _ in range(6):
+            page = served.at(balancer).ask("/interface/main/main_screen.php?site=default", headers=session)
+            assert b'<b id="user">admin</b>' in page.body
+        served.at(balancer).ask("/interface/logout.php", headers=session)
+        assert served.at(balancer).ask("/interface/main/main_screen.php", headers=session).status == 302
+    assert sorted(taken.values()) == [4, 5]
 
 
 def test_an_upload_of_20_mb_comes_back_whole(served: Instance) -> None:
@@ -64,15 +83,19 @@ def test_an_upload_of_20_mb_comes_back_whole(served: Instance) -> None:
     assert hashlib.sha256(opened.body).digest() == hashlib.sha256(content).digest()
 
 
-def test_a_larger_upload_gets_a_sentence(served: Instance) -> None:
+@pytest.mark.parametrize(
+    ("mebibytes", "sentence"), [(30.5, b"it may be at most 30M"), (31.5, b"too large"), (33, b"too large")]
+)
+def test_a_larger_upload_gets_a_sentence(served: Instance, mebibytes: float, sentence: bytes) -> None:
+    """From OpenEMR, where the form still arrives, else from Apache; Cloud Run itself ends at 32 MiB."""
     _, session = served.login()
     answer = served.ask(
         "/controller.php?document&upload&patient_id=1",
-        data=_form(b"\0" * int(31.5 * (1 << 20))),
+        data=_form(b"\0" * int(mebibytes * (1 << 20))),
         headers={**session, **_FORM_HEADERS},
     )
     assert answer.status == 413
-    assert b"it may be at most 30M" in answer.body
+    assert sentence in answer.body
 
 
 @pytest.mark.parametrize(
@@ -89,6 +112,9 @@ def test_a_larger_upload_gets_a_sentence(served: Instance) -> None:
         "/.nfs-init.json",
         "/sites/.nfs-init.json",
         "/interface/.htaccess",
+        "/vendor/autoload.php",
+        "/ccdaservice/node_modules/oe-cqm-service/server.js",
+        "/sites/default/images/",
     ],
 )
 def test_what_is_not_for_the_web_is_refused(served: Instance, path: str) -> None:
@@ -105,13 +131,39 @@ def test_headers_say_little_and_protect(served: Instance) -> None:
     assert headers["Server"] == "Apache"
     assert headers["X-Powered-By"] is None
     assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["X-Frame-Options"] == "SAMEORIGIN"
     assert headers["Strict-Transport-Security"] is None
 
 
-def test_forwarded_https_is_believed(served: Instance) -> None:
-    answer = served.ask("/interface/login/login.php", headers={"X-Forwarded-Proto": "https"})
+def test_nothing_on_the_share_is_run(served: Instance, clinic: Clinic) -> None:
+    """A script that came with an upload or a restored backup, and a link that leads out."""
+    images = clinic.sites / "default/images"
+    (images / "x.php").write_text("<?php echo 'run';")
+    (images / "x.svg").symlink_to("../documents/certificates/mysql-ca")
+    try:
+        assert served.ask("/sites/default/images/x.php").status == 403
+        assert served.ask("/sites/default/images/x.svg").status == 403
+    finally:
+        (images / "x.php").unlink()
+        (images / "x.svg").unlink()
+
+
+def test_forwarded_headers_are_believed_as_far_as_google_sets_them(served: Instance) -> None:
+    forwarded = {"X-Forwarded-Proto": "https", "X-Forwarded-For": "198.51.100.1, 203.0.113.9", "Host": "clinic.test"}
+    forged = {"X-Forwarded-Host": "evil.test", "Proxy": "http://evil.test"}
+    answer = served.ask("/environment.php", headers={**forwarded, **forged})
     assert answer.headers["Strict-Transport-Security"]
-    assert re.search(r"OpenEMR=\S+;.*secure", answer.headers["Set-Cookie"], re.IGNORECASE)
+    assert answer.json() == {
+        "HTTPS": "on",
+        "HTTP_HOST": "clinic.test",
+        "HTTP_PROXY": None,
+        "HTTP_X_FORWARDED_HOST": None,
+        "REMOTE_ADDR": "203.0.113.9",
+        "REQUEST_SCHEME": "https",
+        "SERVER_PORT": "443",
+    }
+    login = served.ask("/interface/login/login.php", headers=forwarded)
+    assert re.search(r"OpenEMR=\S+;.*secure", login.headers["Set-Cookie"], re.IGNORECASE)
 
 
 def test_logs_are_json_without_queries_and_secrets(served: Instance) -> None:
@@ -135,6 +187,31 @@ def test_logs_are_json_without_queries_and_secrets(served: Instance) -> None:
     assert not [secret for secret in (ADMIN_PASSWORD, DATABASE_PASSWORD, REDIS_PASSWORD) if secret in text]
 
 
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [
+        ("[22-Nov-2026 06:00:00] WARNING: [pool www] /x.php?name=Ada&dob=1815", "[pool www] /x.php?…"),
+        ("a link: https://clinic.test/a?code=5ecret, and more", "a link: https://clinic.test/a?… and more"),
+        ("Authorization: Bearer eyJ.a-b_c", "Authorization: Bearer …"),
+        ("redis (path: tcp://h:1?prefix=p&auth%5Bpass%5D=5ecret)", "redis (path: tcp://h:1?…)"),
+        ("is it well? yes, 1=1", "is it well? yes, 1=1"),
+    ],
+)
+def test_messages_lose_their_queries_and_tokens(said: str, kept: str) -> None:
+    command = ["busybox", "awk", "-f", str(ROOT / "container/log.awk")]
+    done = subprocess.run(command, input=f"{said}\n", capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout)["message"] == kept
+
+
+def test_the_node_services_that_openemr_starts_do_start() -> None:
+    command = ["node", str(ROOT / "container/start-node-services.js")]
+    done = subprocess.run([*command, str(APP / "ccdaservice")], capture_output=True, text=True, check=True)
+    assert "listens on port 6661" in done.stdout
+    assert "listens on port 6660" in done.stdout
+    done = subprocess.run([*command, str(APP)], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, "ccdaservice has none of serveccda.js\n")
+
+
 def test_secrets_stand_in_no_command_line(served: Instance) -> None:
     """The test's own starter puts them into the environment with `env`; the container's processes have none."""
     for pid in _below(served.pid):
@@ -152,5 +229,5 @@ def _form(content: bytes) -> bytes:
 
 def _below(pid: int) -> Iterator[int]:
     yield pid
-    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
-        yield from _below(int(child))
+    for child in children(pid):
+        yield from _below(child)

@@ -6,15 +6,20 @@ import os
 import re
 import shutil
 import signal
+import subprocess
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.container.conftest import Answer, Clinic, Instance
+from tests.container.conftest import ROOT, TREE, Answer, Clinic, Instance, children
+from tests.jobs.servers import Mysql, Redis, make_authority, redis_server
+
+ENTRYPOINT = ROOT / "container" / "entrypoint.sh"
 
 
 def _remove(name: str) -> Callable[[Path], None]:
@@ -32,6 +37,28 @@ def _write(name: str, text: str) -> Callable[[Path], None]:
     return change
 
 
+def _copied(clinic: Clinic, tmp_path: Path) -> Path:
+    """The clinic's sites once more, for a test that spoils them."""
+    sites = tmp_path / "sites"
+    shutil.copytree(clinic.sites, sites)
+    for path in (sites, *sites.rglob("*")):
+        os.chown(path, 1000, 1000)
+    return sites
+
+
+def _function(call: str) -> str:
+    """What one of the entrypoint's functions prints, in Alpine's shell."""
+    script = f'. "{ENTRYPOINT}" && {call}'
+    return subprocess.run(["busybox", "ash", "-c", script], capture_output=True, text=True, check=True).stdout.strip()
+
+
+def _name(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except FileNotFoundError:
+        return ""
+
+
 @pytest.mark.parametrize(
     ("change", "sentence", "run"),
     [
@@ -47,10 +74,7 @@ def _write(name: str, text: str) -> Callable[[Path], None]:
 def test_refuses_with_a_sentence_that_says_what_to_run(
     clinic: Clinic, tmp_path: Path, change: Callable[[Path], None], sentence: str, run: str
 ) -> None:
-    sites = tmp_path / "sites"
-    shutil.copytree(clinic.sites, sites)
-    for path in (sites, *sites.rglob("*")):
-        os.chown(path, 1000, 1000)
+    sites = _copied(clinic, tmp_path)
     change(sites)
     refused = Instance(clinic, tmp_path / "output", sites=sites)
     assert refused.wait() == 78
@@ -72,13 +96,12 @@ def test_names_all_missing_variables(clinic: Clinic, tmp_path: Path) -> None:
         ({"MYSQL_PORT": "1"}, "database"),
         ({"MYSQL_PASS": "wrong"}, "database"),
         ({"MYSQL_HOST": "another-name.test"}, "database"),
-        ({"REDIS_PORT": "1"}, "sessions"),
-        ({"REDIS_PASSWORD": "wrong"}, "sessions"),
     ],
 )
-def test_lives_but_is_not_ready_without_its_servers(
+def test_lives_but_is_not_ready_without_its_database(
     clinic: Clinic, tmp_path: Path, environment: dict[str, Any], part: str
 ) -> None:
+    """The last: another name than the certificate's. OpenEMR's own connection does not take it either."""
     alone = Instance(clinic, tmp_path / "output", **environment)
     try:
         alone.await_serving()
@@ -87,26 +110,169 @@ def test_lives_but_is_not_ready_without_its_servers(
         assert answer.json()["checks"][part] == "failed"
         assert answer.json()["checks"]["sites"] == "ok"
         alone.await_output(f"/health/ready: {part}: ")
+        assert alone.ask("/interface/login/login.php").status == 500
+    finally:
+        alone.kill()
+
+
+@pytest.mark.parametrize(
+    ("environment", "sentence"),
+    [
+        ({"REDIS_SERVER": ""}, "sessions would have no place that all instances share"),
+        ({"REDIS_PORT": "1"}, "does not answer: Connection refused"),
+        ({"REDIS_PASSWORD": "wrong"}, "cannot be kept in Redis: WRONGPASS"),
+        ({"REDIS_PREFIX": "another:"}, "cannot be kept in Redis: NOPERM"),
+        ({"REDIS_TLS": "1"}, "does not answer: "),
+        ({"OPENEMR_SESSIONS": "files"}, "is for one instance, but there may be 3 instances"),
+        ({"OPENEMR_SESSIONS": "memory"}, "is neither redis nor files"),
+    ],
+)
+def test_refuses_to_serve_where_sessions_have_no_place(
+    clinic: Clinic, tmp_path: Path, environment: dict[str, Any], sentence: str
+) -> None:
+    refused = Instance(clinic, tmp_path / "output", **environment)
+    assert refused.wait() == 78
+    (line,) = refused.lines()
+    assert sentence in line["message"]
+
+
+def test_one_instance_may_keep_sessions_in_files_when_told(clinic: Clinic, tmp_path: Path) -> None:
+    told: dict[str, Any] = {"REDIS_SERVER": "", "OPENEMR_SESSIONS": "files", "OPENEMR_MAX_INSTANCES": "1"}
+    alone = Instance(clinic, tmp_path / "output", **told)
+    try:
+        _, session = alone.await_serving().login()
+        assert alone.ask("/interface/main/main_screen.php", headers=session).status == 200
+        assert alone.ask("/health/ready").status == 200
+        assert list(Path(f"/proc/{alone.pid}/root/tmp").glob("sess_*"))
     finally:
         alone.kill()
 
 
 def test_never_falls_back_to_sessions_in_files(clinic: Clinic, tmp_path: Path) -> None:
-    alone = Instance(clinic, tmp_path / "output", REDIS_PASSWORD="wrong")
+    """Redis goes while the instance serves: no login works, and no session lands in a file."""
+    with redis_server(tmp_path / "redis") as redis:
+        password: dict[str, Any] = {"REDIS_USERNAME": "admin", "REDIS_PASSWORD": redis.admin_password}
+        alone = Instance(clinic, tmp_path / "output", REDIS_PORT=str(redis.port), **password)
+        _, session = alone.await_serving().login()
+        assert alone.ask("/interface/main/main_screen.php", headers=session).status == 200
     try:
-        answer, session = alone.await_serving().login()
+        answer, _ = alone.login()
         assert answer.status == 500
         assert alone.ask("/interface/main/main_screen.php", headers=session).status == 500
         assert not list(Path(f"/proc/{alone.pid}/root/tmp").glob("sess_*"))
+        assert alone.ask("/health/ready").json()["checks"] == {
+            "database": "ok",
+            "sessions": "failed",
+            "sites": "ok",
+            "keys": "ok",
+        }
+        assert redis.admin_password not in alone.output()
     finally:
         alone.kill()
 
 
+@pytest.mark.parametrize("authority", ["right", "wrong"])
+def test_sessions_go_to_a_verified_redis_over_tls(
+    clinic: Clinic, servers: tuple[Mysql, Redis], tmp_path: Path, authority: str
+) -> None:
+    signed = servers[0].authority
+    with redis_server(tmp_path / "redis", signed, name="sql.test") as redis:
+        trusted = signed if authority == "right" else make_authority()
+        environment: dict[str, Any] = {
+            "REDIS_SERVER": "sql.test",
+            "REDIS_PORT": str(redis.port),
+            "REDIS_USERNAME": "admin",
+            "REDIS_PASSWORD": redis.admin_password,
+            "REDIS_SSL_CA": trusted.pem,
+        }
+        alone = Instance(clinic, tmp_path / "output", **environment)
+        try:
+            if authority == "wrong":
+                assert alone.wait() == 78
+                assert "certificate verify failed" in alone.output()
+                return
+            _, session = alone.await_serving().login()
+            assert alone.ask("/interface/main/main_screen.php", headers=session).status == 200
+            assert alone.ask("/health/ready").json()["checks"]["sessions"] == "ok"
+        finally:
+            alone.kill()
+
+
+def test_a_share_that_hangs_makes_ready_answer_not_hang(clinic: Clinic, tmp_path: Path) -> None:
+    """A pipe that nobody writes to stands in for a file on a dead NFS server: whoever reads it waits."""
+    sites = _copied(clinic, tmp_path)
+    alone = Instance(clinic, tmp_path / "output", sites=sites)
+    try:
+        alone.await_serving()
+        (sites / "default/sqlconf.php").unlink()
+        os.mkfifo(sites / "default/sqlconf.php", 0o644)
+        with ThreadPoolExecutor(2) as pool:
+            both = list(pool.map(lambda _: alone.ask("/health/ready"), range(2)))
+        for answer in both:
+            assert answer.status == 503
+            assert answer.json()["checks"] == {
+                "database": "ok",
+                "sessions": "ok",
+                "sites": "failed",
+                "keys": "failed",
+            }
+        assert alone.ask("/health/live").status == 200
+        alone.await_output("/health/ready: sites: the share does not answer")
+    finally:
+        alone.kill()
+
+
+def test_secrets_may_lie_in_mounted_files(clinic: Clinic, tmp_path: Path) -> None:
+    mounted = clinic.sites / "secret"
+    environment: dict[str, Any] = {}
+    try:
+        mounted.mkdir()
+        for name in ("MYSQL_PASS", "REDIS_PASSWORD"):
+            (mounted / name).write_text(clinic.environment[name])
+            environment |= {name: "", f"{name}_FILE": f"{TREE}/sites/secret/{name}"}
+        alone = Instance(clinic, tmp_path / "output", **environment)
+        try:
+            assert alone.await_serving().ask("/health/ready").status == 200
+        finally:
+            alone.kill()
+        both = Instance(clinic, tmp_path / "both", MYSQL_PASS_FILE=f"{TREE}/sites/secret/MYSQL_PASS")
+        assert both.wait() == 78
+        assert "Both MYSQL_PASS and MYSQL_PASS_FILE are set" in both.output()
+    finally:
+        shutil.rmtree(mounted)
+
+
+def test_the_root_may_be_read_only(clinic: Clinic, tmp_path: Path) -> None:
+    alone = Instance(clinic, tmp_path / "output", READ_ONLY="1")
+    try:
+        _, session = alone.await_serving().login()
+        assert alone.ask("/interface/main/main_screen.php", headers=session).status == 200
+        assert alone.ask("/health/ready").status == 200
+        for directory in ("/etc", "/usr", "/var"):
+            with pytest.raises(OSError, match="Read-only file system"):
+                Path(f"/proc/{alone.pid}/root{directory}/x").touch()
+    finally:
+        alone.kill()
+
+
+@pytest.mark.parametrize(("mib", "workers"), [(512, 3), (1024, 6), (4096, 30), (65536, 32)])
+def test_workers_follow_the_instances_memory(mib: int, workers: int) -> None:
+    assert _function(f"fpm_children {mib} {96 if mib < 1024 else 192}") == str(workers)
+
+
+def test_process_1_reaps_what_others_leave(instance: Instance) -> None:
+    """An orphan becomes process 1's child, wherever it was born."""
+    inside = ["nsenter", f"--target={instance.pid}", "--pid", "--mount"]
+    with subprocess.Popen([*inside, "busybox", "ash", "-c", "sleep 0.5 & exit 0"]):
+        for adopted in (True, False):
+            until = time.monotonic() + 5
+            while ("sleep" in [_name(pid) for pid in children(instance.pid)]) is not adopted:
+                assert time.monotonic() < until
+                time.sleep(0.01)
+
+
 def test_a_lost_key_is_noticed_by_ready(clinic: Clinic, tmp_path: Path) -> None:
-    sites = tmp_path / "sites"
-    shutil.copytree(clinic.sites, sites)
-    for path in (sites, *sites.rglob("*")):
-        os.chown(path, 1000, 1000)
+    sites = _copied(clinic, tmp_path)
     (sites / "default/documents/logs_and_misc/methods/sevenb").unlink()
     alone = Instance(clinic, tmp_path / "output", sites=sites)
     try:
