@@ -112,7 +112,8 @@ for _row in (
         complete=_metric,
     ),
 ):
-    collection(_row)
+    # Google has the same methods for organisations and folders under ids of their own.
+    collection(_row, _row.key.replace("logging.projects.", "logging."))
 
 
 def _run_service(name: str) -> Json:

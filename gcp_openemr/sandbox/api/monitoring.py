@@ -171,6 +171,7 @@ for _row in (
         kind="alert policy",
         permission="monitoring.alertPolicies",
         assigned=_number,
+        id_pattern=r"\d+",
         complete=_policy,
     ),
     Collection(
@@ -178,6 +179,7 @@ for _row in (
         kind="notification channel",
         permission="monitoring.notificationChannels",
         assigned=_number,
+        id_pattern=r"\d+",
         complete=_channel,
         deletable=_channel_free,
     ),
@@ -186,6 +188,7 @@ for _row in (
         kind="uptime check",
         permission="monitoring.uptimeCheckConfigs",
         assigned=_check_id,
+        id_pattern=r"[a-zA-Z0-9-]+",
         complete=_uptime,
         deletable=_uptime_free,
     ),

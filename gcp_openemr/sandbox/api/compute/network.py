@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import time
 
 from gcp_openemr.sandbox.api.calls import Call
 from gcp_openemr.sandbox.api.compute.actions import Action, actions, fingerprint
@@ -15,9 +16,10 @@ from gcp_openemr.sandbox.api.compute.links import (
     self_link,
 )
 from gcp_openemr.sandbox.api.errors import ApiError
-from gcp_openemr.sandbox.api.names import id_of, now, path_of, project_of, segment
+from gcp_openemr.sandbox.api.names import id_of, path_of, project_of, segment
 from gcp_openemr.sandbox.api.refusals import refuse
 from gcp_openemr.sandbox.api.rules import Change, Collection, collection
+from gcp_openemr.sandbox.api.run.held import HELD
 from gcp_openemr.sandbox.api.store import Record
 from gcp_openemr.sandbox.interfaces import Json
 
@@ -120,11 +122,9 @@ def _subnetwork_free(call: Call, record: Record) -> None:
     """Cloud Run keeps addresses for a while after the last revision is gone."""
     in_use(call, record)
     path = path_of(record.name)
-    place = f"run.googleapis.com/held/{project_of(path)}/{segment(path, 'regions')}/{id_of(path)}/"
-    for held in call.store.list(place):
-        if str(held.body.get("until") or "") > now():
-            user = f"{path.split('/subnetworks/')[0]}/addressReservations/{id_of(held.name)}"
-            raise refuse("compute.held", name=path, user=user)
+    for held in call.store.list(f"{HELD}{project_of(path)}/{segment(path, 'regions')}/{id_of(path)}/"):
+        if held.body["until"] > time.time():
+            raise refuse("compute.held", name=path, user=held.body["id"])
 
 
 def _firewall(change: Change) -> None:
