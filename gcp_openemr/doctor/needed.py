@@ -1,148 +1,142 @@
-"""Which permissions each command needs of its caller, on the project.
+"""Which permissions each command needs of its caller, on the project: those of the resource types in terraform/.
 
-`plan`, `deploy` and `destroy` are proven against the sandbox, which asks for them as Google does: a test deploys and
-destroys as an identity that has these and no other. What Google asks for beyond that is from the reference page of each
-method (https://cloud.google.com/iam/docs/permissions-reference) and stands below as `_BESIDE`. The rows of commands
-that are not there yet say what their design calls.
+A test deploys, plans and destroys in the sandbox as identities that have these and no other. What Google asks for and
+the sandbox does not (labels, operations, the use of one resource by another) is from the pages of the methods
+(https://cloud.google.com/iam/docs/permissions-reference).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+import re
+from collections.abc import Mapping, Set
 
-__all__ = ["NEEDED"]
+from gcp_openemr.assets import asset
+
+__all__ = ["needed", "types_of_the_stack", "types_with_a_row"]
+
+# Resource type (`*`: what the commands call themselves), collection, verbs: bare to read, + to deploy, - to destroy.
+_TABLE = """
+*                                       artifactregistry.tags list
+*                                       cloudbuild.builds +create +get +list
+*                                       cloudsql.instances get
+*                                       compute.globalOperations +get -get
+*                                       compute.regionOperations +get -get
+*                                       compute.zoneOperations +get -get
+*                                       resourcemanager.projects get
+*                                       run.executions +get
+*                                       run.jobs +run +runWithOverrides
+*                                       run.operations +get -get
+*                                       run.services get +update
+*                                       secretmanager.secrets get +update
+*                                       secretmanager.versions list +add
+*                                       storage.buckets get +create
+*                                       storage.objects get list +create +delete -create -delete
+artifact_registry_repository            artifactregistry.repositories get +create +update
+artifact_registry_repository_iam_member artifactregistry.repositories getIamPolicy +setIamPolicy
+cloud_run_v2_job                        iam.serviceAccounts +actAs
+cloud_run_v2_job                        run.jobs get +create +update -delete
+cloud_run_v2_job_iam_member             run.jobs getIamPolicy +setIamPolicy -setIamPolicy
+cloud_run_v2_service                    iam.serviceAccounts +actAs
+cloud_run_v2_service                    run.services get +create +update -delete
+cloud_run_v2_service_iam_member         run.services getIamPolicy +setIamPolicy -setIamPolicy
+cloud_scheduler_job                     cloudscheduler.jobs get +create +update +enable +pause -delete
+cloud_scheduler_job                     iam.serviceAccounts +actAs
+compute_address                         compute.addresses get +create +createInternal +setLabels -delete -deleteInternal
+compute_disk                            compute.disks get +create +setLabels -delete
+compute_disk_resource_policy_attachment compute.disks get +addResourcePolicies -removeResourcePolicies
+compute_firewall                        compute.firewalls get +create +update -delete
+compute_firewall                        compute.networks +updatePolicy -updatePolicy
+compute_forwarding_rule                 compute.addresses +use
+compute_forwarding_rule                 compute.forwardingRules get +create +pscCreate +setLabels -delete -pscDelete
+compute_health_check                    compute.healthChecks get +create +update +useReadOnly -delete
+compute_instance                        compute.addresses +useInternal
+compute_instance                        compute.disks +use
+compute_instance                        compute.instances get +create +setLabels +setMetadata +setServiceAccount
+compute_instance                        compute.instances +setTags -delete -setDeletionProtection
+compute_instance                        iam.serviceAccounts +actAs
+compute_instance_group_manager          compute.disks +use
+compute_instance_group_manager          compute.instanceGroupManagers get +create +update -delete
+compute_instance_group_manager          compute.instanceTemplates +useReadOnly
+compute_instance_group_manager          compute.instances +create +setLabels +setMetadata +setServiceAccount +setTags
+compute_instance_group_manager          compute.instances -delete
+compute_instance_template               compute.instanceTemplates get +create -delete
+compute_instance_template               iam.serviceAccounts +actAs
+compute_network                         compute.networks get +create -delete
+compute_per_instance_config             compute.instanceGroupManagers get +update -update
+compute_region_instance_template        compute.instanceTemplates get +create -delete
+compute_region_instance_template        iam.serviceAccounts +actAs
+compute_resource_policy                 compute.resourcePolicies get +create +update +use -delete
+compute_router                          compute.networks +use
+compute_router                          compute.routers get +create -delete
+compute_router_nat                      compute.routers get +update -update
+compute_subnetwork                      compute.subnetworks get +create +update +use -delete
+dns_managed_zone                        dns.managedZones get +create -delete
+dns_managed_zone                        dns.networks +bindPrivateDNSZone
+dns_record_set                          dns.changes +create +get -create -get
+dns_record_set                          dns.resourceRecordSets list +create +update -delete
+iam_workload_identity_pool              iam.workloadIdentityPools get +create +update
+iam_workload_identity_pool_provider     iam.workloadIdentityPoolProviders get +create +update
+iap_tunnel_instance_iam_member          iap.tunnelInstances getIamPolicy +setIamPolicy -setIamPolicy
+logging_metric                          logging.logMetrics get +create +update -delete
+logging_project_bucket_config           logging.buckets get +create +update -delete
+logging_project_sink                    logging.sinks get +create +update -delete
+monitoring_alert_policy                 monitoring.alertPolicies get +create +update -delete
+monitoring_notification_channel         monitoring.notificationChannels get +create +update -delete
+monitoring_uptime_check_config          monitoring.uptimeCheckConfigs get +create +update -delete
+project_iam_audit_config                resourcemanager.projects getIamPolicy +setIamPolicy
+project_iam_custom_role                 iam.roles get +create +update -delete
+project_iam_member                      resourcemanager.projects getIamPolicy +setIamPolicy -setIamPolicy
+project_service                         serviceusage.operations +get
+project_service                         serviceusage.services get +enable
+secret_manager_secret                   secretmanager.secrets get +create +update -delete -update
+secret_manager_secret_iam_member        secretmanager.secrets getIamPolicy +setIamPolicy -setIamPolicy
+service_account                         iam.serviceAccounts get +create +update -delete
+service_account_iam_member              iam.serviceAccounts getIamPolicy +setIamPolicy -setIamPolicy
+sql_database_instance                   cloudsql.instances get +create +update -delete -update
+storage_bucket                          storage.buckets get +create +update
+storage_bucket_iam_member               storage.buckets getIamPolicy +setIamPolicy
+storage_managed_folder                  storage.managedFolders get +create -delete
+storage_managed_folder_iam_member       storage.managedFolders getIamPolicy +setIamPolicy -setIamPolicy
+"""
+
+# What the commands that run jobs and move secrets call beside a deploy.
+_JOBS = frozenset({"run.executions.get", "run.jobs.get", "run.jobs.run", "run.jobs.runWithOverrides"})
+_JOBS |= {"storage.objects.get", "storage.objects.list"}
+_VERSIONS = frozenset(f"secretmanager.versions.{verb}" for verb in ("access", "add", "destroy", "disable", "enable"))
 
 
-def _permissions(text: str) -> frozenset[str]:
-    """`service.kind verb verb` lines → `service.kind.verb`."""
-    rows = [line.split() for line in text.strip().splitlines()]
-    return frozenset(f"{kind}.{verb}" for kind, *verbs in rows for verb in verbs)
+@functools.cache
+def needed() -> Mapping[str, frozenset[str]]:
+    """Command → permissions. A rotation ends in an apply, so it needs what a deploy needs."""
+    plan, create, destroy = (_marked(mark) for mark in ("", "+", "-"))
+    return {
+        "plan": plan,
+        "deploy": plan | create,
+        "backup": _JOBS,
+        "rotate": plan | create | _JOBS | _VERSIONS,
+        "destroy": plan | destroy,
+    }
 
 
-_PLAN = _permissions("""
-artifactregistry.repositories get getIamPolicy
-artifactregistry.tags list
-cloudsql.instances get
-compute.addresses get
-compute.disks get
-compute.firewalls get
-compute.forwardingRules get
-compute.instances get
-compute.networks get
-compute.routers get
-compute.subnetworks get
-dns.managedZones get
-dns.resourceRecordSets list
-iam.roles get
-iam.serviceAccounts get
-resourcemanager.projects get getIamPolicy
-run.jobs get
-run.services get getIamPolicy
-secretmanager.secrets get getIamPolicy
-secretmanager.versions list
-serviceusage.services get
-storage.buckets get getIamPolicy
-storage.managedFolders get getIamPolicy
-storage.objects get list
-""")
+@functools.cache
+def types_of_the_stack() -> Set[str]:
+    """The resource types that terraform/ uses, without `google_`."""
+    texts = (file.read_text(encoding="utf-8") for file in asset("terraform").rglob("*.tf*") if file.is_file())
+    return frozenset(found for text in texts for found in re.findall(r'^resource "google_(\w+)"', text, re.MULTILINE))
 
-_DEPLOY = _permissions("""
-artifactregistry.repositories create setIamPolicy update
-cloudbuild.builds create get list
-cloudsql.instances create update
-compute.addresses create
-compute.disks create
-compute.firewalls create update
-compute.forwardingRules create
-compute.instances create
-compute.networks create
-compute.routers create update
-compute.subnetworks create update
-dns.changes create get
-dns.managedZones create
-iam.roles create update
-iam.serviceAccounts actAs create update
-resourcemanager.projects setIamPolicy
-run.executions get
-run.jobs create run runWithOverrides update
-run.operations get
-run.services create setIamPolicy update
-secretmanager.secrets create setIamPolicy update
-secretmanager.versions add
-serviceusage.services enable
-storage.buckets create setIamPolicy update
-storage.managedFolders create setIamPolicy
-storage.objects create delete
-""")
 
-_DESTROY = _permissions("""
-cloudsql.instances delete update
-compute.addresses delete
-compute.disks delete
-compute.firewalls delete
-compute.forwardingRules delete
-compute.instances delete setDeletionProtection
-compute.networks delete
-compute.routers delete update
-compute.subnetworks delete
-dns.changes create get
-dns.managedZones delete
-iam.roles delete
-iam.serviceAccounts delete
-resourcemanager.projects setIamPolicy
-run.jobs delete
-run.operations get
-run.services delete setIamPolicy
-secretmanager.secrets delete setIamPolicy update
-storage.managedFolders delete setIamPolicy
-storage.objects create delete
-""")
+def types_with_a_row() -> Set[str]:
+    return frozenset(line.split()[0] for line in _TABLE.strip().splitlines())
 
-# Asked for by Google and not by the sandbox: operations, labels, and the use of one resource by another.
-_BESIDE = _permissions("""
-compute.addresses createInternal setLabels use useInternal
-compute.disks setLabels use
-compute.forwardingRules pscCreate setLabels
-compute.globalOperations get
-compute.instances setLabels setMetadata setServiceAccount setTags
-compute.networks updatePolicy use
-compute.regionOperations get
-compute.subnetworks use
-compute.zoneOperations get
-dns.networks bindPrivateDNSZone
-dns.resourceRecordSets create update
-serviceusage.operations get
-""")
 
-_GONE = _permissions("""
-compute.addresses deleteInternal
-compute.forwardingRules pscDelete
-compute.globalOperations get
-compute.networks updatePolicy
-compute.regionOperations get
-compute.zoneOperations get
-dns.resourceRecordSets delete
-""")
-
-_JOBS = _permissions("""
-run.executions get
-run.jobs get run runWithOverrides
-storage.objects get list
-""")
-
-_ROTATE = _permissions("""
-run.operations get
-run.services get update
-secretmanager.secrets get update
-secretmanager.versions access add destroy disable enable list
-storage.objects create delete
-""")
-
-NEEDED: Mapping[str, frozenset[str]] = {
-    "plan": _PLAN,
-    "deploy": _PLAN | _DEPLOY | _BESIDE,
-    "backup": _JOBS,
-    "rotate": _PLAN | _DEPLOY | _BESIDE | _JOBS | _ROTATE,
-    "destroy": _PLAN | _DESTROY | _GONE,
-}
-"""Command → permissions. A rotation ends in an apply, so it needs what a deploy needs."""
+def _marked(mark: str) -> frozenset[str]:
+    used = types_of_the_stack() | {"*"}
+    rows = [line.split() for line in _TABLE.strip().splitlines()]
+    return frozenset(
+        f"{collection}.{verb.removeprefix(mark)}"
+        for kind, collection, *verbs in rows
+        if kind in used
+        for verb in verbs
+        if (verb[0] if verb[0] in "+-" else "") == mark
+    )

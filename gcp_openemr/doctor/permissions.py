@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from google.api_core.exceptions import BadRequest
 
 from gcp_openemr.doctor.model import Finding, Subject, failed, not_visible, ok, warning
-from gcp_openemr.doctor.needed import NEEDED
+from gcp_openemr.doctor.needed import needed
 
 __all__ = ["permissions"]
 
@@ -16,18 +16,18 @@ _AT_ONCE = 100  # https://cloud.google.com/iam/docs/testing-permissions
 
 def permissions(subject: Subject) -> Iterator[Finding]:
     """One finding for each command; what the caller does not want to run is a warning at most."""
-    asked = sorted(frozenset[str]().union(*NEEDED.values()))
+    asked = sorted(frozenset[str]().union(*needed().values()))
     held: set[str] = set()
     unknown: set[str] = set()
     for start in range(0, len(asked), _AT_ONCE):
         _ask(subject, asked[start : start + _AT_ONCE], held, unknown)
-    for verb, needed in NEEDED.items():
-        missing = sorted(needed - held - unknown)
+    for verb, wanted in needed().items():
+        missing = sorted(wanted - held - unknown)
         if missing:
             found = failed if verb in subject.verbs else warning
-            yield found(f"{verb}: {len(missing)} of {len(needed)} are missing", do=_do(subject), items=missing)
+            yield found(f"{verb}: {len(missing)} of {len(wanted)} are missing", do=_do(subject), items=missing)
         else:
-            yield ok(f"{verb}: all {len(needed - unknown)}")
+            yield ok(f"{verb}: all {len(wanted - unknown)}")
     if unknown:
         yield not_visible(f"Google does not tell of {', '.join(sorted(unknown))} for a project")
 

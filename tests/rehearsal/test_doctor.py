@@ -21,7 +21,7 @@ from gcp_openemr.commands import deploy, destroy, doctor, plan
 from gcp_openemr.commands import sandbox as sandbox_commands
 from gcp_openemr.commands.context import Context
 from gcp_openemr.console import Console
-from gcp_openemr.doctor.needed import NEEDED
+from gcp_openemr.doctor.needed import needed
 from gcp_openemr.environment import load_environment
 from gcp_openemr.sandbox import control
 from gcp_openemr.sandbox.api.iam import Tokens
@@ -104,7 +104,7 @@ def identities(directory: Path) -> dict[str, str]:
             email = f"{verb}-only@{PROJECT}.iam.gserviceaccount.com"
             root = f"v1/projects/{PROJECT}"
             cloud.ask("iam", f"{root}/serviceAccounts", body={"accountId": f"{verb}-only"})
-            role = {"title": verb, "includedPermissions": sorted(NEEDED[verb])}
+            role = {"title": verb, "includedPermissions": sorted(needed()[verb])}
             named = cloud.ask("iam", f"{root}/roles", body={"roleId": f"{verb}_only", "role": role})
             bindings.append({"role": named["name"], "members": [f"serviceAccount:{email}"]})
         path = f"v3/projects/{PROJECT}"
@@ -139,7 +139,7 @@ def test_an_identity_hears_what_it_may_not_do(deployment: Deployment) -> None:
     found = deployment.examine(deployment.context("plan").cloud)
     by_verb = {one["what"].partition(":")[0]: one for one in found["permissions"]}
     assert (by_verb["plan"]["level"], by_verb["deploy"]["level"]) == ("ok", "failed")
-    assert sorted(NEEDED["deploy"] - NEEDED["plan"]) == by_verb["deploy"]["items"]
+    assert sorted(needed()["deploy"] - needed()["plan"]) == by_verb["deploy"]["items"]
     assert found["organisation"][0]["level"] == "not visible"
     assert found["identity"][0]["what"] == f"plan-only@{PROJECT}.iam.gserviceaccount.com"
 

@@ -27,7 +27,7 @@ from gcp_openemr.doctor import CHECKS, Check, Finding, Level, Subject, buckets, 
 from gcp_openemr.doctor import permissions as permission_checks
 from gcp_openemr.doctor import project as project_checks
 from gcp_openemr.doctor.model import Absent, ok
-from gcp_openemr.doctor.needed import NEEDED
+from gcp_openemr.doctor.needed import needed, types_of_the_stack, types_with_a_row
 from gcp_openemr.environment import ClinicNames, Names
 from gcp_openemr.errors import EnvironmentInvalid, NotPermitted, ToolMissing
 from gcp_openemr.sandbox.api.app import App
@@ -244,10 +244,16 @@ def test_permissions_that_are_missing_are_named_for_each_command(tmp_path: Path)
     assert any("storage.objects.get" in finding.what for finding in told.values())
 
 
-def test_every_permission_in_the_table_is_one_of_google_s() -> None:
+def test_every_permission_is_one_of_google_s() -> None:
     known = frozenset[str]().union(*(role["permissions"] for role in predefined_roles().values()))
-    assert frozenset[str]().union(*NEEDED.values()) <= known
-    assert NEEDED["plan"] <= NEEDED["deploy"] & NEEDED["destroy"]
+    assert frozenset[str]().union(*needed().values()) <= known
+    assert needed()["plan"] < needed()["deploy"]
+    assert {"compute.networks.create", "run.jobs.runWithOverrides"} <= needed()["deploy"] - needed()["plan"]
+
+
+def test_every_type_of_the_stack_has_its_permissions() -> None:
+    assert "cloud_run_v2_service" in types_of_the_stack()
+    assert types_of_the_stack() <= types_with_a_row(), "give a new type a row in doctor/needed.py"
 
 
 def place_answers(**changes: Any) -> dict[str, Any]:
