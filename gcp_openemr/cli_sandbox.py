@@ -124,7 +124,7 @@ def faults_list(options: Options) -> None:
 @click.option("--seconds", type=click.FloatRange(0), help="delay: how long.")
 @click.option("--bytes", type=click.IntRange(0), help="truncate: so much of the body is sent.")
 @click.pass_obj
-def faults_add(options: Options, effect: str, **fields: Any) -> None:
+def faults_add(options: Options, /, effect: str, **fields: Any) -> None:
     """Let calls fail.
 
     \b

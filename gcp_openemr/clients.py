@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from gcp_openemr.errors import CloudRefused, GcpOpenemrError, NotPermitted, Unreachable
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Cloud", "google_cloud", "translate"]
 
+T = TypeVar("T")
 SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 _ASK_SECONDS = 20
 _ASKED_AT_ONCE = 32
@@ -40,25 +41,25 @@ class Cloud:
     def services(self) -> run_v2.ServicesClient:
         from google.cloud import run_v2
 
-        return run_v2.ServicesClient(**self._options("run"))
+        return self._patient(run_v2.ServicesClient(**self._options("run")))
 
     @functools.cached_property
     def jobs(self) -> run_v2.JobsClient:
         from google.cloud import run_v2
 
-        return run_v2.JobsClient(**self._options("run"))
+        return self._patient(run_v2.JobsClient(**self._options("run")))
 
     @functools.cached_property
     def executions(self) -> run_v2.ExecutionsClient:
         from google.cloud import run_v2
 
-        return run_v2.ExecutionsClient(**self._options("run"))
+        return self._patient(run_v2.ExecutionsClient(**self._options("run")))
 
     @functools.cached_property
     def secrets(self) -> secretmanager_v1.SecretManagerServiceClient:
         from google.cloud import secretmanager_v1
 
-        return secretmanager_v1.SecretManagerServiceClient(**self._options("secretmanager"))
+        return self._patient(secretmanager_v1.SecretManagerServiceClient(**self._options("secretmanager")))
 
     @functools.cached_property
     def storage(self) -> storage.Client:
@@ -122,6 +123,16 @@ class Cloud:
         session.mount(self.base or "https://", HTTPAdapter(pool_maxsize=_ASKED_AT_ONCE))
         return session
 
+    def _patient(self, client: T) -> T:
+        """Let a client of google-cloud-*, and what polls its operations, try again."""
+        from gcp_openemr.retrying import patient
+
+        transport: Any = client.transport  # type: ignore[attr-defined]
+        patient(transport._session)
+        if hasattr(transport, "operations_client"):
+            patient(transport.operations_client.transport._session)
+        return client
+
     def _options(self, service: str) -> dict[str, Any]:
         options: dict[str, Any] = {"credentials": self.credentials, "transport": "rest"}
         if self.base:
@@ -150,16 +161,17 @@ def google_cloud(project: str) -> Cloud:
 
 def translate(error: Exception) -> GcpOpenemrError | None:
     """Our error for one that Google's libraries raised, or None when it is not theirs."""
-    import requests
     from google.api_core import exceptions
     from google.auth import exceptions as auth
     from googleapiclient.errors import HttpError
+
+    from gcp_openemr.retrying import is_passing
 
     found: GcpOpenemrError | None = None
     if isinstance(error, exceptions.Forbidden | exceptions.Unauthorized):
         permission = "Give the caller that permission, or use another identity."
         found = CloudRefused(f"Google refused: {error.message}", do=permission)
-    elif isinstance(error, exceptions.RetryError | exceptions.ServiceUnavailable):
+    elif isinstance(error, exceptions.GoogleAPICallError | exceptions.RetryError | HttpError) and is_passing(error):
         found = Unreachable(f"Google did not answer: {error}", do="Run the same command again: it continues.")
     elif isinstance(error, exceptions.GoogleAPICallError):
         found = CloudRefused(f"Google refused: {error.message}")
@@ -168,7 +180,7 @@ def translate(error: Exception) -> GcpOpenemrError | None:
     elif isinstance(error, auth.GoogleAuthError):
         login = "Run: gcloud auth application-default login"
         found = NotPermitted(f"Google's credentials did not work: {error}", do=login)
-    elif isinstance(error, requests.exceptions.ConnectionError | ConnectionError):
+    elif is_passing(error):
         again = "Check the network, then run the same command again."
         found = Unreachable("The cloud cannot be reached from here.", do=again)
     return found

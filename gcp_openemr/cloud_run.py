@@ -18,6 +18,7 @@ from gcp_openemr import interruption
 from gcp_openemr.clients import Cloud
 from gcp_openemr.console import Step
 from gcp_openemr.errors import JobFailed, Unhealthy
+from gcp_openemr.retrying import once
 
 __all__ = ["Health", "ServiceState", "ask_health", "move_traffic", "run_job", "service_state", "wait_until_healthy"]
 
@@ -62,7 +63,10 @@ def run_job(
         env=[run_v2.EnvVar(name=key, value=value) for key, value in variables.items()]
     )
     request = run_v2.RunJobRequest(name=name, overrides=run_v2.RunJobRequest.Overrides(container_overrides=[container]))
-    execution = cloud.jobs.run_job(request=request).metadata.name
+    execution = once(
+        lambda: str(cloud.jobs.run_job(request=request).metadata.name),
+        lambda: _execution_with(cloud, name, variables["RESULT_URI"]),
+    )
     state = _wait_for(cloud, execution, step)
     record = _record(cloud, bucket, object_name)
     if state.succeeded_count < state.task_count:
@@ -142,6 +146,14 @@ def result_object(clinic_or_platform: str, job: str) -> str:
     """A fresh name for the record of one run."""
     now = datetime.datetime.now(datetime.UTC)
     return f"{clinic_or_platform}/runs/{job}/{now:%Y%m%dT%H%M%S.%fZ}.json"
+
+
+def _execution_with(cloud: Cloud, job: str, result: str) -> str | None:
+    """The execution that was told to write its record there."""
+    for execution in cloud.executions.list_executions(parent=job):
+        if any(variable.value == result for variable in execution.template.containers[0].env):
+            return str(execution.name)
+    return None
 
 
 def _wait_for(cloud: Cloud, execution: str, step: Step) -> run_v2.Execution:

@@ -13,6 +13,8 @@ import httplib2
 from google.auth.credentials import Credentials
 from google.auth.transport.requests import AuthorizedSession
 
+from gcp_openemr.retrying import patient
+
 __all__ = ["RequestsTransport"]
 
 _SECONDS = 60
@@ -22,7 +24,7 @@ class RequestsTransport:
     """The part of httplib2.Http that googleapiclient uses."""
 
     def __init__(self, credentials: Credentials) -> None:
-        self._session = AuthorizedSession(credentials)
+        self._session = patient(AuthorizedSession(credentials))
 
     def request(
         self, uri: str, method: str = "GET", body: Any = None, headers: Mapping[str, str] | None = None, **_unused: Any

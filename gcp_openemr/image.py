@@ -17,7 +17,7 @@ import hashlib
 import io
 import json
 import tarfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from gcp_openemr.assets import asset
 from gcp_openemr.clients import Cloud
 from gcp_openemr.console import Step
 from gcp_openemr.errors import BuildFailed
+from gcp_openemr.retrying import once
 
 __all__ = ["BuildPlace", "Images", "Source", "build", "find", "source"]
 
@@ -126,8 +127,11 @@ def build(cloud: Cloud, place: BuildPlace, wanted: Source, step: Step) -> Images
     build_id = _under_way(builds, parent, wanted)
     if build_id is None:
         cached = wanted.stage_tag in _tags(cloud, place, _STAGE)
-        operation = builds.create(parent=parent, body=_request(cloud, place, wanted, name, cached=cached)).execute()
-        build_id = operation["metadata"]["build"]["id"]
+        body = _request(cloud, place, wanted, name, cached=cached)
+        build_id = once(
+            lambda: str(builds.create(parent=parent, body=body).execute()["metadata"]["build"]["id"]),
+            lambda: _under_way(builds, parent, wanted, {*_UNDER_WAY, "SUCCESS"}),
+        )
     _wait(builds, f"{parent}/builds/{build_id}", step)
     images = find(cloud, place, wanted)
     if images is None:
@@ -137,10 +141,10 @@ def build(cloud: Cloud, place: BuildPlace, wanted: Source, step: Step) -> Images
     return images
 
 
-def _under_way(builds: Any, parent: str, wanted: Source) -> str | None:
+def _under_way(builds: Any, parent: str, wanted: Source, statuses: Collection[str] = _UNDER_WAY) -> str | None:
     """A build of this very source that an interrupted run began: a second one could not push the same tags."""
     listed = builds.list(parent=parent, filter=f'tags="{wanted.tag}"').execute().get("builds", [])
-    ids = [b["id"] for b in listed if wanted.tag in b.get("tags", []) and b["status"] in _UNDER_WAY]
+    ids = [b["id"] for b in listed if wanted.tag in b.get("tags", []) and b["status"] in statuses]
     return next(iter(ids), None)
 
 

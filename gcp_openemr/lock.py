@@ -149,7 +149,14 @@ def _acquire(blob: Blob, environment: str, command: str) -> tuple[Held, Holder |
 def _write(blob: Blob, holder: Holder, expected: int) -> int:
     text = json.dumps(dataclasses.asdict(holder), default=datetime.datetime.isoformat)
     fresh = blob.bucket.blob(blob.name)
-    fresh.upload_from_string(text, content_type="application/json", if_generation_match=expected)
+    try:
+        fresh.upload_from_string(text, content_type="application/json", if_generation_match=expected)
+    except PreconditionFailed:
+        # Tried again after its answer was lost, a write meets itself.
+        found = _read(blob)
+        if found is None or found[0] != holder:
+            raise
+        return found[1]
     return int(fresh.generation)
 
 

@@ -11,13 +11,14 @@ import dataclasses
 from collections.abc import Callable
 
 import google_crc32c
-from google.api_core.exceptions import BadRequest, NotFound
+from google.api_core.exceptions import BadRequest, GoogleAPICallError, NotFound
 from google.cloud import secretmanager_v1
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from gcp_openemr.clients import Cloud
 from gcp_openemr.errors import CloudRefused
 from gcp_openemr.redacted import Redacted
+from gcp_openemr.retrying import once
 
 __all__ = ["CURRENT", "Secret", "add", "current_version", "ensure", "find_version", "read"]
 
@@ -74,7 +75,15 @@ def add(cloud: Cloud, name: str, value: Redacted) -> int:
     """Add a version and return its number. It is not current until the alias says so."""
     data = value.reveal().encode()
     payload = secretmanager_v1.SecretPayload(data=data, data_crc32c=google_crc32c.value(data))
-    return _number(cloud.secrets.add_secret_version(parent=_path(cloud, name), payload=payload).name)
+    before = _newest(cloud, name)
+
+    def added() -> int | None:
+        newest = _newest(cloud, name)
+        return newest if newest > before else None
+
+    return once(
+        lambda: _number(cloud.secrets.add_secret_version(parent=_path(cloud, name), payload=payload).name), added
+    )
 
 
 def read(cloud: Cloud, secret: Secret) -> Redacted:
@@ -96,7 +105,17 @@ def _point(cloud: Cloud, name: str, version: int) -> None:
         return
     aliases = {**secret.version_aliases, CURRENT: version}
     changed = secretmanager_v1.Secret(name=secret.name, etag=secret.etag, version_aliases=aliases)
-    cloud.secrets.update_secret(secret=changed, update_mask=FieldMask(paths=["version_aliases"]))
+    try:
+        cloud.secrets.update_secret(secret=changed, update_mask=FieldMask(paths=["version_aliases"]))
+    except GoogleAPICallError:
+        # Tried again after its answer was lost, it meets the etag that it changed itself.
+        if cloud.secrets.get_secret(name=secret.name).version_aliases.get(CURRENT) != version:
+            raise
+
+
+def _newest(cloud: Cloud, name: str) -> int:
+    versions = cloud.secrets.list_secret_versions(parent=_path(cloud, name))
+    return max((_number(version.name) for version in versions), default=0)
 
 
 def _path(cloud: Cloud, name: str) -> str:

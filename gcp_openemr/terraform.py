@@ -8,24 +8,26 @@ from __future__ import annotations
 
 import ctypes
 import dataclasses
+import datetime
 import functools
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 from python_terraform import IsFlagged
 from python_terraform import Terraform as CommandLine
 
 from gcp_openemr import interruption
-from gcp_openemr.errors import Interrupted, Locked, TerraformFailed
+from gcp_openemr.errors import Interrupted, TerraformFailed
+from gcp_openemr.terraform_failures import Passing, StateLocked, failure_of
 
 __all__ = ["Change", "Event", "Plan", "Terraform", "interrupt_running"]
 
@@ -33,7 +35,10 @@ _PR_SET_PDEATHSIG = 1
 _FOLLOW_SECONDS = 0.02
 _LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
+_PAUSES = (0.0, 2.0, 8.0)  # seconds
+
 _Output = int | IO[bytes]
+T = TypeVar("T")
 
 _running: set[subprocess.Popen[str]] = set()
 
@@ -81,9 +86,14 @@ class Terraform:
     holds the state, Interrupted after `interrupt_running()`.
     """
 
-    def __init__(self, directory: Path, *, binary: Path, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, directory: Path, *, binary: Path, environment: Mapping[str, str], unlock: Callable[[str], None]
+    ) -> None:
+        """`unlock` takes the lock of that id off the state; Terraform itself cannot before its `init` is through."""
         self._directory = directory
         self._command_line = CommandLine(working_dir=str(directory), terraform_bin_path=str(binary))
+        self._since = datetime.datetime.now(datetime.UTC).replace(microsecond=0)
+        self._unlock = unlock
         self._environment = {
             **os.environ,
             "CHECKPOINT_DISABLE": "1",
@@ -93,13 +103,15 @@ class Terraform:
         }
 
     def init(self) -> None:
-        """Download providers and connect the backend."""
-        done = self._run("init", input=False, no_color=IsFlagged, reconfigure=IsFlagged)
-        if done.returncode != 0:
-            raise _failure(self._directory, [], done.stderr or done.stdout)
+        """Download providers and connect the backend. A state that a former apply could not save is saved now."""
+        self._must("init", input=False, no_color=IsFlagged, reconfigure=IsFlagged)
+        self._save_left_over()
 
     def plan(self, *, destroy: bool = False, lock: bool = True, report: Callable[[Event], None] | None = None) -> Plan:
         """Make and save a plan. `lock=False` only for looking, never before an apply."""
+        return self._again(lambda: self._plan(destroy=destroy, lock=lock, report=report))
+
+    def _plan(self, *, destroy: bool, lock: bool, report: Callable[[Event], None] | None) -> Plan:
         file = self._directory / "tfplan"
         flags: dict[str, Any] = {"out": str(file), "input": False, "lock": lock, "destroy": destroy or None}
         changes: list[Change] = []
@@ -113,19 +125,68 @@ class Terraform:
         return Plan(file=file, changes=tuple(changes), outputs_change=outputs_change)
 
     def apply(self, plan: Plan, *, report: Callable[[Event], None] | None = None) -> None:
-        """Apply exactly that plan, and delete its file."""
+        """Apply exactly that plan, and delete its file.
+
+        It is tried again where nothing had begun. Where all was done but the state could not be saved or its lock not
+        be given back, that is made good.
+        """
+        begun = threading.Event()
+
+        def run() -> None:
+            try:
+                for message in self._stream("apply", str(plan.file), report=report, input=False):
+                    if message["type"] == "apply_start":
+                        begun.set()
+            except Passing as failure:
+                if not begun.is_set():
+                    raise
+                self._save_left_over()
+                if not failure.afterwards:
+                    raise TerraformFailed(failure.what, do=failure.do) from failure
+                self._must(
+                    "plan", refresh=False, input=False, no_color=IsFlagged
+                )  # takes our lock back, if it is there
+
         try:
-            for _ in self._stream("apply", str(plan.file), report=report, input=False):
-                pass
+            self._again(run)
         finally:
             plan.file.unlink(missing_ok=True)
 
     def outputs(self) -> dict[str, Any]:
         """Output values by name; empty when nothing was applied yet."""
-        done = self._run("output", json=IsFlagged, no_color=IsFlagged)
-        if done.returncode != 0:
-            raise _failure(self._directory, [], done.stderr)
-        return {name: output["value"] for name, output in json.loads(done.stdout).items()}
+        told = self._must("output", json=IsFlagged, no_color=IsFlagged)
+        return {name: output["value"] for name, output in json.loads(told).items()}
+
+    def _again(self, run: Callable[[], T]) -> T:
+        """Try again what failed for a moment; a lock that was taken since this object was made is our own."""
+        for pause in _PAUSES:
+            try:
+                return run()
+            except StateLocked as locked:
+                if not locked.is_ours(self._since):
+                    raise
+                self._unlock(locked.id)
+            except Passing:
+                interruption.pause(pause)
+        return run()
+
+    def _must(self, command: str, *args: str, **flags: Any) -> str:
+        """What a command prints."""
+
+        def run() -> str:
+            done = self._run(command, *args, **flags)
+            if done.returncode != 0:
+                raise failure_of(self._directory, [], done.stderr or done.stdout)
+            return done.stdout
+
+        return self._again(run)
+
+    def _save_left_over(self) -> None:
+        """Terraform leaves a state here that it could not save: without it, what was made would be forgotten."""
+        left = self._directory / "errored.tfstate"
+        if left.exists():
+            self._must("state push", left.name)
+            left.unlink()
 
     def _start(self, command: str, *args: str, stdout: _Output, stderr: _Output, **flags: Any) -> subprocess.Popen[str]:
         interruption.check()
@@ -145,8 +206,8 @@ class Terraform:
             process.send_signal(signal.SIGINT)
         return process
 
-    def _run(self, command: str, **flags: Any) -> subprocess.CompletedProcess[str]:
-        with self._start(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **flags) as process:
+    def _run(self, command: str, *args: str, **flags: Any) -> subprocess.CompletedProcess[str]:
+        with self._start(command, *args, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **flags) as process:
             try:
                 stdout, stderr = process.communicate()
             finally:
@@ -179,7 +240,7 @@ class Terraform:
         if process.returncode != 0 and interruption.is_interrupted():
             raise Interrupted(f"terraform {command} was interrupted; what it had finished is in the state.")
         if process.returncode != 0:
-            raise _failure(self._directory, diagnostics, complaint)
+            raise failure_of(self._directory, diagnostics, complaint)
 
 
 def interrupt_running() -> None:
@@ -247,32 +308,4 @@ def _event(message: Mapping[str, Any]) -> Event | None:
         address=hook["resource"]["addr"],
         action=hook.get("action", ""),
         seconds=float(hook.get("elapsed_seconds", 0)),
-    )
-
-
-def _failure(directory: Path, diagnostics: list[dict[str, Any]], stderr: str) -> TerraformFailed | Locked:
-    errors = [d for d in diagnostics if d.get("severity") == "error"]
-    text = "\n".join(_describe(diagnostic) for diagnostic in errors) or stderr.strip()[-3000:]
-    if "acquiring the state lock" in text:
-        return _state_locked(directory, text)
-    return TerraformFailed(
-        f"Terraform failed in {directory.name}:\n{text}",
-        do="Mend what it names, then run the same command again: it continues.",
-    )
-
-
-def _describe(diagnostic: Mapping[str, Any]) -> str:
-    where = diagnostic.get("address") or diagnostic.get("range", {}).get("filename", "")
-    detail = diagnostic.get("detail", "")
-    return "  " + ": ".join(part for part in (where, diagnostic["summary"], detail) if part)
-
-
-def _state_locked(directory: Path, text: str) -> Locked:
-    fields = {key: re.search(rf"{key}:\s+(\S.*)", text) for key in ("ID", "Who", "Created")}
-    found = {key: match.group(1).strip() for key, match in fields.items() if match}
-    return Locked(
-        f"Terraform's state of {directory.name} is locked by {found.get('Who', 'another run')} "
-        f"since {found.get('Created', 'an unknown time')}.",
-        do="Wait for that run. If you are sure it is dead: "
-        f"terraform -chdir={directory} force-unlock {found.get('ID', 'LOCK_ID')}",
     )

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from gcp_openemr import guard
+from gcp_openemr.commands import state
 from gcp_openemr.commands.context import Context
 from gcp_openemr.console import Step
 from gcp_openemr.render import render
@@ -53,7 +54,12 @@ def open_root(context: Context, root: Root, variables: Mapping[str, Any]) -> Ter
         variables=variables,
         into=context.workspace / root.path,
     )
-    terraform = Terraform(directory, binary=context.terraform, environment=context.cloud.terraform_environment)
+    terraform = Terraform(
+        directory,
+        binary=context.terraform,
+        environment=context.cloud.terraform_environment,
+        unlock=lambda lock: state.unlock(context, root.path, lock),
+    )
     terraform.init()
     return terraform
 

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from google.api_core.exceptions import Conflict, NotFound
+from google.api_core.exceptions import Conflict, NotFound, PreconditionFailed
 from google.cloud.storage import Bucket
 
 from gcp_openemr.commands.context import Context
 from gcp_openemr.errors import CloudRefused
 from gcp_openemr.variables import SERVICES
 
-__all__ = ["deployed", "ensure_apis", "ensure_bucket", "exists", "is_protected", "known_clinics", "outputs"]
+__all__ = ["deployed", "ensure_apis", "ensure_bucket", "exists", "is_protected", "known_clinics", "outputs", "unlock"]
 
 _ENABLING_SECONDS = 600.0
 _POLL_SECONDS = 2.0
@@ -106,6 +107,14 @@ def known_clinics(context: Context) -> list[str]:
     ]
     clinics = [name.removeprefix(prefix).removesuffix("/default.tfstate") for name in names]
     return [clinic for clinic in clinics if outputs(context, f"clinics/{clinic}") is not None]
+
+
+def unlock(context: Context, path: str, lock: str) -> None:
+    """Take Terraform's lock off the state of a root, if it is still the one of that id: the object's generation."""
+    bucket = context.cloud.storage.bucket(context.environment.names.state_bucket)
+    with contextlib.suppress(NotFound, PreconditionFailed):
+        blob = bucket.blob(f"{context.environment.name}/{path}/default.tflock")
+        blob.delete(if_generation_match=int(lock))
 
 
 def _read(context: Context, path: str) -> dict[str, Any]:

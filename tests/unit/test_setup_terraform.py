@@ -130,7 +130,7 @@ def test_a_shim_that_was_damaged_is_written_again(shim: Path, tmp_path: Path) ->
 
 
 def test_the_shim_plans_applies_and_reports_as_terraform_does(shim: Path, root: Path) -> None:
-    engine = Terraform(root, binary=shim, environment={"TF_CLI_CONFIG_FILE": os.devnull})
+    engine = Terraform(root, binary=shim, environment={"TF_CLI_CONFIG_FILE": os.devnull}, unlock=print)
     engine.init()
     events: list[str] = []
     plan = engine.plan()

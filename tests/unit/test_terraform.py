@@ -26,7 +26,9 @@ SLOW = 'resource "terraform_data" "slow" {\n  provisioner "local-exec" { command
 
 def opened(folder: Path, text: str) -> Terraform:
     (folder / "main.tf").write_text(text)
-    terraform = Terraform(folder, binary=locate_terraform().path, environment={"TF_CLI_CONFIG_FILE": "/dev/null"})
+    terraform = Terraform(
+        folder, binary=locate_terraform().path, environment={"TF_CLI_CONFIG_FILE": "/dev/null"}, unlock=print
+    )
     terraform.init()
     return terraform
 

@@ -141,7 +141,8 @@ class App:
         Raises ApiError, or ConnectionAbortedError when no answer is to be given.
         """
         trace = call.request.trace
-        trace.method_id, trace.caller, trace.resource = call.method.id, call.caller.member or "anonymous", call.name
+        trace.method_id, trace.caller = call.method.id, call.caller.member or "anonymous"
+        trace.resource = "/objects/".join(filter(None, (call.name, call.parameters.get("object"))))
         CURRENT.set(trace)
         if self.settings.latency:
             self.faults.pause(call_seconds(call.method.id) * self.settings.latency)

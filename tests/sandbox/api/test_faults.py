@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +23,7 @@ from gcp_openemr.sandbox.api.server import serve
 from tests.sandbox.api.support import PROJECT, REGION, Answer, Cloud, RecordingRuntime
 
 SECRETS = f"v1/projects/{PROJECT}/secrets"
-SECRET = {"replication": {"automatic": {}}}
+SECRET: dict[str, Any] = {"replication": {"automatic": {}}}
 
 
 def steer(cloud: Cloud, method: str, path: str, body: Any = None, token: str | None = None) -> Answer:
@@ -187,10 +188,13 @@ def test_the_calling_process_is_killed(tmp_path: Path) -> None:
     app.faults.add({"effect": "kill", "method": "secretmanager.*"})
     url = f"http://127.0.0.1:{server.port}/secretmanager.googleapis.com/{SECRETS}"
     caller = subprocess.run([sys.executable, "-c", CALLER, url, app.operator_token], check=False, timeout=30)
+    assert caller.returncode == -signal.SIGKILL
+    deadline = time.monotonic() + 10
+    while not app.calls.read() and time.monotonic() < deadline:  # the call is written down when it ends
+        time.sleep(0.02)
+    assert "killed process" in app.calls.read()[-1].fault
     server.close()
     app.close()
-    assert caller.returncode == -signal.SIGKILL
-    assert "killed process" in app.calls.read()[-1].fault
 
 
 def test_a_caller_that_is_the_sandbox_itself_is_left_alone() -> None:
