@@ -87,6 +87,7 @@ class Cloud:
     def ask(self, api: str, path: str, *, body: Mapping[str, Any] | None = None, **query: Any) -> dict[str, Any]:
         """One REST call, for APIs of which a question or two is all that is asked: GET, or POST of `body`.
 
+        It is tried again, so a POST must be one that may be done twice.
         `path` is below the API's host (`v3/projects/p`). Raises what google.api_core makes of the answer's status.
         """
         from google.api_core.exceptions import from_http_response
@@ -117,11 +118,10 @@ class Cloud:
     @functools.cached_property
     def _session(self) -> AuthorizedSession:
         from google.auth.transport.requests import AuthorizedSession
-        from requests.adapters import HTTPAdapter
 
-        session = AuthorizedSession(self.credentials)
-        session.mount(self.base or "https://", HTTPAdapter(pool_maxsize=_ASKED_AT_ONCE))
-        return session
+        from gcp_openemr.retrying import patient
+
+        return patient(AuthorizedSession(self.credentials), posts=True, connections=_ASKED_AT_ONCE)
 
     def _patient(self, client: T) -> T:
         """Let a client of google-cloud-*, and what polls its operations, try again."""

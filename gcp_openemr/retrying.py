@@ -23,6 +23,7 @@ _REPEATABLE = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "PATCH", "DELETE"})
 _PAUSES = (0.0, 1.0, 4.0)  # seconds
 
 T = TypeVar("T")
+S = TypeVar("S", bound=requests.Session)
 
 
 class _Policy(Retry):
@@ -30,11 +31,11 @@ class _Policy(Retry):
         return status_code == 429 or super().is_retry(method, status_code, has_retry_after)
 
 
-def patient(session: requests.Session) -> requests.Session:
-    """Let a session try again; what the last attempt answers is its answer."""
+def patient(session: S, *, posts: bool = False, connections: int = 10) -> S:
+    """Let a session try again, also its POSTs where all of them may be done twice. The last answer is the answer."""
     policy = _Policy(
         total=8,
-        allowed_methods=_REPEATABLE,
+        allowed_methods=_REPEATABLE | {"POST"} if posts else _REPEATABLE,
         status_forcelist=_STATUSES,
         backoff_factor=0.5,
         backoff_max=20,
@@ -42,7 +43,7 @@ def patient(session: requests.Session) -> requests.Session:
         raise_on_status=False,
     )
     for scheme in ("https://", "http://"):
-        session.mount(scheme, HTTPAdapter(max_retries=policy))
+        session.mount(scheme, HTTPAdapter(max_retries=policy, pool_maxsize=connections))
     return session
 
 
