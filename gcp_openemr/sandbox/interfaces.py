@@ -56,6 +56,9 @@ class Access(Protocol):
     def object(self, bucket: str, name: str, *, member: str) -> bytes:
         """Content of a Cloud Storage object. Raises Refused."""
 
+    def setting(self, name: str) -> float:
+        """A number of the sandbox's settings: a factor on Google's own time, 0 for off."""
+
     def mint_token(self, email: str) -> str:
         """A bearer token with which calls arrive as `serviceAccount:EMAIL`."""
 

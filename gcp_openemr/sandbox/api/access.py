@@ -9,6 +9,7 @@ from gcp_openemr.sandbox.api.names import bucket_name
 from gcp_openemr.sandbox.api.projects import project_by_number
 from gcp_openemr.sandbox.api.run.readiness import secret_problem
 from gcp_openemr.sandbox.api.secretmanager import read_version
+from gcp_openemr.sandbox.api.settings import read_settings
 from gcp_openemr.sandbox.api.storage.objects import Objects
 from gcp_openemr.sandbox.api.store import Store
 from gcp_openemr.sandbox.interfaces import Json, Refused
@@ -52,6 +53,9 @@ class CloudAccess:
         if found is None:
             raise Refused(f"No such object: {bucket}/{name}", code=5)
         return self._objects.path(found).read_bytes()
+
+    def setting(self, name: str) -> float:
+        return float(getattr(read_settings(self._store), name))
 
     def mint_token(self, email: str) -> str:
         return self._tokens.mint(email)

@@ -23,7 +23,8 @@ class Settings:
     `latency`: how long calls and operations take. `propagation`: how long an IAM change takes to be seen.
     `held_addresses`: how long Cloud Run keeps a subnetwork's addresses after the last revision is gone. `healing`: how
     long a group waits until it makes an unhealthy machine anew. `schedules`: how long Cloud Scheduler's jobs wait for
-    their next time. `quotas`: how much of Google's quotas a project has.
+    their next time. `quotas`: how much of Google's quotas a project has. `idle`: how long Cloud Run keeps an idle
+    instance above the minimum; when off, instances stay, one of each revision at least.
     """
 
     latency: float = 0.0
@@ -32,6 +33,7 @@ class Settings:
     healing: float = 0.0
     schedules: float = 0.0
     quotas: float = 0.0
+    idle: float = 0.0
 
 
 def read_settings(store: Store) -> Settings:

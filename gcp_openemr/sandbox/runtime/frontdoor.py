@@ -29,6 +29,8 @@ LARGEST_MESSAGE = 32 << 20
 TAG_HEADER = "x-cloud-run-tag"
 # For callers whose `Authorization` is the application's own; never handed on.
 _CALLER_HEADER = "x-serverless-authorization"
+# https://cloud.google.com/run/docs/configuring/session-affinity
+_AFFINITY, _AFFINITY_SECONDS = "GAESA", 30 * 86400
 _CONNECT_SECONDS = 5.0
 _QUEUE_SECONDS = 10.0
 _IDLE_SECONDS = 620.0
@@ -39,13 +41,19 @@ Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 class Backend(Protocol):
-    """An instance that can take a request. `timeout` in seconds for the whole of it."""
+    """An instance that can take a request. `timeout` in seconds for the whole of it.
+
+    A client that shows an instance's `cookie` comes to it again, if it has one.
+    """
 
     @property
     def address(self) -> tuple[str, int]: ...
 
     @property
     def timeout(self) -> float: ...
+
+    @property
+    def cookie(self) -> str: ...
 
     def enter(self) -> bool:
         """Take one of its places; False when all are taken or it is going."""
@@ -57,8 +65,8 @@ class Backend(Protocol):
 class Route(Protocol):
     """Where requests of a service go."""
 
-    def choose(self, tag: str) -> Backend | None:
-        """An instance by the shares of traffic, or of a tagged revision; None while none is ready."""
+    def choose(self, tag: str, cookie: str) -> Backend | None:
+        """The client's instance, one by the shares of traffic, or of a tagged revision; None while none is ready."""
 
     def allows(self, authorization: str) -> tuple[int, str] | None:
         """None when this caller may invoke the service, else the status and page to refuse with."""
@@ -153,7 +161,7 @@ class FrontDoor:
         except TimeoutError:
             refuse = _Refuse(504, "upstream request timeout")
         except TooLarge:
-            refuse = _Refuse(413, "Request Entity Too Large: requests have 32 MiB at most.")
+            refuse = _Refuse(413, "Error: Request Entity Too Large. Your client issued a request that was too large.")
         except BadMessage as error:
             refuse = _Refuse(400, f"Bad Request: {error}")
         except _Refuse as error:
@@ -170,19 +178,20 @@ class FrontDoor:
             raise _Refuse(*refused)
         head.remove({_CALLER_HEADER})
         body = Body(reader, head, limit=LARGEST_MESSAGE)
-        backend = await _place(route, _tag(head))
+        cookie = _cookie(head)
+        backend = await _place(route, _tag(head), cookie)
         try:
             async with asyncio.timeout(backend.timeout):
                 _dress(head, writer)
                 if head.get("upgrade") and "upgrade" in head.get("connection").lower():
                     await self._tunnel(head, backend, reader, writer, tally)
                     return False
-                return await self._exchange(head, body, backend, writer, tally)
+                return await self._exchange(head, body, backend, writer, tally, known=cookie == backend.cookie)
         finally:
             backend.leave()
 
     async def _exchange(
-        self, head: Head, body: Body, backend: Backend, writer: asyncio.StreamWriter, tally: Tally
+        self, head: Head, body: Body, backend: Backend, writer: asyncio.StreamWriter, tally: Tally, *, known: bool
     ) -> bool:
         stay = head.keeps_open
         head.remove(_HOP_BY_HOP)
@@ -199,6 +208,9 @@ class FrontDoor:
             chunked = reply.prepare_for(answer, head.version)
             stay = stay and (chunked or not reply.until_close)
             answer.set("connection", "keep-alive" if stay else "close")
+            if backend.cookie and not known:
+                value = f"{_AFFINITY}={backend.cookie}; Max-Age={_AFFINITY_SECONDS}; Path=/; HttpOnly"
+                answer.headers.append(("set-cookie", value))
             tally.answered = True
             writer.write(answer.encode())
             await write_body(reply, writer, chunked=chunked)
@@ -302,11 +314,11 @@ async def _answer_head(reader: asyncio.StreamReader, sending: asyncio.Task[None]
             return answer
 
 
-async def _place(route: Route, tag: str) -> Backend:
+async def _place(route: Route, tag: str, cookie: str) -> Backend:
     """A free place at an instance, waiting a little for one."""
     deadline = asyncio.get_running_loop().time() + _QUEUE_SECONDS
     while True:
-        backend = route.choose(tag)
+        backend = route.choose(tag, cookie)
         if backend is None:
             raise _Refuse(503, "The service is not ready: no instance is available.")
         if backend.enter():
@@ -320,6 +332,12 @@ def _tag(head: Head) -> str:
     """The revision's tag, from the header or from a host name like `TAG---service.example`."""
     host = head.get("host")
     return head.get(TAG_HEADER) or (host.split("---")[0] if "---" in host else "")
+
+
+def _cookie(head: Head) -> str:
+    """What the client says of the instance it had last."""
+    cookies = dict(part.strip().partition("=")[::2] for part in head.get("cookie").split(";"))
+    return cookies.get(_AFFINITY, "")
 
 
 def _dress(head: Head, writer: asyncio.StreamWriter) -> None:

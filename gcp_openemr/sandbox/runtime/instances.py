@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -13,7 +14,7 @@ from gcp_openemr.sandbox.runtime.processes import Container, NotStarted, Spec
 from gcp_openemr.sandbox.runtime.resources import last, only_container, seconds_of
 from gcp_openemr.sandbox.runtime.template import Exports, container_spec
 
-__all__ = ["Instance", "Revision"]
+__all__ = ["Coming", "Instance", "Revision"]
 
 _DEFAULT_PORT = 8080
 _DEFAULT_CONCURRENCY = 80
@@ -21,16 +22,21 @@ _DEFAULT_TIMEOUT = 300.0
 _DEFAULT_STARTUP = 240.0
 _LONGEST_PAUSE = 30.0
 _SETTLED_SECONDS = 60.0
+_DEFAULT_MAXIMUM = 100
+_LOOK_SECONDS = 1.0
+_IDLE_SECONDS = 900.0  # https://cloud.google.com/run/docs/about-instance-autoscaling
 
 
 class Instance:
     """One container that takes requests; `enter` and `leave` count them."""
 
-    def __init__(self, container: Container, *, port: int, timeout: float, concurrency: int) -> None:
+    def __init__(self, container: Container, *, port: int, timeout: float, concurrency: int, sticky: bool) -> None:
         interface = container.spec.interface
         self.container = container
         self.address = (interface.link_local if interface else "", port)
         self.timeout = timeout
+        self.cookie = secrets.token_urlsafe(12) if sticky else ""
+        self._used = time.monotonic()
         self._free = concurrency
         self._places = concurrency
         self._open = True
@@ -39,6 +45,14 @@ class Instance:
     @property
     def in_hand(self) -> int:
         return self._places - self._free
+
+    @property
+    def full(self) -> bool:
+        return self._free == 0
+
+    def idle(self) -> float:
+        """Seconds since its last request ended; 0 while it has one."""
+        return 0.0 if self.in_hand else time.monotonic() - self._used
 
     def enter(self) -> bool:
         with self._changed:
@@ -50,6 +64,7 @@ class Instance:
     def leave(self) -> None:
         with self._changed:
             self._free += 1
+            self._used = time.monotonic()
             self._changed.notify_all()
 
     def close(self, timeout: float) -> None:
@@ -59,8 +74,23 @@ class Instance:
             self._changed.wait_for(lambda: self._free == self._places, timeout)
 
 
+class Coming:
+    """Stands for an instance that starts: a request waits for it."""
+
+    address, timeout, cookie = ("", 0), 0.0, ""
+
+    def enter(self) -> bool:
+        return False
+
+    def leave(self) -> None: ...
+
+
 class Revision:
-    """A revision of a service with as many instances as its minimum asks for, one at least."""
+    """A revision of a service: its minimum of instances, one more at a time while all are full, up to its maximum.
+
+    What is idle and above the minimum ends after a while, when the sandbox is told how long that is; otherwise it
+    stays, and one instance at least.
+    """
 
     def __init__(
         self,
@@ -87,16 +117,46 @@ class Revision:
         self._startup = read_probe(container.get("startupProbe"), self._port) or whole
         self._custom = bool(container.get("startupProbe"))
         self._liveness = read_probe(container.get("livenessProbe"), self._port)
+        scaling = body.get("scaling") or {}
+        self._minimum = int(scaling.get("minInstanceCount") or 0)
+        self._maximum = int(scaling.get("maxInstanceCount") or _DEFAULT_MAXIMUM)
+        self._sticky = bool(body.get("sessionAffinity"))
         self._ready: list[Instance] = []
-        self._next = 0
+        self._growing = self._asleep = False
         self._lock = threading.Lock()
         self._ending = threading.Event()
         self._watchers: list[threading.Thread] = []
 
-    def instance(self) -> Instance | None:
-        """The ready instance with the fewest requests in hand."""
+    def instance(self, cookie: str = "") -> Instance | Coming | None:
+        """The client's own instance, else the ready one with the fewest requests in hand; None: there is none."""
         with self._lock:
-            return min(self._ready, key=lambda one: one.in_hand, default=None)
+            own = [one for one in self._ready if cookie and one.cookie == cookie and not one.full]
+            found = min(own or self._ready, key=lambda one: one.in_hand, default=None)
+            if (found is None or found.full) and self._may_grow(found is None):
+                self._growing = True
+                threading.Thread(target=self._grow, name=f"grow-{self.name}", daemon=True).start()
+            return found or (Coming() if self._growing else None)
+
+    def has(self, cookie: str) -> bool:
+        """Whether a client with this cookie belongs to one of its instances."""
+        with self._lock:
+            return any(one.cookie == cookie for one in self._ready)
+
+    def _may_grow(self, cold: bool) -> bool:
+        """A revision without instances that did not scale to zero is broken; its watchers try to mend that."""
+        room = len(self._ready) < self._maximum and not self._growing and not self._ending.is_set()
+        return room and (self._asleep if cold else True)
+
+    def _grow(self) -> None:
+        try:
+            instance = self._begin()
+        except Refused as error:
+            self._log.write(self.name, error.message)
+        else:
+            self._asleep = False
+            self._watch(instance)
+        finally:
+            self._growing = False
 
     def start(self) -> None:
         """Start all instances.
@@ -104,9 +164,8 @@ class Revision:
         Raises:
             Refused: one of them did not become ready; none is left.
         """
-        wanted = max(1, int((self._body.get("scaling") or {}).get("minInstanceCount") or 1))
         try:
-            for _ in range(wanted):
+            for _ in range(max(1, self._minimum)):
                 self._watch(self._begin())
         except Refused as error:
             self.stop()
@@ -122,7 +181,9 @@ class Revision:
         except NotStarted as error:
             raise Refused(f"The container failed to start: {error}.") from error
         concurrency = int(self._body.get("maxInstanceRequestConcurrency") or _DEFAULT_CONCURRENCY)
-        instance = Instance(container, port=self._port, timeout=self._timeout, concurrency=concurrency)
+        instance = Instance(
+            container, port=self._port, timeout=self._timeout, concurrency=concurrency, sticky=self._sticky
+        )
 
         def alive() -> bool:
             return container.wait(0) is None and not self._ending.is_set()
@@ -130,7 +191,7 @@ class Revision:
         if not self._startup.wait(instance.address[0], alive):
             code = container.wait(0)
             if code is not None:
-                self._log.write(self.name, f"Container called exit({code}).")
+                self._log.write(self.name, container.last_words(code))
             container.stop()
             raise Refused(self._why_not())
         return instance
@@ -157,6 +218,9 @@ class Revision:
 
     def _watch(self, instance: Instance) -> None:
         with self._lock:
+            if self._ending.is_set():
+                threading.Thread(target=self._end, args=(instance,)).start()
+                return
             self._ready.append(instance)
         watcher = threading.Thread(target=self._look_after, args=(instance,), name=f"watch-{self.name}", daemon=True)
         self._watchers.append(watcher)
@@ -167,10 +231,13 @@ class Revision:
         pause = 0.5
         while not self._ending.is_set():
             begun = time.monotonic()
-            self._until_dead(instance)
+            wanted = self._until_dead(instance)
             with self._lock:
-                self._ready.remove(instance)
+                if instance in self._ready:
+                    self._ready.remove(instance)
             self._end(instance)
+            if not wanted:
+                return
             while not self._ending.is_set():
                 pause = 0.5 if time.monotonic() - begun > _SETTLED_SECONDS else min(pause * 2, _LONGEST_PAUSE)
                 self._ending.wait(pause)
@@ -194,20 +261,32 @@ class Revision:
         instance.container.stop()
         return None
 
-    def _until_dead(self, instance: Instance) -> None:
+    def _until_dead(self, instance: Instance) -> bool:
+        """Returns whether another one is wanted in its place."""
         probe, failures = self._liveness, 0
         while not self._ending.is_set():
-            code = instance.container.wait(probe.period if probe else 5.0)
+            code = instance.container.wait(probe.period if probe else _LOOK_SECONDS)
             if code is not None:
                 if not self._ending.is_set():
-                    self._log.write(self.name, f"Container called exit({code}).")
-                return
-            if probe is None:
-                continue
-            failures = 0 if probe.passes(instance.address[0]) else failures + 1
-            if failures >= probe.threshold:
+                    self._log.write(self.name, instance.container.last_words(code))
+                return True
+            if self._lets_go(instance):
+                return False
+            failures = 0 if probe is None or probe.passes(instance.address[0]) else failures + 1
+            if probe and failures >= probe.threshold:
                 self._log.write(self.name, "LIVENESS probe failed; the instance is shut down.")
-                return
+                return True
+        return True
+
+    def _lets_go(self, instance: Instance) -> bool:
+        """Take an idle instance above the minimum out of the way of requests."""
+        patience = self._host.access.setting("idle") * _IDLE_SECONDS
+        with self._lock:
+            if not patience or instance.idle() < patience or len(self._ready) <= self._minimum:
+                return False
+            self._ready.remove(instance)
+            self._asleep = not self._ready
+            return True
 
     def drain(self) -> None:
         """Finish the requests in hand, within the service's timeout, then stop."""

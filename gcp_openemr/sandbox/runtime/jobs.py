@@ -169,6 +169,8 @@ class Jobs:
             running.containers.discard(container)
         if code == 0:
             return _Outcome()
+        if container.out_of_memory:
+            return _Outcome(message="message: The configured memory limit was reached.")
         return _Outcome(message=f"exit code: {code} and message: The container exited with an error.")
 
 

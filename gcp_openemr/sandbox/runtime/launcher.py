@@ -111,9 +111,9 @@ def _build_root(spec: dict[str, Any]) -> str:
     else:
         _lay_over(memory, spec["overlays"])
     _make_devices(root)
-    for path in spec["memory_volumes"]:
+    for path, size in spec["memory_volumes"].items():
         os.makedirs(root + path, exist_ok=True)
-        namespaces.mount("memory", root + path, "tmpfs", 0, f"mode=1777,size={spec['memory']}")
+        namespaces.mount("memory", root + path, "tmpfs", 0, f"mode=1777,size={size}")
     for entry in spec["binds"]:
         _bind(root, entry)
     for path, number in spec["devices"].items():

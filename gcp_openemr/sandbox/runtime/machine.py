@@ -28,13 +28,14 @@ from gcp_openemr.sandbox.runtime.network import Identity, Interface
 from gcp_openemr.sandbox.runtime.processes import Container, File, NotStarted, Spec
 from gcp_openemr.sandbox.runtime.resources import last, network_name, part
 from gcp_openemr.sandbox.runtime.troubles import Hung, Slowed
-from gcp_openemr.sandbox.runtime.vpc import internet, lets_in, read_rules, subnetworks
+from gcp_openemr.sandbox.runtime.vpc import internet, lets_in, read_rules, routing, subnetworks
 
 __all__ = ["Machines"]
 
 _MEMORY = 512 << 20
 _BOOT_SECONDS = 60.0
 _SECRET_SECONDS = 1.5  # a script that has made the share and then waits for a secret may go on waiting by itself
+_GUARD_SECONDS = 0.5
 _NFS_PORT, _REDIS_PORT = 2049, 6379
 _OFF = ("TERMINATED", "STOPPED", "SUSPENDED")
 _STATE = "run/machine"
@@ -52,8 +53,8 @@ class _Machine:
     container: Container
     disks: Mapping[str, Disk]
     secret: str
+    routing: list[str] = dataclasses.field(default_factory=list)
     slowed: Slowed | None = None
-    hung: list[Hung] = dataclasses.field(default_factory=list)
 
     @property
     def interface(self) -> Interface:
@@ -99,7 +100,9 @@ class Machines:
     def __init__(self, host: Host) -> None:
         self._host = host
         self._machines: dict[str, _Machine] = {}
+        self._hung: list[Hung] = []
         self._lock = threading.Lock()
+        threading.Thread(target=self._keep_guard, name="firewall", daemon=True).start()
 
     def start(self, instance: Json) -> None:
         """Start a machine (again, when it changed); returns when its script has ended, or waits for a secret."""
@@ -123,7 +126,7 @@ class Machines:
         )
         with self._lock:
             self._machines[name] = machine
-        self.guard(machine.interface.network)
+        self._guard(machine)
         self._wait(machine, has_script="startup-script" in _metadata(instance))
         for kind in ("redis", "share"):
             self._bring(machine, kind, self._host.conditions.of(kind, last(name)))
@@ -212,14 +215,23 @@ class Machines:
             return False
         return machine.described == _what_matters(instance)
 
-    def guard(self, network: str) -> None:
-        """Let the network's firewall rules of this moment hold for its machines."""
-        for machine in self._all():
-            if machine.interface.network == network and machine.container.wait(0) is None:
-                with contextlib.suppress(OSError):  # it ended just now
-                    self._host.networks.guard(
-                        machine.interface, machine.container.pid, lambda name: read_rules(self._host.access, name)
-                    )
+    def _keep_guard(self) -> None:
+        """Firewall rules come and go while a machine runs."""
+        while True:
+            time.sleep(_GUARD_SECONDS)
+            for machine in self._all():
+                self._guard(machine)
+
+    def _guard(self, machine: _Machine) -> None:
+        """Let the firewall rules of this moment hold for a machine."""
+        rules = read_rules(self._host.access, machine.interface.network)
+        lines = routing(rules, machine.interface.side, self._host.networks.sides(machine.interface.network))
+        if machine.routing != lines and machine.container.wait(0) is None:
+            # The kernel's own first rule would let everything in; flushing spares it.
+            first = [] if machine.routing else ["rule del pref 0"]
+            with contextlib.suppress(OSError):  # it ended just now
+                self._host.networks.configure([*lines, *first], machine.container.pid)
+                machine.routing = lines
 
     def _all(self) -> list[_Machine]:
         with self._lock:
@@ -280,6 +292,7 @@ class Machines:
             return
         if machine.slowed:
             machine.slowed.end()
+        self._cut(machine)
         machine.container.stop()
         project = part(machine.name, "projects")
         for entry in machine.described["disks"] or []:
@@ -316,8 +329,8 @@ class Machines:
         if not found:
             raise Refused(f"No machine {name} runs.", code=5)
         self._bring(found[0], kind, "well")
-        self._bring(found[0], kind, condition)
         self._host.conditions.put(kind, name, condition)
+        self._bring(found[0], kind, condition)
 
     def _bring(self, machine: _Machine, kind: str, condition: str) -> None:
         if kind == "redis":
@@ -340,7 +353,7 @@ class Machines:
         elif condition == "full":
             account = machine.interface.identity.account
             password = self._host.access.secret(machine.secret, "latest", member=f"serviceAccount:{account}")
-            machine.run("redis-cli", "--user", "admin", "CONFIG", "SET", "maxmemory", "1mb", REDISCLI_AUTH=password)
+            machine.run("redis-cli", "--user", "admin", "CONFIG", "SET", "maxmemory", "1", REDISCLI_AUTH=password)
 
     def _bring_share(self, machine: _Machine, condition: str) -> None:
         for project, entry in ((part(machine.name, "projects"), one) for one in machine.described["disks"] or []):
@@ -353,16 +366,38 @@ class Machines:
             ):
                 self._host.disks.slow(key, condition == "slow")
                 self._host.disks.attach(key, 0).fill(condition == "full")
-        while condition == "well" and machine.hung:
-            machine.hung.pop().end()
         if condition == "stopped":
-            share = f"{machine.interface.network} {machine.interface.address}"
-            machine.hung += [
-                Hung(container, bind.target)
-                for container in self._host.containers.running()
-                for bind in container.spec.binds
-                if bind.share == share
-            ]
+            self._cut(machine)
+        else:
+            self._join(machine)
+
+    def _cut(self, machine: _Machine) -> None:
+        """Let everybody who has mounted the share wait."""
+        known = {(one.container.pid, one.bind.target) for one in self._hung}
+        for container in self._host.containers.running():
+            for bind in container.spec.binds:
+                if bind.share.startswith(_share(machine)) and (container.pid, bind.target) not in known:
+                    with contextlib.suppress(OSError):  # it ends
+                        self._hung.append(Hung(container, bind))
+
+    def _join(self, machine: _Machine) -> None:
+        """Give those who wait the share again."""
+        for hung in [one for one in self._hung if one.bind.share.startswith(_share(machine))]:
+            path = hung.bind.share.removeprefix(_share(machine))
+            client = hung.container.spec.interface
+            try:
+                directory = self.export(client, machine.interface.address, path) if client else None
+            except Refused:
+                if hung.container.wait(0) is None:
+                    continue
+                directory = None
+            self._hung.remove(hung)
+            hung.end(directory)
+
+
+def _share(machine: _Machine) -> str:
+    """How binds of its share begin."""
+    return f"{machine.interface.network} {machine.interface.address}:"
 
 
 def _may_mount(clients: str, address: str) -> bool:

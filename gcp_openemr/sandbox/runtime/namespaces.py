@@ -18,6 +18,7 @@ __all__ = [
     "NEW_PID",
     "NEW_UTS",
     "bind",
+    "carry_in",
     "die_with_parent",
     "drop_privileges",
     "inside",
@@ -40,6 +41,7 @@ _READ_ONLY, _NO_SUID, _NO_DEV, _SYNCHRONOUS, _REMOUNT, _BIND, _RECURSIVE = 1, 2,
 _PRIVATE = 1 << 18
 _DETACH = 2
 _PR_SET_PDEATHSIG, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS = 1, 24, 38
+_OPEN_TREE, _MOVE_MOUNT, _HERE, _CLONE, _EMPTY_PATH = 428, 429, -100, 1, 4
 _PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
 # What a container engine leaves to root: chown, dac_override, fowner, fsetid, kill, setgid, setuid, setpcap,
 # net_bind_service, sys_chroot, mknod, audit_write, setfcap.
@@ -76,6 +78,23 @@ def bind(source: str, target: str, *, read_only: bool = False) -> None:
 def overlay(target: str, *, lower: list[str], upper: str, work: str) -> None:
     """Lay `lower` (first one on top, all read-only) under a writable `upper`."""
     mount("overlay", target, "overlay", 0, f"lowerdir={':'.join(lower)},upperdir={upper},workdir={work}")
+
+
+def carry_in(namespace: int, source: str, target: str, *, read_only: bool) -> None:
+    """Show a directory of this namespace at a place of another one, where containers live already."""
+    tree = _libc.syscall(_OPEN_TREE, _HERE, source.encode(), _CLONE | os.O_CLOEXEC)
+    if tree < 0:
+        _check(-1, f"open_tree {source}")
+
+    def attach() -> None:
+        _check(_libc.syscall(_MOVE_MOUNT, tree, b"", _HERE, target.encode(), _EMPTY_PATH), f"move_mount {target}")
+        if read_only:
+            mount("none", target, "", _BIND | _REMOUNT | _READ_ONLY | _NO_SUID)
+
+    try:
+        inside(namespace, NEW_MOUNT, attach)
+    finally:
+        os.close(tree)
 
 
 def remount(target: str, *, synchronous: bool) -> None:

@@ -11,10 +11,10 @@ import dataclasses
 import ipaddress
 import subprocess
 import threading
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from gcp_openemr.sandbox.interfaces import Refused
-from gcp_openemr.sandbox.runtime.vpc import Rule, Side, routing
+from gcp_openemr.sandbox.runtime.vpc import Side
 
 __all__ = ["APIS_ADDRESS", "METADATA_ADDRESS", "Identity", "Interface", "Networks"]
 
@@ -197,10 +197,15 @@ class Networks:
             self._interfaces[interface.link_local] = changed
             return changed
 
-    def guard(self, interface: Interface, process: int, rules: Callable[[str], Sequence[Rule]]) -> None:
-        """Let the rules of a container's network hold for it, as they are now."""
-        others = [one.side for one in self._interfaces.values() if one.network == interface.network and one.address]
-        _ip(routing(rules(interface.network), interface.side, others), within=process)
+    def sides(self, network: str) -> list[Side]:
+        """Who is on a network, as firewall rules know them."""
+        with self._lock:
+            return [one.side for one in self._interfaces.values() if one.network == network and one.address]
+
+    @staticmethod
+    def configure(lines: Sequence[str], process: int) -> None:
+        """Run `ip` commands in the network of a process. Raises OSError."""
+        _ip(lines, within=process)
 
     def release(self, interface: Interface) -> None:
         """Take the addresses back; the cable goes with the container's last process."""

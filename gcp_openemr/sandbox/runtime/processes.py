@@ -49,7 +49,7 @@ class Overlay:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Bind:
-    """A directory or file of the daemon shown in the container. `share` names the NFS server it stands for, if any."""
+    """A directory or file of the daemon shown in the container. `share` is `NETWORK SERVER:PATH` of NFS."""
 
     source: str
     target: str
@@ -72,8 +72,8 @@ class Spec:
     """Everything about a container before it starts.
 
     Its file system is `overlays`, or the directory `root`. Without `interface` it has loopback only. `memory` in bytes
-    bounds the files it keeps in memory, and with `cpu`, in CPUs, all it uses (0: no limit). `memory_volumes` are
-    directories of their own in memory, `devices` path → number of block devices. A `machine` is not a container: its
+    bounds the files it keeps in memory, and with `cpu`, in CPUs, all it uses (0: no limit). `memory_volumes`
+    are directories in memory → bytes, `devices` path → number of block devices. A `machine` is not a container: its
     root may mount.
     """
 
@@ -90,7 +90,7 @@ class Spec:
     directory: str = "/"
     memory: int = 512 << 20
     cpu: float = 0
-    memory_volumes: Sequence[str] = ()
+    memory_volumes: Mapping[str, int] = dataclasses.field(default_factory=dict)
     devices: Mapping[str, int] = dataclasses.field(default_factory=dict)
     machine: bool = False
 
@@ -139,6 +139,12 @@ class Container:
                 self.out_of_memory = True
                 self._log.write(self.spec.name, _MEMORY_WORDS.format(self.spec.memory >> 20, -(-used >> 20)))
             return self.out_of_memory
+
+    def last_words(self, code: int) -> str:
+        """How it ended, as Cloud Run logs it."""
+        if self.out_of_memory:
+            return f"Container terminated on signal {signal.SIGKILL}."
+        return f"Container called exit({code})."
 
     def processes(self) -> list[int]:
         """All its processes, as the daemon counts them."""
@@ -264,7 +270,7 @@ class Containers:
     def _wire(self, spec: Spec, group: Group | None) -> dict[str, Any]:
         return {
             "groups": group.members if group else [],
-            "memory_volumes": list(spec.memory_volumes),
+            "memory_volumes": dict(spec.memory_volumes),
             "devices": dict(spec.devices),
             "machine": spec.machine,
             "mountpoint": str(self._mountpoint),

@@ -12,7 +12,7 @@ from typing import Any
 from gcp_openemr.sandbox.interfaces import Json, Refused, TrafficTarget
 from gcp_openemr.sandbox.runtime.frontdoor import FrontDoor
 from gcp_openemr.sandbox.runtime.host import Host
-from gcp_openemr.sandbox.runtime.instances import Instance, Revision
+from gcp_openemr.sandbox.runtime.instances import Coming, Instance, Revision
 from gcp_openemr.sandbox.runtime.resources import last
 from gcp_openemr.sandbox.runtime.template import Exports
 
@@ -33,9 +33,12 @@ class _Service:
         self.lock = threading.Lock()
         self._invoker = invoker
 
-    def choose(self, tag: str) -> Instance | None:
+    def choose(self, tag: str, cookie: str) -> Instance | Coming | None:
         with self.lock:
-            if tag:
+            own = [short for short, one in self.revisions.items() if cookie and one.has(cookie)]
+            if own and not tag:  # before any share of traffic
+                names = own
+            elif tag:
                 names = [target.revision for target in self.targets if target.tag == tag]
             else:
                 weighted = [target for target in self.targets if target.percent > 0]
@@ -44,7 +47,7 @@ class _Service:
                 shares = [target.percent for target in weighted]
                 names = [random.choices(weighted, shares)[0].revision]  # noqa: S311 - a share, not a secret
             revision = self.revisions.get(names[0]) if names else None
-        return revision.instance() if revision else None
+        return revision.instance(cookie) if revision else None
 
     def allows(self, authorization: str) -> tuple[int, str] | None:
         return self._invoker(self.name, authorization)

@@ -143,7 +143,7 @@ def _interface(host: Host, template: Mapping[str, Any], identity: Identity) -> I
 class _Volumes:
     binds: list[Bind] = dataclasses.field(default_factory=list)
     files: list[File] = dataclasses.field(default_factory=list)
-    memory: list[str] = dataclasses.field(default_factory=list)
+    memory: dict[str, int] = dataclasses.field(default_factory=dict)
 
 
 def _volumes(
@@ -163,7 +163,7 @@ def _volumes(
         elif "secret" in volume:
             found.files.extend(_secret_files(volume["secret"], mount["mountPath"], secrets, uid))
         elif "emptyDir" in volume and volume["emptyDir"].get("medium", "MEMORY") == "MEMORY":
-            found.memory.append(mount["mountPath"])
+            found.memory[mount["mountPath"]] = memory_of(volume["emptyDir"].get("sizeLimit") or "1Gi")
         else:
             kinds = ", ".join(sorted(set(volume) - {"name"}))
             raise Refused(f"The sandbox has nothing that stands in for volume {volume['name']} ({kinds}).", code=12)
@@ -185,7 +185,7 @@ def _nfs(volume: Mapping[str, Any], mount: Mapping[str, Any], exports: Exports, 
         source=str(directory),
         target=mount["mountPath"],
         read_only=bool(volume.get("readOnly")),
-        share=f"{interface.network} {volume['server']}",
+        share=f"{interface.network} {volume['server']}:{path}/{mount.get('subPath', '').lstrip('/')}",
     )
 
 

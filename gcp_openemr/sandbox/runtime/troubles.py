@@ -7,9 +7,10 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from gcp_openemr.sandbox.runtime import namespaces
-from gcp_openemr.sandbox.runtime.processes import Container
+from gcp_openemr.sandbox.runtime.processes import Bind, Container
 from gcp_openemr.sandbox.runtime.record import Record
 
 __all__ = ["Conditions", "Hung", "Slowed"]
@@ -61,24 +62,30 @@ class Slowed:
 
 
 class Hung:
-    """A mount point of a container behind which nobody answers until `end()`.
+    """A share of a container behind which nobody answers, until `end()` brings its directory back.
 
     As with a hard NFS mount whose server is gone, whoever looks there waits; unlike there, those who wait get an error
     when it is back, and files that were open before go on. The kernel frees everybody when the sandbox dies.
     """
 
-    def __init__(self, container: Container, target: str) -> None:
-        self._target = target
+    def __init__(self, container: Container, bind: Bind) -> None:
+        self.container = container
+        self.bind = bind
         self._connection = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
         self._namespace = os.open(f"/proc/{container.pid}/ns/mnt", os.O_RDONLY)
         options = f"fd={self._connection},rootmode=40000,user_id=0,group_id=0,allow_other"
-        self._there(lambda: namespaces.mount("share", target, "fuse", 0, options))
+        with contextlib.suppress(OSError):  # it was not there yet
+            self._there(lambda: namespaces.unmount(bind.target))
+        self._there(lambda: namespaces.mount("share", bind.target, "fuse", 0, options))
 
     def _there(self, work: Callable[[], None]) -> None:
         namespaces.inside(self._namespace, namespaces.NEW_MOUNT, work)
 
-    def end(self) -> None:
+    def end(self, directory: Path | None = None) -> None:
+        """Free those who wait, and show the directory again where there is one."""
         with contextlib.suppress(OSError):  # the container has ended
-            self._there(lambda: namespaces.unmount(self._target))
+            self._there(lambda: namespaces.unmount(self.bind.target))
+            if directory:
+                namespaces.carry_in(self._namespace, str(directory), self.bind.target, read_only=self.bind.read_only)
         os.close(self._connection)
         os.close(self._namespace)

@@ -36,10 +36,9 @@ class Side:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Rule:
-    """A firewall rule, in the order of its network. `services` are (protocol or "all", ports or "")."""
+    """A firewall rule for what comes in. `services` are (protocol or "all", ports or "")."""
 
     allow: bool
-    ingress: bool
     priority: int
     services: tuple[tuple[str, str], ...]
     body: Mapping[str, Any]
@@ -51,7 +50,7 @@ class Rule:
 
     def ranges(self, others: Sequence[Side]) -> list[str]:
         """CIDRs of the other end; tags and accounts are those of `others`."""
-        named = self.body.get("sourceRanges" if self.ingress else "destinationRanges") or []
+        named = self.body.get("sourceRanges") or []
         tags, accounts = self.body.get("sourceTags") or (), self.body.get("sourceServiceAccounts") or ()
         if not (named or tags or accounts):
             return [_EVERYWHERE]
@@ -60,17 +59,19 @@ class Rule:
 
 
 def read_rules(access: Access, network: str) -> list[Rule]:
-    """The rules of a network that are on, first the one that decides first: by priority, refusals before the rest."""
+    """The rules for what comes in, first the one that decides first: by priority, refusals before the rest."""
     rules = [
         Rule(
             allow="allowed" in body,
-            ingress=body.get("direction", "INGRESS") == "INGRESS",
             priority=int(body.get("priority", 1000)),
             services=tuple(_services(body.get("allowed") or body.get("denied") or [])),
             body=body,
         )
         for full, body in access.list(_COMPUTE)
-        if "/firewalls/" in full and network_name(str(body.get("network", ""))) == network and not body.get("disabled")
+        if "/firewalls/" in full
+        and network_name(str(body.get("network", ""))) == network
+        and body.get("direction", "INGRESS") == "INGRESS"
+        and not body.get("disabled")
     ]
     return sorted(rules, key=lambda rule: (rule.priority, rule.allow))
 
@@ -85,7 +86,7 @@ def lets_in(rules: Sequence[Rule], source: Side, target: Side, port: int) -> boo
     """Whether a TCP connection from `source` reaches this port of `target`."""
     address = ipaddress.IPv4Address(source.address)
     for rule in rules:
-        if not rule.ingress or not rule.concerns(target):
+        if not rule.concerns(target):
             continue
         if not any(address in ipaddress.IPv4Network(text, strict=False) for text in rule.ranges([source])):
             continue
@@ -104,25 +105,20 @@ def routing(rules: Sequence[Rule], side: Side, others: Sequence[Side]) -> list[s
     lines = [
         "rule flush",
         f"rule add pref {_LAST + 90} lookup main",
-        "rule add pref 1 iif lo to 169.254.0.0/16 lookup main",
+        "rule add pref 1 iif lo lookup local",
         "rule add pref 2 from 169.254.0.0/16 lookup local",
     ]
     lines += [f"rule add pref 3 iif eth0 ipproto {kind} dport {_LOCAL_PORTS} lookup local" for kind in ("tcp", "udp")]
     for number, rule in enumerate(rule for rule in rules if rule.concerns(side)):
-        here, there, way = ("iif eth0", "from", "lookup local") if rule.ingress else ("iif lo", "to", "lookup main")
+        action = "lookup local" if rule.allow else "blackhole"
         for text in rule.ranges(others):
             for kind, ports in rule.services:
-                service = "" if kind == "all" else f" ipproto {kind}" + (f" dport {ports}" if ports else "")
-                action = way if rule.allow else "blackhole"
-                for line in _each_protocol(service, kind):
-                    lines.append(f"rule add pref {_FIRST + number} {here} {there} {text}{line} {action}")
+                for protocol in _PROTOCOLS if kind == "all" else (kind,):
+                    service = f"ipproto {protocol}" + (f" dport {ports}" if ports else "")
+                    lines.append(f"rule add pref {_FIRST + number} iif eth0 from {text} {service} {action}")
     # Nothing else comes in; what is none of these, such as ARP, is no business of a firewall.
     lines += [f"rule add pref {_LAST} iif eth0 ipproto {kind} blackhole" for kind in _PROTOCOLS]
     return [*lines, f"rule add pref {_LAST + 1} lookup local"]
-
-
-def _each_protocol(service: str, kind: str) -> list[str]:
-    return [f" ipproto {one}" for one in _PROTOCOLS] if kind == "all" else [service]
 
 
 def subnetworks(access: Access, network: str, region: str, wanted: str = "") -> list[Mapping[str, Any]]:

@@ -12,6 +12,7 @@ import sys
 import tarfile
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from multiprocessing.connection import Connection
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
 from gcp_openemr.assets import asset
 from gcp_openemr.sandbox.interfaces import Json, Refused, TrafficTarget
@@ -35,7 +37,7 @@ SECRET = f"{PROJECT}/secrets/redisroot"
 REPOSITORY = "europe-west1-docker.pkg.dev/clinic/oe"
 
 APP = """
-import http.server, json, os, signal, socket, sys, threading, time, urllib.request
+import http.server, json, os, signal, socket, subprocess, sys, threading, time
 started = time.time()
 mode = sys.argv[1] if len(sys.argv) > 1 else "serve"
 
@@ -49,8 +51,23 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if path == "/sick": Handler.sick = True
         if path == "/live" and getattr(Handler, "sick", False):
             return self.say(500, {})
+        if path == "/memory":  # in a process of its own: the kernel ends that one, Cloud Run the instance
+            subprocess.run([sys.executable, "-c", f"x = bytearray({query} << 20)"])
         if path == "/write":
-            open(query, "w").write("written")
+            name, _, size = query.partition("&")
+            begun = time.monotonic()
+            try:
+                with open(name, "wb") as out:
+                    out.write(b"written" * int(size or 1))
+            except OSError as error:
+                return self.say(200, {"errno": error.errno})
+            return self.say(200, {"seconds": time.monotonic() - begun})
+        if path == "/connect":
+            try:
+                socket.create_connection((query.split("&")[0], int(query.split("&")[1])), timeout=1).close()
+            except OSError as error:
+                return self.say(200, {"connected": False})
+            return self.say(200, {"connected": True})
         if path == "/resolve":
             try:
                 found = socket.getaddrinfo(query, 80, socket.AF_INET)
@@ -59,6 +76,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return self.say(200, {"addresses": sorted({entry[4][0] for entry in found})})
         self.say(200, {"environment": dict(os.environ), "uid": os.getuid(), "gid": os.getgid(), "pid": os.getpid(),
                        "headers": {k.lower(): v for k, v in self.headers.items()}, "cwd": os.getcwd(),
+                       "limits": [open(f"/sys/fs/cgroup/{name}.max").read().strip() for name in ("memory", "cpu")],
                        "root": sorted(os.listdir("/")), "started": started,
                        "address": self.client_address[0], "cpus": len(os.sched_getaffinity(0))})
     def say(self, status, value):
@@ -269,6 +287,27 @@ def machine(**more: Any) -> Json:
         "metadata": {"items": [{"key": key, "value": value} for key, value in attributes.items()]},
         **more,
     }
+
+
+def mounted(world: World, name: str, image: str, number: int = 1, **container: Any) -> Json:
+    """A revision with the machine's share at /sites."""
+    volume = {"name": "sites", "nfs": {"server": "10.8.0.9", "path": "/share/clinics/main"}}
+    mounts = {"volumeMounts": [{"name": "sites", "mountPath": "/sites"}], **container}
+    return revision(name, number, image, container=mounts, volumes=[volume])
+
+
+def get(uri: str, path: str = "/", **more: Any) -> dict[str, Any]:
+    answer = requests.get(uri + path, timeout=20, **more)
+    assert answer.status_code == 200, answer.text
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+def until(condition: Any, seconds: float = 10) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.05)
 
 
 def serve(world: World, made: Json) -> str:

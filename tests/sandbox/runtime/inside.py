@@ -41,6 +41,7 @@ class FakeAccess:
         self.resources: dict[str, Json] = {}
         self.secrets: dict[tuple[str, str], tuple[str, str]] = {}
         self.objects: dict[tuple[str, str], bytes] = {}
+        self.settings: dict[str, float] = {}
 
     def get(self, name: str) -> Json | None:
         return self.resources.get(name)
@@ -56,6 +57,9 @@ class FakeAccess:
 
     def object(self, bucket: str, name: str, *, member: str) -> bytes:  # noqa: ARG002 - everybody may
         return self.objects[bucket, name]
+
+    def setting(self, name: str) -> float:
+        return self.settings.get(name, 0.0)
 
     def mint_token(self, email: str) -> str:
         return f"token-of-{email}"
@@ -156,6 +160,20 @@ def put(world: World, resources: dict[str, Json]) -> None:
     world.access.resources.update(resources)
 
 
+def put_setting(world: World, name: str, value: float) -> None:
+    world.access.settings[name] = value
+
+
+def get(world: World, name: str) -> Json | None:
+    return world.access.get(name)
+
+
+def redis(world: World, *command: str) -> str:
+    """Ask the machine's Redis as its administrator, on the machine."""
+    machine = world.runtime._machines._all()[0]
+    return machine.run("redis-cli", "--user", "admin", *command, REDISCLI_AUTH="first").strip()
+
+
 def put_secret(world: World, name: str, version: str, value: str, member: str) -> None:
     world.access.secrets[name, version] = (value, member)
 
@@ -171,6 +189,11 @@ def containers(world: World) -> list[tuple[str, int]]:
 
 def kill(world: World, pid: int) -> None:
     os.kill(pid, 9)
+
+
+def read_sql(world: World, key: str, name: str) -> bytes:
+    """A file of a database instance's disk."""
+    return (world.runtime._databases._disks.attach(key, 0).place / name).read_bytes()
 
 
 def share(world: World) -> Path:

@@ -6,7 +6,6 @@ import gzip
 import io
 import os
 import tarfile
-from pathlib import Path
 
 import pytest
 import requests
@@ -14,7 +13,7 @@ import requests
 from gcp_openemr.assets import asset
 from gcp_openemr.sandbox.interfaces import Json, Refused
 from tests.sandbox.runtime import inside
-from tests.sandbox.runtime.conftest import LOCATION, NETWORK, PROJECT, REPOSITORY, World, revision, serve
+from tests.sandbox.runtime.conftest import LOCATION, PROJECT, REPOSITORY, World, machine, revision, serve
 
 VARIABLES = {
     "MYSQL_HOST": "db.sql.goog",
@@ -64,14 +63,8 @@ def images(world: World) -> dict[str, str]:
 
 
 def clinic(world: World, image: str, number: int) -> Json:
-    machine = {
-        "name": "files",
-        "selfLink": f"https://www.googleapis.com/compute/v1/{PROJECT}/zones/europe-west1-b/instances/files",
-        "networkInterfaces": [{"network": NETWORK, "networkIP": "10.8.0.9"}],
-        "disks": [{"source": f"{PROJECT}/zones/europe-west1-b/disks/data"}],
-    }
-    world.call("start_machine", machine)
-    world.run(inside.make_share, "disks/clinic/data/share/clinics/main/sites")
+    world.call("start_machine", machine())
+    world.run(inside.make_share, "clinics/main/sites")
     container = {
         "env": [{"name": name, "value": value} for name, value in VARIABLES.items()],
         "startupProbe": PROBE,
@@ -82,9 +75,9 @@ def clinic(world: World, image: str, number: int) -> Json:
     return revision("clinic", number, image, container=container, volumes=[volume])
 
 
-def fill(folder: Path) -> None:
+def fill(world: inside.World) -> None:
     """As little as the entrypoint asks for, owned by the clinic's user."""
-    site = folder / "default"
+    site = inside.share(world) / "clinics/main/sites/default"
     (site / "documents/logs_and_misc/methods").mkdir(parents=True)
     (site / "documents/logs_and_misc/methods/sevena").write_text("key")
     (site / "sqlconf.php").write_text("<?php\n$config = 1;\n")
@@ -100,7 +93,7 @@ def test_an_empty_share_is_refused_in_the_entrypoints_words(world: World, images
 
 
 def test_apache_and_php_serve_a_filled_one_and_end_politely(world: World, images: dict[str, str]) -> None:
-    fill(world.directory / "disks/clinic/data/share/clinics/main/sites")
+    world.run(fill)
     uri = serve(world, clinic(world, images["service"], 2))
     live = requests.get(f"{uri}/health/live", timeout=10)
     assert (live.status_code, live.json()) == (200, {"status": "ok"})

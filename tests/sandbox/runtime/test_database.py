@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 import pytest
+from cryptography import x509
 
 from gcp_openemr.sandbox.interfaces import Json, Refused
 from tests.sandbox.runtime import inside
@@ -161,6 +162,67 @@ def test_the_api_replaces_a_password_and_removes_the_account(world: World, clien
     assert client("SELECT 1", user="temporary", password="it's \\ second") == [["1"]]
     world.call("delete_database_user", FULL, "temporary", "%")
     assert "Access denied" in client("SELECT 1", user="temporary", password="it's \\ second")
+
+
+def test_the_certificate_carries_the_instances_name_alone(world: World, client: Client) -> None:
+    found = x509.load_pem_x509_certificate(world.run(inside.read_sql, "clinic/oe-sql", "server.pem"))
+    names = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert names.get_values_for_type(x509.DNSName) == [HOST]
+    assert len(names) == 1
+
+
+def test_schemas_are_made_changed_and_dropped(world: World, client: Client) -> None:
+    world.call("create_schema", FULL, "it`s", "latin1", "")
+    world.call("create_schema", FULL, "it`s", "utf8mb4", "utf8mb4_bin")
+    assert {"name": "it`s", "charset": "utf8mb4", "collation": "utf8mb4_bin"} in world.call("list_schemas", FULL)
+    with pytest.raises(Refused, match="Unknown collation"):
+        world.call("create_schema", FULL, "it`s", "", "nonsense")
+    world.call("delete_schema", FULL, "it`s")
+    assert "it`s" not in [one["name"] for one in world.call("list_schemas", FULL)]
+
+
+def test_the_api_keeps_or_discards_an_old_password(world: World, client: Client) -> None:
+    world.call("create_database_user", FULL, "dual", "%", "one")
+    world.call("set_database_password", FULL, "dual", "%", "two", "retain")
+    assert [client("SELECT 1", user="dual", password=word) for word in ("one", "two")] == [[["1"]], [["1"]]]
+    world.call("set_database_password", FULL, "dual", "%", "", "discard")
+    assert "Access denied" in client("SELECT 1", user="dual", password="one")
+    assert client("SELECT 1", user="dual", password="two") == [["1"]]
+
+
+def test_a_backup_is_a_copy_of_one_moment_and_can_be_brought_back(world: World, client: Client) -> None:
+    client("CREATE DATABASE IF NOT EXISTS past", "CREATE TABLE past.t (i INT)", "INSERT INTO past.t VALUES (1)")
+    backup = f"{FULL}/backupRuns/1"
+    world.call("copy_database", FULL, backup, "")
+    client("DELETE FROM past.t")
+    with pytest.raises(Refused, match="what it holds cannot be replaced"):
+        world.call("copy_database", backup, FULL, "")
+    with pytest.raises(Refused, match="no binary log"):
+        world.call("copy_database", FULL, backup, "2026-01-01T00:00:00Z")
+    world.call("stop_database", FULL)
+    world.call("copy_database", backup, FULL, "")
+    world.call("start_database", instance())
+    assert client("SELECT i FROM past.t") == [["1"]]
+    world.call("delete_database", backup)
+    assert not (world.directory / "sql/clinic/oe-sql@1.img").exists()
+
+
+def test_an_instance_has_bad_days(world: World, client: Client) -> None:
+    client("CREATE DATABASE IF NOT EXISTS days", "CREATE TABLE days.t (b LONGBLOB)")
+    fill = ["INSERT INTO days.t VALUES (REPEAT('x', 16000000))"] * 3
+    world.call("disturb", "database", "oe-sql", "full")
+    assert "full" in client(*fill)
+    world.call("disturb", "database", "oe-sql", "well")
+    assert client(*fill, "SELECT COUNT(*) > 2 FROM days.t") == [["1"]]
+    world.call("disturb", "database", "oe-sql", "stopped")
+    assert "Can't connect" in client("SELECT 1")
+    with pytest.raises(Refused, match="instance is not running"):
+        world.call("create_database_user", FULL, "x", "", "y")
+    world.call("disturb", "database", "oe-sql", "slow")
+    assert client("SELECT 1") == [["1"]]
+    world.call("disturb", "database", "oe-sql", "well")
+    with pytest.raises(Refused, match="no database instance other"):
+        world.call("disturb", "database", "other", "slow")
 
 
 def test_changed_flags_restart_the_server_and_clients_find_it_again(world: World, client: Client) -> None:

@@ -100,6 +100,7 @@ class Instance:
         self.address = ("127.0.0.1", port)
         self.timeout = timeout
         self.places = places
+        self.cookie = ""
 
     def enter(self) -> bool:
         if self.places == 0:
@@ -115,11 +116,13 @@ class Route:
     def __init__(self) -> None:
         self.backend: Instance | None = None
         self.tags: list[str] = []
+        self.cookies: list[str] = []
         self.callers: list[str] = []
         self.refusal: tuple[int, str] | None = None
 
-    def choose(self, tag: str) -> Instance | None:
+    def choose(self, tag: str, cookie: str) -> Instance | None:
         self.tags.append(tag)
+        self.cookies.append(cookie)
         return self.backend
 
     def allows(self, authorization: str) -> tuple[int, str] | None:
@@ -277,6 +280,16 @@ def test_a_caller_without_the_right_is_refused(ask: Ask, route: Route) -> None:
     route.refusal = (403, "Forbidden")
     assert ask("GET", "/", Authorization="Bearer a", **{"X-Serverless-Authorization": "Bearer b"})[0] == 403
     assert route.callers == ["Bearer b"]
+
+
+def test_a_client_is_told_its_instance_once(port: int, route: Route) -> None:
+    assert route.backend
+    route.backend.cookie = "abc"
+    lines = [b"X: y", b"Cookie: a=1; GAESA=abc", b"Cookie: GAESA=gone"]
+    told = [
+        b"GAESA=abc;" in raw(port, b"GET / HTTP/1.1\r\nConnection: close\r\n" + line + b"\r\n\r\n") for line in lines
+    ]
+    assert (told, route.cookies) == ([True, False, True], ["", "abc", "gone"])
 
 
 def test_tags_come_from_header_or_host(port: int, route: Route) -> None:

@@ -11,23 +11,21 @@ import requests
 
 from gcp_openemr.sandbox.interfaces import Refused, TrafficTarget
 from tests.sandbox.runtime import inside
-from tests.sandbox.runtime.conftest import ACCOUNT, LOCATION, NETWORK, PROJECT, World, machine, revision, serve
+from tests.sandbox.runtime.conftest import (
+    ACCOUNT,
+    LOCATION,
+    NETWORK,
+    PROJECT,
+    World,
+    get,
+    machine,
+    mounted,
+    revision,
+    serve,
+    until,
+)
 
 PASSWORD = {"name": "PASSWORD", "valueSource": {"secretKeyRef": {"secret": "password", "version": "3"}}}
-
-
-def get(uri: str, path: str = "/", **more: Any) -> dict[str, Any]:
-    answer = requests.get(uri + path, timeout=20, **more)
-    assert answer.status_code == 200, answer.text
-    found: dict[str, Any] = answer.json()
-    return found
-
-
-def until(condition: Any, seconds: float = 10) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.05)
 
 
 def test_an_instance_sees_what_cloud_run_shows_it(world: World, image: str) -> None:
@@ -40,6 +38,7 @@ def test_an_instance_sees_what_cloud_run_shows_it(world: World, image: str) -> N
     assert {name: environment[name] for name in expected} == expected
     assert set(environment) - set(expected) <= {"PATH", "LC_CTYPE", "PWD", "SHLVL"}
     assert (seen["uid"], seen["gid"], seen["pid"], seen["cwd"], seen["cpus"]) == (1000, 1000, 1, "/app", 1)
+    assert seen["limits"] == [str(512 << 20), "100000 100000"]
     assert "data" in seen["root"]
 
 
@@ -174,18 +173,17 @@ def test_a_failing_liveness_probe_restarts_the_instance(world: World, image: str
 
 def test_an_nfs_volume_is_the_directory_of_the_machine(world: World, image: str) -> None:
     world.call("start_machine", machine())
-    volume = {"name": "sites", "nfs": {"server": "10.8.0.9", "path": "/share/clinics/main"}}
-    container = {"volumeMounts": [{"name": "sites", "mountPath": "/sites"}]}
-    made = revision("mounted", 1, image, container=container, volumes=[volume])
+    made = mounted(world, "mounted", image)
     with pytest.raises(Refused, match=r"mounting 10\.8\.0\.9:/share/clinics/main failed, reason given by server"):
         serve(world, made)
     world.run(inside.make_share, "clinics/main")
     uri = serve(world, made)
     get(uri, "/write?/sites/note")
     assert world.run(inside.read_share, "clinics/main/note") == "written"
-    volume["nfs"] = {"server": "10.8.0.77", "path": "/share"}
-    with pytest.raises(Refused, match=r"10\.8\.0\.77:/share: Connection timed out"):
-        serve(world, revision("mounted", 2, image, container=container, volumes=[volume]))
+    elsewhere = mounted(world, "mounted", image, 2)
+    elsewhere["volumes"][0]["nfs"]["server"] = "10.8.0.77"
+    with pytest.raises(Refused, match=r"10\.8\.0\.77:/share/clinics/main: Connection timed out"):
+        serve(world, elsewhere)
 
 
 def test_names_are_those_of_the_network(world: World, image: str) -> None:
@@ -226,3 +224,39 @@ def test_a_deleted_service_answers_no_more(world: World, image: str) -> None:
     with pytest.raises(requests.ConnectionError):
         requests.get(uri, timeout=5)
     assert "gone-00001-abc" not in dict(world.run(inside.containers))
+
+
+def test_a_new_instance_comes_when_all_are_full_and_clients_keep_theirs(world: World, image: str) -> None:
+    more: dict[str, Any] = {
+        "maxInstanceRequestConcurrency": 1,
+        "scaling": {"maxInstanceCount": 2},
+        "sessionAffinity": True,
+    }
+    uri = serve(world, revision("busy", 1, image, **more))
+    sessions = [requests.Session() for _ in range(3)]
+    seen: dict[int, float] = {}
+
+    def ask(number: int) -> None:
+        seen[number] = sessions[number].get(f"{uri}/slow?1.5", timeout=20).json()["started"]
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(set(seen.values())) == 2
+    again = {number: session.get(uri, timeout=20).json()["started"] for number, session in enumerate(sessions)}
+    assert again == seen
+    assert sessions[0].cookies["GAESA"]
+
+
+def test_an_idle_revision_scales_to_zero_and_starts_cold(world: World, image: str) -> None:
+    uri = serve(world, revision("sleepy", 1, image))
+    before = get(uri)["started"]
+    world.run(inside.put_setting, "idle", 0.0005)
+    try:
+        until(lambda: "sleepy-00001-abc" not in dict(world.run(inside.containers)))
+    finally:
+        world.run(inside.put_setting, "idle", 0)
+    assert get(uri)["started"] > before
+    assert any("got SIGTERM" in line for line in world.log("sleepy"))
