@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import io
 import json
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -194,6 +195,21 @@ def set_activation(cloud: Cloud, policy: str) -> None:
 
 
 @contextlib.contextmanager
+def the_files_machine_is_stopped(made: Deployment) -> Iterator[None]:
+    machine = f"compute/v1/projects/{PROJECT}/zones/europe-west1-b/instances/oe-test-files"
+    wait_for_state(made.cloud, machine, "stop", "TERMINATED")
+    yield
+    wait_for_state(made.cloud, machine, "start", "RUNNING")
+
+
+def wait_for_state(cloud: Cloud, machine: str, verb: str, status: str) -> None:
+    cloud.ask("compute", f"{machine}/{verb}", body={})
+    deadline = time.monotonic() + 60
+    while cloud.ask("compute", machine)["status"] != status and time.monotonic() < deadline:
+        time.sleep(0.05)
+
+
+@contextlib.contextmanager
 def somebody_holds_the_lock(made: Deployment) -> Iterator[None]:
     with lock.hold(made.cloud.storage.bucket(STATE), "test", "rotate"):
         yield
@@ -236,6 +252,14 @@ def changed_file(made: Deployment, old: str, new: str) -> Iterator[None]:
         (a_secret_s_version_is_disabled, "secrets", "failed", "is disabled", "gcloud secrets versions enable 1"),
         (a_secret_s_version_is_disabled, "pinned versions", "failed", "which is disabled", "versions enable 1"),
         (the_database_is_stopped, "database", "failed", "oe-test-sql is stopped", "--activation-policy=ALWAYS"),
+        pytest.param(
+            the_files_machine_is_stopped,
+            "files machine",
+            "failed",
+            "is TERMINATED",
+            "gcloud compute instances start",
+            marks=pytest.mark.torture,
+        ),
         (somebody_holds_the_lock, "lock", "warning", "holds it with `rotate`", "Wait for that run"),
         (terraform_s_lock_was_left, "lock", "failed", "locked by anna@laptop", f"gcloud storage rm gs://{STATE}/test"),
         (the_file_names_another_region, "one place", "failed", "lie outside europe-west4", "[environment]"),
@@ -252,6 +276,13 @@ def test_what_is_broken_is_found_with_what_mends_it(
     (finding,) = [one for one in found if one["level"] == level]
     assert what in finding["what"]
     assert do in finding["do"]
+
+
+def test_something_to_mend_has_an_exit_code_of_its_own(deployment: Deployment) -> None:
+    with changed_file(deployment, "public_access", "public_acces"):
+        answer = deployment.place.run("doctor")
+    assert answer.status == 9
+    assert [one["check"] for one in answer.json["checks"] if one["level"] == "failed"] == ["environment file"]
 
 
 @pytest.mark.torture
