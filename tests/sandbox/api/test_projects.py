@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -77,7 +78,8 @@ def test_service_accounts_live_and_die(cloud: Cloud, account: str) -> None:
     policy = cloud.call("POST", "cloudresourcemanager", f"{MANAGER}:getIamPolicy", {}).body
     left = [member for binding in policy["bindings"] for member in binding["members"] if account in member]
     assert left == [f"deleted:serviceAccount:{account}?uid={found['uniqueId']}"]
-    cloud.call("POST", "iam", ACCOUNTS, {"accountId": "oe-prod-web"})
+    again = cloud.call("POST", "iam", ACCOUNTS, {"accountId": "oe-prod-web"}).body
+    assert again["uniqueId"] != found["uniqueId"]
     assert cloud.call("GET", "cloudresourcemanager", f"v3/projects/{PROJECT}", token=token).status == 403
 
 
@@ -210,3 +212,50 @@ def test_a_failing_step_fails_the_build(cloud: Cloud, builder: dict[str, Any]) -
     cloud.runtime.refuse["build"] = Refused("build step 0 failed: step exited with non-zero status: 1")
     done = cloud.wait(cloud.call("POST", "cloudbuild", f"{LOCATION}/builds", builder))
     assert "build step 0 failed" in done["error"]["message"]
+
+
+def test_a_binding_takes_time_to_be_seen_when_asked_to(
+    cloud: Cloud, account: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, token = f"v3/projects/{PROJECT}", cloud.app.mint_token(account)
+    cloud.app.change_settings({"propagation": 0.5})
+    grant(cloud, "roles/viewer", f"serviceAccount:{account}")
+    assert cloud.call("GET", "cloudresourcemanager", path, token=token).status == 403
+    moment = time.time() + 61
+    monkeypatch.setattr(time, "time", lambda: moment)
+    assert cloud.call("GET", "cloudresourcemanager", path, token=token).status == 200
+    cloud.call("POST", "cloudresourcemanager", f"{MANAGER}:setIamPolicy", {"policy": {"bindings": []}})
+    assert cloud.call("GET", "cloudresourcemanager", path, token=token).status == 200
+    cloud.app.change_settings({"propagation": 0})
+    assert cloud.call("GET", "cloudresourcemanager", path, token=token).status == 403
+
+
+def test_an_api_answers_once_it_is_enabled_and_known_everywhere(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    secrets, services = "v1/projects/a-new-project/secrets", "v1/projects/a-new-project/services"
+    assert cloud.call("GET", "storage", "storage/v1/b?project=a-new-project").status == 200
+    refused = cloud.call("GET", "secretmanager", secrets).body["error"]
+    assert (refused["code"], refused["status"], refused["details"][0]["reason"]) == (
+        403,
+        "PERMISSION_DENIED",
+        "SERVICE_DISABLED",
+    )
+    assert refused["details"][0]["metadata"]["consumer"] == "projects/a-new-project"
+    assert refused["details"][2]["links"][0]["url"].endswith(
+        "secretmanager.googleapis.com/overview?project=a-new-project"
+    )
+    cloud.app.change_settings({"propagation": 1})
+    cloud.call("POST", "serviceusage", f"{services}/secretmanager.googleapis.com:enable", {})
+    assert cloud.call("GET", "secretmanager", secrets).status == 403
+    moment = time.time() + 121
+    monkeypatch.setattr(time, "time", lambda: moment)
+    assert cloud.call("GET", "secretmanager", secrets).status == 200
+
+
+def test_the_id_of_a_deleted_role_is_free_after_37_days(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    roles, role = f"v1/projects/{PROJECT}/roles", {"roleId": "oe_role", "role": {"title": "t"}}
+    cloud.call("POST", "iam", roles, role)
+    cloud.call("DELETE", "iam", f"{roles}/oe_role")
+    moment = time.time() + 38 * 86400
+    monkeypatch.setattr(time, "time", lambda: moment)
+    assert cloud.call("GET", "iam", f"{roles}/oe_role").status == 404
+    assert cloud.call("POST", "iam", roles, role).status == 200

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from google.api_core import exceptions
 from google.api_core.client_options import ClientOptions
@@ -10,6 +12,7 @@ from google.oauth2.credentials import Credentials
 from google.protobuf import duration_pb2, field_mask_pb2
 
 from gcp_openemr.sandbox.api.artifactregistry import parse_image, push
+from gcp_openemr.sandbox.api.run.held import HELD
 from gcp_openemr.sandbox.interfaces import Refused, TrafficTarget
 from tests.sandbox.api.support import IMAGES, PROJECT, REGION, Cloud
 
@@ -275,3 +278,14 @@ def test_overrides_need_their_own_permission(cloud: Cloud, jobs: run_v2.JobsClie
     overridden = cloud.call("POST", "run", path, {"overrides": {"taskCount": 2}}, token=token)
     assert overridden.status == 403
     assert "run.jobs.runWithOverrides" in overridden.message
+
+
+def test_a_deleted_service_holds_its_addresses_for_a_while(
+    cloud: Cloud, services: run_v2.ServicesClient, account: str, network: str
+) -> None:
+    cloud.app.change_settings({"held_addresses": 0.5})
+    deploy(services, account, vpc_access={"network_interfaces": [{"network": network, "subnetwork": "oe-prod-run"}]})
+    services.delete_service(name=SERVICE).result(timeout=20)
+    (held,) = cloud.app.store.list(f"{HELD}{PROJECT}/{REGION}/oe-prod-run/")
+    assert 2690 < held.body["until"] - time.time() <= 2700
+    assert held.body["kind"] == "serverless.googleapis.com/addressReservations"

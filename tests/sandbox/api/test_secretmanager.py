@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import google_crc32c
@@ -141,3 +142,19 @@ def test_the_runtime_reads_by_the_same_rights(
     assert cloud.app.access.secret(NAME, "1", member=member) == "x"
     with pytest.raises(Refused, match="not found"):
         cloud.app.access.secret(NAME, "2", member=member)
+
+
+def test_an_expired_secret_is_gone(cloud: Cloud, client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    secret: dict[str, Any] = {"replication": {"automatic": {}}, "ttl": {"seconds": 3600}}
+    made = client.create_secret(parent=PARENT, secret_id="db-password", secret=secret)
+    add(client, b"x")
+    assert made.expire_time.timestamp() > time.time()
+    moment = time.time() + 3601
+    monkeypatch.setattr(time, "time", lambda: moment)
+    for gone in (f"v1/{NAME}", f"v1/{NAME}/versions/1:access"):
+        assert cloud.call("GET", "secretmanager", gone).status == 404
+    assert cloud.call("GET", "secretmanager", f"v1/{PARENT}/secrets").body == {}
+    path = f"v1/{PARENT}/secrets?secretId=db-password"
+    fresh = cloud.call("POST", "secretmanager", path, {"replication": {"automatic": {}}})
+    assert fresh.status == 200
+    assert cloud.app.store.query("SELECT * FROM payloads") == []

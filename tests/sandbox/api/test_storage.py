@@ -6,6 +6,7 @@ import base64
 import concurrent.futures
 import hashlib
 import os
+import time
 
 import google_crc32c
 import pytest
@@ -275,6 +276,8 @@ def test_bindings_on_bucket_and_managed_folder_decide(cloud: Cloud, bucket: stor
     assert cloud.call("PUT", "storage", f"{folder}/clinics%2Fmain%2F/iam", policy).status == 200
     assert cloud.call("GET", "storage", f"{objects}/clinics%2Fmain%2Fbackup", token=token).status == 200
     assert cloud.call("GET", "storage", f"{objects}/clinics%2Fother%2Fbackup", token=token).status == 403
+    assert cloud.call("GET", "storage", f"{objects}?prefix=clinics/main/", token=token).status == 200
+    assert cloud.call("GET", "storage", f"{objects}?prefix=clinics/", token=token).status == 403
     upload = f"upload/storage/v1/b/{BUCKET}/o?uploadType=media&name=clinics/"
     assert cloud.call("POST", "storage", f"{upload}main/new", b"x", token=token).status == 200
     assert cloud.call("POST", "storage", f"{upload}other/new", b"x", token=token).status == 403
@@ -313,3 +316,47 @@ def test_who_may_create_but_not_delete_cannot_overwrite(cloud: Cloud, bucket: st
     again = cloud.call("POST", "storage", path, b"2", token=token)
     assert again.status == 403
     assert "storage.objects.delete" in again.message
+
+
+def test_what_is_deleted_softly_comes_back_for_a_while(
+    cloud: Cloud, client: storage.Client, bucket: storage.Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blob = bucket.blob("backup")
+    blob.upload_from_string("precious", content_type="text/plain")
+    generation = blob.generation
+    blob.delete()
+    assert list(client.list_blobs(bucket)) == []
+    (gone,) = client.list_blobs(bucket, soft_deleted=True)
+    assert (gone.generation, gone.soft_delete_time is None, gone.hard_delete_time is None) == (generation, False, False)
+    restored = bucket.restore_blob("backup", generation=generation)
+    assert (restored.download_as_bytes(), restored.content_type) == (b"precious", "text/plain")
+    assert restored.generation > generation
+    bucket.delete_blob("backup")
+    later = time.time() + 8 * 86400
+    monkeypatch.setattr(time, "time", lambda: later)
+    assert list(client.list_blobs(bucket, soft_deleted=True)) == []
+    assert [path.name for path in (cloud.app.state_dir / "objects").iterdir()] == ["uploads"]
+
+
+def test_a_bucket_deleted_softly_comes_back_with_what_was_in_it(client: storage.Client, bucket: storage.Bucket) -> None:
+    blob = bucket.blob("backup")
+    blob.upload_from_string("precious")
+    generation = blob.generation
+    blob.delete()
+    bucket.labels = {"a": "b"}
+    bucket.patch()
+    bucket.delete()
+    (gone,) = client.list_buckets(soft_deleted=True)
+    client.restore_bucket(BUCKET, generation=gone.generation)
+    assert client.get_bucket(BUCKET).labels == {"a": "b"}
+    assert bucket.restore_blob("backup", generation=generation).download_as_bytes() == b"precious"
+
+
+@pytest.mark.parametrize(
+    ("glob", "found"),
+    [("*", ["a"]), ("**", ["a", "b/c", "b/d/e"]), ("b/*", ["b/c"]), ("b/{c,d/?}", ["b/c", "b/d/e"]), ("[ab]", ["a"])],
+)
+def test_lists_by_glob(client: storage.Client, bucket: storage.Bucket, glob: str, found: list[str]) -> None:
+    for name in ("a", "b/c", "b/d/e"):
+        bucket.blob(name).upload_from_string("x")
+    assert [item.name for item in client.list_blobs(bucket, match_glob=glob)] == found

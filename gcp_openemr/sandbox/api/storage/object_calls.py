@@ -65,7 +65,8 @@ def list_(call: Call) -> Json:
     """By name; with a delimiter, what lies deeper is told as prefixes."""
     bucket = call.parameters["bucket"]
     bucket_record(call, bucket)
-    permit(call, "storage.objects.list", bucket)
+    # Who may list in a managed folder lists with its prefix.
+    permit(call, "storage.objects.list", bucket, call.one("prefix"))
     if call.one("filter"):
         raise ApiError(501, "The sandbox does not stand in for filter.")
     fits = glob_pattern(call.one("matchGlob")).fullmatch if call.one("matchGlob") else None
