@@ -7,7 +7,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from jobs import clinic_state, database, install, log, marker, ownership, restore, secrets, share, sqlconf, swap
+from jobs import (
+    clinic_state,
+    database,
+    install,
+    log,
+    marker,
+    openemr_settings,
+    ownership,
+    restore,
+    secrets,
+    share,
+    sqlconf,
+    swap,
+)
 from jobs.database import Lock
 from jobs.decide import Decision, decide
 from jobs.errors import Refused
@@ -33,7 +46,10 @@ def run(wanted: NfsInit, *, dry_run: bool = False) -> dict[str, Any]:
         log.info(f"Decision: {decision.action}, because {decision.reason}", dry_run=dry_run)
         if dry_run:
             return _told(decision, {"dry_run": True})
-        return _told(decision, _act(wanted, lock, decision, password))
+        done = _act(wanted, lock, decision, password)
+        lock.check()
+        settings = openemr_settings.write(lock.connection, wanted.schema, wanted.openemr_settings)
+        return _told(decision, {**done, "settings_changed": settings})
 
 
 def _act(wanted: NfsInit, lock: Lock, decision: Decision, password: Redacted) -> dict[str, Any]:

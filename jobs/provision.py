@@ -1,6 +1,7 @@
 """provision: a clinic's directory, schemas, database user and Redis user; or their removal. The only privileged job.
 
-Everything may be repeated: what is there already is brought up to date, passwords that work are left alone.
+Everything may be repeated: what is there already is brought up to date, passwords that work are left alone. A clinic is
+removed only after its last backup set, or where that was renounced in words.
 """
 
 from __future__ import annotations
@@ -8,9 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from jobs import cloud_sql, database, log, redis_acl, secrets, settings, share
+from jobs import cloud_sql, database, log, manifest, redis_acl, secrets, settings, share
 from jobs.database import Connection, identifier
-from jobs.errors import DatabaseRefused, JobError, ShareUnusable
+from jobs.errors import DatabaseRefused, JobError, Refused, ShareUnusable
 from jobs.redacted import Redacted
 
 __all__ = ["run"]
@@ -52,13 +53,21 @@ def _ensure(wanted: settings.Provision) -> dict[str, Any]:
 
 
 def _remove(wanted: settings.Provision) -> dict[str, Any]:
+    if wanted.final_set:
+        manifest.require_verified(wanted.final_set, wanted.clinic)
+    elif not wanted.without_final_backup:
+        raise Refused(
+            f"The clinic {wanted.clinic} is not removed without a verified backup set.",
+            do="Name its manifest in FINAL_SET, or say WITHOUT_FINAL_BACKUP=yes.",
+        )
     redis_admin = secrets.access(wanted.redis_admin)
     with cloud_sql.temporary_administrator(wanted.project, wanted.instance, wanted.clinic) as (admin, admin_password):
         connection = database.connect(wanted.server, admin, admin_password)
-        with connection:
-            database.run(connection, f"DROP USER IF EXISTS {_account(wanted.user)}")
-            for schema in wanted.schemas:
+        with connection, database.locked(connection, wanted.schemas[0], seconds=wanted.lock_seconds) as lock:
+            for schema in reversed(wanted.schemas):
+                lock.check()
                 database.run(connection, f"DROP DATABASE IF EXISTS {identifier(schema)}")
+            database.run(connection, f"DROP USER IF EXISTS {_account(wanted.user)}")
     with redis_acl.administrator(wanted.redis, wanted.redis_admin_user, redis_admin) as client:
         redis_acl.remove_user(client, wanted.redis_user, prefix=wanted.redis_prefix)
     _remove_directory(_clinic_directory(wanted))

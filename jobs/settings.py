@@ -13,7 +13,18 @@ from typing import Literal, TypeVar
 
 from jobs.errors import SettingsInvalid
 
-__all__ = ["Backup", "NfsInit", "Provision", "RedisServer", "SecretVersion", "Server", "nfs_init", "provision"]
+__all__ = [
+    "OPENEMR_SETTING",
+    "OURS",
+    "Backup",
+    "NfsInit",
+    "Provision",
+    "RedisServer",
+    "SecretVersion",
+    "Server",
+    "nfs_init",
+    "provision",
+]
 
 APPLICATION = Path("/var/www/localhost/htdocs/openemr")
 SKELETON = Path("/usr/share/openemr/sites")
@@ -26,6 +37,16 @@ _CLINIC = re.compile(r"[a-z][a-z0-9]{1,9}")
 _PREFIX = re.compile(r"[a-z][a-z0-9_]*:")
 _DRIVE_ID = re.compile(r"[A-Za-z0-9_-]{10,}")
 _T = TypeVar("_T")
+OPENEMR_SETTING = "OPENEMR_SETTING_"
+_BY_VARIABLE = {
+    "PUBLIC_URL": ("site_addr_oath",),
+    "SMTP_HOST": ("SMTP_HOST",),
+    "SMTP_PORT": ("SMTP_PORT",),
+    "SMTP_USER": ("SMTP_USER",),
+    "EMAIL_FROM": ("patient_reminder_sender_email", "practice_return_email_path"),
+}
+OURS = frozenset({"EMAIL_METHOD", "SMTP_SECURE"}.union(*_BY_VARIABLE.values()))
+"""OpenEMR's settings that have a variable of their own."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -81,6 +102,7 @@ class NfsInit:
     application: Path
     skeleton: Path
     lock_seconds: int
+    openemr_settings: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def sites(self) -> Path:
@@ -89,7 +111,10 @@ class NfsInit:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Provision:
-    """What provision makes or removes for one clinic."""
+    """What provision makes or removes for one clinic.
+
+    To remove one takes `final_set`, the `gs://…` manifest of its last backup set, or `without_final_backup`.
+    """
 
     project: str
     instance: str
@@ -106,6 +131,9 @@ class Provision:
     redis_user: str
     redis_prefix: str
     redis_password: SecretVersion
+    final_set: str
+    without_final_backup: bool
+    lock_seconds: int
     result_uri: str
 
 
@@ -198,8 +226,25 @@ def nfs_init(environment: Mapping[str, str]) -> NfsInit:
             application=Path(read.text("OPENEMR_APP", default=str(APPLICATION))),
             skeleton=Path(read.text("OPENEMR_SKELETON", default=str(SKELETON))),
             lock_seconds=read.number("LOCK_SECONDS", default=300),
+            openemr_settings=_openemr_settings(environment),
         )
     )
+
+
+def _openemr_settings(environment: Mapping[str, str]) -> dict[str, str]:
+    """OpenEMR's setting → value, from OPENEMR_SETTING_*, PUBLIC_URL (for OAuth and FHIR), SMTP_* and EMAIL_FROM."""
+    found: dict[str, str] = {}
+    for variable, names in _BY_VARIABLE.items():
+        if environment.get(variable):
+            found |= dict.fromkeys(names, environment[variable])
+    if "SMTP_HOST" in found:
+        found["EMAIL_METHOD"] = "SMTP"
+    if environment.get("SMTP_SSL"):
+        encrypted = environment["SMTP_SSL"].lower() in ("1", "true", "yes", "ssl", "tls")
+        # 465 begins with TLS, every other port is asked for it
+        found["SMTP_SECURE"] = "" if not encrypted else "ssl" if environment.get("SMTP_PORT") == "465" else "tls"
+    given = [(name, value) for name, value in environment.items() if name.startswith(OPENEMR_SETTING)]
+    return {**found, **{name.removeprefix(OPENEMR_SETTING): value for name, value in given}}
 
 
 def provision(environment: Mapping[str, str]) -> Provision:
@@ -230,6 +275,9 @@ def provision(environment: Mapping[str, str]) -> Provision:
             redis_user=read.matching("REDIS_USERNAME", _NAME, "a user's name"),
             redis_prefix=read.matching("REDIS_PREFIX", _PREFIX, "a prefix such as oe_main:"),
             redis_password=read.secret("REDIS_PASS"),
+            final_set=read.matching("FINAL_SET", _OBJECT, "gs://bucket/object", default=""),
+            without_final_backup=read.one_of("WITHOUT_FINAL_BACKUP", "yes", "no", default="no") == "yes",
+            lock_seconds=read.number("LOCK_SECONDS", default=300),
             result_uri=read.result_uri(),
         )
 

@@ -165,7 +165,7 @@ def _attempt(read: Callable[[], bytes], closing: threading.Event) -> bytes:
             if attempt == _ATTEMPTS or closing.is_set():
                 raise Unreachable(f"The backup cannot be read to its end: {error}", do="Run it again.") from error
             log.warning("Reading the backup was interrupted; the range is read again", reason=str(error))
-            closing.wait(min(0.5 * 2**attempt, 20.0))
+            closing.wait(min(0.25 * 2**attempt, 20.0))
     raise AssertionError
 
 

@@ -11,9 +11,8 @@ import pytest
 
 from gcp_openemr.sandbox.standin.sample_backup import SampleBackup, make_backup
 from jobs import nfs_init, secrets, settings, sources
-from jobs.redacted import Redacted
 from tests.jobs.servers import ADDRESS, Authority, Mysql, Redis, make_authority, mysql_server, redis_server
-from tests.jobs.world import ADMIN_PASSWORD, APP, DATABASE_PASSWORD, DiskRanges, World
+from tests.jobs.world import APP, DATABASE_PASSWORD, DiskRanges, World, secret_named
 
 _numbers = itertools.count(1)
 
@@ -49,7 +48,7 @@ def world(mysql: Mysql, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
     application = tmp_path / "openemr"
     shutil.copytree(APP, application, ignore=shutil.ignore_patterns("sites"))
     (application / "sites").mkdir()
-    monkeypatch.setattr(secrets, "access", _secret)
+    monkeypatch.setattr(secrets, "access", secret_named)
     yield World(
         mysql=mysql,
         wanted=settings.NfsInit(
@@ -109,7 +108,3 @@ def backups(tmp_path_factory: pytest.TempPathFactory) -> dict[str, SampleBackup]
         )
         for suffix in (".zip", ".tar", ".tar.gz", ".tar.zst")
     }
-
-
-def _secret(version: settings.SecretVersion) -> Redacted:
-    return Redacted({"db": DATABASE_PASSWORD, "admin": ADMIN_PASSWORD}[version.secret.rpartition("/")[2]])

@@ -30,7 +30,11 @@ HOSTS = ("secretmanager", "storage", "sqladmin", "www")
 
 @dataclasses.dataclass(kw_only=True)
 class FakeGoogle:
-    """Secrets by version name, objects by `bucket/name`, Drive files by id; `denied` ids and names answer 403."""
+    """Secrets by version name, objects by `bucket/name`, Drive files by id.
+
+    `denied` ids and names answer 403, `spent` ids 403 for their quota; each of `cuts` ends one download after so many
+    bytes.
+    """
 
     mysql: Mysql
     address: str = ""
@@ -39,7 +43,9 @@ class FakeGoogle:
     objects: dict[str, bytes] = dataclasses.field(default_factory=dict)
     drive: dict[str, bytes] = dataclasses.field(default_factory=dict)
     denied: set[str] = dataclasses.field(default_factory=set)
+    spent: set[str] = dataclasses.field(default_factory=set)
     broken_reads: int = 0
+    cuts: list[int] = dataclasses.field(default_factory=list)
     calls: list[str] = dataclasses.field(default_factory=list)
 
     def answer(self, host: str, method: str, path: str, query: dict[str, str], body: bytes, span: str) -> _Answer:
@@ -102,6 +108,8 @@ class FakeGoogle:
     def _drive(self, identity: str, query: dict[str, str], span: str) -> _Answer:
         if identity in self.denied:
             return _error(403, "The user does not have sufficient permissions", "insufficientFilePermissions")
+        if identity in self.spent:
+            return _error(403, "The download quota for this file has been exceeded.", "downloadQuotaExceeded")
         if identity not in self.drive:
             return _error(404, f"File not found: {identity}.", "notFound")
         content = self.drive[identity]
@@ -117,7 +125,7 @@ class FakeGoogle:
         first, last = (int(part) for part in span.removeprefix("bytes=").split("-"))
         part = content[first : last + 1]
         headers = {"Content-Range": f"bytes {first}-{first + len(part) - 1}/{len(content)}"}
-        return _Answer(status=206, body=part, headers=headers)
+        return _Answer(status=206, body=part, headers=headers, cut=self.cuts.pop() if self.cuts else None)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -125,6 +133,7 @@ class _Answer:
     status: int = 200
     body: bytes = b""
     headers: dict[str, str] = dataclasses.field(default_factory=dict)
+    cut: int | None = None
 
 
 def _json(value: Any, status: int = 200) -> _Answer:
@@ -173,7 +182,8 @@ class _Quiet(BaseHTTPRequestHandler):
         for name, text in {**answer.headers, "Content-Length": str(len(answer.body))}.items():
             self.send_header(name, text)
         self.end_headers()
-        self.wfile.write(answer.body)
+        self.wfile.write(answer.body[: answer.cut])
+        self.close_connection = answer.cut is not None
 
 
 class _Metadata(_Quiet):

@@ -254,6 +254,7 @@ def test_restores_from_the_source_and_checks_its_sum(
     google = provisioned.google
     google.objects["backups/clinics/main backup.zip"] = google.drive["1A2b3C4d5E6f"] = content
     google.broken_reads = 1
+    google.cuts = [len(content) // 2]
     place = "gs://backups/clinics/main backup.zip" if source == "gcs" else "1A2b3C4d5E6f"
     done = provisioned.job("nfs-init", BACKUP_SOURCE=source, BACKUP_FILEID=place)
     assert done.status == 0, done.output
@@ -269,10 +270,12 @@ def test_restores_from_the_source_and_checks_its_sum(
         ("gs://backups/denied.zip", errors.BackupForbidden),
         ("Drive-missing-id", errors.BackupMissing),
         ("Drive-denied-id", errors.BackupForbidden),
+        ("Drive-spent-quota", errors.Unreachable),
     ],
 )
 def test_a_backup_out_of_reach_says_which_way(provisioned: Cloud, place: str, error: type[errors.JobError]) -> None:
     provisioned.google.denied |= {"backups/denied.zip", "Drive-denied-id"}
+    provisioned.google.spent.add("Drive-spent-quota")
     source = "gcs" if place.startswith("gs:") else "drive"
     done = provisioned.job("nfs-init", BACKUP_SOURCE=source, BACKUP_FILEID=place)
     assert done.status == error.exit_code
@@ -320,8 +323,17 @@ def test_a_new_password_is_taken_beside_the_old_one_until_the_clinic_is_removed(
     if provisioned.mysql.dual_passwords:
         provisioned.connect(DATABASE_PASSWORD).close()
     (provisioned.share / "clinics" / "other").mkdir()
-    removed = provisioned.job("provision", ACTION="remove")
+    refused = provisioned.job("provision", ACTION="remove")
+    assert refused.status == errors.Refused.exit_code
+    assert "not removed without a verified backup set" in refused.record["error"]
+    for other in ({"clinic": "other", "state": "verified"}, {"clinic": "main", "state": "failed"}, ["main"]):
+        provisioned.google.objects["backups/set.json"] = json.dumps(other).encode()
+        refused = provisioned.job("provision", ACTION="remove", FINAL_SET="gs://backups/set.json")
+        assert refused.status == errors.Refused.exit_code, refused.output
+    assert provisioned.users() == {"oe_main"}
+    provisioned.google.objects["backups/set.json"] = json.dumps({"clinic": "main", "state": "verified"}).encode()
+    removed = provisioned.job("provision", ACTION="remove", FINAL_SET="gs://backups/set.json")
     assert removed.status == 0, removed.output
     assert [entry.name for entry in (provisioned.share / "clinics").iterdir()] == ["other"]
     assert provisioned.users() == set()
-    assert provisioned.job("provision", ACTION="remove").status == 0
+    assert provisioned.job("provision", ACTION="remove", WITHOUT_FINAL_BACKUP="yes").status == 0

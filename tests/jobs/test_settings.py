@@ -69,3 +69,20 @@ def test_wrong_variables_end_with_their_own_code(
     monkeypatch.setenv("MYSQL_PORT", "none")
     assert main(["nfs-init"]) == SettingsInvalid.exit_code
     assert "MYSQL_PORT is 'none', not a number" in capsys.readouterr().out
+
+
+def test_openemrs_own_settings_come_under_their_names() -> None:
+    mail = {"SMTP_HOST": "mail.test", "SMTP_PORT": "587", "SMTP_SSL": "true", "EMAIL_FROM": "a@clinic.test"}
+    given = {"OPENEMR_SETTING_language_default": "German", "PUBLIC_URL": "https://clinic.test", **mail}
+    assert settings.nfs_init({**NFS_INIT, **given}).openemr_settings == {
+        "site_addr_oath": "https://clinic.test",
+        "SMTP_HOST": "mail.test",
+        "SMTP_PORT": "587",
+        "patient_reminder_sender_email": "a@clinic.test",
+        "practice_return_email_path": "a@clinic.test",
+        "EMAIL_METHOD": "SMTP",
+        "SMTP_SECURE": "tls",
+        "language_default": "German",
+    }
+    assert settings.nfs_init({**NFS_INIT, "SMTP_PORT": "465", "SMTP_SSL": "1"}).openemr_settings["SMTP_SECURE"] == "ssl"
+    assert settings.nfs_init({**NFS_INIT, "PUBLIC_URL": ""}).openemr_settings == {}

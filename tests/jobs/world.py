@@ -12,6 +12,7 @@ from pathlib import Path
 from gcp_openemr import process
 from gcp_openemr.sandbox.standin.sample_backup import make_backup
 from jobs import nfs_init, settings, sources
+from jobs.redacted import Redacted
 from tests.jobs.servers import Mysql
 
 APP = Path(__file__).parents[2] / "gcp_openemr" / "sandbox" / "standin" / "app"
@@ -122,3 +123,7 @@ def changed(
     dump.write_text(sql(dump.read_text()))
     files(tree / "sites/default")
     return Path(shutil.make_archive(str(tmp_path / "changed"), "gztar", tree))
+
+
+def secret_named(version: settings.SecretVersion) -> Redacted:
+    return Redacted({"db": DATABASE_PASSWORD, "admin": ADMIN_PASSWORD}[version.secret.rpartition("/")[2]])
