@@ -6,7 +6,6 @@ import dataclasses
 import io
 import json
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -96,9 +95,7 @@ def test_a_check_that_hangs_ends_at_its_own_limit(tmp_path: Path) -> None:
         yield ok("too late")
 
     checks = [Check(name="hangs", look=hangs, seconds=0.05), Check(name="works", look=lambda _: [ok("fine")])]
-    began = time.monotonic()
     (_, first), (_, second) = examine(checks, subject_of(tmp_path, {}))
-    assert time.monotonic() - began < 30
     assert (first[0].level, first[0].what) == (Level.NOT_VISIBLE, "no answer within 0.05 s")
     assert second[0].level is Level.OK
     never.set()
