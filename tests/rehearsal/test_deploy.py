@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import contextlib
+import os
 from pathlib import Path
 from typing import Any
 
@@ -93,15 +95,26 @@ def secret_values(place: Place) -> dict[str, bytes]:
 
 
 def files_below(place: Place) -> dict[str, bytes]:
-    """Every file that a deploy wrote, but Secret Manager's own store, the database's, and Redis' account list."""
+    """Every file that a deploy wrote, among them the share's and Redis's disk, but for Secret Manager's and MySQL's."""
     folder = place.folder / ".gcp-openemr"
     found = {}
     for path in folder.rglob("*"):
         inside = path.relative_to(folder).as_posix()
-        own = inside.startswith(("sandbox/state.sqlite3", "sandbox/sql/")) or "/redis/" in inside
+        own = inside.startswith(("sandbox/state.sqlite3", "sandbox/sql/"))
         if path.is_file() and not path.is_symlink() and not own:
-            found[inside] = path.read_bytes()
+            found[inside] = written(path)
     return found
+
+
+def written(path: Path) -> bytes:
+    """What a file holds, without the holes of a disk's."""
+    pieces, end = [], 0
+    with path.open("rb") as file, contextlib.suppress(OSError):  # no more data
+        while True:
+            start = os.lseek(file.fileno(), end, os.SEEK_DATA)
+            end = os.lseek(file.fileno(), start, os.SEEK_HOLE)
+            pieces.append(os.pread(file.fileno(), end - start, start))
+    return b"".join(pieces)
 
 
 def objects(place: Place) -> dict[str, bytes]:
