@@ -31,7 +31,13 @@ locals {
     BACKUP_SOURCE = var.restore.source
   }
 
-  nfs_init_environment = merge(local._database, local._restore, {
+  # OpenEMR keeps these in the clinic's database, where nfs-init writes them.
+  _openemr_settings = merge(
+    { for name, value in var.service.environment : name => value if can(regex("^(OPENEMR_SETTING_|SMTP_|EMAIL_FROM$)", name)) },
+    { PUBLIC_URL = var.service.public_url },
+  )
+
+  nfs_init_environment = merge(local._openemr_settings, local._database, local._restore, {
     MYSQL_PASS_SECRET      = module.secrets.ids.database_password
     MYSQL_STAGING_DATABASE = var.names.staging_schema
     OE_PASS_SECRET         = module.secrets.ids.admin_password
@@ -41,14 +47,15 @@ locals {
 
   # What the environment file adds comes first, so that it cannot point a clinic at another's database or sessions.
   service_environment = merge(var.service.environment, local._database, {
-    GOOGLE_CLOUD_PROJECT = var.project
-    OE_USER              = var.admin_user
-    OPENEMR_VERSION      = var.openemr.version
-    PUBLIC_URL           = var.service.public_url
-    REDIS_PORT           = tostring(var.platform.redis.port)
-    REDIS_PREFIX         = var.names.redis_prefix
-    REDIS_SERVER         = var.platform.redis.host
-    REDIS_USERNAME       = var.names.redis_user
+    GOOGLE_CLOUD_PROJECT  = var.project
+    OE_USER               = var.admin_user
+    OPENEMR_MAX_INSTANCES = tostring(var.service.max_instances)
+    OPENEMR_VERSION       = var.openemr.version
+    PUBLIC_URL            = var.service.public_url
+    REDIS_PORT            = tostring(var.platform.redis.port)
+    REDIS_PREFIX          = var.names.redis_prefix
+    REDIS_SERVER          = var.platform.redis.host
+    REDIS_USERNAME        = var.names.redis_user
   })
 
   service_secrets = var.secret_versions == null ? {} : {
