@@ -294,6 +294,7 @@ def _wanted(mysql: Mysql, application: Path) -> settings.NfsInit:
         application=application,
         skeleton=APP / "sites",
         lock_seconds=5,
+        openemr_settings={"openemr_name": "A clinic", "site_addr_oath": "https://clinic.test", "unknown_one": "1"},
     )
 
 

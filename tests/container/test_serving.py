@@ -22,6 +22,7 @@ from tests.container.conftest import (
     balanced,
     children,
 )
+from tests.jobs.servers import Mysql, Redis
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +52,14 @@ def test_a_login_opens_an_encrypted_document(served: Instance, clinic: Clinic) -
     opened = served.ask(path, headers=session)
     assert hashlib.sha256(opened.body).hexdigest() == document.sha256
     assert served.ask(path).status == 302
+
+
+def test_openemrs_settings_are_in_its_database(servers: tuple[Mysql, Redis], clinic: Clinic) -> None:
+    with servers[0].root() as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT gl_name, gl_value FROM oe_main.globals")
+        found = dict(cursor.fetchall())
+    assert (found["openemr_name"], found["site_addr_oath"]) == ("A clinic", "https://clinic.test")
+    assert "unknown_one" not in found
 
 
 def test_a_wrong_password_gets_no_session(served: Instance) -> None:
