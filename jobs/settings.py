@@ -111,7 +111,10 @@ class NfsInit:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Provision:
-    """What provision makes or removes for one clinic."""
+    """What provision makes or removes for one clinic.
+
+    To remove one takes `final_set`, the `gs://…` manifest of its last backup set, or `without_final_backup`.
+    """
 
     project: str
     instance: str
@@ -128,6 +131,9 @@ class Provision:
     redis_user: str
     redis_prefix: str
     redis_password: SecretVersion
+    final_set: str
+    without_final_backup: bool
+    lock_seconds: int
     result_uri: str
 
 
@@ -269,6 +275,9 @@ def provision(environment: Mapping[str, str]) -> Provision:
             redis_user=read.matching("REDIS_USERNAME", _NAME, "a user's name"),
             redis_prefix=read.matching("REDIS_PREFIX", _PREFIX, "a prefix such as oe_main:"),
             redis_password=read.secret("REDIS_PASS"),
+            final_set=read.matching("FINAL_SET", _OBJECT, "gs://bucket/object", default=""),
+            without_final_backup=read.one_of("WITHOUT_FINAL_BACKUP", "yes", "no", default="no") == "yes",
+            lock_seconds=read.number("LOCK_SECONDS", default=300),
             result_uri=read.result_uri(),
         )
 
