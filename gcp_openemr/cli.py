@@ -144,13 +144,16 @@ def plan(options: Options) -> None:
 @cli.command()
 @yes_too
 @click.option("--allow-data-loss", multiple=True, metavar="ADDRESS", help="Let the plan destroy this resource.")
+@click.option("--rebuild", is_flag=True, help="Build the image again: its packages may have got fixes.")
 @click.option(
     "--openemr-tree",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
     help="Sandbox: a built OpenEMR to serve.",
 )
 @click.pass_obj
-def deploy(options: Options, yes: bool, allow_data_loss: tuple[str, ...], openemr_tree: Path | None) -> None:
+def deploy(
+    options: Options, yes: bool, allow_data_loss: tuple[str, ...], rebuild: bool, openemr_tree: Path | None
+) -> None:
     """Deploy, change or repair the environment.
 
     Brings it to what its file says and waits until every clinic is healthy. Without a change it changes nothing.
@@ -160,7 +163,7 @@ def deploy(options: Options, yes: bool, allow_data_loss: tuple[str, ...], openem
     if openemr_tree is not None and not options.sandbox:
         raise click.UsageError("--openemr-tree is for the sandbox: put --sandbox before deploy.")
     context = _context(options, needs_terraform=True, yes=yes, openemr_tree=openemr_tree)
-    run(context, allow_data_loss=allow_data_loss)
+    run(context, allow_data_loss=allow_data_loss, rebuild=rebuild)
 
 
 @cli.command()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import dataclasses
+import datetime
 from collections.abc import Collection
 from typing import Any
 
@@ -45,8 +46,10 @@ class Deployed:
     storage: str
 
 
-def deploy(context: Context, *, allow_data_loss: Collection[str] = ()) -> None:
+def deploy(context: Context, *, allow_data_loss: Collection[str] = (), rebuild: bool = False) -> None:
     """Bring the environment to what its file says, and wait until every clinic is healthy.
+
+    `rebuild` builds the image though nothing of it changed here, for what its packages have been given since.
 
     Raises:
         DataLossRefused: a plan would lose data that `allow_data_loss` does not name.
@@ -58,7 +61,7 @@ def deploy(context: Context, *, allow_data_loss: Collection[str] = ()) -> None:
         state.ensure_bucket(context)
     with changing(context, "deploy") as held:
         foundation = _foundation(context, allow_data_loss)
-        platform, images = _platform_and_images(context, foundation, allow_data_loss)
+        platform, images = _platform_and_images(context, foundation, allow_data_loss, rebuild=rebuild)
         held.check()
         deployed = _clinics(context, foundation, platform, images, allow_data_loss)
     _report(context, deployed)
@@ -76,7 +79,9 @@ def _foundation(context: Context, allowed: Collection[str]) -> Foundation:
     return Foundation.of(roots.apply(context, prepared))
 
 
-def _platform_and_images(context: Context, foundation: Foundation, allowed: Collection[str]) -> tuple[Platform, Images]:
+def _platform_and_images(
+    context: Context, foundation: Foundation, allowed: Collection[str], *, rebuild: bool
+) -> tuple[Platform, Images]:
     """A new platform comes up while the image builds; the provision job, which needs both, comes last.
 
     Where the platform is there already the image comes first, so that no plan takes the provision job away.
@@ -84,6 +89,7 @@ def _platform_and_images(context: Context, foundation: Foundation, allowed: Coll
     environment = context.environment
     place = foundation.build_place(environment.region)
     wanted = image.source(version=environment.openemr.version, arguments=environment.openemr.build_arguments)
+    wanted = wanted.rebuilt(datetime.datetime.now(datetime.UTC)) if rebuild else wanted
     images = image.find(context.cloud, place, wanted)
     if images is None and Platform(outputs=state.outputs(context, roots.PLATFORM.path) or {}).provision_job:
         images = _build(context, place, wanted)
