@@ -161,7 +161,10 @@ def list_entries(call: Call) -> Json:
     found.sort(key=lambda entry: (entry["timestamp"], entry["insertId"]))
     if str(call.body.get("orderBy") or "").endswith("desc"):
         found.reverse()
-    size, start = int(call.body.get("pageSize") or 50), int(call.body.get("pageToken") or 0)
+    size, token = int(call.body.get("pageSize") or 50), str(call.body.get("pageToken") or 0)
+    if not token.isdecimal():
+        raise refuse("google.page-token")
+    start = int(token)
     shown = found[start : start + size]
     more = {"nextPageToken": str(start + size)} if start + size < len(found) else {}
     return ({"entries": shown} if shown else {}) | more

@@ -30,6 +30,7 @@ _MODULES = (
     "sqladmin.instances",
     "sqladmin.users",
     "storage.buckets",
+    "storage.folders",
     "storage.object_calls",
     "storage.uploads",
     "surroundings",

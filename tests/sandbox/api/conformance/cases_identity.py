@@ -92,8 +92,7 @@ def change_of_an_accounts_address(target: Target) -> Answer:
 
 @case("iam.role-gone")
 def role_deleted_eight_days_ago(target: Target) -> Answer:
-    assert target.sandbox is not None
-    store = target.sandbox.app.store
+    store = target.here.app.store
     record = store.get(target.fill("iam.googleapis.com/{p}/roles/conf_gone"))
     assert record is not None
     store.put(record.name, record.body, hidden={"deleted": time.time() - 8 * 86400})
@@ -102,10 +101,9 @@ def role_deleted_eight_days_ago(target: Target) -> Answer:
 
 @case("iam.act-as")
 def service_as_an_account_that_is_not_ours(target: Target) -> Answer:
-    assert target.sandbox is not None
     email = "conf-deployer@conf-project.iam.gserviceaccount.com"
     body = {"template": {"serviceAccount": target.account, "containers": [{"image": target.image}]}}
-    token = target.sandbox.app.mint_token(email)
+    token = target.here.app.mint_token(email)
     return target.call("POST", "run", "v2/{l}/services?serviceId=conf-act-as", body, token=token)
 
 

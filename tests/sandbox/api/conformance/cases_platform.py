@@ -86,7 +86,7 @@ def subnetwork_that_cloud_run_holds(target: Target) -> Answer:
     path = made(target, "compute", f"{REGIONAL}/subnetworks", body)
     if target.sandbox:
         held = f"run.googleapis.com/held/{target.project}/{REGION}/conf-held/serverless-ipv4-1"
-        target.sandbox.app.store.put(held, {"id": "serverless-ipv4-1", "until": time.time() + 60})
+        target.here.app.store.put(held, {"id": "serverless-ipv4-1", "until": time.time() + 60})
     return target.call("DELETE", "compute", path)
 
 
@@ -98,12 +98,12 @@ def caller_without_rights(target: Target) -> Answer:
 @case("compute.quota")
 def one_network_too_many(target: Target) -> Answer:
     if target.sandbox:
-        target.sandbox.app.change_settings({"quotas": 1e-9})
+        target.here.app.change_settings({"quotas": 1e-9})
     try:
         return target.call("POST", "compute", NETWORKS, {"name": "conf-many", "autoCreateSubnetworks": False})
     finally:
         if target.sandbox:
-            target.sandbox.app.change_settings({"quotas": 0})
+            target.here.app.change_settings({"quotas": 0})
 
 
 def address(target: Target, name: str, given: str) -> Answer:

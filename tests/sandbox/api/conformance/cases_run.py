@@ -202,13 +202,12 @@ def cancel_of_what_is_over(target: Target) -> Answer:
 
 
 def _while_it_runs(target: Target, path: str) -> Answer:
-    assert target.sandbox is not None
-    target.sandbox.runtime.hold.clear()
+    target.here.runtime.hold.clear()
     try:
         execution = _execution(target)
         return target.call("DELETE", "run", path or f"v2/{execution}")
     finally:
-        target.sandbox.runtime.hold.set()
+        target.here.runtime.hold.set()
 
 
 case("run.execution-running")(lambda target: _while_it_runs(target, ""))

@@ -112,25 +112,24 @@ def database_twice(target: Target) -> Answer:
 def two_operations_at_once(target: Target) -> Answer:
     path = _instance(target)
     if target.sandbox:
-        target.sandbox.runtime.hold.clear()
+        target.here.runtime.hold.clear()
     begun = target.call("POST", "sqladmin", f"{path}/restart")
     try:
         return target.call("POST", "sqladmin", f"{path}/backupRuns", {})
     finally:
         if target.sandbox:
-            target.sandbox.runtime.hold.set()
+            target.here.runtime.hold.set()
             name = f"sqladmin.googleapis.com/{target.fill('{p}')}/operations/{begun.body['name']}"
-            target.sandbox.app.operations.wait(name, 20)
+            target.here.app.operations.wait(name, 20)
 
 
 def _refusing(target: Target, what: str, method: str, path: str, body: Any) -> Answer:
     """A call while the server refuses `what`; at Google nothing makes it."""
-    assert target.sandbox is not None
-    target.sandbox.runtime.refuse[what] = Refused("The server refuses.")
+    target.here.runtime.refuse[what] = Refused("The server refuses.")
     try:
         return settle(target, "sqladmin", target.call(method, "sqladmin", path, body))
     finally:
-        target.sandbox.runtime.refuse.clear()
+        target.here.runtime.refuse.clear()
 
 
 @case("sqladmin.server")

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import socket
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import google.auth
@@ -31,9 +29,6 @@ from tests.sandbox.api.conformance import (  # noqa: F401
 )
 from tests.sandbox.api.conformance.target import CASES, Target, check
 from tests.sandbox.api.support import REGION, Answer, Cloud, RecordingRuntime
-
-for _file in sorted(Path(__file__).parent.glob("cases_*.py")):
-    importlib.import_module(f"tests.sandbox.api.conformance.{_file.stem}")
 
 PROJECT = "conf-project"
 IMAGE = f"{REGION}-docker.pkg.dev/{PROJECT}/conf/service:1"
