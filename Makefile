@@ -22,6 +22,7 @@ export CHECKPOINT_DISABLE := 1
 
 .DEFAULT_GOAL := help
 .PHONY: help python setup development terraform-shim demo stop test pytest torture bench lock upgrade-locks clean
+.PHONY: kernel-nfs nfs-packages
 .PHONY: lint lint-ruff lint-format lint-types lint-terraform lint-shell lint-docker lint-checkov
 
 help: ## say what there is
@@ -47,11 +48,17 @@ lint: lint-types lint-checkov lint-ruff lint-format lint-terraform lint-shell li
 pytest: ## the tests alone (WORKERS=2, PYTEST_OPTIONS='-k name')
 	@$(AS_ROOT) .ci/offline $(VENV)/python -m pytest --numprocesses=$(WORKERS) $(PYTEST_OPTIONS)
 
-torture: development ## every kill point, every fault, many random cases: takes long
+torture: development nfs-packages ## every kill point, every fault, many random cases: takes long
 	@$(AS_ROOT) .ci/offline $(VENV)/python -m pytest --numprocesses=$(WORKERS) --torture --hypothesis-profile=torture $(PYTEST_OPTIONS)
+
+kernel-nfs: development nfs-packages ## the jobs on a real kernel's NFS, in User-Mode Linux
+	@$(AS_ROOT) .ci/offline $(VENV)/python -m pytest --numprocesses=0 --torture tests/jobs/test_kernel_nfs.py
 
 bench: setup ## the measurements in benchmarks/
 	@$(AS_ROOT) $(VENV)/python -m benchmarks
+
+nfs-packages:
+	@$(AS_ROOT) sh gcp_openemr/setup/install_packages.sh user-mode-linux nfs-kernel-server nfs-common kmod >/dev/null
 
 terraform-shim: setup ## the Terraform of a Python wheel, even if there is another
 	@$(VENV)/python -m gcp_openemr.setup terraform-shim
