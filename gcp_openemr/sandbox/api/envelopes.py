@@ -37,7 +37,7 @@ def operation_name(api: str, target: str) -> str:
     if api == "cloudbuild" and location in {"", "global"}:
         return f"{host}/operations/build/{project}/{base64.urlsafe_b64encode(unique.encode()).decode().rstrip('=')}"
     if api in {"dns", "cloudresourcemanager", "iam"}:
-        return f"{host}/operations/{unique}"
+        return f"{target if api == 'iam' else host}/operations/{unique}"
     return f"{host}/projects/{project}/locations/{location or 'global'}/operations/{unique}"
 
 

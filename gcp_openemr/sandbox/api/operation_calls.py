@@ -38,6 +38,8 @@ def _authorize(call: Call, target: str) -> None:
     "cloudbuild.operations.get",
     "serviceusage.operations.get",
     "cloudresourcemanager.operations.get",
+    "iam.projects.locations.workloadIdentityPools.operations.get",
+    "iam.projects.locations.workloadIdentityPools.providers.operations.get",
     "sql.operations.get",
     "compute.zoneOperations.get",
     "compute.regionOperations.get",

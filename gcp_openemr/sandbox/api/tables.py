@@ -17,6 +17,8 @@ _MODULES = (
     "compute.templates",
     "customroles",
     "dns",
+    "identitypools",
+    "iap",
     "logging",
     "monitoring",
     "operation_calls",

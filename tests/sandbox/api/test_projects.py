@@ -259,3 +259,28 @@ def test_the_id_of_a_deleted_role_is_free_after_37_days(cloud: Cloud, monkeypatc
     monkeypatch.setattr(time, "time", lambda: moment)
     assert cloud.call("GET", "iam", f"{roles}/oe_role").status == 404
     assert cloud.call("POST", "iam", roles, role).status == 200
+
+
+def test_a_deleted_pool_keeps_its_name_for_thirty_days(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    pools = f"v1/projects/{PROJECT}/locations/global/workloadIdentityPools"
+    made = cloud.call("POST", "iam", f"{pools}?workloadIdentityPoolId=oe-pool", {"displayName": "CI"}).body
+    assert cloud.call("GET", "iam", f"v1/{made['name']}").body["done"] is True
+    assert cloud.call("GET", "iam", f"{pools}/oe-pool").body["state"] == "ACTIVE"
+    github = {
+        "oidc": {"issuerUri": "https://token.actions.githubusercontent.com"},
+        "attributeMapping": {"google.subject": "assertion.sub"},
+        "attributeCondition": "assertion.repository_owner == 'clinic'",
+    }
+    providers = f"{pools}/oe-pool/providers"
+    assert cloud.call("POST", "iam", f"{providers}?workloadIdentityPoolProviderId=github", github).status == 200
+    assert cloud.call("GET", "iam", f"{providers}/github").body["attributeCondition"] == github["attributeCondition"]
+    cloud.call("DELETE", "iam", f"{pools}/oe-pool")
+    assert cloud.call("GET", "iam", f"{pools}/oe-pool").body["state"] == "DELETED"
+    assert cloud.call("POST", "iam", f"{pools}?workloadIdentityPoolId=oe-pool", {}).status == 409
+    cloud.call("POST", "iam", f"{pools}/oe-pool:undelete", {})
+    assert cloud.call("GET", "iam", f"{pools}/oe-pool").body["state"] == "ACTIVE"
+    cloud.call("DELETE", "iam", f"{pools}/oe-pool")
+    moment = time.time() + 31 * 86400
+    monkeypatch.setattr(time, "time", lambda: moment)
+    assert cloud.call("GET", "iam", f"{pools}/oe-pool").status == 404
+    assert cloud.call("POST", "iam", f"{pools}?workloadIdentityPoolId=oe-pool", {}).status == 200

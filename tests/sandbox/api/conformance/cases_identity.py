@@ -77,6 +77,22 @@ rest("iam.role-deleted", "POST", "iam", ROLES, {"roleId": "conf_deleted", "role"
 rest("iam.permission", "POST", "iam", ROLES, {"roleId": "new", "role": {"includedPermissions": ["nonsense"]}})
 
 
+POOLS = "v1/{p}/locations/global/workloadIdentityPools"
+GITHUB = {"oidc": {"issuerUri": "https://token.actions.githubusercontent.com"}}
+SUBJECT = {"attributeMapping": {"google.subject": "assertion.sub"}}
+
+
+def provider(refusal: str, **fields: Any) -> None:
+    rest(refusal, "POST", "iam", f"{POOLS}/conf-pool/providers?workloadIdentityPoolProviderId=conf-new", fields)
+
+
+rest("iam.pool-id", "POST", "iam", f"{POOLS}?workloadIdentityPoolId=gcp-mine", {})
+provider("iam.provider-kind", **SUBJECT)
+provider("iam.provider-issuer", oidc={"issuerUri": "http://example.org"}, **SUBJECT)
+provider("iam.provider-subject", **GITHUB)
+provider("iam.provider-condition", **GITHUB, **SUBJECT)
+
+
 @case("google.exists")
 def same_metric_again(target: Target) -> Answer:
     metric = {"name": "conf-metric", "filter": "severity>=ERROR"}

@@ -68,6 +68,7 @@ WORLD: list[tuple[str, str, list[Any]]] = [
         "v1/{p}/roles",
         [{"roleId": f"conf_{word}", "role": {"title": "t"}} for word in ("role", "deleted", "gone")],
     ),
+    ("iam", "v1/{p}/locations/global/workloadIdentityPools?workloadIdentityPoolId=conf-pool", [{}]),
     ("artifactregistry", "v1/{l}/repositories?repositoryId=conf", [IMMUTABLE]),
     ("artifactregistry", "v1/{l}/repositories?repositoryId=conf-closed", [IMMUTABLE]),
     (
