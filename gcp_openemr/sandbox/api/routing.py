@@ -26,6 +26,7 @@ API_VERSIONS: Mapping[str, Sequence[tuple[str, str]]] = {
     "compute": (("v1", "/compute/v1/"),),
     "dns": (("v1", "/dns/v1/"),),
     "iam": (("v1", "/v1/"),),
+    "iap": (("v1", "/v1/"),),
     "logging": (("v2", "/v2/"),),
     "monitoring": (("v3", "/v3/"),),
     "oauth2": (("v2", "/oauth2/v2/"),),
