@@ -79,7 +79,7 @@ def _check(wanted: NfsInit, site: Path, connection: Connection) -> clinic_state.
     if facts.version != code and not wanted.upgrade:
         raise Refused(
             f"The backup is of the older OpenEMR {facts.release}; this image is {release}.",
-            do="Deploy with --upgrade to restore it as it is and upgrade it, or set [openemr] version to its version.",
+            do="Set [openemr] version to the backup's version and deploy again.",
         )
     site_keys = clinic_state.look_at_site(site).keys
     lonely = clinic_state.unmatched_keys(site_keys, facts.keys)
