@@ -64,7 +64,10 @@ def _complete(change: Change) -> None:
 
 def _check_target(call: Call, target: Json) -> None:
     target.setdefault("httpMethod", "POST")
-    uri = urlsplit(str(target.get("uri") or ""))
+    try:
+        uri = urlsplit(str(target.get("uri") or ""))
+    except ValueError as error:
+        raise refuse("cloudscheduler.uri") from error
     if uri.scheme not in {"http", "https"} or not uri.hostname:
         raise refuse("cloudscheduler.uri")
     token = target.get("oauthToken") or target.get("oidcToken")

@@ -67,7 +67,7 @@ def _check_condition(call: Call, condition: Json, kind: str, place: str) -> None
     filter_ = str(condition.get("filter") or "")
     if kind in {"conditionThreshold", "conditionAbsent", "conditionMatchedLog"} and not filter_:
         raise refuse("monitoring.required", field=f"{place}.filter")
-    seconds = float(str(condition.get("duration") or "0s").rstrip("s"))
+    seconds = _duration(str(condition.get("duration") or "0s"))
     least, most = _ABSENT if kind == "conditionAbsent" else (0, _ABSENT[1])
     if not least <= seconds <= most or seconds % 60:
         raise refuse("monitoring.absent", field=f"{place}.duration", least=least, most=most)
@@ -129,7 +129,7 @@ def _uptime(change: Change) -> None:
         raise refuse("monitoring.check", field="http_check", why="or tcp_check must be given")
     if not (new.get("monitoredResource") or new.get("resourceGroup")):
         raise refuse("monitoring.check", field="monitored_resource", why="must be given")
-    timeout = float(str(new.get("timeout") or "0s").rstrip("s"))
+    timeout = _duration(str(new.get("timeout") or "0s"))
     if not 1 <= timeout <= 60:
         raise refuse("monitoring.check", field="timeout", why="must be 1s to 60s")
     if new.setdefault("period", "60s") not in _PERIODS:
@@ -244,10 +244,16 @@ def _value_type(point: Json) -> str:
     return str(field.removesuffix("Value").upper())
 
 
+def _duration(text: str) -> float:
+    """Seconds; -1 for what is no duration."""
+    found = re.fullmatch(r"(\d{1,9}(\.\d{1,9})?)s", text)
+    return float(found[1]) if found else -1.0
+
+
 def _seconds(moment: str) -> float:
     try:
         return datetime.fromisoformat(moment).timestamp()
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise refuse("monitoring.required", field="interval.end_time") from error
 
 

@@ -225,3 +225,14 @@ def test_a_scheduled_snapshot_and_a_disk_of_it(cloud: Cloud, parts: str) -> None
     ]
     cloud.wait(cloud.call("DELETE", "compute", disk))
     assert cloud.call("GET", "compute", f"{COMPUTE}/global/snapshots/before").status == 200
+
+
+def test_a_tunnel_is_for_whom_the_policy_names(cloud: Cloud, account: str) -> None:
+    place = f"v1/projects/{PROJECT}/iap_tunnel/zones/{ZONE}/instances/oe-prod-files"
+    member = f"serviceAccount:{account}"
+    body = {"policy": {"bindings": [{"role": "roles/iap.tunnelResourceAccessor", "members": [member]}]}}
+    assert cloud.call("POST", "iap", f"{place}:setIamPolicy", body).status == 200
+    assert cloud.call("POST", "iap", f"{place}:getIamPolicy", {}).body["bindings"] == body["policy"]["bindings"]
+    wanted = {"permissions": ["iap.tunnelInstances.accessViaIAP", "iap.tunnelInstances.setIamPolicy"]}
+    held = cloud.call("POST", "iap", f"{place}:testIamPermissions", wanted, token=cloud.app.mint_token(account))
+    assert held.body == {"permissions": ["iap.tunnelInstances.accessViaIAP"]}

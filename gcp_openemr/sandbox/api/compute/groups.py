@@ -188,7 +188,7 @@ def _kept(group: Record, name: str) -> dict[str, dict[str, str]]:
     given = ((group.hidden.get("configs") or {}).get(name) or {}).get("preservedState") or {}
     disks = {
         **member.get("disks", {}),
-        **{device: disk["source"] for device, disk in (given.get("disks") or {}).items()},
+        **{device: disk["source"] for device, disk in (given.get("disks") or {}).items() if disk.get("source")},
     }
     addresses = dict(member.get("addresses", {}))
     for interface, rule in (given.get("internalIPs") or {}).items():

@@ -179,7 +179,7 @@ def _check_moment(source: Record, moment: str) -> None:
         raise refuse("sqladmin.no-log")
     try:
         at = datetime.fromisoformat(moment).astimezone(UTC).timestamp()
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise refuse("sqladmin.moment", moment=moment) from error
     oldest = time.time() - int(backup_settings.get("transactionLogRetentionDays") or 7) * _DAY
     born = str(source.body["createTime"])

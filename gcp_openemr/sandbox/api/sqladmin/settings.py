@@ -119,7 +119,7 @@ def _check(change: Change, settings: Json) -> None:
     edition = settings.setdefault("edition", "ENTERPRISE_PLUS" if version == "MYSQL_8_4" else "ENTERPRISE")
     fault = tier_fault(settings["tier"], edition)
     if fault is not None and fault.related:
-        raise refuse("sqladmin.tier-edition", tier=settings["tier"], edition=edition, like=_LIKE[edition])
+        raise refuse("sqladmin.tier-edition", tier=settings["tier"], edition=edition, like=_LIKE.get(edition, ""))
     if fault is not None:
         raise refuse("sqladmin.tier", tier=settings["tier"])
     size = int(settings.get("dataDiskSizeGb") or _SMALLEST_DISK)
@@ -146,8 +146,9 @@ def _check_backups(settings: Json, edition: str) -> None:
     if settings.get("availabilityType") == "REGIONAL" and not backup.get("binaryLogEnabled"):
         raise refuse("sqladmin.regional")
     days = backup.get("transactionLogRetentionDays")
-    if days is not None and not 1 <= days <= _LOG_DAYS[edition]:
-        raise refuse("sqladmin.log-days", most=_LOG_DAYS[edition])
+    most = _LOG_DAYS.get(edition, 0)
+    if days is not None and not 1 <= days <= most:
+        raise refuse("sqladmin.log-days", most=most)
 
 
 def _check_flag(name: str, value: str) -> None:
