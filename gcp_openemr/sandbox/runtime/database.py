@@ -18,6 +18,7 @@ import pymysql
 from pymysql.connections import Connection
 
 from gcp_openemr.sandbox.interfaces import Json, Refused
+from gcp_openemr.sandbox.runtime.accounts import Accounts
 from gcp_openemr.sandbox.runtime.certificates import write_private
 from gcp_openemr.sandbox.runtime.disks import Disk, Disks
 from gcp_openemr.sandbox.runtime.host import Host
@@ -45,21 +46,6 @@ _SETTINGS = (
     "--table-open-cache=512", "--table-definition-cache=512", "--max-connections=120", "--max-allowed-packet=64M",
     "--skip-name-resolve", "--character-set-server=utf8mb4",
 )  # fmt: skip
-# What Cloud SQL's administrators may: https://cloud.google.com/sql/docs/mysql/users#cloudsqlsuperuser
-_ADMIN = "cloudsqlsuperuser"
-_PRIVILEGES = (
-    "SELECT, INSERT, UPDATE, DELETE, CREATE, DROP, RELOAD, PROCESS, REFERENCES, INDEX, ALTER, SHOW DATABASES, "
-    "CREATE TEMPORARY TABLES, LOCK TABLES, EXECUTE, REPLICATION SLAVE, REPLICATION CLIENT, CREATE VIEW, SHOW VIEW, "
-    "CREATE ROUTINE, ALTER ROUTINE, CREATE USER, EVENT, TRIGGER"
-)
-_ROLE_PRIVILEGES = "CREATE ROLE, DROP ROLE"
-_DYNAMIC_PRIVILEGES = "APPLICATION_PASSWORD_ADMIN, CONNECTION_ADMIN, ROLE_ADMIN, XA_RECOVER_ADMIN"
-_INTERNAL_USERS = ("root", "mysql", "mysql.infoschema", "mysql.session", "mysql.sys", "mariadb.sys", _ADMIN)
-
-_SCHEMAS = (
-    "SELECT SCHEMA_NAME, DEFAULT_CHARACTER_SET_NAME, DEFAULT_COLLATION_NAME FROM information_schema.SCHEMATA ORDER BY 1"
-)
-_INTERNAL_SCHEMAS = ("information_schema", "mysql", "performance_schema", "sys")
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -117,7 +103,7 @@ class Databases:
         self._wait(key, server)
         with self._lock:
             self._servers[key] = server
-        self._make_role(server)
+        self.accounts(key).make_role()
         self._bring(key, condition)
 
     @staticmethod
@@ -216,15 +202,6 @@ class Databases:
         server.container.stop(_STOP_SECONDS)
         raise Refused(f"The instance {key} did not answer within {_START_SECONDS:g} s.", code=13)
 
-    def _make_role(self, server: _Server) -> None:
-        """MariaDB lets nobody hand on what a role gave, so there accounts get the privileges themselves."""
-        if self._installation.flavor != "MySQL":
-            return
-        with _connected(server) as connection, connection.cursor() as cursor:
-            cursor.execute(f"CREATE ROLE IF NOT EXISTS {_ADMIN}")
-            cursor.execute(f"GRANT {_PRIVILEGES}, {_ROLE_PRIVILEGES} ON *.* TO {_ADMIN} WITH GRANT OPTION")
-            cursor.execute(f"GRANT {_DYNAMIC_PRIVILEGES} ON *.* TO {_ADMIN} WITH GRANT OPTION")
-
     def certificate(self) -> str:
         """PEM of the authority that signs every instance's certificate."""
         return self._host.database_authority.certificate
@@ -294,61 +271,6 @@ class Databases:
                 return network_name(str(body.get("network", "")), project)
         raise Refused(f"The subnetwork {last(wanted)} was not found.", code=5)
 
-    def create_user(self, instance: str, user: str, host: str, password: str) -> None:
-        """Make an account, or give it this password. As with Cloud SQL's API, it may administer nearly all."""
-        account = (user, host or "%")
-        with _connected(self._running(instance)) as connection, connection.cursor() as cursor:
-            cursor.execute("CREATE USER IF NOT EXISTS %s@%s IDENTIFIED BY %s", (*account, password))
-            cursor.execute("ALTER USER %s@%s IDENTIFIED BY %s", (*account, password))
-            if self._installation.flavor == "MySQL":
-                cursor.execute(f"GRANT {_ADMIN} TO %s@%s WITH ADMIN OPTION", account)
-                cursor.execute(f"SET DEFAULT ROLE {_ADMIN} TO %s@%s", account)
-            else:
-                cursor.execute(f"GRANT {_PRIVILEGES}, DELETE HISTORY ON *.* TO %s@%s WITH GRANT OPTION", account)
-
-    def set_password(self, instance: str, user: str, host: str, password: str, old: str) -> None:
-        """Change a password ("" keeps it); `old` is what becomes of the former one: "retain", "discard" or ""."""
-        account = (user, host or "%")
-        with _connected(self._running(instance)) as connection, connection.cursor() as cursor:
-            if user == "root":
-                cursor.execute("CREATE USER IF NOT EXISTS %s@%s", account)
-            if password:
-                retain = " RETAIN CURRENT PASSWORD" if old == "retain" else ""
-                cursor.execute(f"ALTER USER %s@%s IDENTIFIED BY %s{retain}", (*account, password))
-            if old == "discard":
-                cursor.execute("ALTER USER %s@%s DISCARD OLD PASSWORD", account)
-
-    def schemas(self, instance: str) -> list[dict[str, str]]:
-        """Those that are not MySQL's own."""
-        with _connected(self._running(instance)) as connection, connection.cursor() as cursor:
-            cursor.execute(_SCHEMAS)
-            rows: Sequence[tuple[str, str, str]] = [row for row in cursor.fetchall() if row[0] not in _INTERNAL_SCHEMAS]
-        return [dict(zip(("name", "charset", "collation"), row, strict=True)) for row in rows]
-
-    def create_schema(self, instance: str, name: str, charset: str, collation: str) -> None:
-        """Make it, or give it this character set and collation.
-
-        Raises:
-            Refused: MySQL does not know them.
-        """
-        words = [f"{kind} {text}" for kind, text in (("CHARACTER SET", charset), ("COLLATE", collation)) if text]
-        if not all(re.fullmatch(r"\w*", text) for text in (charset, collation)):
-            raise Refused(f"Invalid character set or collation: {charset} {collation}.", code=3)
-        quoted = "`" + name.replace("`", "``") + "`"
-        with _connected(self._running(instance)) as connection, connection.cursor() as cursor:
-            try:
-                cursor.execute(f"CREATE DATABASE IF NOT EXISTS {quoted} {' '.join(words)}")
-                if words:
-                    cursor.execute(f"ALTER DATABASE {quoted} {' '.join(words)}")
-            except pymysql.err.MySQLError as error:
-                raise Refused(f"Invalid request: {error.args[-1]}.", code=3) from error
-
-    def delete_schema(self, instance: str, name: str) -> None:
-        """Drop it, if it is there."""
-        quoted = "`" + name.replace("`", "``") + "`"
-        with _connected(self._running(instance)) as connection, connection.cursor() as cursor:
-            cursor.execute(f"DROP DATABASE IF EXISTS {quoted}")
-
     def copy(self, source: str, target: str, at: str) -> None:
         """Copy an instance's or backup's disk as it is at one moment, as a crash would leave it.
 
@@ -403,17 +325,10 @@ class Databases:
         if condition == "full":
             self._disks.attach(key, 0).fill(True)
 
-    def delete_user(self, instance: str, user: str, host: str) -> None:
-        """Drop the account, if it is there."""
-        with _connected(self._running(instance)) as connection, connection.cursor() as cursor:
-            cursor.execute("DROP USER IF EXISTS %s@%s", (user, host or "%"))
-
-    def users(self, instance: str) -> list[dict[str, str]]:
-        """Accounts people made, by the API or by SQL."""
-        with _connected(self._running(instance)) as connection, connection.cursor() as cursor:
-            cursor.execute("SELECT User, Host FROM mysql.user WHERE User <> '' ORDER BY User, Host")
-            rows: Sequence[tuple[str, str]] = cursor.fetchall()
-        return [{"name": name, "host": host} for name, host in rows if host and name not in _INTERNAL_USERS]
+    def accounts(self, instance: str) -> Accounts:
+        """The accounts and schemas of an instance that runs. Raises Refused."""
+        server = self._running(instance)
+        return Accounts(lambda: _connected(server), roles=self._installation.flavor == "MySQL")
 
     def _running(self, name: str) -> _Server:
         server = self._servers.get(self._key(name))

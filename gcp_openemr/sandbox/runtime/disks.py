@@ -34,9 +34,9 @@ _BALLAST = ".full"
 
 @dataclasses.dataclass(kw_only=True)
 class Disk:
-    """An attached disk. `device` is its block device, `place` where the daemon has it mounted, once it has."""
+    """An attached disk. `key` is `PROJECT/NAME`, `place` where the daemon has it mounted, once it has."""
 
-    image: Path
+    key: str
     device: Path
     descriptor: int
     place: Path
@@ -117,7 +117,7 @@ class Disks:
                 fcntl.ioctl(descriptor, _CONFIGURE, struct.pack("=II", backing.fileno(), 0) + info + bytes(_RESERVED))
         except OSError as error:
             raise Refused(f"This machine gives the sandbox no loop device for disk {key}: {error}.", code=13) from error
-        return Disk(image=image, device=device, descriptor=descriptor, place=self._mounts / key)
+        return Disk(key=key, device=device, descriptor=descriptor, place=self._mounts / key)
 
     @staticmethod
     def _wait_until_free(image: Path) -> None:
@@ -138,13 +138,12 @@ class Disks:
             namespaces.unmount(str(disk.place))
         os.close(disk.descriptor)
 
-    def slow(self, key: str, slow: bool) -> None:
+    def slow(self, disk: Disk, slow: bool) -> None:
         """Let every write of a container to this disk wait for its turn, or no longer.
 
         Raises:
             Refused: this machine cannot.
         """
-        disk = self._attached[key]
         namespaces.remount(str(disk.mount()), synchronous=slow)
         if not self._groups.slow_writes(disk.number, _SLOW_WRITES if slow else 0) and slow:
             raise Refused("This machine does not let the sandbox slow a disk down.", code=12)

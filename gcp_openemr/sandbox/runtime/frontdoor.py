@@ -8,29 +8,30 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import secrets
 import socket
 import threading
 from typing import Protocol
 
 from gcp_openemr.sandbox.runtime.messages import (
+    AFFINITY_COOKIE,
     BadMessage,
     Body,
     Head,
     Tally,
     TooLarge,
+    cookie_of,
+    dress,
     read_head,
+    tag_of,
     write_body,
 )
 
-__all__ = ["TAG_HEADER", "Backend", "FrontDoor", "Route"]
+__all__ = ["Backend", "FrontDoor", "Route"]
 
 LARGEST_MESSAGE = 32 << 20
-TAG_HEADER = "x-cloud-run-tag"
 # For callers whose `Authorization` is the application's own; never handed on.
 _CALLER_HEADER = "x-serverless-authorization"
-# https://cloud.google.com/run/docs/configuring/session-affinity
-_AFFINITY, _AFFINITY_SECONDS = "GAESA", 30 * 86400
+_AFFINITY_SECONDS = 30 * 86400  # https://cloud.google.com/run/docs/configuring/session-affinity
 _CONNECT_SECONDS = 5.0
 _QUEUE_SECONDS = 10.0
 _IDLE_SECONDS = 620.0
@@ -178,11 +179,11 @@ class FrontDoor:
             raise _Refuse(*refused)
         head.remove({_CALLER_HEADER})
         body = Body(reader, head, limit=LARGEST_MESSAGE)
-        cookie = _cookie(head)
-        backend = await _place(route, _tag(head), cookie)
+        cookie = cookie_of(head)
+        backend = await _place(route, tag_of(head), cookie)
         try:
             async with asyncio.timeout(backend.timeout):
-                _dress(head, writer)
+                dress(head, str((writer.get_extra_info("peername") or ("127.0.0.1",))[0]))
                 if head.get("upgrade") and "upgrade" in head.get("connection").lower():
                     await self._tunnel(head, backend, reader, writer, tally)
                     return False
@@ -209,7 +210,7 @@ class FrontDoor:
             stay = stay and (chunked or not reply.until_close)
             answer.set("connection", "keep-alive" if stay else "close")
             if backend.cookie and not known:
-                value = f"{_AFFINITY}={backend.cookie}; Max-Age={_AFFINITY_SECONDS}; Path=/; HttpOnly"
+                value = f"{AFFINITY_COOKIE}={backend.cookie}; Max-Age={_AFFINITY_SECONDS}; Path=/; HttpOnly"
                 answer.headers.append(("set-cookie", value))
             tally.answered = True
             writer.write(answer.encode())
@@ -326,32 +327,6 @@ async def _place(route: Route, tag: str, cookie: str) -> Backend:
         if asyncio.get_running_loop().time() > deadline:
             raise _Refuse(429, "Rate exceeded.")
         await asyncio.sleep(0.01)
-
-
-def _tag(head: Head) -> str:
-    """The revision's tag, from the header or from a host name like `TAG---service.example`."""
-    host = head.get("host")
-    return head.get(TAG_HEADER) or (host.split("---")[0] if "---" in host else "")
-
-
-def _cookie(head: Head) -> str:
-    """What the client says of the instance it had last."""
-    cookies = dict(part.strip().partition("=")[::2] for part in head.get("cookie").split(";"))
-    return cookies.get(_AFFINITY, "")
-
-
-def _dress(head: Head, writer: asyncio.StreamWriter) -> None:
-    """Add what Google's front end adds. The protocol is the true one: there is no TLS before this door."""
-    peer = writer.get_extra_info("peername")
-    client = str(peer[0]) if peer else "127.0.0.1"
-    before = head.get("x-forwarded-for")
-    head.set("x-forwarded-for", f"{before}, {client}" if before else client)
-    head.set("x-forwarded-proto", "http")
-    head.set("forwarded", f'for="{client}";proto=http')
-    if not head.get("x-cloud-trace-context"):
-        trace, span = secrets.token_hex(16), secrets.token_hex(8)
-        head.set("x-cloud-trace-context", f"{trace}/{int(span, 16)};o=0")
-        head.set("traceparent", f"00-{trace}-{span}-00")
 
 
 async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

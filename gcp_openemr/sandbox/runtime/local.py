@@ -150,25 +150,25 @@ class LocalRuntime(Runtime):
         self._databases.delete(name)
 
     def create_database_user(self, instance: str, user: str, host: str, password: str) -> None:
-        self._databases.create_user(instance, user, host, password)
+        self._databases.accounts(instance).create_user(user, host, password)
 
     def delete_database_user(self, instance: str, user: str, host: str) -> None:
-        self._databases.delete_user(instance, user, host)
+        self._databases.accounts(instance).delete_user(user, host)
 
     def list_database_users(self, instance: str) -> Sequence[Mapping[str, str]]:
-        return self._databases.users(instance)
+        return self._databases.accounts(instance).users()
 
     def set_database_password(self, instance: str, user: str, host: str, password: str, old: str) -> None:
-        self._databases.set_password(instance, user, host, password, old)
+        self._databases.accounts(instance).set_password(user, host, password, old)
 
     def list_schemas(self, instance: str) -> Sequence[Mapping[str, str]]:
-        return self._databases.schemas(instance)
+        return self._databases.accounts(instance).schemas()
 
     def create_schema(self, instance: str, name: str, charset: str, collation: str) -> None:
-        self._databases.create_schema(instance, name, charset, collation)
+        self._databases.accounts(instance).create_schema(name, charset, collation)
 
     def delete_schema(self, instance: str, name: str) -> None:
-        self._databases.delete_schema(instance, name)
+        self._databases.accounts(instance).delete_schema(name)
 
     def copy_database(self, source: str, target: str, at: str) -> None:
         self._databases.copy(source, target, at)

@@ -4,9 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import secrets
 from collections.abc import AsyncIterator, Collection
 
-__all__ = ["BadMessage", "Body", "Head", "Tally", "TooLarge", "read_head", "write_body"]
+__all__ = [
+    "AFFINITY_COOKIE",
+    "BadMessage",
+    "Body",
+    "Head",
+    "Tally",
+    "TooLarge",
+    "cookie_of",
+    "dress",
+    "read_head",
+    "tag_of",
+    "write_body",
+]
+
+AFFINITY_COOKIE = "GAESA"
+_TAG_HEADER = "x-cloud-run-tag"
 
 _LARGEST_HEAD = 64 << 10
 _PIECE = 64 << 10
@@ -188,3 +204,27 @@ async def write_body(body: Body, writer: asyncio.StreamWriter, *, chunked: bool)
     if chunked:
         writer.write(b"0\r\n\r\n")
     await writer.drain()
+
+
+def tag_of(head: Head) -> str:
+    """The revision's tag, from the header or from a host name like `TAG---service.example`."""
+    host = head.get("host")
+    return head.get(_TAG_HEADER) or (host.split("---")[0] if "---" in host else "")
+
+
+def cookie_of(head: Head) -> str:
+    """What the client says of the instance it had last."""
+    cookies = dict(part.strip().partition("=")[::2] for part in head.get("cookie").split(";"))
+    return cookies.get(AFFINITY_COOKIE, "")
+
+
+def dress(head: Head, client: str) -> None:
+    """Add what Google's front end adds. The protocol is the true one: there is no TLS before this door."""
+    before = head.get("x-forwarded-for")
+    head.set("x-forwarded-for", f"{before}, {client}" if before else client)
+    head.set("x-forwarded-proto", "http")
+    head.set("forwarded", f'for="{client}";proto=http')
+    if not head.get("x-cloud-trace-context"):
+        trace, span = secrets.token_hex(16), secrets.token_hex(8)
+        head.set("x-cloud-trace-context", f"{trace}/{int(span, 16)};o=0")
+        head.set("traceparent", f"00-{trace}-{span}-00")

@@ -4,7 +4,10 @@
 state=/run/machine
 echo "stands in: ${0##*/} $*" > /proc/1/fd/1
 
-redis_pid() { cat "$state/redis.pid" 2> /dev/null && kill -0 "$(cat "$state/redis.pid")" 2> /dev/null; }
+# A process that has ended and is not yet collected has no program any more.
+runs() { [[ -e /proc/$1/exe ]]; }
+
+redis_pid() { cat "$state/redis.pid" 2> /dev/null && runs "$(cat "$state/redis.pid")"; }
 
 start_redis() {
   redis_pid > /dev/null && return 0
@@ -20,7 +23,7 @@ stop_redis() {
   local pid
   pid=$(redis_pid) || return 0
   kill -TERM "$pid"
-  while kill -0 "$pid" 2> /dev/null; do /usr/bin/sleep 0.05; done
+  while runs "$pid"; do /usr/bin/sleep 0.05; done
 }
 
 unit() {
