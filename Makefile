@@ -22,7 +22,7 @@ export CHECKPOINT_DISABLE := 1
 
 .DEFAULT_GOAL := help
 .PHONY: help python setup development terraform-shim demo stop test pytest torture bench lock upgrade-locks clean
-.PHONY: kernel-nfs nfs-packages
+.PHONY: kernel-nfs nfs-packages docs
 .PHONY: lint lint-ruff lint-format lint-types lint-terraform lint-shell lint-docker lint-checkov
 
 help: ## say what there is
@@ -59,6 +59,10 @@ bench: setup ## the measurements in benchmarks/
 
 nfs-packages:
 	@$(AS_ROOT) sh gcp_openemr/setup/install_packages.sh user-mode-linux nfs-kernel-server nfs-common kmod >/dev/null
+
+docs: ## write the generated parts of docs/ again
+	@$(VENV)/python -m gcp_openemr.sandbox.checks --write docs/sandbox.md
+	@$(VENV)/python -m tests.jobs.test_documentation
 
 terraform-shim: setup ## the Terraform of a Python wheel, even if there is another
 	@$(VENV)/python -m gcp_openemr.setup terraform-shim
