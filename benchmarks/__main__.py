@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
-from benchmarks import deploy
+from benchmarks import deploy, sandbox
 
-deploy.main()
+if __name__ == "__main__":
+    deploy.main()
+    sandbox.main()

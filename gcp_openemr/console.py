@@ -6,13 +6,14 @@ On a terminal the steps under way stay at the bottom with a running clock; witho
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TextIO
+
+from gcp_openemr.timeline import Piece
 
 if TYPE_CHECKING:
     from rich.live import Live
@@ -29,6 +30,7 @@ class Step:
         self.title = title
         self.detail = ""
         self.started = time.monotonic()
+        self.parts: list[Piece] = []
         self._changed = changed
 
     @property
@@ -39,13 +41,9 @@ class Step:
         self.detail = detail
         self._changed.set()
 
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Timing:
-    """How long a finished step took, in seconds."""
-
-    title: str
-    seconds: float
+    def part(self, title: str, start: float) -> None:
+        """Note a piece of its work that has just ended; `start` by the monotonic clock."""
+        self.parts.append(Piece(title=title, start=start, end=time.monotonic()))
 
 
 class Console:
@@ -60,7 +58,7 @@ class Console:
         self._active: list[Step] = []
         self._changed = threading.Event()
         self._live: Live | None = None
-        self.timings: list[Timing] = []
+        self.timings: list[Piece] = []
 
     @property
     def asks(self) -> bool:
@@ -128,7 +126,8 @@ class Console:
     def _close(self, step: Step, mark: str) -> None:
         with self._mutex:
             self._active.remove(step)
-            self.timings.append(Timing(title=step.title, seconds=step.seconds))
+            done = Piece(title=step.title, start=step.started, end=time.monotonic(), parts=tuple(step.parts))
+            self.timings.append(done)
             if self._live is not None and not self._active:
                 self._live.stop()
                 self._live = None

@@ -13,7 +13,7 @@ import datetime
 from collections.abc import Collection
 from typing import Any
 
-from gcp_openemr import cloud_run, image, secret_store
+from gcp_openemr import cloud_run, image, secret_store, timeline
 from gcp_openemr.cloud_run import ServiceState
 from gcp_openemr.commands import jobs, roots, state
 from gcp_openemr.commands.context import Context, changing
@@ -34,6 +34,7 @@ from gcp_openemr.variables import (
 __all__ = ["deploy"]
 
 _HEALTH_SECONDS = 180.0
+_WORTH_TELLING_SECONDS = 20.0  # less than that is nobody's waiting
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -221,8 +222,12 @@ def _report(context: Context, deployed: list[Deployed]) -> None:
         "project": context.environment.project,
         "clinics": {d.name: {"url": d.url, "revision": d.revision, "storage": d.storage} for d in deployed},
         "seconds": context.console.seconds(),
+        "critical_path": timeline.described(context.console.timings),
     }
-    total = sum(timing.seconds for timing in context.console.timings)
+    timings = context.console.timings
+    total = sum(timing.seconds for timing in timings)
+    if total > _WORTH_TELLING_SECONDS:
+        context.console.say(timeline.told(timings))
     lines = [f"{d.name}: {d.url}" for d in deployed]
     context.console.say(
         f"Every clinic is healthy. Steps took {spoken(total)} in all. "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
@@ -119,10 +120,16 @@ def summary(plan: Plan) -> str:
 
 def _reporter(step: Step, *, total: int = 0) -> Callable[[Event], None]:
     done = 0
+    began: dict[str, float] = {}  # Terraform itself tells whole seconds only
 
     def report(event: Event) -> None:
         nonlocal done
-        done += event.kind == "completed"
+        what = f"{event.address} ({event.action})"
+        if event.kind == "started":
+            began[what] = time.monotonic()
+        if event.kind == "completed":
+            done += 1
+            step.part(what, began.pop(what, time.monotonic()))
         progress = f"{done}/{total} " if total else ""
         step.update(f"{progress}{event.address} {event.action} {event.kind} {event.seconds:.0f} s")
 
