@@ -31,6 +31,11 @@ def _packages() -> str:
     return f"{len(added)} installed" if added else "all there"
 
 
+def _development() -> str:
+    system.install(system.DEVELOPMENT_PACKAGES, log=_log)
+    return _environment("runtime", "dev")
+
+
 def _environment(*locks: str) -> str:
     return "brought up to its locks" if python.ensure_environment(CHECKOUT, locks, log=_log) else "as locked"
 
@@ -62,7 +67,7 @@ def _relock(*, upgrade: bool) -> str:
 PARTS: Mapping[str, Callable[[], str]] = {
     "packages": _packages,
     "environment": lambda: _environment("runtime"),
-    "development": lambda: _environment("runtime", "dev"),
+    "development": _development,
     "mysql": _mysql,
     "terraform": _terraform,
     "terraform-shim": _terraform_shim,

@@ -17,7 +17,7 @@ from gcp_openemr import process
 from gcp_openemr.errors import NotPermitted, ToolMissing, Unreachable
 from gcp_openemr.setup.cache import Log
 
-__all__ = ["PACKAGES", "install", "missing", "needed"]
+__all__ = ["DEVELOPMENT_PACKAGES", "PACKAGES", "install", "missing", "needed"]
 
 _PHP = "the application: as Alpine's PHP in the image"
 PACKAGES: Mapping[str, str] = {
@@ -51,6 +51,7 @@ PACKAGES: Mapping[str, str] = {
     "unzip": "backup archives",
     "zstd": "backup archives",
 }
+DEVELOPMENT_PACKAGES: Mapping[str, str] = {"buildah": "the Dockerfile's own test"}
 VENV_PACKAGES: Mapping[str, str] = {"python3-venv": "Python's virtual environments"}
 
 _SCRIPT = Path(__file__).with_name("install_packages.sh")
