@@ -144,7 +144,9 @@ def _request(app: App, method: str, target: str, body: io.BytesIO) -> Request:
     return Request(method=method, target=target, headers=headers, body=body)
 
 
-@hypothesis.settings(max_examples=400, suppress_health_check=list(hypothesis.HealthCheck))
+@hypothesis.settings(
+    max_examples=8 * hypothesis.settings().max_examples, suppress_health_check=list(hypothesis.HealthCheck)
+)
 @given(data=st.data())
 def test_no_call_ends_in_a_defect(app: App, data: st.DataObject) -> None:
     api, version, method = data.draw(st.sampled_from(list(_methods())))
@@ -205,7 +207,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
         yield made
 
 
-@hypothesis.settings(max_examples=400, suppress_health_check=list(hypothesis.HealthCheck))
+@hypothesis.settings(
+    max_examples=8 * hypothesis.settings().max_examples, suppress_health_check=list(hypothesis.HealthCheck)
+)
 @given(data=st.data())
 def test_no_damaged_request_ends_in_a_defect(world: App, data: st.DataObject) -> None:
     method, target, body = data.draw(st.sampled_from(RIGHT))

@@ -126,4 +126,6 @@ class OperationsMachine(RuleBasedStateMachine):
 
 
 def test_every_operation_ends_once_with_its_outcome() -> None:
-    run_state_machine_as_test(OperationsMachine, settings=settings(max_examples=30, stateful_step_count=20))
+    run_state_machine_as_test(
+        OperationsMachine, settings=settings(max_examples=settings().max_examples // 2, stateful_step_count=20)
+    )

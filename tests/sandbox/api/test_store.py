@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
@@ -88,7 +88,7 @@ class StoreMachine(RuleBasedStateMachine):
 
 
 def test_the_store_is_a_dictionary_that_survives() -> None:
-    run_state_machine_as_test(StoreMachine)
+    run_state_machine_as_test(StoreMachine, settings=settings(stateful_step_count=25))
 
 
 def test_numbers_are_given_once(tmp_path: Path) -> None:
