@@ -100,10 +100,11 @@ def test_a_group_makes_its_machine_from_the_template(cloud: Cloud, parts: str) -
     assert made["instanceGroup"].endswith(f"/zones/{ZONE}/instanceGroups/oe-prod-files")
     listed = cloud.call("POST", "compute", f"{GROUP}/listManagedInstances").body["managedInstances"][0]
     assert (listed["currentAction"], listed["instanceHealth"][0]["detailedHealthState"]) == ("NONE", "HEALTHY")
-    address = listed["preservedStateFromPolicy"]["internalIPs"]["nic0"]["ipAddress"]["literal"]
+    kept = listed["preservedStateFromPolicy"]["internalIPs"]["nic0"]["ipAddress"]
+    address = kept["literal"]
     assert address == found["networkInterfaces"][0]["networkIP"]
     reserved = cloud.call("GET", "compute", f"{COMPUTE}/regions/{REGION}/addresses").body["items"]
-    assert [item["address"] for item in reserved] == [address]
+    assert [(item["address"], item["selfLink"]) for item in reserved] == [(address, kept["address"])]
 
 
 def lose(cloud: Cloud, name: str) -> None:

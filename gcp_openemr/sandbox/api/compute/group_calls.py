@@ -120,9 +120,9 @@ _CHANGES: Mapping[str, tuple[Callable[[Call, Json], Json], str]] = {
 actions({f"{_KEY}.{verb}": Action(change, work, "update") for verb, (change, work) in _CHANGES.items()})
 
 
-def _preserved(group: Record, disks: Mapping[str, str], addresses: Mapping[str, str]) -> Json:
+def _preserved(group: Record, name: str, disks: Mapping[str, str], addresses: Mapping[str, str]) -> Json:
     zone = self_link(group.name).split("/zones/")[1].split("/")[0]
-    address = f"{self_link(group.name).split('/zones/')[0]}/regions/{zone[:-2]}/addresses/"
+    address = f"{self_link(group.name).split('/zones/')[0]}/regions/{zone[:-2]}/addresses/{name}-"
     return {
         "disks": {
             device: {"source": source, "mode": "READ_WRITE", "autoDelete": "NEVER"} for device, source in disks.items()
@@ -143,7 +143,7 @@ def _managed(call: Call, group: Record, name: str) -> Json:
         "instance": self_link(machine_of(group, name)),
         "currentAction": "NONE" if machine and machine.body["status"] == "RUNNING" else "CREATING",
         "version": {"instanceTemplate": member.get("template", "")},
-        "preservedStateFromPolicy": _preserved(group, member.get("disks", {}), member.get("addresses", {})),
+        "preservedStateFromPolicy": _preserved(group, name, member.get("disks", {}), member.get("addresses", {})),
     }
     if machine:
         result |= {"id": machine.body["id"], "instanceStatus": machine.body["status"]}
