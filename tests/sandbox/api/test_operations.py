@@ -39,7 +39,11 @@ def missing(app: Any, operation: Operation) -> Json:
     raise ApiError(404, "no")
 
 
-@TABLE.register("once", abandon=lambda app, operation: app.abandoned.append(operation.name))
+def abandon(app: Any, operation: Operation) -> None:
+    app.abandoned.append(operation.name)
+
+
+@TABLE.register("once", abandon=abandon)
 def once(app: Any, operation: Operation) -> Json:
     app.done.append(operation.name)
     return {"once": True}
