@@ -20,8 +20,8 @@ class Facts:
     stands_in: tuple[str, ...]
 
 
-def facts_of(mysql: MysqlInstallation, *, application: Path | None) -> Facts:
-    """`application` is the OpenEMR tree in use, None for the stand-in."""
+def facts_of(mysql: MysqlInstallation, *, application: Path | None, limits: bool) -> Facts:
+    """`application` is the OpenEMR tree in use, None for the stand-in; `limits`: memory and CPU limits are enforced."""
     real = [
         "Terraform",
         "Google's client libraries",
@@ -39,7 +39,10 @@ def facts_of(mysql: MysqlInstallation, *, application: Path | None) -> Facts:
         "Alpine's packages: Debian's, under busybox",
         "the network: bridges on this machine, nothing leads out",
         "kernel NFS: a directory mounted into the container",
+        "apt and systemd of the files machine: programs that write down what its start-up script asks of them",
     ]
+    if not limits:
+        stands_in.append("memory and CPU limits: shown only, since this machine's control groups cannot be changed")
     if application is None:
         stands_in.insert(0, "OpenEMR: a small application of its shape")
     else:

@@ -89,6 +89,11 @@ class LocalRuntime(Runtime):
             Resolver(_udp(METADATA_ADDRESS, 53), access=access, networks=networks),
         )
 
+    @property
+    def limits(self) -> bool:
+        """Whether this machine enforces memory and CPU limits."""
+        return self._host.groups.enforced
+
     def resume(self) -> None:
         """What does not come up says why in its log; the rest comes up all the same."""
         work: list[tuple[str, Callable[[], None]]] = []

@@ -90,7 +90,7 @@ class Cloud:
         """Bring back what should run, answer, and say so in endpoint.json. `holder`: process 1 and when it began."""
         self._app.start(self._runtime)
         self._servers.append(serve(self._listener, self._app))
-        facts = facts_of(self._mysql, application=self._told_application)
+        facts = facts_of(self._mysql, application=self._told_application, limits=self._runtime.limits)
         described = {
             "url": self.url,
             "pid": holder[0],

@@ -70,6 +70,16 @@ def test_redis_stops_and_comes_back(world: World, uri: str) -> None:
     until(lambda: world.call("machine_healthy", MACHINE))
 
 
+def test_a_lost_machine_comes_back_on_its_disk_and_clients_find_the_share_again(world: World, uri: str) -> None:
+    get(uri, "/write?/sites/kept")
+    world.call("delete_machine", MACHINE)
+    with pytest.raises(OSError, match="timed out"):
+        get_soon(uri, "/write?/sites/meanwhile")
+    world.call("start_machine", machine())
+    assert "seconds" in get(uri, "/write?/sites/after")
+    assert world.run(inside.read_share, "clinics/main/kept") == "written"
+
+
 def test_redis_is_full_or_slow(world: World, uri: str) -> None:
     world.call("disturb", "redis", "files", "full")
     assert world.run(inside.redis, "SET", "x", "1").startswith("OOM command not allowed")
