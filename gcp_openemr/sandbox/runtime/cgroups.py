@@ -17,6 +17,8 @@ __all__ = ["Group", "Groups"]
 
 _ROOT = Path("/sys/fs/cgroup")
 _PREFIX = "gcp-openemr-"
+_DAEMON = "daemon"
+_ATTEMPTS = 3
 _PERIOD = 100_000  # microseconds
 # Version: controller → where it lies, and what limits memory (bytes), CPUs, writes a second of a device (major:minor).
 _TREES = {1: {"memory": "memory", "cpu": "cpu", "blkio": "blkio"}, 2: {"memory": "", "cpu": "", "blkio": ""}}
@@ -72,7 +74,8 @@ class Groups:
         self._trees = {controller: root / place for controller, place in _TREES[self._version].items()}
         self._name = f"{_PREFIX}{uuid.uuid4().hex[:8]}"
         self._numbers = itertools.count(1)
-        self.enforced = self._try(self._open)
+        # Another sandbox that starts at the same moment may have swept the new group away.
+        self.enforced = any(self._try(self._open) for _ in range(_ATTEMPTS))
 
     @staticmethod
     def _try(attempt: Callable[[], object]) -> bool:
@@ -85,20 +88,26 @@ class Groups:
     def _open(self) -> None:
         for tree in set(self._trees.values()):
             for old in tree.glob(f"{_PREFIX}*"):
-                for folder in (*(entry for entry in old.iterdir() if entry.is_dir()), old):
-                    self._try(folder.rmdir)
+                self._sweep(old)
             if self._version == 2:
                 (tree / "cgroup.subtree_control").write_text("+memory +cpu +io")
-        self._group("daemon", join=True)
+        self._group(_DAEMON, join=True)
+
+    def _sweep(self, old: Path) -> None:
+        """Take away what a killed sandbox left. One that lives has its daemon in its first folder, which then stays."""
+        if (old / _DAEMON).is_dir() and not self._try((old / _DAEMON).rmdir):
+            return
+        for folder in (*(entry for entry in old.glob("*") if entry.is_dir()), old):
+            self._try(folder.rmdir)
 
     def _group(self, name: str, *, join: bool = False) -> Group:
         folders = {controller: tree / self._name / name for controller, tree in self._trees.items()}
         for folder in set(folders.values()):
             if not folder.parent.is_dir():
-                folder.parent.mkdir()
+                folder.parent.mkdir(exist_ok=True)
                 if self._version == 2:
                     (folder.parent / "cgroup.subtree_control").write_text("+memory +cpu +io")
-            folder.mkdir()
+            folder.mkdir(exist_ok=True)
         made = Group(self._version, folders)
         for members in made.members if join else ():
             Path(members).write_text(str(os.getpid()), encoding="utf-8")
@@ -123,5 +132,5 @@ class Groups:
         """Let go of the daemon's own group; empty folders stay until the next start where the kernel keeps them."""
         for tree in set(self._trees.values()):
             self._try(lambda tree=tree: (tree / "cgroup.procs").write_text(str(os.getpid())))  # type: ignore[misc]
-            for folder in (tree / self._name / "daemon", tree / self._name):
+            for folder in (tree / self._name / _DAEMON, tree / self._name):
                 self._try(folder.rmdir)
