@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from benchmarks import deploy, sandbox
+from benchmarks import container, deploy, sandbox
 
 if __name__ == "__main__":
     deploy.main()
     sandbox.main()
+    container.main()

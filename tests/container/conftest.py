@@ -76,12 +76,20 @@ class Answer:
 class Instance:
     """One started container. Its output is in a file, so that a full pipe cannot stop it."""
 
-    def __init__(self, clinic: Clinic, output: Path, *, sites: Path | None = None, **environment: str) -> None:
-        """`READ_ONLY` among the variables makes the root so, but for /run/openemr and /tmp."""
+    def __init__(
+        self,
+        clinic: Clinic,
+        output: Path,
+        *,
+        sites: Path | None = None,
+        command: Sequence[str] = ("busybox", "ash", "/usr/local/bin/openemr-entrypoint"),
+        **environment: str,
+    ) -> None:
+        """`READ_ONLY` among the variables makes the root so, but for /run/openemr and /tmp; `BEFORE` is run as root."""
         self.port = free_port()
         self._output = output
         variables = {**clinic.environment, "PORT": str(self.port), **environment}
-        read_only = variables.pop("READ_ONLY", "")
+        told = {name: variables.pop(name, "") for name in ("READ_ONLY", "BEFORE")}
         with output.open("wb") as file:
             self.process = subprocess.Popen(
                 [
@@ -96,11 +104,11 @@ class Instance:
                         "-i",
                     ),
                     *(f"{name}={value}" for name, value in variables.items()),
-                    *("busybox", "ash", "/usr/local/bin/openemr-entrypoint"),
+                    *command,
                 ],
                 stdout=file,
                 stderr=file,
-                env={**os.environ, "READ_ONLY": read_only},
+                env={**os.environ, **told},
             )
 
     @property
@@ -191,9 +199,11 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Mysql, R
 
 @pytest.fixture(scope="session")
 def clinic(servers: tuple[Mysql, Redis], tmp_path_factory: pytest.TempPathFactory) -> Clinic:
-    """Provisioned by hand, restored by the job's own code."""
-    mysql, redis = servers
-    directory = tmp_path_factory.mktemp("clinic")
+    return restored_clinic(*servers, tmp_path_factory.mktemp("clinic"))
+
+
+def restored_clinic(mysql: Mysql, redis: Redis, directory: Path) -> Clinic:
+    """A clinic provisioned by hand and restored by the job's own code."""
     _provision(mysql, redis)
     backup = make_backup(
         directory / "backup.tar.zst",

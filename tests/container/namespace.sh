@@ -2,7 +2,7 @@
 # Runs a command as uid 1000 in a private mount namespace that looks like the built image, on Debian:
 #   namespace.sh ROOTFS APPLICATION SITES COMMAND...
 # ROOTFS is laid over the system, APPLICATION becomes OpenEMR's tree, SITES the clinic's mount, $SHARE /mnt/share. With
-# $READ_ONLY the root takes no writes but below /run/openemr and /tmp. The caller unshares.
+# $READ_ONLY the root takes no writes but below /run/openemr and /tmp; $BEFORE is run as root. The caller unshares.
 set -eu
 rootfs=$1 application=$2 sites=$3
 shift 3
@@ -43,6 +43,7 @@ case "$PWD/" in
   *) mount -t tmpfs -o mode=1777 tmpfs /tmp ;;
 esac
 
+if [ -n "${BEFORE:-}" ]; then sh -c "$BEFORE"; fi
 if [ -n "${READ_ONLY:-}" ]; then
   mkdir /run/openemr
   mount -t tmpfs -o uid=1000,gid=1000,mode=700 tmpfs /run/openemr
