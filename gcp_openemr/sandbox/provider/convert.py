@@ -89,8 +89,6 @@ def _write(
         said = value.get(name)
         if definition is None or not attribute.settable or definition.get("readOnly") or _says_nothing(said):
             continue
-        if attribute.computed and said == 0 and not isinstance(said, bool):
-            continue  # a number that the server left out of its answer
         _put(body, place, _scalar_to_api(row, said, definition))
     for name, nested in block.blocks.items():
         place = api_path(row, prefix + name)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import functools
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from gcp_openemr.sandbox.provider import convert, labels
 from gcp_openemr.sandbox.provider.schema import Block, resource_schema
 from gcp_openemr.sandbox.provider.types import row
-from gcp_openemr.sandbox.provider.types.model import ResourceType
+from gcp_openemr.sandbox.provider.types.model import ResourceType, placeholders
 
 __all__ = ["given_but_unserved", "unserved"]
 
@@ -52,7 +51,7 @@ def _unplaced(kind: ResourceType, block: Block, properties: Mapping[str, Any], p
 
 
 def _is_known(kind: ResourceType, path: str) -> bool:
-    in_url = re.findall(r"\{(\w+)\}", " ".join([kind.collection, kind.item, *kind.create_query.values()]))
+    in_url = placeholders(" ".join([kind.collection, kind.item, *kind.create_query.values()]))
     ours = {*_TERRAFORM, *labels.EFFECTIVE.values(), *kind.local, *kind.by_hand, *in_url}
     return path in ours or any(path == f"{place}.{key}" for place, key in kind.maps.items())
 

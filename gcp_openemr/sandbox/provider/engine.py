@@ -11,14 +11,22 @@ from gcp_openemr.sandbox.provider.protocol import conform, settled
 from gcp_openemr.sandbox.provider.rest import ApiError, OperationFailed, is_not_found
 from gcp_openemr.sandbox.provider.sameness import same
 from gcp_openemr.sandbox.provider.schema import Block
-from gcp_openemr.sandbox.provider.types.model import Change, Json, ResourceType, Settings, expand
+from gcp_openemr.sandbox.provider.types.model import (
+    Change,
+    Json,
+    ResourceType,
+    Settings,
+    expand,
+    import_forms,
+    named_in,
+    placeholders,
+)
 
 __all__ = ["Refusal", "changed", "create", "delete", "import_state", "read", "update"]
 
 State = dict[str, Any]
 
 _UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0}
-_PLACES = ("project", "region", "zone")
 
 
 class Refusal(Exception):
@@ -219,17 +227,17 @@ def import_state(row: ResourceType, block: Block, given: str, settings: Settings
     state: State = dict.fromkeys(block.attributes) | {
         name: None if nested.nesting == "single" else [] for name, nested in block.blocks.items()
     }
-    for place in _PLACES:
+    for place in ("project", "region", "zone"):
         if place in block.attributes:
             state[place] = getattr(settings, place) or None
-    state |= {name: value for name, value in named.items() if name in block.attributes}
+    state |= {name: value for name, value in named.items() if name in block.attributes or name in block.blocks}
     for name, attribute in block.attributes.items():
         if state[name] is None and attribute.default is not None and not _in_api(row, name):
             state[name] = attribute.default
     if "deletion_policy" in block.attributes and state["deletion_policy"] is None:
         state["deletion_policy"] = "DELETE"
     state["id"] = expand(row.id, state) if row.id else given
-    return state
+    return conform(block, state)
 
 
 def _named_by(row: ResourceType, given: str, settings: Settings) -> Mapping[str, Any]:
@@ -237,13 +245,11 @@ def _named_by(row: ResourceType, given: str, settings: Settings) -> Mapping[str,
         own = row.importing(given, settings)
         if own is not None:
             return own
-    for pattern in _import_patterns(row) if row.id else ():
-        found = pattern.fullmatch(given)
-        if found is not None:
-            return found.groupdict()
-    forms = (
-        ", ".join(dict.fromkeys(template for template, _ in _import_forms(row))) if row.id else "RESOURCE ROLE MEMBER"
-    )
+    templates = (row.id, *row.imports) if row.id else ()
+    found = named_in(given, templates)
+    if found is not None:
+        return found
+    forms = ", ".join(dict.fromkeys(import_forms(templates))) or "RESOURCE ROLE MEMBER"
     raise Refusal(f'Import id "{given}" doesn\'t match any of the accepted formats: {forms}')
 
 
@@ -277,7 +283,7 @@ def _adopt_names(row: ResourceType, block: Block, state: State, answer: Json, se
 
 
 def _names_in_url(row: ResourceType) -> list[str]:
-    return [name for name in re.findall(r"\{(\w+)\}", row.item + row.collection) if name != "id"]
+    return [name for name in placeholders(row.item + row.collection) if name != "id"]
 
 
 def changed(row: ResourceType, block: Block, prior: Mapping[str, Any], state: Mapping[str, Any]) -> Iterator[str]:
@@ -302,30 +308,6 @@ def _place_in_body(row: ResourceType, block: Block, name: str) -> tuple[str, ...
 def _in_api(row: ResourceType, name: str) -> bool:
     place = convert.api_path(row, name)
     return bool(place) and place[0] in row.properties
-
-
-def _import_forms(row: ResourceType) -> Iterator[tuple[str, list[str]]]:
-    """Templates with the placeholders left to the provider's own settings: full, without words, without places."""
-    for template in (row.id, *row.imports):
-        yield template, []
-        names = re.findall(r"\{\w+\}", template)
-        if "/" in template:
-            yield "/".join(names), []
-        while names and names[0].strip("{}") in _PLACES:
-            names = names[1:]
-            if names:
-                yield "/".join(names), []
-
-
-def _import_patterns(row: ResourceType) -> Iterator[re.Pattern[str]]:
-    for template, _ in _import_forms(row):
-        pieces = re.split(r"\{(\w+)\}", template)
-        last = len(pieces) - 2
-        pattern = "".join(
-            re.escape(piece) if index % 2 == 0 else f"(?P<{piece}>{'.+' if index == last else '[^/]+'})"
-            for index, piece in enumerate(pieces)
-        )
-        yield re.compile(pattern)
 
 
 def _timeout(state: Mapping[str, Any], kind: str, default: float) -> float:

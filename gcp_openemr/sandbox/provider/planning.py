@@ -92,7 +92,7 @@ def _plan_attribute(attribute: Attribute, before: Value, said: Value, kind: str,
         return before if before is not None and same(kind, before, attribute.default) else attribute.default
     if attribute.computed:
         return UNKNOWN if creating else before
-    return before if is_zero(before) else None
+    return before if is_zero(before) or kind == "served" else None
 
 
 def _plan_nested(

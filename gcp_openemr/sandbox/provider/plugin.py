@@ -30,7 +30,7 @@ from google.protobuf import message_factory
 from gcp_openemr.sandbox.provider import tfplugin6_pb2 as pb
 from gcp_openemr.sandbox.provider.servicer import Servicer, methods
 
-__all__ = ["main"]
+__all__ = ["main", "new_server"]
 
 _COOKIE = ("TF_PLUGIN_MAGIC_COOKIE", "d602bf8f470bc67ca7faa0386276bbdd4330efaf76d1a219cb4d6991ca9872b2")
 _GLANCE = 1.0  # seconds between looks at whether Terraform is still there
@@ -52,8 +52,7 @@ def main(arguments: Sequence[str]) -> int:
     # Ctrl-C reaches the whole group, and it is for Terraform to say what then happens to an apply that is under way.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda _number, _frame: ended.set())
-    server = grpc.server(futures.ThreadPoolExecutor(32), options=_UNLIMITED)
-    server.add_generic_rpc_handlers(_handlers(Servicer(), ended))
+    server = new_server(Servicer(), ended)
     try:
         certificate, credentials = _tls()
         server.add_secure_port(f"unix:{folder}/socket", credentials)
@@ -67,6 +66,13 @@ def main(arguments: Sequence[str]) -> int:
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return 0
+
+
+def new_server(servicer: Servicer, ended: threading.Event) -> grpc.Server:
+    """A provider that listens nowhere yet; sets `ended` when Terraform says so."""
+    server = grpc.server(futures.ThreadPoolExecutor(32), options=_UNLIMITED)
+    server.add_generic_rpc_handlers(_handlers(servicer, ended))
+    return server
 
 
 def _handlers(servicer: Servicer, ended: threading.Event) -> tuple[Any, ...]:

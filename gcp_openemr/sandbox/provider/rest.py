@@ -51,7 +51,8 @@ class Client:
     patience: float = 30.0
     # Set when Terraform is told to stop: nothing is waited for any longer.
     stopping: threading.Event = dataclasses.field(default_factory=threading.Event, repr=False, compare=False)
-    _local: threading.local = dataclasses.field(default_factory=threading.local, repr=False, compare=False)
+    # Connections that no thread is using.
+    _idle: list[http.client.HTTPConnection] = dataclasses.field(default_factory=list, repr=False, compare=False)
 
     def call(self, method: str, host: str, path: str, body: Any = None, query: Mapping[str, str] | None = None) -> Json:
         """One call, retried while Google's answer says to try again; the decoded JSON ({} for an empty answer).
@@ -68,7 +69,6 @@ class Client:
             try:
                 status, text = self._send(method, target, payload)
             except (OSError, http.client.HTTPException) as error:
-                self.close()
                 if time.monotonic() + pause > end or isinstance(error, ConnectionRefusedError):
                     raise OperationFailed(f"{method} {self.url}{target}: {error}") from error
             else:
@@ -119,28 +119,28 @@ class Client:
             raise OperationFailed("context canceled")
 
     def _send(self, method: str, target: str, payload: bytes) -> tuple[int, bytes]:
-        connection = self._connection()
+        try:
+            connection = self._idle.pop()
+        except IndexError:
+            address = urlsplit(self.url)
+            connection = http.client.HTTPConnection(address.hostname or "127.0.0.1", address.port or 80, timeout=60)
         headers = {"Authorization": f"Bearer {self.token}", "User-Agent": self.user_agent}
         if payload:
             headers["Content-Type"] = "application/json"
-        connection.request(method, target, body=payload or None, headers=headers)
-        answer = connection.getresponse()
-        return answer.status, answer.read()
-
-    def _connection(self) -> http.client.HTTPConnection:
-        existing: http.client.HTTPConnection | None = getattr(self._local, "connection", None)
-        if existing is None:
-            address = urlsplit(self.url)
-            existing = http.client.HTTPConnection(address.hostname or "127.0.0.1", address.port or 80, timeout=60)
-            self._local.connection = existing
-        return existing
+        try:
+            connection.request(method, target, body=payload or None, headers=headers)
+            answer = connection.getresponse()
+            text = answer.read()
+        except BaseException:
+            connection.close()
+            raise
+        self._idle.append(connection)
+        return answer.status, text
 
     def close(self) -> None:
-        """Close this thread's connection; the next call opens another."""
-        connection: http.client.HTTPConnection | None = getattr(self._local, "connection", None)
-        if connection is not None:
-            connection.close()
-        self._local.connection = None
+        """Close the connections that nobody is using; the next call opens another."""
+        while self._idle:
+            self._idle.pop().close()
 
 
 def _decoded(text: bytes) -> Json:

@@ -69,11 +69,19 @@ def _dns_name(one: str, other: str) -> bool:
     return one.rstrip(".").casefold() == other.rstrip(".").casefold()
 
 
+def _address(one: str, other: str) -> bool:
+    """An address may be given by the name or link of what reserves it, and is reported as an address."""
+    given = [re.fullmatch(r"[\d.]+|[\da-f]*:[\da-f:]*", text) for text in (one, other)]
+    return _link(one, other) if all(given) or not any(given) else True
+
+
 KINDS: Mapping[str, Callable[[str, str], bool]] = {
+    "address": _address,
     "case": _case,
     "dns_name": _dns_name,
     "duration": _duration,
     "image": _image,
     "last_slash": lambda one, other: one.rstrip("/") == other.rstrip("/"),
     "link": _link,
+    "served": str.__eq__,  # what is not said is as the server has it
 }

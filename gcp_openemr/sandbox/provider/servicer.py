@@ -60,6 +60,11 @@ class Servicer:
             raise engine.Refusal("The provider was not configured.")
         return self._settings
 
+    def close(self) -> None:
+        """Close the connections to the sandbox."""
+        if self._settings is not None:
+            self._settings.client.close()
+
     def GetMetadata(self, _request: Any) -> pb.GetMetadata.Response:  # noqa: N802
         return pb.GetMetadata.Response(
             server_capabilities=_CAPABILITIES,
@@ -81,6 +86,7 @@ class Servicer:
                 f"Set {URL_VARIABLE} to the address of a running sandbox.",
             )
             return pb.ConfigureProvider.Response(diagnostics=[problem])
+        self.close()
         self._settings = _settings(conform(provider_block(), decode(request.config) or {}), url)
         return pb.ConfigureProvider.Response()
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 
-import pytest
-
 from gcp_openemr.sandbox.provider.types import served
-from tests.sandbox.provider.conftest import CONFIGURATIONS, HEAD, Cloud, Workspace
+from tests.sandbox.provider.conftest import HEAD, Cloud, Workspace
 
 SECRET = """
 resource "google_secret_manager_secret" "this" {
@@ -42,59 +40,10 @@ resource "google_cloud_run_v2_service" "this" {
 _SERVICE = "run.googleapis.com/v2/projects/demo-project/locations/europe-west1/services/web"
 
 
-# What changes in each group, to see that every kind of update arrives.
-UPDATES = {
-    "foundation": [
-        ('team = "clinic"', 'team = "platform"'),
-        ('display_name = "x"', 'display_name = "y"'),
-        ('"cloudsql.users.create"', '"cloudsql.users.list"'),
-        ("num_newer_versions = 5", "num_newer_versions = 6"),
-        ('older_than = "2592000s"', 'older_than = "86400s"'),
-        ('log_type = "DATA_READ"', 'log_type = "DATA_WRITE"'),
-        ('x = "y"', 'x = "z"'),
-    ],
-    "platform": [
-        ('team = "clinic"', 'team = "platform"'),
-        ('ports    = ["2049", "6379"]', 'ports    = ["2049"]'),
-        ("size = 20", "size = 30"),
-        ('enable-oslogin = "TRUE"', 'enable-oslogin = "FALSE"'),
-        ("ttl          = 300", "ttl          = 60"),
-        ("ERRORS_ONLY", "ALL"),
-        ("disk_size         = 10", "disk_size         = 20"),
-        ('value = "100"', 'value = "200"'),
-        ('a = "b"', 'a = "c"'),
-    ],
-    "clinic": [
-        ('clinic = "main"', 'clinic = "other"'),
-        ("max_instance_count = 2", "max_instance_count = 3"),
-        ('value = "x"', 'value = "y"'),
-        ("task_count = 1", "task_count = 2"),
-        ('size_limit = "64Mi"', 'size_limit = "128Mi"'),
-    ],
-}
-
-
-@pytest.mark.parametrize("group", ["foundation", "platform", "clinic"])
-def test_group_converges_changes_and_goes(group: str, workspace: Workspace) -> None:
-    text = (CONFIGURATIONS / f"{group}.tf").read_text()
-    workspace.write(text)
-    workspace.init()
-    workspace.apply()
-    workspace.assert_no_changes()
-    for old, new in UPDATES[group]:
-        assert old in text, old
-        text = text.replace(old, new)
-    workspace.write(text)
-    assert "0 added, " in workspace.apply()
-    workspace.assert_no_changes()
-    workspace.terraform("destroy", "-auto-approve", "-no-color")
-    assert workspace.terraform("state", "list").strip() == ""
-
-
-def test_schema_names_every_served_type(workspace: Workspace) -> None:
-    workspace.write(HEAD)
-    workspace.init()
-    shown = json.loads(workspace.terraform("providers", "schema", "-json"))
+def test_schema_names_every_served_type(installed: Workspace) -> None:
+    installed.write(HEAD)
+    installed.init()
+    shown = json.loads(installed.terraform("providers", "schema", "-json"))
     (schema,) = shown["provider_schemas"].values()
     assert sorted(schema["resource_schemas"]) == served()
     client = schema["data_source_schemas"]["google_client_config"]["block"]["attributes"]
@@ -217,16 +166,16 @@ def test_imports_by_command_and_by_block(cloud: Cloud, workspace: Workspace) -> 
     assert "already managed by Terraform" in output
 
 
-def test_googles_refusals_arrive_as_diagnostics(cloud: Cloud, workspace: Workspace) -> None:
+def test_googles_refusals_arrive_as_diagnostics(cloud: Cloud, installed: Workspace) -> None:
     network = {"name": "net", "autoCreateSubnetworks": False}
     cloud.call("POST", "compute.googleapis.com/compute/v1/projects/demo-project/global/networks", network)
-    workspace.write(HEAD + NETWORK)
-    workspace.init()
-    output = workspace.apply(status=1)
+    installed.write(HEAD + NETWORK)
+    installed.init()
+    output = installed.apply(status=1)
     assert "Error: Error creating Network: googleapi: Error 409: The resource" in output
     assert "with google_compute_network.this," in output
     stranger = Workspace(
-        directory=workspace.directory, environment={**workspace.environment, "GOOGLE_OAUTH_ACCESS_TOKEN": "wrong"}
+        directory=installed.directory, environment={**installed.environment, "GOOGLE_OAUTH_ACCESS_TOKEN": "wrong"}
     )
     assert "googleapi: Error 401" in stranger.apply(status=1)
 
@@ -247,11 +196,11 @@ def test_configurations_are_checked_before_anything_is_called(workspace: Workspa
     assert "The sandbox does not carry google_dns_record_set.routing_policy" in output
 
 
-def test_sandbox_that_is_gone_is_said(cloud: Cloud, workspace: Workspace) -> None:
-    workspace.write(HEAD + NETWORK)
-    workspace.init()
+def test_sandbox_that_is_gone_is_said(installed: Workspace) -> None:
+    installed.write(HEAD + NETWORK)
+    installed.init()
     gone = Workspace(
-        directory=workspace.directory,
-        environment={**workspace.environment, "GCP_OPENEMR_SANDBOX_URL": "http://127.0.0.1:1"},
+        directory=installed.directory,
+        environment={**installed.environment, "GCP_OPENEMR_SANDBOX_URL": "http://127.0.0.1:1"},
     )
     assert "Connection refused" in gone.apply(status=1)

@@ -24,6 +24,9 @@ def _encode_instance(body: Json, state: Mapping[str, Any], change: Change) -> Js
     configuration = settings.get("ipConfiguration", {})
     if configuration.get("privateNetwork"):
         configuration["privateNetwork"] = network_link(configuration["privateNetwork"], change.settings)
+    backups = settings.get("backupConfiguration", {})
+    if not backups.get("transactionLogRetentionDays"):
+        backups.pop("transactionLogRetentionDays", None)
     if change.prior is not None:
         # Optimistic lock of the API: an update names the version of the settings that it has seen.
         current = change.settings.client.call("GET", change.row.api.host, expand(change.row.item, state))

@@ -131,7 +131,7 @@ ROWS = (
     ResourceType(
         "google_compute_disk_resource_policy_attachment",
         COMPUTE,
-        "Disk",
+        "",
         "{project}/{zone}/{disk}/{name}",
         title="DiskResourcePolicyAttachment",
         item=f"/compute/v1/{_DISK}{{disk}}",

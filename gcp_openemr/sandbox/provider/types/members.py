@@ -11,7 +11,6 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from typing import Any
-from urllib.parse import quote
 
 from gcp_openemr.sandbox.provider.rest import ApiError
 from gcp_openemr.sandbox.provider.types.model import (
@@ -23,6 +22,7 @@ from gcp_openemr.sandbox.provider.types.model import (
     Settings,
     expand,
     links,
+    named_in,
 )
 
 __all__ = ["ROWS"]
@@ -54,9 +54,7 @@ class _Target:
         return self.api.name == "storage"
 
     def url(self, state: Mapping[str, Any], verb: str) -> str:
-        # Slashes of a managed folder's name are part of one segment.
-        folder = quote(str(state.get("managed_folder") or ""), safe="")
-        path = self.api.root + expand(self.path or self.resource, {**state, "managed_folder": folder})
+        path = self.api.root + expand(self.path or self.resource, state)
         return path + ("/iam" if self.is_storage else f":{verb}IamPolicy")
 
 
@@ -115,8 +113,11 @@ def _has(binding: Json, member: str) -> bool:
 
 def _binding(policy: Json, state: Mapping[str, Any]) -> Json | None:
     condition = _condition(state)
+    # An import knows no more of a condition than its title.
+    keys = condition if condition.keys() == {"title"} else ("title", "description", "expression")
     for binding in policy.get("bindings", []):
-        if binding.get("role") == state["role"] and (binding.get("condition") or {}) == condition:
+        theirs = binding.get("condition") or {}
+        if binding.get("role") == state["role"] and all(theirs.get(key) == condition.get(key) for key in keys):
             return dict(binding)
     return None
 
@@ -172,16 +173,21 @@ class _Member:
         resource = expand(self.target.resource, state)
         if self.target.named:
             state[self.target.named] = resource
+        if _condition(state):
+            found = body["condition"]
+            state["condition"] = [{name: found.get(name) for name in ("title", "description", "expression")}]
         title = _condition(state).get("title", "")
         state["etag"] = body["etag"]
         state["id"] = "/".join(filter(None, (resource, state["role"], state["member"], title)))
 
     def importing(self, given: str, settings: Settings) -> dict[str, Any] | None:
-        """`RESOURCE ROLE MEMBER`."""
-        words = given.split(" ", 2)
+        """`RESOURCE ROLE MEMBER`, or these and the title of a condition."""
+        words = given.split(" ", 3)
         if len(words) < 3:
             return None
-        return {**_resource_parts(self.target, words[0], settings), "role": words[1], "member": words[2]}
+        condition = [{"title": words[3]}] if len(words) > 3 else []
+        parts = _resource_parts(self.target, words[0], settings)
+        return {**parts, "role": words[1], "member": words[2], "condition": condition}
 
 
 def _row(target: _Target) -> ResourceType:
@@ -206,18 +212,12 @@ def _row(target: _Target) -> ResourceType:
 
 def _resource_parts(target: _Target, resource: str, settings: Settings) -> dict[str, Any]:
     """Arguments from a full resource name, or from a short one and the provider's settings."""
-    template, given = target.resource.split("/"), resource.split("/")
-    state: dict[str, Any] = {
-        "project": settings.project,
-        "location": settings.region,
-        "zone": settings.zone,
-    }
-    places = [step.strip("{}") for step in template if step.startswith("{")]
-    if len(template) == len(given):
-        values = [value for step, value in zip(template, given, strict=True) if step.startswith("{")]
-        state |= dict(zip(places, values, strict=True))
-    else:
-        state |= dict(zip(places[-len(given) :], given, strict=False))
+    state: dict[str, Any] = {"project": settings.project, "location": settings.region, "zone": settings.zone}
+    template = target.resource
+    while (found := named_in(resource, (template,))) is None:
+        # `europe-west1/name` and `name` are short for projects/…/locations/europe-west1/…/name.
+        template = template.partition("}/")[2]
+    state |= found
     if target.named:
         state[target.named] = expand(target.resource, state)
     return state
@@ -246,6 +246,7 @@ _TARGETS = (
         STORAGE,
         "storage managedfolder",
         "b/{bucket}/managedFolders/{managed_folder}",
+        path="b/{bucket}/managedFolders/{%managed_folder}",
     ),
     _Target(
         "google_cloud_run_v2_service_iam_member",

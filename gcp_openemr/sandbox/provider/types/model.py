@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 import functools
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
+from urllib.parse import quote
 
 from gcp_openemr.sandbox import discovery
 from gcp_openemr.sandbox.provider.rest import Client
@@ -25,8 +26,11 @@ __all__ = [
     "changed_labels",
     "compute_link",
     "expand",
+    "import_forms",
     "links",
+    "named_in",
     "network_link",
+    "placeholders",
     "short",
 ]
 
@@ -36,7 +40,7 @@ State = dict[str, Any]
 LINK: Final = "https://www.googleapis.com/compute/v1/"
 _PLACES: Final = frozenset({"location", "region", "zone"})  # said in paths, not in bodies
 
-_PLACEHOLDER = re.compile(r"\{(\w+)\}")
+_PLACEHOLDER = re.compile(r"\{(%?)(\w+)\}")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -192,7 +196,7 @@ class ResourceType:
         fill("update", self.api.update if self.update is None else self.update)
         if self.named_by:
             fill("create_query", {self.named_by: "{" + self.id.rpartition("{")[2]})
-        places = _PLACES if self.api is COMPUTE else _PLACES & {*_PLACEHOLDER.findall(self.id)}
+        places = _PLACES if self.api is COMPUTE else _PLACES & {*placeholders(self.id)}
         fill("names", {**dict.fromkeys(places, ""), **self.names})
         fill("local", self.local | {"deletion_policy", *(["deletion_protection"] if self.protected else [])})
 
@@ -234,14 +238,46 @@ def changed_labels() -> Step:
     )
 
 
+def placeholders(template: str) -> list[str]:
+    """The names in a template."""
+    return [name for _, name in _PLACEHOLDER.findall(template)]
+
+
+def import_forms(templates: Sequence[str]) -> Iterator[str]:
+    """What ids may look like on import: whole, without their words, and without the provider's own places."""
+    for template in templates:
+        yield template
+        names = ["{" + name + "}" for name in placeholders(template)]
+        if "/" in template:
+            yield "/".join(names)
+        while names and names[0] in ("{project}", "{region}", "{zone}"):
+            names = names[1:]
+            if names:
+                yield "/".join(names)
+
+
+def named_in(given: str, templates: Sequence[str]) -> dict[str, str] | None:
+    """The arguments in an import id; None when it has no form of the templates."""
+    for form in import_forms(templates):
+        *pieces, name, tail = re.split(r"\{(\w+)\}", form)
+        head = "".join(f"(?P<{piece}>[^/]+)" if place % 2 else re.escape(piece) for place, piece in enumerate(pieces))
+        found = re.fullmatch(f"{head}(?P<{name}>.+){re.escape(tail)}", given)
+        if found is not None:
+            return found.groupdict()
+    return None
+
+
 def expand(template: str, state: Mapping[str, Any]) -> str:
-    """Fill `{names}` with the state's values; after the name of a collection, a link is shortened to its last part."""
+    """Fill `{names}` with the state's values, `{%names}` with slashes encoded.
+
+    After the name of a collection, a link is shortened to its last part.
+    """
 
     def value(found: re.Match[str]) -> str:
-        given = state.get(found.group(1))
+        given = state.get(found.group(2))
         said = "" if given is None else str(given).lower() if isinstance(given, bool) else str(given)
         linked = said.startswith(("projects/", "https://")) and template[: found.start()].endswith("s/")
-        return short(said) if linked else said
+        return short(said) if linked else quote(said, safe="") if found.group(1) else said
 
     return _PLACEHOLDER.sub(value, template)
 

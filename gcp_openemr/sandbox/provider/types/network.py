@@ -159,9 +159,7 @@ ROWS = (
             "forwarding_rule_id": "id",
             "psc_connection_id": "pscConnectionId",
         },
-        # An address may be given by name or link and is reported as an address.
-        input_only=frozenset({"ip_address"}),
-        sameness=links("network", "subnetwork", "target", "ip_address"),
+        sameness={**links("network", "subnetwork", "target"), "ip_address": "address"},
         local=frozenset({"recreate_closed_psc"}),
         encode=_link_networks,
         steps=(

@@ -122,6 +122,8 @@ ROWS = (
         sameness={
             "attempt_deadline": "duration",
             "http_target.uri": "last_slash",
+            "http_target.oauth_token.scope": "served",
+            "http_target.oidc_token.audience": "served",
             "retry_config.max_backoff_duration": "duration",
             "retry_config.max_retry_duration": "duration",
             "retry_config.min_backoff_duration": "duration",
@@ -181,7 +183,7 @@ ROWS = (
         "LogMetric",
         "{name}",
         title="Metric",
-        item="/v2/projects/{project}/metrics/{name}",
+        item="/v2/projects/{project}/metrics/{%name}",
         update="PUT",
     ),
 )

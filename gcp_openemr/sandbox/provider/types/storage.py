@@ -45,6 +45,10 @@ def _encode_bucket(body: Json, state: Mapping[str, Any], change: Change) -> Json
 def _settle_bucket(state: dict[str, Any], body: Json, settings: Settings) -> None:
     state["url"] = f"gs://{state['name']}"
     state["project"] = state.get("project") or settings.project
+    for said, rule in zip(state["lifecycle_rule"], body.get("lifecycle", {}).get("rule", []), strict=True):
+        live = rule.get("condition", {}).get("isLive")
+        for condition in said["condition"]:
+            condition["with_state"] = {True: "LIVE", False: "ARCHIVED"}.get(live, "ANY")
     number = body.get("projectNumber")
     state["project_number"] = int(number) if number is not None else state.get("project_number")
 
@@ -72,19 +76,6 @@ def _import_bucket(given: str, _settings: Settings) -> dict[str, Any]:
 
 def _encode_folder(_body: Json, state: Mapping[str, Any], _change: Change) -> Json:
     return {"name": state["name"]}
-
-
-def _delete_folder(state: Mapping[str, Any], change: Change) -> None:
-    query = {"allowNonEmpty": "true"} if state.get("force_destroy") else {}
-    change.settings.client.call("DELETE", STORAGE.host, _folder(state), query=query)
-
-
-def _read_folder(state: Mapping[str, Any], settings: Settings) -> Json:
-    return settings.client.call("GET", STORAGE.host, _folder(state))
-
-
-def _folder(state: Mapping[str, Any]) -> str:
-    return f"/storage/v1/b/{state['bucket']}/managedFolders/{quote(str(state['name']), safe='')}"
 
 
 def _import_folder(given: str, _settings: Settings) -> dict[str, Any]:
@@ -125,12 +116,11 @@ ROWS = (
         STORAGE,
         "ManagedFolder",
         "{bucket}/{name}",
-        collection="/storage/v1/b/{bucket}/managedFolders",
+        item="/storage/v1/b/{bucket}/managedFolders/{%name}",
+        delete_query="allowNonEmpty={force_destroy}",
         forced=frozenset({"bucket", "name"}),
         local=frozenset({"force_destroy"}),
         encode=_encode_folder,
-        fetch=_read_folder,
-        delete=_delete_folder,
         importing=_import_folder,
     ),
 )

@@ -1,19 +1,3 @@
-terraform {
-  required_providers {
-    google = {
-      source  = "hashicorp/google"
-      version = "~> 8.0"
-    }
-  }
-}
-
-provider "google" {
-  project        = "demo-project"
-  region         = "europe-west1"
-  zone           = "europe-west1-b"
-  default_labels = { team = "clinic" }
-}
-
 variable "image" {
   default = "docker.io/library/hello"
 }
@@ -38,7 +22,7 @@ resource "google_cloud_run_v2_job" "j" {
   location            = "europe-west1"
   deletion_protection = false
   template {
-    task_count = 1
+    task_count = var.changed ? 2 : 1
     template {
       service_account       = google_service_account.a.email
       timeout               = "600s"
@@ -88,8 +72,10 @@ resource "google_cloud_run_v2_job_iam_member" "j" {
 resource "google_cloud_run_v2_service" "w" {
   name                = "oe-test-web"
   location            = "europe-west1"
-  ingress             = "INGRESS_TRAFFIC_ALL"
-  labels              = { clinic = "main" }
+  description         = var.changed ? "the clinic" : "a clinic"
+  annotations         = { a = var.changed ? "c" : "b" }
+  ingress             = var.changed ? "INGRESS_TRAFFIC_INTERNAL_ONLY" : "INGRESS_TRAFFIC_ALL"
+  labels              = { clinic = var.changed ? "other" : "main" }
   deletion_protection = false
   template {
     service_account                  = google_service_account.a.email
@@ -99,13 +85,13 @@ resource "google_cloud_run_v2_service" "w" {
     session_affinity                 = true
     scaling {
       min_instance_count = 0
-      max_instance_count = 2
+      max_instance_count = var.changed ? 3 : 2
     }
     containers {
       image = var.image
       env {
         name  = "MYSQL_HOST"
-        value = "x"
+        value = var.changed ? "y" : "x"
       }
       env {
         name  = "EMPTY"
@@ -147,7 +133,7 @@ resource "google_cloud_run_v2_service" "w" {
       name = "tmp"
       empty_dir {
         medium     = "MEMORY"
-        size_limit = "64Mi"
+        size_limit = var.changed ? "128Mi" : "64Mi"
       }
     }
     vpc_access {

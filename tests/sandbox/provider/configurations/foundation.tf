@@ -1,19 +1,3 @@
-terraform {
-  required_providers {
-    google = {
-      source  = "hashicorp/google"
-      version = "~> 8.0"
-    }
-  }
-}
-
-provider "google" {
-  project        = "demo-project"
-  region         = "europe-west1"
-  zone           = "europe-west1-b"
-  default_labels = { team = "clinic" }
-}
-
 data "google_project" "this" {}
 
 data "google_client_config" "this" {}
@@ -37,19 +21,19 @@ resource "google_storage_bucket" "b" {
   uniform_bucket_level_access = true
   public_access_prevention    = "enforced"
   force_destroy               = true
-  labels                      = { a = "b" }
+  labels                      = { a = var.changed ? "c" : "b" }
   versioning {
-    enabled = true
+    enabled = !var.changed
   }
   soft_delete_policy {
-    retention_duration_seconds = 604800
+    retention_duration_seconds = var.changed ? 1209600 : 604800
   }
   lifecycle_rule {
     action {
       type = "Delete"
     }
     condition {
-      num_newer_versions = 5
+      num_newer_versions = var.changed ? 6 : 5
       with_state         = "ARCHIVED"
     }
   }
@@ -80,6 +64,8 @@ resource "google_storage_bucket_iam_member" "m" {
 resource "google_artifact_registry_repository" "r" {
   location      = "europe-west1"
   repository_id = "oe-test"
+  description   = var.changed ? "images" : "image"
+  labels        = { a = var.changed ? "c" : "b" }
   format        = "DOCKER"
   cleanup_policies {
     id     = "keep"
@@ -92,7 +78,7 @@ resource "google_artifact_registry_repository" "r" {
     id     = "delete"
     action = "DELETE"
     condition {
-      older_than = "2592000s"
+      older_than = var.changed ? "86400s" : "2592000s"
     }
   }
 }
@@ -106,7 +92,9 @@ resource "google_artifact_registry_repository_iam_member" "m" {
 
 resource "google_service_account" "a" {
   account_id   = "oe-test"
-  display_name = "x"
+  display_name = var.changed ? "y" : "x"
+  description  = var.changed ? "writes images" : "writes"
+  disabled     = var.changed
 }
 
 resource "google_service_account_iam_member" "m" {
@@ -123,21 +111,23 @@ resource "google_project_iam_member" "m" {
 
 resource "google_project_iam_custom_role" "r" {
   role_id     = "oeTest"
-  title       = "test"
-  permissions = ["cloudsql.instances.get", "cloudsql.users.create"]
+  title       = var.changed ? "tests" : "test"
+  description = var.changed ? "what a test may" : "for tests"
+  permissions = ["cloudsql.instances.get", var.changed ? "cloudsql.users.list" : "cloudsql.users.create"]
 }
 
 resource "google_project_iam_audit_config" "a" {
   project = "demo-project"
   service = "secretmanager.googleapis.com"
   audit_log_config {
-    log_type = "DATA_READ"
+    log_type = var.changed ? "DATA_WRITE" : "DATA_READ"
   }
 }
 
 resource "google_secret_manager_secret" "s" {
-  secret_id   = "abc"
-  annotations = { x = "y" }
+  secret_id           = "abc"
+  version_destroy_ttl = var.changed ? "172800s" : "86400s"
+  annotations         = { x = var.changed ? "z" : "y" }
   replication {
     user_managed {
       replicas {
@@ -145,4 +135,10 @@ resource "google_secret_manager_secret" "s" {
       }
     }
   }
+}
+
+resource "google_secret_manager_secret_iam_member" "m" {
+  secret_id = google_secret_manager_secret.s.secret_id
+  role      = "roles/secretmanager.secretAccessor"
+  member    = google_service_account.a.member
 }
