@@ -17,6 +17,9 @@ Json = dict[str, Any]
 
 # What hashicorp/google's transport tries again (its default retry predicates).
 _RETRIED: Final = frozenset({429, 500, 502, 503})
+# Cloud SQL does one thing at a time, and says so with this reason.
+_BUSY: Final = "operationInProgress"
+_BUSY_FOR: Final = 2400.0  # seconds that a new instance may take
 _FIRST_PAUSE: Final = 0.05
 _LONGEST_PAUSE: Final = 2.0
 
@@ -29,6 +32,7 @@ class ApiError(Exception):
         error = body.get("error", {}) if isinstance(body, dict) else {}
         self.message = str(error.get("message") or (body if isinstance(body, str) else "")).strip()
         self.status = str(error.get("status", ""))
+        self.reason = str((error.get("errors") or [{}])[0].get("reason", ""))
         super().__init__(_described(code, self.message, error))
 
 
@@ -63,19 +67,22 @@ class Client:
         """
         target = f"/{host}{path}" + (f"?{urlencode(query)}" if query else "")
         payload = b"" if body is None else json.dumps(body).encode()
-        end = time.monotonic() + self.patience
+        start = time.monotonic()
         pause = _FIRST_PAUSE
         while True:
             try:
                 status, text = self._send(method, target, payload)
             except (OSError, http.client.HTTPException) as error:
-                if time.monotonic() + pause > end or isinstance(error, ConnectionRefusedError):
+                if time.monotonic() + pause > start + self.patience or isinstance(error, ConnectionRefusedError):
                     raise OperationFailed(f"{method} {self.url}{target}: {error}") from error
             else:
                 if status < 400:
                     return _decoded(text)
-                if status not in _RETRIED or time.monotonic() + pause > end:
-                    raise ApiError(status, _error_body(text))
+                refused = ApiError(status, _error_body(text))
+                is_busy = status == 409 and refused.reason == _BUSY
+                end = start + (_BUSY_FOR if is_busy else self.patience)
+                if not (is_busy or status in _RETRIED) or time.monotonic() + pause > end:
+                    raise refused
             self._pause(pause)
             pause = min(pause * 2, _LONGEST_PAUSE)
 

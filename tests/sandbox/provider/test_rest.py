@@ -167,6 +167,16 @@ def test_waiting_ends_in_time_and_when_told(server: Scripted, client: Client) ->
         client.wait(HOST, "v1", running, timeout=60)
 
 
+def test_an_instance_that_is_busy_is_waited_for(server: Scripted, client: Client) -> None:
+    error = {"code": 409, "message": "busy", "errors": [{"message": "busy", "reason": "operationInProgress"}]}
+    server.answers = [(409, {"error": error}), (409, {"error": error}), (200, {"a": 1})]
+    assert client.call("POST", HOST, "/v1/projects/p/instances") == {"a": 1}
+    taken = {"code": 409, "message": "taken", "errors": [{"message": "taken", "reason": "alreadyExists"}]}
+    server.answers = [(409, {"error": taken})]
+    with pytest.raises(ApiError, match="taken"):
+        client.call("POST", HOST, "/v1/projects/p/instances")
+
+
 def test_token_is_not_shown() -> None:
     assert "hidden" not in repr(Client(url="http://x", token="hidden"))
 
