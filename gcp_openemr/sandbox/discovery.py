@@ -107,11 +107,16 @@ class Discovery:
         return self._by_id[method_id]
 
     def find(self, http_method: str, path: str) -> tuple[Method, dict[str, str]] | None:
-        """The method that answers, with its path parameters; `path` is percent-encoded, from the root of the host."""
-        for method in self.methods:
-            if method.http_method == http_method and (parameters := method.match(path)) is not None:
-                return method, parameters
-        return None
+        """The method that answers, with its path parameters; `path` is percent-encoded, from the root of the host.
+
+        Some APIs have a method for any parent beside the one for projects; what is said of a project is the latter's.
+        """
+        found = [
+            (method, parameters)
+            for method in self.methods
+            if method.http_method == http_method and (parameters := method.match(path)) is not None
+        ]
+        return min(found, key=lambda one: ".projects." not in one[0].id, default=None)
 
     def knows_path(self, path: str) -> bool:
         """Whether any HTTP method is served at the path (404 against 405)."""

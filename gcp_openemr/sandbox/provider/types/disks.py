@@ -96,7 +96,7 @@ def _switch_policy(state: Mapping[str, Any], change: Change, verb: str) -> None:
 def _read_attachment(state: Mapping[str, Any], settings: Settings) -> Json | None:
     disk = settings.client.call("GET", COMPUTE.host, COMPUTE.root + expand(_DISK + "{disk}", state))
     attached = state["name"] in [short(policy) for policy in disk.get("resourcePolicies", [])]
-    return {} if attached else None
+    return {"name": state["name"]} if attached else None
 
 
 ROWS = (

@@ -18,8 +18,12 @@ _PRESERVED = {
 
 
 def _encode_group(body: Json, state: Mapping[str, Any], change: Change) -> Json:
-    """The size is said even when it is 0; what is no longer preserved is named with null, because PATCH merges maps."""
+    """Numbers are said even when they are 0; what is preserved no more is named with null, as PATCH merges maps."""
     body.setdefault("targetSize", 0)
+    for policy in state.get("update_policy") or []:
+        for ours, theirs in (("max_surge", "maxSurge"), ("max_unavailable", "maxUnavailable")):
+            if not policy.get(f"{ours}_percent") and policy.get(f"{ours}_fixed") is not None:
+                body.setdefault("updatePolicy", {})[theirs] = {"fixed": policy[f"{ours}_fixed"]}
     for ours, (theirs, key) in _PRESERVED.items():
         gone = _keys(change.prior or {}, ours, key) - _keys(state, ours, key)
         if gone:
