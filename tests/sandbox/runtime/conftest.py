@@ -276,8 +276,14 @@ def revision(service: str, number: int, image: str, *, container: Json | None = 
 
 def machine(**more: Any) -> Json:
     """The files machine, with the start-up script that Terraform gives it."""
-    script = (asset("terraform") / "modules/files/startup.sh").read_text(encoding="utf-8")
-    attributes = {"redis-admin-secret": SECRET, "share-clients": "10.8.0.0/26", "startup-script": script}
+    folder = asset("terraform") / "modules/files"
+    attributes = {
+        "health-program": (folder / "health.py").read_text(),
+        "nfs-versions": "4",
+        "redis-admin-secret": SECRET,
+        "share-clients": "10.8.0.0/26",
+        "startup-script": (folder / "startup.sh").read_text(),
+    }
     return {
         "name": "files",
         "selfLink": f"https://www.googleapis.com/compute/v1/{MACHINE}",
