@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from gcp_openemr.environment import Clinic, Environment
@@ -15,10 +15,14 @@ SERVICES = (
     "artifactregistry.googleapis.com",
     "cloudbuild.googleapis.com",
     "cloudresourcemanager.googleapis.com",
+    "cloudscheduler.googleapis.com",
     "compute.googleapis.com",
+    "containerscanning.googleapis.com",
     "dns.googleapis.com",
     "iam.googleapis.com",
+    "iap.googleapis.com",
     "logging.googleapis.com",
+    "monitoring.googleapis.com",
     "run.googleapis.com",
     "secretmanager.googleapis.com",
     "serviceusage.googleapis.com",
@@ -72,9 +76,15 @@ class SecretVersions:
         return {name: str(number) for name, number in dataclasses.asdict(self).items()}
 
 
-def foundation_variables(environment: Environment) -> dict[str, Any]:
+def foundation_variables(environment: Environment, *, known: Collection[str] = ()) -> dict[str, Any]:
+    """`known` are clinics that have backups already, be they in the file or not: what holds those stays."""
     return {
         **_common(environment),
+        "audit": {
+            "data_access_logs": environment.audit.data_access_logs,
+            "retention_days": environment.audit.retention_days,
+        },
+        "clinics": {clinic: _backup_names(environment, clinic) for clinic in sorted({*environment.clinics, *known})},
         "protect": environment.protect,
         "services": list(SERVICES),
     }
@@ -111,6 +121,14 @@ def platform_variables(
         "files": {
             "machine_type": environment.files.machine_type,
             "disk_size_gb": environment.files.disk_size_gb,
+            "nfs_v3": environment.files.nfs_v3,
+            "snapshot_days": environment.files.snapshot_days,
+            "ssh_members": list(environment.files.ssh_members),
+        },
+        "alerts": {
+            "channels": list(environment.alerts.channels),
+            "emails": list(environment.alerts.emails),
+            "prefix": f"OpenEMR {environment.name}",
         },
         "provision": provision,
         "backup_bucket": foundation.backup_bucket,
@@ -157,8 +175,15 @@ def clinic_variables(
         "restore": {"source": clinic.restore.source, "uri": clinic.restore.uri} if clinic.restore else None,
         "backup_bucket": foundation.backup_bucket,
         "admin_user": clinic.admin_user,
+        "jobs": ["nfs-init"],
+        "schedules": {},
         "protect": protect,
     }
+
+
+def _backup_names(environment: Environment, clinic: str) -> dict[str, str]:
+    names = environment.clinic_names(clinic)
+    return {"backup_password_secret": names.backup_password_secret, "prune_account": names.prune_account}
 
 
 def _common(environment: Environment) -> dict[str, Any]:

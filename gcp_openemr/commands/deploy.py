@@ -76,7 +76,9 @@ def _agree(context: Context) -> None:
 
 
 def _foundation(context: Context, allowed: Collection[str]) -> Foundation:
-    prepared = roots.prepare(context, roots.FOUNDATION, foundation_variables(context.environment), allowed=allowed)
+    known = (state.outputs(context, roots.FOUNDATION.path) or {}).get("backup_stores", {})
+    variables = foundation_variables(context.environment, known=known)
+    prepared = roots.prepare(context, roots.FOUNDATION, variables, allowed=allowed)
     return Foundation.of(roots.apply(context, prepared))
 
 
@@ -184,6 +186,7 @@ def _is_healthy(context: Context, clinic: Clinic, seen: ServiceState) -> bool:
 def _secret_versions(context: Context, clinic: Clinic) -> SecretVersions:
     names = context.environment.clinic_names(clinic.name)
     with context.console.step(f"clinics/{clinic.name}: secrets"):
+        _ensure_secret(context, names.backup_password_secret)
         return SecretVersions(
             database_password=_ensure_secret(context, names.database_password_secret).version,
             redis_password=_ensure_secret(context, names.redis_password_secret).version,

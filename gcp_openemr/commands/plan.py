@@ -37,7 +37,8 @@ def plan(context: Context) -> bool:
 def _plan_known(context: Context, found: dict[str, dict[str, Any]], notes: list[str]) -> None:
     environment = context.environment
     foundation_outputs = state.outputs(context, roots.FOUNDATION.path)
-    _add(found, "foundation", _look(context, roots.FOUNDATION, foundation_variables(environment)))
+    known = (foundation_outputs or {}).get("backup_stores", {})
+    _add(found, "foundation", _look(context, roots.FOUNDATION, foundation_variables(environment, known=known)))
     if foundation_outputs is None:
         notes.append("The platform and the clinics can be planned once the foundation is there.")
         return

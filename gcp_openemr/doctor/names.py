@@ -60,22 +60,35 @@ KINDS: Mapping[str, Kind] = {
     "database_instance": _kind("sql_database_instance", "sqladmin", "v1/projects/{project}/instances/{name}"),
     "database_address": _ADDRESS,
     "files_instance": _kind(
-        "compute_instance compute_instance_group_manager",
+        "compute_instance_group_manager",
         "compute",
-        "compute/v1/projects/{project}/zones/{zone}/instances/{name}",
+        "compute/v1/projects/{project}/zones/{zone}/instanceGroupManagers/{name}",
+    ),
+    "files_health": _kind(
+        "compute_health_check", "compute", "compute/v1/projects/{project}/global/healthChecks/{name}"
+    ),
+    "files_snapshots": _kind(
+        "compute_resource_policy", "compute", "compute/v1/projects/{project}/regions/{region}/resourcePolicies/{name}"
     ),
     "files_address": _ADDRESS,
     "files_disk": _kind("compute_disk", "compute", "compute/v1/projects/{project}/zones/{zone}/disks/{name}"),
     "dns_zone": _kind("dns_managed_zone", "dns", "dns/v1/projects/{project}/managedZones/{name}"),
     "provision_job": _JOB,
     "redis_admin_secret": _SECRET,
+    "log_bucket": _kind(
+        "logging_project_bucket_config", "logging", "v2/projects/{project}/locations/{region}/buckets/{name}"
+    ),
+    "log_sink": _kind("logging_project_sink", "logging", "v2/projects/{project}/sinks/{name}"),
     "service": _kind("cloud_run_v2_service", "run", "v2/projects/{project}/locations/{region}/services/{name}"),
-    "nfs_init_job": _JOB,
-    "web_account": _ACCOUNT,
-    "init_account": _ACCOUNT,
+    **dict.fromkeys(("nfs_init_job", "backup_job", "verify_job", "drill_job", "rotate_job", "upgrade_job"), _JOB),
+    **dict.fromkeys(
+        ("web_account", "init_account", "backup_account", "prune_account", "rotate_account", "schedule_account"),
+        _ACCOUNT,
+    ),
     "database_password_secret": _SECRET,
     "redis_password_secret": _SECRET,
     "admin_password_secret": _SECRET,
+    "backup_password_secret": _SECRET,
 }
 """Attribute of `Names` and `ClinicNames` → its kind."""
 

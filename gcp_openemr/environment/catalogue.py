@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from gcp_openemr.environment.model import Database, EnvironmentSection, Files, Network, OpenEmr, Restore
+from gcp_openemr.environment.model import Alerts, Audit, Database, EnvironmentSection, Files, Network, OpenEmr, Restore
 from gcp_openemr.environment.positions import KeyPath
 from gcp_openemr.environment.problems import allowed, nearest, shown
 from gcp_openemr.environment.sections import Section
@@ -22,6 +22,8 @@ SECTIONS: Mapping[str, type[Section]] = MappingProxyType(
         "database": Database,
         "network": Network,
         "files": Files,
+        "alerts": Alerts,
+        "audit": Audit,
     }
 )
 SECTION_NAMES = (*SECTIONS, "clinics")

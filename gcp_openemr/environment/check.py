@@ -23,6 +23,7 @@ _EXPECTED = {
     "int_type": "must be a whole number",
     "int_from_float": "must be a whole number",
     "bool_type": "must be true or false",
+    "tuple_type": 'must be an array of texts, e.g. ["one", "two"]',
     "dict_type": 'must be a table, e.g. { KEY = "value" }',
 }
 

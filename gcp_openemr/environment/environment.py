@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
-from gcp_openemr.environment.model import Database, Files, Network, OpenEmr, Restore
+from gcp_openemr.environment.model import Alerts, Audit, Database, Files, Network, OpenEmr, Restore
 from gcp_openemr.environment.names import ClinicNames, Names
 from gcp_openemr.environment.profiles import Profile
 from gcp_openemr.environment.service import Service
@@ -55,6 +55,8 @@ class Environment:
     database: Database
     network: Network
     files: Files
+    alerts: Alerts
+    audit: Audit
     names: Names
 
     @property

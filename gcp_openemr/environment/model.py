@@ -14,13 +14,16 @@ from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from gcp_openemr.environment.problems import Fault, Wrong, allowed
 from gcp_openemr.environment.profiles import Profile
-from gcp_openemr.environment.sections import Section, TextMap, checked_map
+from gcp_openemr.environment.sections import Section, TextList, TextMap, checked_list, checked_map
 from gcp_openemr.environment.values import (
     between,
+    check_channel,
     check_cidr,
     check_database_type,
+    check_email,
     check_labels,
     check_machine_type,
+    check_member,
     check_project,
     check_region,
     check_short_name,
@@ -28,7 +31,7 @@ from gcp_openemr.environment.values import (
 )
 from gcp_openemr.environment.versions import LINES, OpenEmrLine
 
-__all__ = ["Database", "EnvironmentSection", "Files", "Network", "OpenEmr", "Restore"]
+__all__ = ["Alerts", "Audit", "Database", "EnvironmentSection", "Files", "Network", "OpenEmr", "Restore"]
 
 # https://cloud.google.com/storage/docs/buckets#naming and https://cloud.google.com/storage/docs/objects#naming
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
@@ -205,3 +208,21 @@ class Files(Section):
     nfs_enabled: Annotated[bool, AfterValidator(_check_nfs_enabled)] = True
     machine_type: Annotated[str, AfterValidator(check_machine_type)] = Field(examples=["e2-standard-2"])
     disk_size_gb: Annotated[int, AfterValidator(between(10, _LARGEST_DISK_GB, "GB"))] = Field(examples=[100])
+    snapshot_days: Annotated[int, AfterValidator(between(0, 3650, "days"))] = Field(examples=[14])
+    nfs_v3: bool = False
+    ssh_members: Annotated[TextList, checked_list(check_member)] = ()
+
+
+class Alerts(Section):
+    """`[alerts]`: who hears of trouble."""
+
+    emails: Annotated[TextList, checked_list(check_email)] = ()
+    channels: Annotated[TextList, checked_list(check_channel)] = ()
+
+
+class Audit(Section):
+    """`[audit]`: what is written down of who read and wrote patients' data, and for how long."""
+
+    data_access_logs: bool = Field(examples=[True])
+    # https://cloud.google.com/logging/docs/buckets#custom-retention
+    retention_days: Annotated[int, AfterValidator(between(1, 3650, "days"))] = Field(examples=[400])

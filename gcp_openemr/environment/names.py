@@ -85,6 +85,12 @@ _SECRET = _Rule(
     longest=255,
     source="https://cloud.google.com/secret-manager/docs/reference/rest/v1/projects.secrets/create",
 )
+_LOGGING = _Rule(
+    kind="a log bucket or sink",
+    pattern=re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*"),
+    longest=100,
+    source="https://cloud.google.com/logging/docs/reference/v2/rest/v2/projects.locations.buckets/create",
+)
 _SCHEMA = _Rule(
     kind="a MySQL schema",
     pattern=re.compile(r"[a-z][a-z0-9_]*"),
@@ -134,9 +140,13 @@ _ENVIRONMENT_RULES: Mapping[str, _Rule] = MappingProxyType(
         "files_instance": _COMPUTE,
         "files_address": _COMPUTE,
         "files_disk": _COMPUTE,
+        "files_health": _COMPUTE,
+        "files_snapshots": _COMPUTE,
         "dns_zone": _DNS_ZONE,
         "provision_job": _RUN,
         "redis_admin_secret": _SECRET,
+        "log_bucket": _LOGGING,
+        "log_sink": _LOGGING,
     }
 )
 
@@ -144,11 +154,21 @@ _CLINIC_RULES: Mapping[str, _Rule] = MappingProxyType(
     {
         "service": _RUN,
         "nfs_init_job": _RUN,
+        "backup_job": _RUN,
+        "verify_job": _RUN,
+        "drill_job": _RUN,
+        "rotate_job": _RUN,
+        "upgrade_job": _RUN,
         "web_account": _ACCOUNT,
         "init_account": _ACCOUNT,
+        "backup_account": _ACCOUNT,
+        "prune_account": _ACCOUNT,
+        "rotate_account": _ACCOUNT,
+        "schedule_account": _ACCOUNT,
         "database_password_secret": _SECRET,
         "redis_password_secret": _SECRET,
         "admin_password_secret": _SECRET,
+        "backup_password_secret": _SECRET,
         "schema": _SCHEMA,
         "staging_schema": _SCHEMA,
         "scratch_schema": _SCHEMA,
@@ -163,7 +183,7 @@ _CLINIC_RULES: Mapping[str, _Rule] = MappingProxyType(
 def short_name_problem(name: str) -> str:
     """What keeps `name` from naming an environment or a clinic, or ''.
 
-    Ten characters at most: `oe-ENVIRONMENT-CLINIC-init` has to fit into the 30 of a service account's id.
+    Ten characters at most: `oe-ENVIRONMENT-CLINIC-prune` has to fit into the 30 of a service account's id.
     """
     if SHORT_NAME.fullmatch(name):
         return ""
@@ -206,9 +226,13 @@ class Names:
     files_instance: str = dataclasses.field(init=False)
     files_address: str = dataclasses.field(init=False)
     files_disk: str = dataclasses.field(init=False)
+    files_health: str = dataclasses.field(init=False)
+    files_snapshots: str = dataclasses.field(init=False)
     dns_zone: str = dataclasses.field(init=False)
     provision_job: str = dataclasses.field(init=False)
     redis_admin_secret: str = dataclasses.field(init=False)
+    log_bucket: str = dataclasses.field(init=False)
+    log_sink: str = dataclasses.field(init=False)
 
     def __post_init__(self) -> None:
         _check("project", self.project, _PROJECT)
@@ -233,9 +257,13 @@ class Names:
             files_instance=f"{own}-files",
             files_address=f"{own}-files",
             files_disk=f"{own}-data",
+            files_health=f"{own}-files",
+            files_snapshots=f"{own}-data",
             dns_zone=f"{own}-sql",
             provision_job=f"{own}-provision",
             redis_admin_secret=f"{own}-redisroot",
+            log_bucket=f"{own}-audit",
+            log_sink=f"{own}-audit",
         )
 
     def as_tfvars(self) -> dict[str, str]:
@@ -255,11 +283,21 @@ class ClinicNames:
     clinic: str
     service: str = dataclasses.field(init=False)
     nfs_init_job: str = dataclasses.field(init=False)
+    backup_job: str = dataclasses.field(init=False)
+    verify_job: str = dataclasses.field(init=False)
+    drill_job: str = dataclasses.field(init=False)
+    rotate_job: str = dataclasses.field(init=False)
+    upgrade_job: str = dataclasses.field(init=False)
     web_account: str = dataclasses.field(init=False)
     init_account: str = dataclasses.field(init=False)
+    backup_account: str = dataclasses.field(init=False)
+    prune_account: str = dataclasses.field(init=False)
+    rotate_account: str = dataclasses.field(init=False)
+    schedule_account: str = dataclasses.field(init=False)
     database_password_secret: str = dataclasses.field(init=False)
     redis_password_secret: str = dataclasses.field(init=False)
     admin_password_secret: str = dataclasses.field(init=False)
+    backup_password_secret: str = dataclasses.field(init=False)
     schema: str = dataclasses.field(init=False)
     staging_schema: str = dataclasses.field(init=False)
     scratch_schema: str = dataclasses.field(init=False)
@@ -278,11 +316,21 @@ class ClinicNames:
             _CLINIC_RULES,
             service=f"{own}-web",
             nfs_init_job=f"{own}-nfs-init",
+            backup_job=f"{own}-backup",
+            verify_job=f"{own}-verify",
+            drill_job=f"{own}-drill",
+            rotate_job=f"{own}-rotate",
+            upgrade_job=f"{own}-upgrade",
             web_account=f"{own}-web",
             init_account=f"{own}-init",
+            backup_account=f"{own}-back",
+            prune_account=f"{own}-prune",
+            rotate_account=f"{own}-rot",
+            schedule_account=f"{own}-sched",
             database_password_secret=f"{own}-db-password",
             redis_password_secret=f"{own}-redis-password",
             admin_password_secret=f"{own}-admin-password",
+            backup_password_secret=f"{own}-backup-password",
             schema=inside,
             staging_schema=f"{inside}_staging",
             scratch_schema=f"{inside}_scratch",

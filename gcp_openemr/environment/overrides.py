@@ -24,6 +24,7 @@ PREFIX = "GCP_OPENEMR_"
 # These speak to the sandbox with its Terraform provider, and of the program, not of an environment.
 _OTHERS = ("GCP_OPENEMR_SANDBOX_", "GCP_OPENEMR_TERRAFORM")
 _MAPS = frozenset({"labels", "environment_variables"})
+_LISTS = frozenset({"channels", "emails", "ssh_members"})
 _WHOLE_NUMBER = re.compile(r"[+-]?[0-9]{1,18}")
 _TRUTH = {"true": True, "false": False}
 
@@ -70,8 +71,8 @@ def _value(path: tuple[str, ...], text: str) -> object:
     if not text.strip():
         raise ValueError("is set but empty; unset the variable or give it a value")
     key = path[-1]
-    if key in _MAPS:
-        return _map(text)
+    if key in _MAPS | _LISTS:
+        return _json(text, list if key in _LISTS else dict)
     annotation = _annotation(path)
     if annotation is bool:
         return _TRUTH.get(text.strip().lower(), text)
@@ -90,13 +91,14 @@ def _annotation(path: tuple[str, ...]) -> Any:
     return field.annotation if field else str
 
 
-def _map(text: str) -> dict[str, object]:
+def _json(text: str, kind: type[dict[str, object] | list[object]]) -> object:
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
         value = None
-    if not isinstance(value, dict):
-        raise ValueError('must be a JSON object, e.g. {"team": "it"}')
+    if not isinstance(value, kind):
+        example = 'array, e.g. ["one"]' if kind is list else 'object, e.g. {"team": "it"}'
+        raise ValueError(f"must be a JSON {example}")
     return value
 
 

@@ -76,6 +76,27 @@ TABLE: tuple[Row, ...] = (
         why="a persistent disk's speed grows with its size; it can grow, never shrink",
     ),
     Row(
+        section="files",
+        key="snapshot_days",
+        production=14,
+        developer=0,
+        why="daily snapshots of the share, beside backups; a trial pays for none",
+    ),
+    Row(
+        section="audit",
+        key="data_access_logs",
+        production=True,
+        developer=False,
+        why="who read patients' data; a trial holds none",
+    ),
+    Row(
+        section="audit",
+        key="retention_days",
+        production=400,
+        developer=30,
+        why="as long as Google keeps its own audit logs; set what your rules ask for (up to 3650)",
+    ),
+    Row(
         section="",
         key="protect",
         production=True,

@@ -10,7 +10,7 @@ from types import MappingProxyType
 
 from gcp_openemr.environment.check import checked
 from gcp_openemr.environment.environment import Clinic, Environment
-from gcp_openemr.environment.model import Database, EnvironmentSection, Files, Network, OpenEmr, Restore
+from gcp_openemr.environment.model import Alerts, Audit, Database, EnvironmentSection, Files, Network, OpenEmr, Restore
 from gcp_openemr.environment.names import Names
 from gcp_openemr.environment.positions import KeyPath
 from gcp_openemr.environment.profiles import PROFILES, Profile, of_profile
@@ -31,6 +31,8 @@ def resolve(settings: Settings) -> Environment | None:
     database = checked(settings, Database, [("database",)], of_profile(profile, "database"))
     network = checked(settings, Network, [("network",)])
     files = checked(settings, Files, [("files",)], of_profile(profile, "files"))
+    alerts = checked(settings, Alerts, [("alerts",)])
+    audit = checked(settings, Audit, [("audit",)], of_profile(profile, "audit"))
     # By itself as well: the clinics may override every wrong value of it.
     service = checked(settings, Service, [("service",)], of_profile(profile, "service"))
     clinics = _clinics(settings, profile)
@@ -39,6 +41,8 @@ def resolve(settings: Settings) -> Environment | None:
     check_public_urls(settings, clinics)
     check_addresses(settings, network, clinics)
     if settings.problems or not (environment and openemr and service and database and network and files):
+        return None
+    if not (alerts and audit):
         return None
     return Environment(
         name=environment.name,
@@ -54,6 +58,8 @@ def resolve(settings: Settings) -> Environment | None:
         database=database,
         network=network,
         files=files,
+        alerts=alerts,
+        audit=audit,
         names=Names(project=environment.project, environment=environment.name),
     )
 

@@ -8,10 +8,13 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, PlainSerializer
 
-__all__ = ["Section", "TextMap", "checked_map"]
+__all__ = ["Section", "TextList", "TextMap", "checked_list", "checked_map"]
 
 TextMap = Annotated[Mapping[str, str], AfterValidator(MappingProxyType), PlainSerializer(dict)]
 """A map of texts that nobody can change afterwards."""
+
+TextList = tuple[str, ...]
+"""Texts in the order of the file."""
 
 
 class Section(BaseModel):
@@ -25,5 +28,16 @@ def checked_map(check: Callable[[Mapping[str, object]], dict[str, str]]) -> Befo
 
     def first(value: Any) -> Any:
         return check(value) if isinstance(value, Mapping) else value
+
+    return BeforeValidator(first)
+
+
+def checked_list(check: Callable[[str], str]) -> BeforeValidator:
+    """`check` for each text of an array."""
+
+    def first(value: Any) -> Any:
+        if isinstance(value, list) and all(isinstance(entry, str) for entry in value):
+            return tuple(map(check, value))
+        return value
 
     return BeforeValidator(first)

@@ -74,6 +74,8 @@ def _text(*, name: str, project: str, region: str, profile: str, sandbox_sample:
         "database_disk_size_gb": database["disk_size_gb"],
         "machine_type": files["machine_type"],
         "files_disk_size_gb": files["disk_size_gb"],
+        "snapshot_days": files["snapshot_days"],
+        **of_profile(known, "audit"),
     }
     return string.Template(resources.files(__package__).joinpath("template.toml").read_text("utf-8")).substitute(
         {key: _toml(value) for key, value in values.items()},

@@ -14,10 +14,13 @@ from gcp_openemr.environment.problems import Fault, Wrong, nearest
 __all__ = [
     "REGIONS",
     "between",
+    "check_channel",
     "check_cidr",
     "check_database_type",
+    "check_email",
     "check_labels",
     "check_machine_type",
+    "check_member",
     "check_project",
     "check_public_url",
     "check_region",
@@ -58,6 +61,8 @@ _PLUS_TIER = re.compile(r"db-(perf-optimized-N|c4a-highmem)-[0-9]{1,3}")
 _STANDARD_TIER = re.compile(r"db-n1-(standard|highmem)-[0-9]{1,2}")
 _MACHINE_TYPE = re.compile(r"[a-z][a-z0-9]{1,3}-[a-z0-9]+(-[a-z0-9]+)*")
 _ARM_MACHINES = ("t2a", "c4a", "n4a", "a4x")
+_EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
+_CHANNEL = re.compile(r"projects/[^/\s]+/notificationChannels/[^/\s]+")
 _HOST = re.compile(r"(?=.{1,253}$)([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)*[A-Za-z0-9-]{1,63}")
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
@@ -231,6 +236,28 @@ def check_machine_type(value: str) -> str:
     if value.startswith(tuple(f"{series}-" for series in _ARM_MACHINES)):
         raise Wrong(Fault(text="is an Arm machine; the file server's image is amd64", hint='write e.g. "e2-small"'))
     return value
+
+
+def check_email(value: str) -> str:
+    if _EMAIL.fullmatch(value):
+        return value
+    raise Wrong(Fault(text="is not an address for mail", hint='write e.g. ["it@clinic.example"]'))
+
+
+def check_channel(value: str) -> str:
+    """A notification channel that exists already: https://cloud.google.com/monitoring/support/notification-options."""
+    if _CHANNEL.fullmatch(value):
+        return value
+    raise Wrong(Fault(text="is not the name of a channel", hint='write "projects/PROJECT/notificationChannels/NUMBER"'))
+
+
+def check_member(value: str) -> str:
+    """A person or group as IAM names them: https://cloud.google.com/iam/docs/principal-identifiers."""
+    kind, _, email = value.partition(":")
+    if kind in {"user", "group"} and _EMAIL.fullmatch(email):
+        return value
+    hint = 'write e.g. ["user:it@clinic.example"] or ["group:it@clinic.example"]'
+    raise Wrong(Fault(text="is not a person or a group", hint=hint))
 
 
 def frozen(values: dict[str, str]) -> Mapping[str, str]:

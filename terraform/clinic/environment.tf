@@ -37,13 +37,21 @@ locals {
     { PUBLIC_URL = var.service.public_url },
   )
 
-  nfs_init_environment = merge(local._openemr_settings, local._database, local._restore, {
+  _job = merge(local._database, {
     MYSQL_PASS_SECRET      = module.secrets.ids.database_password
     MYSQL_STAGING_DATABASE = var.names.staging_schema
-    OE_PASS_SECRET         = module.secrets.ids.admin_password
-    OE_USER                = var.admin_user
     OPENEMR_VERSION        = var.openemr.version
   })
+
+  # What a job is told beside what all are told.
+  _of_job = {
+    nfs-init = merge(local._openemr_settings, local._restore, {
+      OE_PASS_SECRET = module.secrets.ids.admin_password
+      OE_USER        = var.admin_user
+    })
+  }
+
+  job_environments = { for name in keys(local.jobs) : name => merge(lookup(local._of_job, name, {}), local._job) }
 
   # What the environment file adds comes first, so that it cannot point a clinic at another's database or sessions.
   service_environment = merge(var.service.environment, local._database, {

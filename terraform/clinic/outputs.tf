@@ -1,6 +1,6 @@
-output "nfs_init_job" {
-  description = "Full name of the job that installs or restores the clinic's storage."
-  value       = module.nfs_init_job.name
+output "jobs" {
+  description = "Full names of the clinic's jobs, by what they do."
+  value       = { for name, job in module.job : name => job.name }
 }
 
 output "secrets" {
@@ -11,7 +11,7 @@ output "secrets" {
 output "service" {
   description = "The service's full name, its address and the email of its account; null while serve is false."
   value = var.serve ? {
-    account = module.identity.web.email
+    account = module.identity.accounts["web"].email
     name    = module.service[0].name
     uri     = module.service[0].uri
   } : null

@@ -26,6 +26,16 @@ variable "images" {
   }
 }
 
+variable "jobs" {
+  description = "Which of the clinic's jobs exist: nfs-init, backup, verify, drill, rotate, upgrade."
+  type        = set(string)
+  default     = ["nfs-init"]
+  validation {
+    condition     = contains(var.jobs, "nfs-init") && alltrue([for job in var.jobs : contains(["nfs-init", "backup", "verify", "drill", "rotate", "upgrade"], job)])
+    error_message = "Name jobs of nfs-init, backup, verify, drill, rotate and upgrade; nfs-init is always among them."
+  }
+}
+
 variable "labels" {
   description = "Labels for everything that takes them."
   type        = map(string)
@@ -36,17 +46,25 @@ variable "names" {
   description = "Names of the clinic's resources, made by gcp-openemr."
   type = object({
     admin_password_secret    = string
+    backup_account           = string
+    backup_job               = string
     database_password_secret = string
     database_user            = string
+    drill_job                = string
     init_account             = string
     nfs_init_job             = string
     redis_password_secret    = string
     redis_prefix             = string
     redis_user               = string
+    rotate_account           = string
+    rotate_job               = string
+    schedule_account         = string
     schema                   = string
     service                  = string
     share_path               = string
     staging_schema           = string
+    upgrade_job              = string
+    verify_job               = string
     web_account              = string
   })
 }
@@ -59,6 +77,7 @@ variable "openemr" {
 variable "platform" {
   description = "Outputs of the platform."
   type = object({
+    channels  = optional(set(string), [])
     database  = object({ host = string, port = number, server_ca = string })
     files     = object({ address = string })
     network   = object({ network = string, subnetwork = string })
@@ -97,6 +116,19 @@ variable "restore" {
   validation {
     condition     = try(var.restore.source, "") != "gcs" || can(regex("^gs://[^/]+/.+$", var.restore.uri))
     error_message = "Write the uri of a backup in Cloud Storage as gs://BUCKET/OBJECT."
+  }
+}
+
+variable "schedules" {
+  description = "When jobs start by themselves: the job's short word, five fields of cron, and the time zone they are meant in."
+  type = map(object({
+    cron      = string
+    time_zone = optional(string, "Etc/UTC")
+  }))
+  default = {}
+  validation {
+    condition     = alltrue([for job in keys(var.schedules) : contains(var.jobs, job)])
+    error_message = "A schedule needs its job: name it in jobs too."
   }
 }
 

@@ -3,6 +3,17 @@ output "backup_bucket" {
   value       = module.backup_bucket.name
 }
 
+output "backup_stores" {
+  description = "By clinic: its folder in the backup bucket, the secret with its backup password, and the account that prunes."
+  value = {
+    for clinic, store in module.backup_store : clinic => {
+      folder   = store.folder
+      password = module.backup_passwords.ids[clinic]
+      pruner   = store.pruner.email
+    }
+  }
+}
+
 output "build_account" {
   description = "Email of the account that builds images."
   value       = module.build_identity.email
@@ -11,6 +22,11 @@ output "build_account" {
 output "build_bucket" {
   description = "Bucket for the sources of images."
   value       = module.build_bucket.name
+}
+
+output "log_bucket" {
+  description = "Full name of the bucket with the audit logs."
+  value       = module.audit.bucket
 }
 
 output "registry" {

@@ -1,3 +1,21 @@
+variable "audit" {
+  description = "Whether reads and writes of patients' data are logged, and for how many days all audit logs stay."
+  type = object({
+    data_access_logs = optional(bool, true)
+    retention_days   = optional(number, 400)
+  })
+  default = {}
+}
+
+variable "clinics" {
+  description = "Clinics whose backups are kept here, by name: their backup password's secret and the account that prunes. A clinic that is gone stays, as its backups do."
+  type = map(object({
+    backup_password_secret = string
+    prune_account          = string
+  }))
+  default = {}
+}
+
 variable "labels" {
   description = "Labels for everything that takes them."
   type        = map(string)
@@ -10,6 +28,8 @@ variable "names" {
     backup_bucket = string
     build_bucket  = string
     builder       = string
+    log_bucket    = string
+    log_sink      = string
     registry      = string
     state_bucket  = string
   })

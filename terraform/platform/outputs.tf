@@ -1,3 +1,8 @@
+output "channels" {
+  description = "Full names of the channels that hear of alerts."
+  value       = module.observability.channels
+}
+
 output "database" {
   description = "The database instance: its name, the host name its certificate is for, its port, and the PEM of its CA."
   value = {

@@ -1,3 +1,13 @@
+variable "alerts" {
+  description = "Who hears of alerts: addresses for which a channel is made, and channels that exist already. `prefix` begins their names."
+  type = object({
+    channels = optional(set(string), [])
+    emails   = optional(set(string), [])
+    prefix   = optional(string, "OpenEMR")
+  })
+  default = {}
+}
+
 variable "backup_bucket" {
   description = "Bucket for backup sets and the records of job runs: an output of the foundation."
   type        = string
@@ -31,16 +41,30 @@ variable "database" {
 }
 
 variable "files" {
-  description = "The machine that exports the share and runs Redis. `disk_size_gb` can grow, never shrink."
+  description = <<-EOT
+    The machine that exports the share and runs Redis. `disk_size_gb` can grow, never shrink; snapshots of the disk stay
+    `snapshot_days` (0: none are made); `nfs_v3` offers the share over NFS 3 too; `ssh_members` may log in by SSH.
+  EOT
   type = object({
-    disk_size_gb = optional(number, 20)
-    image        = optional(string, "debian-cloud/debian-12")
-    machine_type = optional(string, "e2-small")
+    disk_size_gb  = optional(number, 20)
+    image         = optional(string, "debian-cloud/debian-12")
+    machine_type  = optional(string, "e2-small")
+    nfs_v3        = optional(bool, false)
+    snapshot_days = optional(number, 14)
+    ssh_members   = optional(set(string), [])
   })
   default = {}
   validation {
     condition     = var.files.disk_size_gb >= 10
     error_message = "A persistent disk has at least 10 GB: write disk_size_gb = 10 or more."
+  }
+  validation {
+    condition     = var.files.snapshot_days >= 0 && var.files.snapshot_days <= 65535
+    error_message = "Write snapshot_days as the days that a snapshot stays, or 0 for none."
+  }
+  validation {
+    condition     = alltrue([for member in var.files.ssh_members : can(regex("^(user|group|serviceAccount):", member))])
+    error_message = "Write those who may log in as IAM members, such as \"user:it@clinic.example\" or \"group:it@clinic.example\"."
   }
 }
 
@@ -59,7 +83,9 @@ variable "names" {
     files_account      = string
     files_address      = string
     files_disk         = string
+    files_health       = string
     files_instance     = string
+    files_snapshots    = string
     nat                = string
     network            = string
     provision_account  = string

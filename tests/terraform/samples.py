@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gcp_openemr.environment.names import ClinicNames, Names
+from gcp_openemr.variables import SERVICES
 
 __all__ = ["CLINICS", "ENVIRONMENT", "IMAGE", "NAMES", "PLATFORM", "clinic", "foundation", "platform"]
 
@@ -23,6 +24,7 @@ Values = dict[str, Any]
 
 PLATFORM: Values = {
     "database": {"host": "db.example.sql.goog", "instance": "oe-prod-sql", "port": 3306, "server_ca": "PEM of a CA"},
+    "channels": [f"projects/{PROJECT}/notificationChannels/1"],
     "files": {"address": "10.60.0.5", "export": "/share"},
     "network": {
         "network": f"projects/{PROJECT}/global/networks/oe-prod-net",
@@ -35,7 +37,16 @@ PLATFORM: Values = {
 
 
 def foundation(**changes: Any) -> Values:
-    values = {**_common(), "services": ["run.googleapis.com", "sqladmin.googleapis.com"], "protect": True}
+    values = {
+        **_common(),
+        "services": list(SERVICES),
+        "audit": {"data_access_logs": True, "retention_days": 400},
+        "clinics": {
+            name: {"backup_password_secret": names.backup_password_secret, "prune_account": names.prune_account}
+            for name, names in ((name, ClinicNames(environment=ENVIRONMENT, clinic=name)) for name in CLINICS)
+        },
+        "protect": True,
+    }
     return _changed(values, changes)
 
 
@@ -52,7 +63,8 @@ def platform(**changes: Any) -> Values:
             "database_version": "MYSQL_8_0",
             "backups": True,
         },
-        "files": {"machine_type": "e2-standard-2", "disk_size_gb": 100},
+        "files": {"machine_type": "e2-standard-2", "disk_size_gb": 100, "snapshot_days": 14},
+        "alerts": {"emails": ["it@clinic.example"], "channels": [], "prefix": "OpenEMR prod"},
         "provision": {"image": IMAGE, "redis_admin_version": "1", "timeout": 1800},
         "backup_bucket": NAMES.backup_bucket,
         "protect": True,
@@ -88,6 +100,8 @@ def clinic(name: str = "main", **changes: Any) -> Values:
         "restore": None,
         "backup_bucket": NAMES.backup_bucket,
         "admin_user": "admin",
+        "jobs": ["nfs-init"],
+        "schedules": {},
         "protect": True,
     }
     return _changed(values, changes)

@@ -59,8 +59,17 @@ def test_a_plan_after_every_apply_is_empty(stack: Stack) -> None:
 def test_foundation_says_where_images_and_backups_go(stack: Stack) -> None:
     assert stack.outputs["foundation"] == {
         "backup_bucket": samples.NAMES.backup_bucket,
+        "backup_stores": {
+            name: {
+                "folder": f"clinics/{name}/backups/",
+                "password": f"projects/{samples.PROJECT}/secrets/oe-prod-{name}-backup-password",
+                "pruner": f"oe-prod-{name}-prune@{samples.PROJECT}.iam.gserviceaccount.com",
+            }
+            for name in samples.CLINICS
+        },
         "build_account": f"oe-prod-build@{samples.PROJECT}.iam.gserviceaccount.com",
         "build_bucket": samples.NAMES.build_bucket,
+        "log_bucket": f"projects/{samples.PROJECT}/locations/{samples.REGION}/buckets/oe-prod-audit",
         "registry": f"{samples.REGION}-docker.pkg.dev/{samples.PROJECT}/oe-prod",
         "state_bucket": samples.NAMES.state_bucket,
     }
@@ -104,7 +113,7 @@ def test_a_clinic_names_its_service_job_and_secrets(stack: Stack) -> None:
     place = f"projects/{samples.PROJECT}/locations/{samples.REGION}"
     assert clinic["service"]["name"] == f"{place}/services/oe-prod-north-web"
     assert clinic["service"]["uri"].startswith("http")
-    assert clinic["nfs_init_job"] == f"{place}/jobs/oe-prod-north-nfs-init"
+    assert clinic["jobs"] == {"nfs-init": f"{place}/jobs/oe-prod-north-nfs-init"}
     assert set(clinic["secrets"]) == {"admin_password", "database_password", "redis_password"}
     assert clinic["secrets"]["redis_password"].endswith("/secrets/oe-prod-north-redis-password")
 
@@ -154,12 +163,21 @@ def test_an_access_taken_away_by_hand_comes_back(stack: Stack) -> None:
             "platform",
             {
                 "google_compute_disk": 1,
-                "google_compute_instance": 1,
+                "google_compute_instance_group_manager": 1,
                 "google_secret_manager_secret": 1,
                 "google_sql_database_instance": 1,
             },
         ),
-        ("foundation", {"google_artifact_registry_repository": 1, "google_storage_bucket": 3}),
+        (
+            "foundation",
+            {
+                "google_artifact_registry_repository": 1,
+                "google_logging_project_bucket_config": 1,
+                "google_secret_manager_secret": 2,
+                "google_storage_bucket": 3,
+                "google_storage_managed_folder": 2,
+            },
+        ),
     ],
 )
 def test_protected_things_survive_a_destroy(path: str, held: dict[str, int], stack: Stack) -> None:

@@ -1,75 +1,19 @@
-"""The files machine's start-up script: its functions run under bash, over disks that are files, with the real tools.
-
-What only a machine has (mounts, systemd, metadata, block devices) is stood in for by small programs first on PATH,
-which note how they were called.
-"""
+"""The files machine's start-up script and its disk: never formatted where it holds anything, complete after any cut."""
 
 from __future__ import annotations
 
-import base64
 import hashlib
-import json
 import os
 import random
 import signal
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from gcp_openemr.assets import asset
-
-SCRIPT = asset("terraform") / "modules" / "files" / "startup.sh"
-MIB = 1024 * 1024
-STAND_INS = {
-    "blockdev": 'stat -c %s "${@: -1}"',
-    "systemctl": 'echo "systemctl $*" >> "$CALLS"',
-    "exportfs": 'echo "exportfs $*" >> "$CALLS"',
-}
-
-
-class Machine:
-    """A directory that stands for the machine, and the script's functions in it."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.disk = root / "disk"
-        self.marker = root / "marker"
-        self.bin = root / "bin"
-        self.calls_file = root / "calls"
-        for folder in ("bin", "etc", "etc/redis", "data"):
-            (root / folder).mkdir()
-        for name, body in STAND_INS.items():
-            self.stand_in(name, body)
-
-    def stand_in(self, name: str, body: str) -> None:
-        program = self.bin / name
-        program.write_text(f"#!/bin/bash\n{body}\n")
-        program.chmod(0o755)
-
-    def run(self, command: str, *, stdin: str = "") -> subprocess.CompletedProcess[str]:
-        settings = (
-            f"DISK={self.disk} DATA={self.root}/data SHARE={self.root}/share ETC={self.root}/etc MARKER={self.marker}"
-        )
-        return subprocess.run(
-            ["bash", "-c", f"source {SCRIPT}; {settings}; {command}"],
-            env={**os.environ, "PATH": f"{self.bin}:/usr/sbin:{os.environ['PATH']}", "CALLS": str(self.calls_file)},
-            input=stdin,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-
-    def ensure_filesystem(self) -> subprocess.CompletedProcess[str]:
-        return self.run('ensure_filesystem "$DISK"')
-
-    @property
-    def calls(self) -> list[str]:
-        return self.calls_file.read_text().splitlines() if self.calls_file.exists() else []
+from tests.terraform.machine import MIB, SCRIPT, Machine
 
 
 @pytest.fixture
@@ -219,137 +163,6 @@ def test_the_filesystem_grows_with_the_disk(machine: Machine) -> None:
     assert int(values["Block count"]) * int(values["Block size"]) == 64 * MIB
 
 
-def test_exports_to_the_range_alone_with_every_write_as_one_user(machine: Machine) -> None:
-    assert machine.run("export_share 10.60.0.0/22").returncode == 0
-    exports = (machine.root / "etc/exports.d/openemr.exports").read_text()
-    assert exports == (
-        f"{machine.root}/share 10.60.0.0/22(rw,sync,no_subtree_check,mp,all_squash,anonuid=1000,anongid=1000)\n"
-    )
-    assert "port=20048" in (machine.root / "etc/nfs.conf.d/openemr.conf").read_text()
-
-
-def test_a_boot_that_changes_nothing_restarts_nothing(machine: Machine) -> None:
-    machine.run("export_share 10.60.0.0/22")
-    assert "systemctl restart nfs-server" in machine.calls
-    machine.calls_file.unlink()
-    machine.run("export_share 10.60.0.0/22")
-    assert machine.calls == ["systemctl disable --quiet nfs-server", "systemctl start nfs-server", "exportfs -ra"]
-
-
-def test_a_boot_alone_exports_nothing(machine: Machine) -> None:
-    """Else the empty directory of the boot disk would be served until the data disk is mounted."""
-    machine.run("export_share 10.60.0.0/22")
-    assert not any("enable" in call.split() for call in machine.calls)
-
-
-def test_the_password_is_read_without_showing_the_token(machine: Machine) -> None:
-    answers = {
-        "token": json.dumps({"access_token": "ya29.TOKEN"}),
-        "value": json.dumps({"payload": {"data": base64.b64encode("pässword".encode()).decode()}}),
-    }
-    for name, text in answers.items():
-        (machine.root / name).write_text(text)
-    machine.stand_in(
-        "curl",
-        f"""echo "curl $*" >> "$CALLS"
-case "$*" in
-  *token*) cat {machine.root}/token ;;
-  *) grep -q '^Authorization: Bearer ya29.TOKEN$' || exit 22; cat {machine.root}/value ;;
-esac""",
-    )
-    read = machine.run("secret projects/p/secrets/oe-prod-redisroot")
-    assert (read.returncode, read.stdout) == (0, "pässword")
-    assert not any("TOKEN" in call for call in machine.calls)
-    assert any("projects/p/secrets/oe-prod-redisroot/versions/latest:access" in call for call in machine.calls)
-
-
-def test_waits_for_the_password_without_touching_redis(machine: Machine) -> None:
-    machine.stand_in("sleep", "exit 9")
-    machine.stand_in("curl", "exit 22")
-    assert machine.run("start_redis 10.0.0.1 projects/p/secrets/s").returncode == 9
-    assert machine.calls == []
-
-
-def write_acl(machine: Machine, password: str) -> str:
-    command = 'install -d "$DATA/redis"; write_acl "$DATA/redis/users.acl" < <(admin_line)'
-    assert machine.run(command, stdin=password).returncode == 0
-    return (machine.root / "data/redis/users.acl").read_text()
-
-
-def test_a_new_administrator_keeps_the_clinics_users(machine: Machine) -> None:
-    write_acl(machine, "old")
-    acl = machine.root / "data/redis/users.acl"
-    clinics = "user oe_main on #00 ~oe_main:* +@all\nuser oe_administrators on #11 ~x:* +@all\n"
-    acl.write_text(acl.read_text() + clinics)
-    written = write_acl(machine, "new")
-    assert written.endswith(clinics)
-    assert hashlib.sha256(b"new").hexdigest() in written
-    assert hashlib.sha256(b"old").hexdigest() not in written
-    assert written.count("user admin ") == written.count("user default ") == 1
-    assert acl.stat().st_mode & 0o777 == 0o600
-
-
-@pytest.fixture
-def redis_port(machine: Machine) -> Iterator[int]:
-    """A real Redis with the ACL file that the script wrote for the password "right"."""
-    write_acl(machine, "right")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    acl = machine.root / "data/redis/users.acl"
-    server = subprocess.Popen(
-        [
-            "redis-server",
-            "--port",
-            str(port),
-            "--bind",
-            "127.0.0.1",
-            "--aclfile",
-            acl,
-            "--save",
-            "",
-            "--dir",
-            machine.root,
-        ],
-        stdout=subprocess.DEVNULL,
-    )
-    try:
-        end = time.monotonic() + 10
-        while time.monotonic() < end:
-            with socket.socket() as client:
-                if client.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.05)
-        yield port
-    finally:
-        server.terminate()
-        server.wait(10)
-
-
-def ask_redis(port: int, *command: str, user: str = "", password: str = "") -> str:
-    login = ["--user", user] if user else []
-    return subprocess.run(
-        ["redis-cli", "-p", str(port), *login, *command],
-        env={**os.environ, **({"REDISCLI_AUTH": password} if user else {})},
-        capture_output=True,
-        text=True,
-        check=False,
-    ).stdout.strip()
-
-
-def test_redis_lets_in_the_administrator_and_nobody_else(redis_port: int) -> None:
-    assert ask_redis(redis_port, "ping", user="admin", password="right") == "PONG"
-    assert "NOAUTH" in ask_redis(redis_port, "ping")
-    assert "NOAUTH" in ask_redis(redis_port, "ping", user="admin", password="wrong")
-
-
-def test_redis_gets_half_of_the_memory_and_evicts_nothing_that_lasts(machine: Machine) -> None:
-    assert machine.run("configure_redis 10.0.0.9").returncode == 0
-    settings = (machine.root / "etc/redis/redis.conf").read_text()
-    assert "bind 127.0.0.1 10.0.0.9\n" in settings
-    assert "maxmemory-policy volatile-ttl\n" in settings
-
-
 @pytest.mark.parametrize("seed", range(5))
 def test_any_data_in_the_first_mebibytes_is_found(machine: Machine, seed: int) -> None:
     blank(machine)
@@ -358,3 +171,72 @@ def test_any_data_in_the_first_mebibytes_is_found(machine: Machine, seed: int) -
         disk.seek(place)
         disk.write(b"\x01")
     assert machine.ensure_filesystem().returncode == 1
+
+
+@pytest.fixture
+def loop(machine: Machine) -> Iterator[Machine]:
+    """The machine with its disk as a real block device, and real mounts in a namespace of its own for each command."""
+    blank(machine, 64 * MIB)
+    made = subprocess.run(["losetup", "-f", "--show", machine.disk], capture_output=True, text=True, check=False)
+    if made.returncode:
+        pytest.skip(f"no loop devices here: {made.stderr.strip()}")
+    image, machine.disk = machine.disk, Path(made.stdout.strip())
+    (machine.bin / "blockdev").unlink()
+    try:
+        yield machine
+    finally:
+        subprocess.run(["losetup", "-d", machine.disk], check=True)
+        machine.disk = image
+
+
+def boot(machine: Machine, command: str = "") -> subprocess.CompletedProcess[str]:
+    """A boot as far as the disk: mounts end with the boot, as they do with a machine."""
+    return machine.run(f"prepare_data; prepare_share; {command or 'true'}", within=["unshare", "--mount"])
+
+
+def test_a_real_disk_is_formatted_once_and_keeps_what_is_written(loop: Machine) -> None:
+    assert boot(loop, 'echo record > "$SHARE/document"').returncode == 0
+    again = boot(loop, 'cat "$SHARE/document"; stat -c "%u %a" "$SHARE"')
+    assert (again.returncode, again.stdout.splitlines()[-2:]) == (0, ["record", "1000 750"])
+    assert not loop.marker.exists()
+
+
+def test_a_real_disk_that_grew_gives_more_room(loop: Machine) -> None:
+    boot(loop, 'echo record > "$SHARE/document"')
+    os.truncate(loop.root / "disk", 128 * MIB)
+    subprocess.run(["losetup", "-c", loop.disk], check=True)
+    grown = boot(loop, 'echo; stat -f -c "%b %S" "$DATA"; cat "$SHARE/document"')
+    blocks, size = map(int, grown.stdout.splitlines()[-2].split())
+    if "Permission denied" not in grown.stderr:  # a container without CAP_SYS_RESOURCE may not grow what is mounted
+        assert blocks * size > 100 * MIB
+    assert grown.stdout.splitlines()[-1] == "record"
+
+
+def test_a_real_disk_with_anothers_filesystem_is_left_alone(loop: Machine) -> None:
+    subprocess.run(["/usr/sbin/mkswap", loop.disk], check=True, capture_output=True)
+    before = digest(loop.disk)
+    refused = boot(loop)
+    assert refused.returncode == 1
+    assert "holds swap, not ext4" in refused.stderr
+    assert digest(loop.disk) == before
+
+
+STEPS = ("ensure_filesystem", "format", "mount_data", "grow", "prepare_share")
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_boot_that_died_at_any_step_is_completed_by_the_next(loop: Machine, step: str) -> None:
+    """Killed as the step begins; a document written by then is still there."""
+    killed = boot_killed_at(loop, step)
+    assert killed.returncode == -signal.SIGKILL
+    completed = boot(loop, 'echo record > "$SHARE/document"')
+    assert completed.returncode == 0, completed.stderr
+    if step != "format":  # there is nothing to format any more
+        assert boot_killed_at(loop, step).returncode == -signal.SIGKILL
+    assert boot(loop, 'cat "$SHARE/document"').stdout.splitlines()[-1] == "record"
+
+
+def boot_killed_at(machine: Machine, step: str) -> subprocess.CompletedProcess[str]:
+    return machine.run(
+        f"{step}() {{ kill -9 $$; sleep 9; }}; prepare_data; prepare_share", within=["unshare", "--mount"]
+    )

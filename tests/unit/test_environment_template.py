@@ -13,7 +13,7 @@ from gcp_openemr.environment.catalogue import SECTIONS
 from gcp_openemr.environment.profiles import PROFILES
 from gcp_openemr.errors import NotPermitted, UsageError
 
-COMMENTED = re.compile(r"^# (\[[a-z.]+\]|[A-Za-z_]+ = .*)$", re.MULTILINE)
+COMMENTED = re.compile(r"^# (\[[a-z.]+\]|[A-Za-z_0-9]+ = .*)$", re.MULTILINE)
 
 
 def write(path: Path, *, profile: str = "developer", sandbox_sample: bool = False, **values: str) -> None:

@@ -1,9 +1,5 @@
-resource "google_service_account" "web" {
-  account_id   = var.names.web
-  display_name = "OpenEMR of ${var.clinic}: serves"
-}
-
-resource "google_service_account" "init" {
-  account_id   = var.names.init
-  display_name = "OpenEMR of ${var.clinic}: installs and restores"
+resource "google_service_account" "default" {
+  for_each     = var.accounts
+  account_id   = each.value.id
+  display_name = "OpenEMR of ${var.clinic}: ${each.value.title}"
 }

@@ -1,15 +1,6 @@
-output "init" {
-  description = "The account that installs and restores: email and IAM member."
+output "accounts" {
+  description = "By what they are for: each account's email and IAM member."
   value = {
-    email  = google_service_account.init.email
-    member = google_service_account.init.member
-  }
-}
-
-output "web" {
-  description = "The account that serves: email and IAM member."
-  value = {
-    email  = google_service_account.web.email
-    member = google_service_account.web.member
+    for key, account in google_service_account.default : key => { email = account.email, member = account.member }
   }
 }

@@ -1,12 +1,12 @@
+variable "accounts" {
+  description = "By what they are for: each account's id, and what it does in a few words."
+  type = map(object({
+    id    = string
+    title = string
+  }))
+}
+
 variable "clinic" {
   description = "The clinic's name."
   type        = string
-}
-
-variable "names" {
-  description = "Ids of the service accounts."
-  type = object({
-    init = string
-    web  = string
-  })
 }

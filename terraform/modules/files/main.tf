@@ -1,4 +1,5 @@
-# One machine with one disk: the share that clinics mount, and Redis for their sessions.
+# One machine with one disk: the share that clinics mount, and Redis for their sessions. The machine is a group of one,
+# so that it is made again when it is lost or ill; disk and address outlive it.
 
 resource "google_service_account" "default" {
   account_id   = var.names.account
@@ -23,54 +24,35 @@ resource "google_compute_disk" "default" {
   deletion_policy = var.protect ? "PREVENT" : "DELETE"
 }
 
-resource "google_compute_instance" "default" {
-  #checkov:skip=CKV_GCP_38:Google's encryption at rest; with a key of our own, losing the key would be losing the records.
-  name                      = var.names.instance
-  zone                      = var.zone
-  machine_type              = var.settings.machine_type
-  labels                    = var.labels
-  deletion_protection       = var.protect
-  allow_stopping_for_update = true
+# A snapshot is what the disk held at one moment, files and Redis together; it knows nothing of the database. It stands
+# beside backup sets, not in their place.
+resource "google_compute_resource_policy" "snapshots" {
+  count       = var.settings.snapshot_days > 0 ? 1 : 0
+  name        = var.names.snapshots
+  description = "Daily snapshots of the share"
+  region      = var.region
 
-  boot_disk {
-    initialize_params {
-      image  = var.settings.image
-      labels = var.labels
-      size   = 10
-      type   = "pd-balanced"
+  snapshot_schedule_policy {
+    schedule {
+      daily_schedule {
+        days_in_cycle = 1
+        start_time    = "01:00"
+      }
+    }
+    retention_policy {
+      max_retention_days    = var.settings.snapshot_days
+      on_source_disk_delete = var.protect ? "KEEP_AUTO_SNAPSHOTS" : "APPLY_RETENTION_POLICY"
+    }
+    snapshot_properties {
+      labels            = var.labels
+      storage_locations = [var.region]
     }
   }
+}
 
-  attached_disk {
-    source      = google_compute_disk.default.id
-    device_name = "data"
-  }
-
-  network_interface {
-    network    = var.network
-    subnetwork = var.subnetwork
-    network_ip = google_compute_address.default.address
-  }
-
-  service_account {
-    email = google_service_account.default.email
-    # What the account may do is decided by IAM alone.
-    scopes = ["https://www.googleapis.com/auth/cloud-platform"]
-  }
-
-  shielded_instance_config {
-    enable_integrity_monitoring = true
-    enable_secure_boot          = true
-    enable_vtpm                 = true
-  }
-
-  metadata = {
-    block-project-ssh-keys = "TRUE"
-    enable-oslogin         = "TRUE"
-    redis-admin-secret     = var.redis_admin_secret
-    serial-port-enable     = "FALSE"
-    share-clients          = var.clients
-    # Here and not in metadata_startup_script, a change of which would replace the machine.
-    startup-script = file("${path.module}/startup.sh")
-  }
+resource "google_compute_disk_resource_policy_attachment" "snapshots" {
+  count = var.settings.snapshot_days > 0 ? 1 : 0
+  name  = google_compute_resource_policy.snapshots[0].name
+  disk  = google_compute_disk.default.name
+  zone  = var.zone
 }

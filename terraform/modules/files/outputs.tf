@@ -2,12 +2,22 @@ output "address" {
   description = "Address of the file server, the same for its whole life."
   value       = google_compute_address.default.address
   # Whoever mounts the share needs the machine.
-  depends_on = [google_compute_instance.default, google_compute_firewall.clients]
+  depends_on = [google_compute_instance_group_manager.default, google_compute_firewall.clients]
+}
+
+output "disk" {
+  description = "Name of the disk that holds the share."
+  value       = google_compute_disk.default.name
 }
 
 output "export" {
   description = "Exported path."
   value       = "/share"
+}
+
+output "group" {
+  description = "Name of the group that makes the machine; the machine's own name begins with it."
+  value       = google_compute_instance_group_manager.default.name
 }
 
 output "member" {

@@ -2,17 +2,19 @@
 # Runs as root at every boot of the files machine: mounts the data disk, exports the share, starts Redis.
 #
 # Every step looks first and changes only what differs, so that a boot that was cut off anywhere is completed by the
-# next one. What it needs to know it reads from the machine's metadata: `share-clients` (the range that may mount) and
-# `redis-admin-secret` (projects/PROJECT/secrets/SECRET).
+# next one. What it needs to know it reads from the machine's metadata: `share-clients` (the range that may mount),
+# `nfs-versions` ("4", or "3 4"), `redis-admin-secret` (projects/PROJECT/secrets/SECRET) and `health-program`.
 set -euo pipefail
 
 DISK=/dev/disk/by-id/google-data
 DATA=/srv/data
 SHARE=/share
 ETC=/etc
+LIB=/usr/local/lib/openemr-files
 OWNER=1000                       # the uid and gid of OpenEMR's processes
 MARKER=/var/lib/openemr-files/formatting
-MOUNTD_PORT=20048                # fixed, for the firewall
+MOUNTD_PORT=20048                # fixed, for the firewall; used by NFS 3 alone
+STATE=/run/openemr-files/state   # what this script is doing, for the health check
 METADATA=http://metadata.google.internal/computeMetadata/v1
 SECRETS=https://secretmanager.googleapis.com/v1
 
@@ -21,6 +23,14 @@ log() { printf '%s files: %s\n' "$(date -u +%FT%TZ)" "$*"; }
 die() {
   log "ERROR: $*" >&2
   exit 1
+}
+
+# usage: doing WHAT          (its age says since when)
+doing() {
+  [[ $(cat "$STATE" 2> /dev/null) == "$1" ]] && return 0
+  log "$1"
+  mkdir -p "$(dirname "$STATE")"
+  printf '%s\n' "$1" > "$STATE"
 }
 
 # usage: replace FILE MODE OWNER < content      (at once, and only when it differs; then CHANGED is 1)
@@ -131,8 +141,8 @@ mount_data() {
   mount -t ext4 -o nodev,nosuid,noexec "$1" "$2"
 }
 
-# The disk may have grown since; growing a filesystem that fills its disk does nothing.
-grow() { resize2fs "$1"; }
+# The disk may have grown since; growing a filesystem that fills its disk does nothing. What cannot grow still serves.
+grow() { resize2fs "$1" || log "WARNING: the filesystem of $1 does not grow"; }
 
 prepare_data() {
   local waited=0
@@ -155,8 +165,10 @@ prepare_share() {
   mountpoint -q "$SHARE" || mount --bind "$DATA/share" "$SHARE"
 }
 
-# usage: export_share RANGE
+# usage: export_share RANGE VERSIONS
 export_share() {
+  local three=n
+  [[ $2 == *3* ]] && three=y
   CHANGED=0
   mkdir -p "$ETC/nfs.conf.d" "$ETC/exports.d"
   replace "$ETC/nfs.conf.d/openemr.conf" 0644 root:root << END
@@ -164,7 +176,7 @@ export_share() {
 port=$MOUNTD_PORT
 [nfsd]
 udp=n
-vers3=y
+vers3=$three
 vers4=y
 END
   # Every write is uid 1000's, whoever asks; only the clinics' range may ask; nothing is exported (mp) while the disk
@@ -172,6 +184,12 @@ END
   replace "$ETC/exports.d/openemr.exports" 0644 root:root << END
 $SHARE $1(rw,sync,no_subtree_check,mp,all_squash,anonuid=$OWNER,anongid=$OWNER)
 END
+  # NFS 4 asks no port mapper.
+  if [[ $three == n ]]; then
+    systemctl mask --quiet --now rpcbind.socket rpcbind.service
+  else
+    systemctl unmask --quiet rpcbind.socket rpcbind.service
+  fi
   # Started here alone, when the disk is there; not by the boot before that.
   systemctl disable --quiet nfs-server
   start_or_restart nfs-server
@@ -236,7 +254,7 @@ start_redis() {
   local password
   # On the very first boot the orchestrator has not added the password yet.
   until password=$(secret "$2"); do
-    log 'waiting for the password of the Redis administrator'
+    doing 'waiting for the password of the Redis administrator'
     sleep 5
   done
   CHANGED=0
@@ -248,20 +266,42 @@ start_redis() {
   start_or_restart redis-server
 }
 
+# usage: start_health < program     (answers while the rest is still at work)
+start_health() {
+  CHANGED=0
+  mkdir -p "$LIB"
+  replace "$LIB/health.py" 0644 root:root
+  replace "$ETC/systemd/system/openemr-files-health.service" 0644 root:root << END
+[Unit]
+Description=Health of NFS and Redis
+[Service]
+ExecStart=/usr/bin/python3 -I $LIB/health.py
+Restart=always
+StandardOutput=journal+console
+END
+  systemctl daemon-reload
+  start_or_restart openemr-files-health
+}
+
 _main() {
-  local clients address name
+  local clients address name program versions
+  rm -f "$STATE"
+  doing starting
   clients=$(metadata instance/attributes/share-clients)
+  versions=$(metadata instance/attributes/nfs-versions)
   name=$(metadata instance/attributes/redis-admin-secret)
+  program=$(metadata instance/attributes/health-program)
   address=$(metadata instance/network-interfaces/0/ip)
   # A package must not start its server before the disk is there.
   [[ -e /usr/sbin/redis-server ]] || ln -sfn /dev/null "$ETC/systemd/system/redis-server.service"
   install_packages e2fsprogs nfs-kernel-server python3 redis-server unattended-upgrades
+  start_health <<< "$program"
   [[ ! -L "$ETC/systemd/system/redis-server.service" ]] || rm -f "$ETC/systemd/system/redis-server.service"
   prepare_data
   prepare_share
-  export_share "$clients"
+  export_share "$clients" "$versions"
   start_redis "$address" "$name"
-  log 'ready'
+  doing ready
 }
 
 # Sourced, it gives its functions and does nothing.

@@ -10,12 +10,14 @@ variable "labels" {
 }
 
 variable "names" {
-  description = "Names of the account, the address, the data disk and the machine."
+  description = "Names of the account, the address, the data disk, the health check, the machine's group and the snapshot schedule."
   type = object({
-    account  = string
-    address  = string
-    disk     = string
-    instance = string
+    account   = string
+    address   = string
+    disk      = string
+    health    = string
+    instance  = string
+    snapshots = string
   })
 }
 
@@ -24,8 +26,13 @@ variable "network" {
   type        = string
 }
 
+variable "project" {
+  description = "Google Cloud project id."
+  type        = string
+}
+
 variable "protect" {
-  description = "Refuse to delete the data disk and the machine."
+  description = "Refuse to delete the data disk and the machine's group; keep snapshots when the disk is deleted all the same."
   type        = bool
   default     = true
 }
@@ -36,16 +43,22 @@ variable "redis_admin_secret" {
 }
 
 variable "region" {
-  description = "Region of the address."
+  description = "Region of the address and the snapshots."
   type        = string
 }
 
 variable "settings" {
-  description = "Machine type, boot image, and size of the data disk."
+  description = <<-EOT
+    Machine type, boot image, size of the data disk; how many days snapshots stay (0: none are made); whether NFS 3 is
+    offered beside 4; who may log in by SSH, as IAM members.
+  EOT
   type = object({
-    disk_size_gb = number
-    image        = string
-    machine_type = string
+    disk_size_gb  = number
+    image         = string
+    machine_type  = string
+    nfs_v3        = bool
+    snapshot_days = number
+    ssh_members   = set(string)
   })
 }
 

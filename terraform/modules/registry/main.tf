@@ -11,6 +11,11 @@ resource "google_artifact_registry_repository" "default" {
     immutable_tags = true
   }
 
+  # Needs the API of Container Scanning, which `services` enables.
+  vulnerability_scanning_config {
+    enablement_config = "INHERITED"
+  }
+
   # An immutable tag keeps its image; what lost its tag, or never had one, goes.
   cleanup_policies {
     id     = "untagged"

@@ -88,6 +88,17 @@ resource "google_cloud_run_v2_service" "default" {
         }
       }
 
+      # Asks database and share too: while they are away, an instance gets no new requests and keeps running.
+      readiness_probe {
+        period_seconds    = 10
+        timeout_seconds   = 5
+        failure_threshold = 3
+        http_get {
+          path = "/health/ready"
+          port = 8080
+        }
+      }
+
       volume_mounts {
         name       = "sites"
         mount_path = var.share.mount

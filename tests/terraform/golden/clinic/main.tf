@@ -1,12 +1,9 @@
 # One OpenEMR: its identities, its secrets, its place in the backup bucket, its job and its service.
 
 module "identity" {
-  source = "./modules/clinic-identity"
-  clinic = var.clinic
-  names = {
-    init = var.names.init_account
-    web  = var.names.web_account
-  }
+  source   = "./modules/clinic-identity"
+  accounts = local.accounts
+  clinic   = var.clinic
 }
 
 module "secrets" {
@@ -18,15 +15,15 @@ module "secrets" {
   secrets = {
     admin_password = {
       name    = var.names.admin_password_secret
-      readers = { init = module.identity.init.member }
+      readers = { init = module.identity.accounts["init"].member }
     }
     database_password = {
       name    = var.names.database_password_secret
-      readers = merge(local.provision_reader, { init = module.identity.init.member, web = module.identity.web.member })
+      readers = merge(local.provision_reader, { init = module.identity.accounts["init"].member, web = module.identity.accounts["web"].member })
     }
     redis_password = {
       name    = var.names.redis_password_secret
-      readers = merge(local.provision_reader, { web = module.identity.web.member })
+      readers = merge(local.provision_reader, { web = module.identity.accounts["web"].member })
     }
   }
 }
@@ -35,35 +32,45 @@ module "backups" {
   source  = "./modules/backups"
   bucket  = var.backup_bucket
   clinic  = var.clinic
-  writers = merge(local.provision_reader, { init = module.identity.init.member })
+  writers = merge(local.provision_reader, { init = module.identity.accounts["init"].member })
   restore = local.restore_object == null ? null : {
     bucket = local.restore_object.bucket
     object = local.restore_object.object
-    reader = module.identity.init.member
+    reader = module.identity.accounts["init"].member
   }
 }
 
-module "nfs_init_job" {
-  source      = "./modules/job"
-  account     = module.identity.init.email
-  args        = ["nfs-init"]
-  environment = local.nfs_init_environment
-  image       = var.images.job
-  labels      = var.labels
-  limits      = { cpu = "2", memory = "4Gi" }
-  name        = var.names.nfs_init_job
-  network     = var.platform.network
-  region      = var.region
-  share       = local.share
-  # A restore of hundreds of gigabytes takes hours; nobody waits in Terraform for it.
-  timeout_seconds = 24 * 60 * 60
+module "job" {
+  for_each        = local.jobs
+  source          = "./modules/job"
+  account         = module.identity.accounts[each.value.account].email
+  args            = [each.key]
+  environment     = local.job_environments[each.key]
+  image           = var.images.job
+  labels          = var.labels
+  limits          = each.value.limits
+  name            = each.value.name
+  network         = var.platform.network
+  region          = var.region
+  share           = local.share
+  timeout_seconds = each.value.timeout
   depends_on      = [module.secrets, module.backups]
+}
+
+module "schedule" {
+  source     = "./modules/schedule"
+  account    = var.names.schedule_account
+  project    = var.project
+  region     = var.region
+  schedules  = local.schedules
+  title      = "OpenEMR of ${var.clinic}: starts jobs at their times"
+  depends_on = [module.job]
 }
 
 module "service" {
   count              = var.serve ? 1 : 0
   source             = "./modules/service"
-  account            = module.identity.web.email
+  account            = module.identity.accounts["web"].email
   environment        = local.service_environment
   image              = var.images.service
   labels             = var.labels
@@ -75,4 +82,14 @@ module "service" {
   settings           = var.service
   share              = local.share
   depends_on         = [module.secrets]
+}
+
+module "observability" {
+  source   = "./modules/observability"
+  alerts   = local.alerts
+  channels = var.platform.channels
+  labels   = var.labels
+  prefix   = var.names.service
+  project  = var.project
+  uptime   = local.uptime
 }

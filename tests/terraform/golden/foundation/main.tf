@@ -1,4 +1,5 @@
-# What outlives every teardown: APIs, buckets, the image registry and the identity that builds images.
+# What outlives every teardown: APIs, buckets, backups' passwords, the audit log, the image registry and the identity
+# that builds images.
 
 module "services" {
   source   = "./modules/services"
@@ -59,4 +60,53 @@ module "build_identity" {
   project       = var.project
   source_bucket = module.build_bucket.name
   depends_on    = [module.services]
+}
+
+module "backup_store" {
+  source     = "./modules/backup-store"
+  for_each   = var.clinics
+  bucket     = module.backup_bucket.name
+  clinic     = each.key
+  names      = { account = each.value.prune_account }
+  protect    = var.protect
+  depends_on = [module.services]
+}
+
+module "backup_passwords" {
+  source  = "./modules/secrets"
+  labels  = var.labels
+  project = var.project
+  protect = var.protect
+  region  = var.region
+  secrets = {
+    for clinic, names in var.clinics : clinic => {
+      name    = names.backup_password_secret
+      readers = { prune = module.backup_store[clinic].pruner.member }
+    }
+  }
+  depends_on = [module.services]
+}
+
+module "audit" {
+  source = "./modules/audit"
+  names = {
+    bucket = var.names.log_bucket
+    sink   = var.names.log_sink
+  }
+  project        = var.project
+  protect        = var.protect
+  region         = var.region
+  retention_days = var.audit.retention_days
+  services       = var.audit.data_access_logs ? local.audited : []
+  depends_on     = [module.services]
+}
+
+locals {
+  # Where patients' data and passwords are read and written.
+  audited = toset([
+    "cloudsql.googleapis.com",
+    "compute.googleapis.com",
+    "secretmanager.googleapis.com",
+    "storage.googleapis.com",
+  ])
 }

@@ -51,12 +51,15 @@ module "files" {
   clients = module.network.cidr
   labels  = var.labels
   names = {
-    account  = var.names.files_account
-    address  = var.names.files_address
-    disk     = var.names.files_disk
-    instance = var.names.files_instance
+    account   = var.names.files_account
+    address   = var.names.files_address
+    disk      = var.names.files_disk
+    health    = var.names.files_health
+    instance  = var.names.files_instance
+    snapshots = var.names.files_snapshots
   }
   network            = module.network.network
+  project            = var.project
   protect            = var.protect
   redis_admin_secret = module.secrets.ids.redis_admin
   region             = var.region
@@ -97,4 +100,14 @@ module "provision_job" {
   share           = { server = module.files.address, path = module.files.export, mount = "/mnt/share" }
   timeout_seconds = var.provision.timeout
   depends_on      = [module.secrets]
+}
+
+module "observability" {
+  source   = "./modules/observability"
+  alerts   = local.alerts
+  channels = var.alerts.channels
+  emails   = var.alerts.emails
+  labels   = var.labels
+  prefix   = var.alerts.prefix
+  project  = var.project
 }

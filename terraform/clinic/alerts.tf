@@ -1,0 +1,52 @@
+# What is watched in a clinic. Each row says what to do, because it is read at night.
+
+locals {
+  _of_jobs = "resource.type = \"cloud_run_job\" AND metric.type = \"run.googleapis.com/job/completed_execution_count\" AND metric.label.result = \"failed\""
+  _of_web  = "resource.type = \"cloud_run_revision\" AND resource.label.service_name = \"${var.names.service}\""
+
+  _do = {
+    nfs-init = "`gcp-openemr deploy` says why and goes on from there. The clinic keeps serving what it has."
+  }
+
+  alerts = merge(
+    {
+      for name, job in local.jobs : "${name}_failed" => {
+        title = "job ${name} failed"
+        metric = {
+          aligner   = "ALIGN_DELTA"
+          filter    = "${local._of_jobs} AND resource.label.job_name = \"${job.name}\""
+          threshold = 0
+        }
+        do = lookup(local._do, name, "`gcp-openemr logs` shows what the job said.")
+      }
+    },
+    !var.serve ? {} : {
+      errors = {
+        title = "requests fail"
+        metric = {
+          aligner   = "ALIGN_RATE"
+          filter    = "${local._of_web} AND metric.type = \"run.googleapis.com/request_count\" AND metric.label.response_code_class = \"5xx\""
+          reducer   = "REDUCE_SUM"
+          seconds   = 300
+          threshold = 0.1
+        }
+        do = "`gcp-openemr status` asks the clinic's health part by part; `gcp-openemr logs` shows the errors."
+      }
+      full = {
+        title = "all instances are in use"
+        metric = {
+          filter    = "${local._of_web} AND metric.type = \"run.googleapis.com/container/instance_count\" AND metric.label.state = \"active\""
+          reducer   = "REDUCE_SUM"
+          seconds   = 900
+          threshold = var.service.max_instances - 0.5
+        }
+        do = "Raise max_instances in [service] of the environment file and deploy, if the database takes more connections."
+      }
+    },
+  )
+
+  # From outside it can be asked where everybody may call, at the address people use.
+  _host  = var.service.public_url != "" ? var.service.public_url : try(module.service[0].uri, "")
+  _asked = var.serve && var.service.public_access && var.service.ingress == "all"
+  uptime = local._asked ? { host = split("/", split("//", local._host)[1])[0], path = "/health/ready" } : null
+}

@@ -1,0 +1,38 @@
+# The jobs of a clinic, one row each: as whom, how large, for how long at most. A row becomes a job where `var.jobs` names
+# it. A restore, a first backup or a copy of hundreds of gigabytes takes hours; nobody waits in Terraform for it.
+
+locals {
+  _day   = 24 * 60 * 60
+  _large = { cpu = "2", memory = "4Gi" }
+  _small = { cpu = "1", memory = "2Gi" }
+
+  _jobs = {
+    nfs-init = { account = "init", limits = local._large, name = var.names.nfs_init_job, timeout = local._day }
+    backup   = { account = "backup", limits = local._large, name = var.names.backup_job, timeout = local._day }
+    verify   = { account = "backup", limits = local._large, name = var.names.verify_job, timeout = local._day }
+    drill    = { account = "backup", limits = local._large, name = var.names.drill_job, timeout = local._day }
+    rotate   = { account = "rotate", limits = local._small, name = var.names.rotate_job, timeout = 60 * 60 }
+    upgrade  = { account = "init", limits = local._large, name = var.names.upgrade_job, timeout = local._day }
+  }
+  jobs = { for name, job in local._jobs : name => job if contains(var.jobs, name) }
+
+  # Each identity is made where something runs as it.
+  _accounts = {
+    web    = { id = var.names.web_account, title = "serves" }
+    init   = { id = var.names.init_account, title = "installs, restores and upgrades" }
+    backup = { id = var.names.backup_account, title = "makes and checks backups" }
+    rotate = { id = var.names.rotate_account, title = "changes passwords" }
+  }
+  accounts = {
+    for name, account in local._accounts : name => account
+    if contains(concat(["web"], [for job in local.jobs : job.account]), name)
+  }
+
+  schedules = {
+    for job, times in var.schedules : job => {
+      cron      = times.cron
+      job       = local._jobs[job].name
+      time_zone = times.time_zone
+    }
+  }
+}

@@ -1,0 +1,23 @@
+# What of a clinic's backups outlives the clinic: its folder in the shared bucket, the password that encrypts what lies
+# there, and the one identity that may delete from it.
+
+resource "google_storage_managed_folder" "default" {
+  bucket = var.bucket
+  name   = "clinics/${var.clinic}/backups/"
+  # Deletes the folder's policy; the objects stay in the bucket.
+  force_destroy   = true
+  deletion_policy = var.protect ? "PREVENT" : "DELETE"
+}
+
+resource "google_service_account" "prune" {
+  account_id   = var.names.account
+  display_name = "OpenEMR of ${var.clinic}: prunes backups"
+}
+
+# Reads, adds and deletes objects of this folder, and may not change who else does.
+resource "google_storage_managed_folder_iam_member" "prune" {
+  bucket         = google_storage_managed_folder.default.bucket
+  managed_folder = google_storage_managed_folder.default.name
+  role           = "roles/storage.objectUser"
+  member         = google_service_account.prune.member
+}
