@@ -34,14 +34,14 @@ def context() -> bytes:
     return gzip.compress(packed.getvalue(), mtime=0)
 
 
-def request() -> Json:
+def request(*options: str) -> Json:
     tags = {target: f"{REPOSITORY}/{target}:1" for target in ("service", "job")}
     return {
         "source": {"storageSource": {"bucket": "build", "object": "clinic.tar.gz"}},
         "steps": [
             {
                 "name": "gcr.io/cloud-builders/docker",
-                "args": ["build", "--file=container/Dockerfile", f"--target={target}", f"--tag={tag}", "."],
+                "args": ["build", "--file=container/Dockerfile", f"--target={target}", f"--tag={tag}", *options, "."],
             }
             for target, tag in tags.items()
         ],
@@ -60,6 +60,11 @@ def images(world: World) -> dict[str, str]:
         name.rpartition("/")[2].split(":")[0]: f"{name.rpartition(':')[0]}@{digest}"
         for name, digest in ((one["name"], one["digest"]) for one in results["images"])
     }
+
+
+def test_a_rebuild_has_another_digest(world: World, images: dict[str, str]) -> None:
+    results, _ = world.run(inside.build, request("--no-cache", "--build-arg", "REBUILD=2026-11-22T06:30:05Z"))
+    assert not {one["digest"] for one in results["images"]} & {image.partition("@")[2] for image in images.values()}
 
 
 def clinic(world: World, image: str, number: int) -> Json:
