@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from benchmarks import container, deploy, sandbox
+from benchmarks import container, deploy, restore, sandbox
 
 if __name__ == "__main__":
     deploy.main()
     sandbox.main()
     container.main()
+    restore.main()

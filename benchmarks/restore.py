@@ -20,18 +20,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from benchmarks.deploy import seconds
 from gcp_openemr.setup import mysql as mysql_setup
 from jobs import database, ownership, sources, sql_import, unpack
 from jobs.redacted import Redacted
 from jobs.settings import Backup, Server
 from tests.jobs.servers import ADDRESS, Mysql, make_authority, mysql_server
 
-from benchmarks.deploy import seconds
-
 FILES = int(os.environ.get("GCP_OPENEMR_BENCH_FILES", "20000"))
 BYTES_PER_FILE = 75_000
 TABLES, STATEMENTS = 283, 6_401
 ENTRIES = 100_000
+EVERYTHING = "chown -R 1000:1000 .; find . -type f -exec chmod 640 {} +; find . -type d -exec chmod 750 {} +"
 SCHEMA = "bench"
 PASSWORD = "bench"  # noqa: S105  # of a server that lives for this run
 BASELINES = {
@@ -58,15 +58,19 @@ def _archives(folder: Path, server: Mysql) -> None:
     for suffix, baseline in BASELINES.items():
         archive = folder / f"backup{suffix}"
         _pack(tree, archive)
-        theirs = _fresh(folder / "theirs", lambda place, run=baseline, file=archive: _shell(run, file, place))
-        ours: dict[str, Any] = {}
-        spent = _fresh(folder / "ours", lambda place, file=archive: ours.update(_child("unpack", file, place, server)))
+        _archive(folder, archive, baseline, server)
         archive.unlink()
-        print(
-            f"  {spent:7.2f} s  {suffix:8}  {theirs / spent:.2f} × as fast as `{baseline.format(archive='…')}`"
-            f" ({theirs:.2f} s), {ours['peak_mib']:.0f} MiB"
-        )
     shutil.rmtree(tree)
+
+
+def _archive(folder: Path, archive: Path, baseline: str, server: Mysql) -> None:
+    told: dict[str, Any] = {}
+    theirs = _fresh(folder / "theirs", lambda place: _shell(baseline, archive, place))
+    spent = _fresh(folder / "ours", lambda place: told.update(_child("unpack", archive, place, server)))
+    print(
+        f"  {spent:7.2f} s  {archive.name:15}  {theirs / spent:.2f} × as fast as `{baseline.format(archive='…')}`"
+        f" ({theirs:.2f} s), {told['peak_mib']:.0f} MiB"
+    )
 
 
 def _schema(folder: Path, server: Mysql) -> None:
@@ -96,8 +100,7 @@ def _ownership(folder: Path) -> None:
     for what, command in (("all wrong", f"chown -R 0:0 {root}; chmod -R a+rwX {root}"), ("all right", "true")):
         subprocess.run(command, shell=True, check=True)  # noqa: S602  # our own words
         spent = seconds(lambda: ownership.put_right(root))
-        again = f"chown -R 1000:1000 {root}; find {root} -type f -exec chmod 640 {{}} +; find {root} -type d -exec chmod 750 {{}} +"
-        bare = seconds(lambda command=again: subprocess.run(command, shell=True, check=True))  # noqa: S602
+        bare = seconds(lambda: subprocess.run(EVERYTHING, shell=True, cwd=root, check=True))  # noqa: S602
         print(f"  {spent:7.2f} s  {what}; chown -R and chmod of everything: {bare:.2f} s")
 
 
@@ -191,9 +194,11 @@ def _statements() -> Iterator[bytes]:
     """As many tables as OpenEMR has, twelve columns each, and its rows one by one, as its own database.sql has them."""
     columns = ", ".join(f"`c{n}` varchar(255) NOT NULL DEFAULT ''" for n in range(10))
     for table in range(TABLES):
-        yield f"CREATE TABLE `t{table}` (`id` bigint NOT NULL AUTO_INCREMENT, {columns}, `n` int, PRIMARY KEY (`id`), KEY (`n`)) ENGINE=InnoDB;\n".encode()
+        keys = "`n` int, PRIMARY KEY (`id`), KEY (`n`)"
+        yield f"CREATE TABLE `t{table}` (`id` bigint NOT NULL AUTO_INCREMENT, {columns}, {keys});\n".encode()
     for row in range(STATEMENTS - TABLES):
-        yield f"INSERT INTO `t{row % TABLES}` (`c1`, `c2`, `n`) VALUES ('a;b', 'row {row}', {row});\n".encode()
+        values = f"('a;b', 'row {row}', {row})"
+        yield f"INSERT INTO `t{row % TABLES}` (`c1`, `c2`, `n`) VALUES {values};\n".encode()  # noqa: S608
 
 
 if __name__ == "__main__":
