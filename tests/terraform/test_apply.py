@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from gcp_openemr.doctor.needed import needed
 from tests.terraform import samples
 from tests.terraform.world import Cloud, Root
 
@@ -33,6 +35,8 @@ class Stack:
 @pytest.fixture(scope="module")
 def stack(cloud: Cloud, tmp_path_factory: pytest.TempPathFactory) -> Stack:
     base: Path = tmp_path_factory.mktemp("stack")
+    # Not as owner: as one who may do what `doctor` says that deploy and destroy need.
+    cloud.become_deployer(needed()["deploy"] | needed()["destroy"])
     built = Stack(cloud=cloud, roots={}, outputs={}, leftovers={})
 
     def apply(kind: str, path: str, values: dict[str, Any]) -> None:
@@ -153,6 +157,40 @@ def test_an_access_taken_away_by_hand_comes_back(stack: Stack) -> None:
     assert change.endswith("reader[\"admin_password/init\"] ['create']")
     stack.roots["clinics/main"].apply(stack.clinic(service={"public_access": True}))
     assert stack.roots["clinics/main"].changes() == []
+
+
+def test_a_lost_machine_comes_back_on_its_disk_and_address(stack: Stack) -> None:
+    instances = f"compute.googleapis.com/compute/v1/projects/{samples.PROJECT}/zones/{samples.REGION}-b/instances"
+
+    def machine() -> tuple[str, list[str]] | None:
+        items = stack.cloud.call("GET", instances).get("items", [])
+        if not items or items[0]["status"] != "RUNNING":
+            return None
+        disks = [disk["source"].rpartition("/")[2] for disk in items[0]["disks"] if not disk["boot"]]
+        return items[0]["networkInterfaces"][0]["networkIP"], disks
+
+    before = machine()
+    (lost,) = stack.cloud.call("GET", instances)["items"]
+    stack.cloud.call("DELETE", f"{instances}/{lost['name']}")
+    assert before == (stack.outputs["platform"]["files"]["address"], [samples.NAMES.files_disk])
+    for _ in range(100):
+        if machine() == before and stack.cloud.call("GET", instances)["items"][0]["id"] != lost["id"]:
+            break
+        time.sleep(0.1)
+    else:
+        pytest.fail("the group did not make its machine again")
+    assert stack.roots["platform"].changes() == []
+
+
+def test_what_left_the_state_is_adopted_again(stack: Stack) -> None:
+    root = stack.roots["platform"]
+    address = "module.files.google_compute_disk.default"
+    root.terraform("state", "rm", address)
+    root.terraform(
+        "import", "-input=false", address, f"{samples.PROJECT}/{samples.REGION}-b/{samples.NAMES.files_disk}"
+    )
+    root.apply(samples.platform())
+    assert root.changes() == []
 
 
 @pytest.mark.parametrize(
