@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from gcp_openemr import guard
 from gcp_openemr.doctor.needed import needed
 from tests.terraform import samples
 from tests.terraform.world import Cloud, Root
@@ -157,6 +158,76 @@ def test_an_access_taken_away_by_hand_comes_back(stack: Stack) -> None:
     assert change.endswith("reader[\"admin_password/init\"] ['create']")
     stack.roots["clinics/main"].apply(stack.clinic(service={"public_access": True}))
     assert stack.roots["clinics/main"].changes() == []
+
+
+DISK = "module.files.google_compute_disk.default"
+OPTIONS: list[tuple[str, dict[str, Any], set[str]]] = [
+    (
+        "platform",
+        {
+            "labels": {"team": "it", **samples.LABELS},
+            "database": {
+                "tier": "db-custom-4-15360", "disk_size_gb": 30, "availability_type": "ZONAL", "backups": False,
+            },
+            "files": {
+                "machine_type": "e2-small", "disk_size_gb": 200, "snapshot_days": 0, "nfs_v3": True,
+                "ssh_members": ["group:it@clinic.example"],
+            },
+            "alerts": {"emails": []},
+            "provision": None,
+        },
+        set(),
+    ),
+    ("platform", {"database": {"edition": "ENTERPRISE_PLUS", "tier": "db-perf-optimized-N-2"}}, set()),
+    ("platform", {"zone": f"{samples.REGION}-c"}, {DISK}),
+    ("platform", {"files": {"disk_size_gb": 50}}, {DISK}),
+    ("platform", {"network": {"cidr": "10.80.0.0/20"}}, set()),
+    (
+        "foundation",
+        {
+            "labels": {"team": "it", **samples.LABELS},
+            "audit": {"data_access_logs": False, "retention_days": 30},
+            "services": ["run.googleapis.com"],
+        },
+        set(),
+    ),
+    (
+        "foundation",
+        {"clinics": {}},
+        {f'module.backup_passwords.google_secret_manager_secret.default["{name}"]' for name in samples.CLINICS},
+    ),
+    (
+        "clinics/main",
+        {
+            "labels": {"team": "it", **samples.LABELS},
+            "service": {
+                "cpu": 4, "memory": "8Gi", "min_instances": 0, "max_instances": 9, "concurrency": 5, "timeout": 60,
+                "ingress": "internal", "vpc_egress": "ALL_TRAFFIC", "public_access": False, "environment": {"A": "b"},
+                "public_url": "https://other.example.org",
+            },
+            "admin_user": "chief",
+            "jobs": ["nfs-init", "backup"],
+            "schedules": {"backup": {"cron": "0 1 * * *"}},
+            "restore": {"source": "drive", "uri": "1a2b3c"},
+        },
+        set(),
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("path", "changes", "lost"), OPTIONS, ids=[f"{p}-{n}" for n, (p, _, _) in enumerate(OPTIONS)])
+def test_a_changed_option_loses_nothing_or_the_guard_stops_it(
+    path: str, changes: dict[str, Any], lost: set[str], stack: Stack
+) -> None:
+    values = {"platform": samples.platform, "foundation": samples.foundation}.get(path, stack.clinic)
+    plan = stack.roots[path].plan(values(**changes))
+    stack.roots[path].render(values())
+    gone = {
+        change["address"]
+        for change in plan["resource_changes"]
+        if change["type"] in guard.HOLDS_DATA and "delete" in change["change"]["actions"]
+    }
+    assert gone == lost
 
 
 def test_a_lost_machine_comes_back_on_its_disk_and_address(stack: Stack) -> None:
