@@ -170,7 +170,7 @@ OPTIONS: list[tuple[str, dict[str, Any], set[str]]] = [
                 "tier": "db-custom-4-15360", "disk_size_gb": 30, "availability_type": "ZONAL", "backups": False,
             },
             "files": {
-                "machine_type": "e2-small", "disk_size_gb": 200, "snapshot_days": 0, "nfs_v3": True,
+                "machine_type": "e2-small", "disk_size_gb": 200, "snapshot_days": 0, "nfs_v3": False,
                 "ssh_members": ["group:it@clinic.example"],
             },
             "alerts": {"emails": []},
