@@ -220,8 +220,9 @@ OPTIONS: list[tuple[str, dict[str, Any], set[str]]] = [
 def test_a_changed_option_loses_nothing_or_the_guard_stops_it(
     path: str, changes: dict[str, Any], lost: set[str], stack: Stack
 ) -> None:
-    makers: dict[str, Callable[..., dict[str, Any]]] = {"platform": samples.platform, "foundation": samples.foundation}
-    values = makers.get(path, stack.clinic)
+    makers: dict[str, Callable[..., dict[str, Any]]]
+    makers = {"platform": samples.platform, "foundation": samples.foundation, "clinics/main": stack.clinic}
+    values = makers[path]
     plan = stack.roots[path].plan(values(**changes))
     stack.roots[path].render(values())
     gone = {
