@@ -25,6 +25,8 @@ _NUMBERS: Mapping[str, Sequence[int]] = {
     "LAUNCH_STAGE_UNSPECIFIED": (0, 6, 7, 1, 2, 3, 4, 5),
     "SECRET_TYPE_UNSPECIFIED": (0, 1, 2, 3, 4, 50),
 }
+# The document calls a group's ports output, and hashicorp/google has always given them to insert all the same.
+_TAKEN = frozenset({"namedPorts"})
 _PROTO_TYPES = {
     ("string", ""): "TYPE_STRING",
     ("string", "int64"): "TYPE_INT64",
@@ -125,7 +127,7 @@ class _Checker:
                 self.problems.append((path, refuse("google.unknown-field", name=key, path=path)))
             elif (value is None and not self._keep_null) or (value == "" and "enum" in field and self._lenient):
                 continue
-            elif not _output_only(field):
+            elif name in _TAKEN or not _output_only(field):
                 result[name] = self._value(field, value, f"{path}.{_snake(name)}")
         return result
 

@@ -87,8 +87,10 @@ def machine(cloud: Cloud) -> dict[str, Any]:
 
 
 def test_a_group_makes_its_machine_from_the_template(cloud: Cloud, parts: str) -> None:
-    made = insert(cloud, f"zones/{ZONE}/instanceGroupManagers", group())
+    ports = [{"name": "redis", "port": 6379}]
+    made = insert(cloud, f"zones/{ZONE}/instanceGroupManagers", {**group(), "namedPorts": ports})
     found = machine(cloud)
+    assert made["namedPorts"] == ports
     assert found["name"].startswith("oe-prod-files-")
     assert [disk["source"] for disk in found["disks"]][1] == DISK
     assert found["machineType"].endswith(f"/zones/{ZONE}/machineTypes/e2-small")
