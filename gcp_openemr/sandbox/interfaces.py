@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
-__all__ = ["Access", "Json", "Refused", "Runtime", "Started", "TrafficTarget"]
+__all__ = ["Access", "Json", "Refused", "Runtime", "TrafficTarget"]
 
 Json = dict[str, Any]
 
@@ -31,14 +31,6 @@ class TrafficTarget:
     revision: str
     percent: int
     tag: str = ""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Started:
-    """A listening address inside the VPC."""
-
-    address: str
-    port: int
 
 
 class Access(Protocol):
@@ -72,63 +64,63 @@ class Runtime(Protocol):
     def stop(self) -> None:
         """End every process, politely first."""
 
-    def service_uri(self, service: str) -> str:
+    def service_uri(self, service: str, /) -> str:
         """The address people use for `projects/p/locations/l/services/s`; the same on every call."""
 
-    def start_revision(self, service: str, revision: Json) -> None:
+    def start_revision(self, service: str, revision: Json, /) -> None:
         """Start an instance of a revision (Run v2 `Revision` with its template) and wait for its startup probe.
 
         Raises Refused with Cloud Run's sentence when it does not become ready.
         """
 
-    def set_traffic(self, service: str, targets: Sequence[TrafficTarget]) -> None:
+    def set_traffic(self, service: str, targets: Sequence[TrafficTarget], /) -> None:
         """Send requests by these shares from now on; drain and stop revisions without traffic or tag."""
 
-    def delete_service(self, service: str) -> None: ...
+    def delete_service(self, service: str, /) -> None: ...
 
-    def run_execution(self, execution: Json, report: Callable[[Json], None]) -> Json:
+    def run_execution(self, execution: Json, report: Callable[[Json], None], /) -> Json:
         """Run all tasks of a Run v2 `Execution` (template with overrides applied) to the end.
 
         `report` takes partial updates of the execution (`runningCount`, `conditions`, …) as they happen. Returns the
         final update: counts, `completionTime`, `conditions`. A failing task is no exception but a result.
         """
 
-    def cancel_execution(self, execution: str) -> None: ...
+    def cancel_execution(self, execution: str, /) -> None: ...
 
-    def start_database(self, instance: Json) -> None:
+    def start_database(self, instance: Json, /) -> None:
         """Start (or restart with changed settings) the MySQL server of a Cloud SQL `DatabaseInstance`."""
 
-    def database_certificate(self, instance: Json) -> str:
+    def database_certificate(self, instance: Json, /) -> str:
         """PEM of the CA that signs the server's certificate."""
 
-    def stop_database(self, name: str) -> None: ...
+    def stop_database(self, name: str, /) -> None: ...
 
-    def delete_database(self, name: str) -> None:
+    def delete_database(self, name: str, /) -> None:
         """Stop it and delete its data."""
 
-    def create_database_user(self, instance: str, user: str, host: str, password: str) -> None: ...
+    def create_database_user(self, instance: str, user: str, host: str, password: str, /) -> None: ...
 
-    def delete_database_user(self, instance: str, user: str, host: str) -> None: ...
+    def delete_database_user(self, instance: str, user: str, host: str, /) -> None: ...
 
-    def list_database_users(self, instance: str) -> Sequence[Mapping[str, str]]:
+    def list_database_users(self, instance: str, /) -> Sequence[Mapping[str, str]]:
         """`{"name": …, "host": …}` for each account people made."""
 
-    def set_database_password(self, instance: str, user: str, host: str, password: str, old: str) -> None:
+    def set_database_password(self, instance: str, user: str, host: str, password: str, old: str, /) -> None:
         """Change an account's password ("" keeps it). `old` says what becomes of the other ones.
 
         "retain": the present one stays valid beside the new one (dual passwords); "discard": only the newest is valid;
         "": what MySQL does by itself. The account may be `root`@`%`, which is made when it is not there.
         """
 
-    def list_schemas(self, instance: str) -> Sequence[Mapping[str, str]]:
+    def list_schemas(self, instance: str, /) -> Sequence[Mapping[str, str]]:
         """`{"name": …, "charset": …, "collation": …}` for each schema that is not MySQL's own."""
 
-    def create_schema(self, instance: str, name: str, charset: str, collation: str) -> None:
+    def create_schema(self, instance: str, name: str, charset: str, collation: str, /) -> None:
         """Make a schema, or give it this character set and collation ("" = the server's). Raises Refused."""
 
-    def delete_schema(self, instance: str, name: str) -> None: ...
+    def delete_schema(self, instance: str, name: str, /) -> None: ...
 
-    def copy_database(self, source: str, target: str, at: str) -> None:
+    def copy_database(self, source: str, target: str, at: str, /) -> None:
         """Copy all data of an instance or backup to a backup or an instance that does not run (full names).
 
         A backup is a full name too (`…/instances/i/backupRuns/1`); `delete_database` deletes its data. A running
@@ -136,32 +128,32 @@ class Runtime(Protocol):
         is gone only when the copy is whole. Raises Refused.
         """
 
-    def connect_endpoint(self, address: str, instance: str) -> None:
+    def connect_endpoint(self, address: str, instance: str, /) -> None:
         """Let a Private Service Connect endpoint's address answer for a database instance (full name)."""
 
-    def start_machine(self, instance: Json) -> None:
+    def start_machine(self, instance: Json, /) -> None:
         """Start what a Compute Engine `Instance` of this stack runs: the exported directory and Redis."""
 
-    def delete_machine(self, instance: str) -> None: ...
+    def delete_machine(self, instance: str, /) -> None: ...
 
-    def machine_healthy(self, instance: str) -> bool:
+    def machine_healthy(self, instance: str, /) -> bool:
         """Whether a started machine's Redis and export answer (a health check's question); False when it is gone."""
 
-    def copy_disk(self, source: str, target: str) -> None:
+    def copy_disk(self, source: str, target: str, /) -> None:
         """Copy what is on a disk or snapshot to a new disk or snapshot (full names). Raises Refused."""
 
-    def delete_disk(self, disk: str) -> None:
+    def delete_disk(self, disk: str, /) -> None:
         """Delete the data of a disk or snapshot."""
 
-    def log_lines(self, name: str) -> Sequence[str]:
+    def log_lines(self, name: str, /) -> Sequence[str]:
         """All lines `TIME SOURCE TEXT` of a service, execution, database instance or machine (short name)."""
 
-    def disturb(self, kind: str, name: str, condition: str) -> None:
+    def disturb(self, kind: str, name: str, condition: str, /) -> None:
         """Bring a server into a bad condition, or back: until told otherwise, also over restarts of the sandbox.
 
         `kind` is database, redis or share; `name` the instance's id; `condition` stopped, slow, full or well.
         Raises Refused when there is no such server.
         """
 
-    def build(self, build: Json, log: Callable[[str], None]) -> Json:
+    def build(self, build: Json, log: Callable[[str], None], /) -> Json:
         """Run a Cloud Build `Build`; returns its `results` (`images`: name, digest, pushTiming). Raises Refused."""

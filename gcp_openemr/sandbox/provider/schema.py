@@ -16,17 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = [
-    "Attribute",
-    "Block",
-    "Nested",
-    "TypeSchema",
-    "data_schema",
-    "data_types",
-    "provider_block",
-    "resource_schema",
-]
-__all__ += ["resource_types"]
+__all__ = ["Attribute", "Block", "Nested", "TypeSchema", "data_schema", "provider_block", "resource_schema"]
 
 _HERE = Path(__file__).parent
 
@@ -83,16 +73,6 @@ class TypeSchema:
     required_with: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
     exactly_one: Sequence[Sequence[str]] = ()
     at_least_one: Sequence[Sequence[str]] = ()
-
-
-def resource_types() -> Sequence[str]:
-    """Every managed resource type of the extracted data."""
-    return tuple(_data()["resource"])
-
-
-def data_types() -> Sequence[str]:
-    """Every data source."""
-    return tuple(_data()["data"])
 
 
 @functools.cache

@@ -17,7 +17,7 @@ from gcp_openemr.sandbox.runtime.host import Host
 from gcp_openemr.sandbox.runtime.network import Identity, Interface
 from gcp_openemr.sandbox.runtime.processes import Container, File, Spec
 from gcp_openemr.sandbox.runtime.resources import last, network_name, part
-from gcp_openemr.sandbox.runtime.troubles import Slowed
+from gcp_openemr.sandbox.runtime.troubles import Slowable
 from gcp_openemr.sandbox.runtime.vpc import internet, subnetworks
 
 __all__ = ["Machine", "machine_spec", "metadata_of", "name_of", "path_of"]
@@ -32,7 +32,7 @@ _GROUPS = "root:x:0:\nredis:x:110:\n"
 
 
 @dataclasses.dataclass(kw_only=True)
-class Machine:
+class Machine(Slowable):
     """One that runs. `described` is what of its resource needs a restart when it changes; `disks` by device name."""
 
     name: str
@@ -41,7 +41,6 @@ class Machine:
     disks: Mapping[str, Disk]
     secret: str
     routing: list[str] = dataclasses.field(default_factory=list)
-    slowed: Slowed | None = None
 
     @property
     def interface(self) -> Interface:

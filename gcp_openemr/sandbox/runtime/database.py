@@ -23,9 +23,10 @@ from gcp_openemr.sandbox.runtime.certificates import write_private
 from gcp_openemr.sandbox.runtime.disks import Disk, Disks
 from gcp_openemr.sandbox.runtime.host import Host
 from gcp_openemr.sandbox.runtime.network import Identity, Interface
-from gcp_openemr.sandbox.runtime.processes import Bind, Container, NotStarted, Spec
-from gcp_openemr.sandbox.runtime.resources import last, network_name, part
-from gcp_openemr.sandbox.runtime.troubles import Slowed
+from gcp_openemr.sandbox.runtime.processes import Bind, Container, Spec
+from gcp_openemr.sandbox.runtime.resources import last, network_name, part, side_by_side
+from gcp_openemr.sandbox.runtime.troubles import Slowable
+from gcp_openemr.sandbox.runtime.vpc import listed
 from gcp_openemr.setup.mysql import MysqlInstallation
 
 __all__ = ["Databases"]
@@ -49,12 +50,11 @@ _SETTINGS = (
 
 
 @dataclasses.dataclass(kw_only=True)
-class _Server:
+class _Server(Slowable):
     container: Container
     command: list[str]
     socket: Path
     interface: Interface
-    slowed: Slowed | None = None
 
     @property
     def runs(self) -> bool:
@@ -93,10 +93,7 @@ class Databases:
         identity = Identity(account="", project=key.partition("/")[0], region=str(instance.get("region", "")))
         interface = self._host.networks.reserve(network=network, identity=identity, address=address)
         spec = self._spec(key, command, interface)
-        try:
-            container = self._host.containers.start(spec, self._host.log(last(key)))
-        except NotStarted as error:
-            raise Refused(f"The instance failed to start: {error}.", code=13) from error
+        container = self._host.start(spec, self._host.log(last(key)))
         server = _Server(
             container=container, command=command, socket=self._run(key) / "mysql.sock", interface=interface
         )
@@ -149,14 +146,12 @@ class Databases:
         shutil.rmtree(directory / "data.partial", ignore_errors=True)
         settings = [text for text in _SETTINGS if text.startswith(("--innodb", "--loose"))]
         command = [*self._installation.initialize, f"--datadir={_HERE}/data.partial", *settings]
-        try:
-            container = self._host.containers.start(self._spec(key, command, None), self._host.log(last(key)))
-        except NotStarted as error:
-            raise Refused(f"The instance failed to initialise: {error}.", code=13) from error
+        failed = "The instance failed to initialise"
+        container = self._host.start(self._spec(key, command, None), self._host.log(last(key)), failed=failed)
         code = container.wait(_START_SECONDS)
         if code != 0:
             container.stop(0)
-            raise Refused(f"The instance failed to initialise: mysqld ended with {code}.", code=13)
+            raise Refused(f"{failed}: mysqld ended with {code}.", code=13)
         (directory / "data.partial").rename(directory / "data")
 
     def _write_certificate(self, instance: Json, directory: Path) -> None:
@@ -202,7 +197,7 @@ class Databases:
         server.container.stop(_STOP_SECONDS)
         raise Refused(f"The instance {key} did not answer within {_START_SECONDS:g} s.", code=13)
 
-    def certificate(self) -> str:
+    def certificate(self, _instance: Json) -> str:
         """PEM of the authority that signs every instance's certificate."""
         return self._host.database_authority.certificate
 
@@ -211,8 +206,7 @@ class Databases:
         with self._lock:
             server = self._servers.pop(self._key(name), None)
         if server:
-            if server.slowed:
-                server.slowed.end()
+            server.hurry()
             server.container.stop(_STOP_SECONDS)
         self._disks.detach(self._key(name))
 
@@ -227,11 +221,7 @@ class Databases:
 
     def stop_all(self) -> None:
         """Stop every server side by side."""
-        threads = [threading.Thread(target=self.stop, args=(key,)) for key in list(self._servers)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        side_by_side(self.stop, [(key,) for key in list(self._servers)])
 
     def connect(self, address: str, instance: str) -> None:
         """Answer at an endpoint's address of its network; remembered for the next start."""
@@ -253,12 +243,11 @@ class Databases:
 
     def _network_of(self, address: str, project: str) -> str:
         """The network in which the project reserved an endpoint's address."""
-        resources = list(self._host.access.list("compute.googleapis.com/"))
-        for full, body in resources:
-            if "/forwardingRules/" in full and body.get("IPAddress") == address and part(full, "projects") == project:
+        for full, body in listed(self._host.access, "forwardingRules"):
+            if body.get("IPAddress") == address and part(full, "projects") == project:
                 return network_name(str(body.get("network", "")), project)
-        for full, body in resources:
-            if "/addresses/" in full and body.get("address") == address and part(full, "projects") == project:
+        for full, body in listed(self._host.access, "addresses"):
+            if body.get("address") == address and part(full, "projects") == project:
                 return self._network_of_address(body, project)
         raise Refused(f"The address {address} belongs to no network of project {project}.", code=5)
 
@@ -266,8 +255,8 @@ class Databases:
         if address.get("network"):
             return network_name(str(address["network"]), project)
         wanted = str(address.get("subnetwork", ""))
-        for full, body in self._host.access.list("compute.googleapis.com/"):
-            if "/subnetworks/" in full and last(full) == last(wanted) and part(full, "projects") == project:
+        for full, body in listed(self._host.access, "subnetworks"):
+            if last(full) == last(wanted) and part(full, "projects") == project:
                 return network_name(str(body.get("network", "")), project)
         raise Refused(f"The subnetwork {last(wanted)} was not found.", code=5)
 
@@ -317,11 +306,9 @@ class Databases:
         server = self._servers.get(key)
         if server is None:
             return
-        if server.slowed:
-            server.slowed.end()
-            server.slowed = None
+        server.hurry()
         if condition == "slow":
-            server.slowed = Slowed(lambda: [server.container.pid])
+            server.slow(lambda: [server.container.pid])
         if condition == "full":
             self._disks.attach(key, 0).fill(True)
 

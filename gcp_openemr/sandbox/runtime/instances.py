@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from gcp_openemr.sandbox.interfaces import Json, Refused
 from gcp_openemr.sandbox.runtime.host import Host
 from gcp_openemr.sandbox.runtime.probes import Probe, read_probe
-from gcp_openemr.sandbox.runtime.processes import Container, NotStarted, Spec
+from gcp_openemr.sandbox.runtime.processes import Container, Spec
 from gcp_openemr.sandbox.runtime.resources import last, only_container, seconds_of
 from gcp_openemr.sandbox.runtime.template import Exports, container_spec
 
@@ -175,11 +175,7 @@ class Revision:
 
     def _begin(self) -> Instance:
         """Start one container and wait for its startup probe."""
-        spec = self._spec()
-        try:
-            container = self._host.containers.start(spec, self._log)
-        except NotStarted as error:
-            raise Refused(f"The container failed to start: {error}.") from error
+        container = self._host.start(self._spec(), self._log, failed="The container failed to start", code=9)
         concurrency = int(self._body.get("maxInstanceRequestConcurrency") or _DEFAULT_CONCURRENCY)
         instance = Instance(
             container, port=self._port, timeout=self._timeout, concurrency=concurrency, sticky=self._sticky

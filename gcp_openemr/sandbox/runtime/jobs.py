@@ -84,7 +84,7 @@ class Jobs:
         self._running[name] = running
         started = now()
         counts = _Counts(report)
-        report({"startTime": started, "conditions": _conditions("CONDITION_RECONCILING", "", started=True)})
+        report({"startTime": started, "conditions": _conditions("CONDITION_RECONCILING", "")})
         tasks = int(execution.get("taskCount") or 1)
         width = int(execution.get("parallelism") or tasks)
         try:
@@ -174,7 +174,7 @@ class Jobs:
         return _Outcome(message=f"exit code: {code} and message: The container exited with an error.")
 
 
-def _conditions(state: str, message: str, reason: str = "", *, started: bool = True) -> list[Json]:
+def _conditions(state: str, message: str, reason: str = "") -> list[Json]:
     moment = now()
     completed: Json = {"type": "Completed", "state": state, "lastTransitionTime": moment}
     if message:
@@ -183,8 +183,5 @@ def _conditions(state: str, message: str, reason: str = "", *, started: bool = T
         completed["executionReason"] = reason
     if state == "CONDITION_FAILED":
         completed["severity"] = "ERROR"
-    done = ["ResourcesAvailable", *(["Started"] if started else [])]
-    return [
-        completed,
-        *({"type": kind, "state": "CONDITION_SUCCEEDED", "lastTransitionTime": moment} for kind in done),
-    ]
+    done = {"state": "CONDITION_SUCCEEDED", "lastTransitionTime": moment}
+    return [completed, *({"type": kind, **done} for kind in ("ResourcesAvailable", "Started"))]

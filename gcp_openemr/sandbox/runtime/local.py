@@ -6,10 +6,12 @@ import functools
 import shutil
 import socket
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Concatenate, ParamSpec, TypeVar
 
-from gcp_openemr.sandbox.interfaces import Access, Json, Refused, Runtime, TrafficTarget
+from gcp_openemr.sandbox.interfaces import Access, Json, Refused
+from gcp_openemr.sandbox.runtime.accounts import Accounts
 from gcp_openemr.sandbox.runtime.alpine import Alpine
 from gcp_openemr.sandbox.runtime.build import DockerBuild, run_build
 from gcp_openemr.sandbox.runtime.certificates import Authority
@@ -26,16 +28,19 @@ from gcp_openemr.sandbox.runtime.network import METADATA_ADDRESS, Networks
 from gcp_openemr.sandbox.runtime.processes import Containers
 from gcp_openemr.sandbox.runtime.record import Record
 from gcp_openemr.sandbox.runtime.resolver import Resolver
-from gcp_openemr.sandbox.runtime.resources import last
+from gcp_openemr.sandbox.runtime.resources import last, side_by_side
 from gcp_openemr.sandbox.runtime.services import Invoker, Services
 from gcp_openemr.sandbox.runtime.troubles import Conditions
 from gcp_openemr.setup.mysql import MysqlInstallation
 
 __all__ = ["LocalRuntime"]
 
+P = ParamSpec("P")
+T = TypeVar("T")
 
-class LocalRuntime(Runtime):
-    """Implements `interfaces.Runtime` with containers of this machine.
+
+class LocalRuntime:
+    """An `interfaces.Runtime` with containers of this machine: each of its calls is one of a part.
 
     It expects to be in mount, network and process namespaces of its own (see `daemon`), and `run` to be a file system
     in memory that nobody else sees.
@@ -80,14 +85,42 @@ class LocalRuntime(Runtime):
             database_authority=Authority(state / "ca", "cloud-sql"),
             listen=listen,
         )
-        self._machines = Machines(self._host)
-        self._databases = Databases(self._host, mysql)
-        self._services = Services(self._host, self._machines.export, invoker)
-        self._jobs = Jobs(self._host, self._machines.export)
+        self._machines = machines = Machines(self._host)
+        self._databases = databases = Databases(self._host, mysql)
+        self._services = services = Services(self._host, machines.export, invoker)
+        self._jobs = jobs = Jobs(self._host, machines.export)
         self._servers = (
             MetadataServer(_tcp(METADATA_ADDRESS, 80), access=access, networks=networks),
             Resolver(_udp(METADATA_ADDRESS, 53), access=access, networks=networks),
         )
+        self.service_uri = services.uri
+        self.start_revision = services.start_revision
+        self.set_traffic = services.set_traffic
+        self.delete_service = services.delete
+        self.run_execution = jobs.run
+        self.cancel_execution = jobs.cancel
+        self.start_database = databases.start
+        self.database_certificate = databases.certificate
+        self.stop_database = databases.stop
+        self.delete_database = databases.delete
+        self.copy_database = databases.copy
+        self.connect_endpoint = databases.connect
+        self.start_machine = machines.start
+        self.delete_machine = machines.stop
+        self.machine_healthy = machines.healthy
+        self.copy_disk = machines.copy_disk
+        self.delete_disk = machines.delete_disk
+        self.create_database_user = self._by_sql(Accounts.create_user)
+        self.delete_database_user = self._by_sql(Accounts.delete_user)
+        self.list_database_users = self._by_sql(Accounts.users)
+        self.set_database_password = self._by_sql(Accounts.set_password)
+        self.list_schemas = self._by_sql(Accounts.schemas)
+        self.create_schema = self._by_sql(Accounts.create_schema)
+        self.delete_schema = self._by_sql(Accounts.delete_schema)
+
+    def _by_sql(self, work: Callable[Concatenate[Accounts, P], T]) -> Callable[Concatenate[str, P], T]:
+        """A call about an instance's accounts or schemas: its first argument is the instance."""
+        return lambda instance, /, *args, **named: work(self._databases.accounts(instance), *args, **named)
 
     @property
     def limits(self) -> bool:
@@ -101,11 +134,7 @@ class LocalRuntime(Runtime):
             for full, body in self._host.access.list(f"{api}.googleapis.com/"):
                 if full.split("/")[-2] == "instances":
                     work.append((last(full), functools.partial(start, body)))
-        threads = [threading.Thread(target=self._bring_back, args=one) for one in work]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        side_by_side(self._bring_back, work)
         self._services.resume()
 
     def _bring_back(self, name: str, start: Callable[[], None]) -> None:
@@ -124,86 +153,14 @@ class LocalRuntime(Runtime):
             server.close()
         self._host.groups.close()
 
-    def service_uri(self, service: str) -> str:
-        return self._services.uri(service)
-
-    def start_revision(self, service: str, revision: Json) -> None:
-        self._services.start_revision(service, revision)
-
-    def set_traffic(self, service: str, targets: Sequence[TrafficTarget]) -> None:
-        self._services.set_traffic(service, targets)
-
-    def delete_service(self, service: str) -> None:
-        self._services.delete(service)
-
-    def run_execution(self, execution: Json, report: Callable[[Json], None]) -> Json:
-        return self._jobs.run(execution, report)
-
-    def cancel_execution(self, execution: str) -> None:
-        self._jobs.cancel(execution)
-
-    def start_database(self, instance: Json) -> None:
-        self._databases.start(instance)
-
-    def database_certificate(self, instance: Json) -> str:  # noqa: ARG002 - one authority signs for all instances
-        return self._databases.certificate()
-
-    def stop_database(self, name: str) -> None:
-        self._databases.stop(name)
-
-    def delete_database(self, name: str) -> None:
-        self._databases.delete(name)
-
-    def create_database_user(self, instance: str, user: str, host: str, password: str) -> None:
-        self._databases.accounts(instance).create_user(user, host, password)
-
-    def delete_database_user(self, instance: str, user: str, host: str) -> None:
-        self._databases.accounts(instance).delete_user(user, host)
-
-    def list_database_users(self, instance: str) -> Sequence[Mapping[str, str]]:
-        return self._databases.accounts(instance).users()
-
-    def set_database_password(self, instance: str, user: str, host: str, password: str, old: str) -> None:
-        self._databases.accounts(instance).set_password(user, host, password, old)
-
-    def list_schemas(self, instance: str) -> Sequence[Mapping[str, str]]:
-        return self._databases.accounts(instance).schemas()
-
-    def create_schema(self, instance: str, name: str, charset: str, collation: str) -> None:
-        self._databases.accounts(instance).create_schema(name, charset, collation)
-
-    def delete_schema(self, instance: str, name: str) -> None:
-        self._databases.accounts(instance).delete_schema(name)
-
-    def copy_database(self, source: str, target: str, at: str) -> None:
-        self._databases.copy(source, target, at)
-
     def log_lines(self, name: str) -> Sequence[str]:
         return read_log(self._host.state, name, None)
-
-    def connect_endpoint(self, address: str, instance: str) -> None:
-        self._databases.connect(address, instance)
-
-    def start_machine(self, instance: Json) -> None:
-        self._machines.start(instance)
-
-    def delete_machine(self, instance: str) -> None:
-        self._machines.stop(instance)
-
-    def delete_disk(self, disk: str) -> None:
-        self._machines.delete_disk(disk)
 
     def disturb(self, kind: str, name: str, condition: str) -> None:
         if kind == "database":
             self._databases.disturb(name, condition)
         else:
             self._machines.disturb(kind, name, condition)
-
-    def machine_healthy(self, instance: str) -> bool:
-        return self._machines.healthy(instance)
-
-    def copy_disk(self, source: str, target: str) -> None:
-        self._machines.copy_disk(source, target)
 
     def build(self, build: Json, log: Callable[[str], None]) -> Json:
         source = build["source"]["storageSource"]

@@ -21,9 +21,8 @@ from gcp_openemr.sandbox.runtime.boot import Machine, machine_spec, metadata_of,
 from gcp_openemr.sandbox.runtime.disks import Disk
 from gcp_openemr.sandbox.runtime.host import Host
 from gcp_openemr.sandbox.runtime.network import Interface
-from gcp_openemr.sandbox.runtime.processes import NotStarted
-from gcp_openemr.sandbox.runtime.resources import last, part
-from gcp_openemr.sandbox.runtime.troubles import Hung, Slowed
+from gcp_openemr.sandbox.runtime.resources import last, part, side_by_side
+from gcp_openemr.sandbox.runtime.troubles import Hung
 from gcp_openemr.sandbox.runtime.vpc import lets_in, read_rules, routing
 
 __all__ = ["Machines"]
@@ -55,12 +54,7 @@ class Machines:
         if instance.get("status") in _OFF:
             return
         disks = self._disks(instance, part(name, "projects"))
-        try:
-            container = self._host.containers.start(
-                machine_spec(self._host, name, instance, disks), self._host.log(last(name))
-            )
-        except NotStarted as error:
-            raise Refused(f"The instance failed to start: {error}.", code=13) from error
+        container = self._host.start(machine_spec(self._host, name, instance, disks), self._host.log(last(name)))
         machine = Machine(
             name=name,
             described=_what_matters(instance),
@@ -178,8 +172,7 @@ class Machines:
             machine = self._machines.pop(path_of(name), None)
         if machine is None:
             return
-        if machine.slowed:
-            machine.slowed.end()
+        machine.hurry()
         self._cut(machine)
         machine.container.stop()
         for disk in machine.disks.values():
@@ -188,11 +181,7 @@ class Machines:
     def stop_all(self) -> None:
         """Stop all, side by side."""
         self._ending.set()
-        threads = [threading.Thread(target=self.stop, args=(machine.name,)) for machine in self._all()]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        side_by_side(self.stop, [(machine.name,) for machine in self._all()])
 
     def copy_disk(self, source: str, target: str) -> None:
         """Copy a disk or snapshot as it is at one moment."""
@@ -227,16 +216,14 @@ class Machines:
 
     def _bring_redis(self, machine: Machine, condition: str) -> None:
         if condition == "well":
-            if machine.slowed:
-                machine.slowed.end()
-                machine.slowed = None
+            machine.hurry()
             # What was set by hand goes, what is in the configuration comes back.
             if self._host.conditions.of("redis", last(machine.name)) in ("stopped", "full"):
                 machine.run("systemctl", "restart", "redis-server")
         elif condition == "stopped":
             machine.run("systemctl", "stop", "redis-server")
         elif condition == "slow":
-            machine.slowed = Slowed(machine.redis)
+            machine.slow(machine.redis)
         elif condition == "full":
             account = machine.interface.identity.account
             password = self._host.access.secret(machine.secret, "latest", member=f"serviceAccount:{account}")

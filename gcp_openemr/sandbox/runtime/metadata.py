@@ -8,6 +8,7 @@ https://cloud.google.com/run/docs/container-contract#metadata-server
 from __future__ import annotations
 
 import base64
+import functools
 import http.server
 import json
 import socket
@@ -15,6 +16,7 @@ import threading
 import time
 import urllib.parse
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
@@ -36,17 +38,8 @@ class MetadataServer:
     """Serves on an open socket in a thread until `close()`."""
 
     def __init__(self, listener: socket.socket, *, access: Access, networks: Networks) -> None:
-        facts = _Facts(access)
-
-        class Handler(_Handler):
-            def identity(self) -> Identity | None:
-                found = networks.peer(str(self.client_address[0]))
-                return found.identity if found else None
-
-            def lookup(self, identity: Identity, path: str, query: dict[str, str]) -> Answer | None:
-                return facts.lookup(identity, path, query)
-
-        self._server = http.server.ThreadingHTTPServer(("", 0), Handler, bind_and_activate=False)
+        handler = functools.partial(_Handler, networks, _Facts(access))
+        self._server = http.server.ThreadingHTTPServer(("", 0), handler, bind_and_activate=False)
         self._server.socket.close()
         self._server.socket = listener
         self._server.daemon_threads = True
@@ -64,11 +57,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     server_version, sys_version = "Metadata Server for Cloud Run", ""
     timeout = 60
 
-    def identity(self) -> Identity | None:
-        raise NotImplementedError
-
-    def lookup(self, identity: Identity, path: str, query: dict[str, str]) -> Answer | None:
-        raise NotImplementedError
+    def __init__(self, networks: Networks, facts: _Facts, *connection: Any) -> None:
+        self._networks = networks
+        self._facts = facts
+        super().__init__(*connection)  # answers
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
         """Nothing: tokens are asked for all the time."""
@@ -81,10 +73,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if self.headers.get("Metadata-Flavor") != "Google":
             self._send(403, "text/html", "Missing required header: Metadata-Flavor\n")
             return
-        identity = self.identity()
+        caller = self._networks.peer(str(self.client_address[0]))
         query = dict(urllib.parse.parse_qsl(url.query))
         path = url.path.removeprefix(_PREFIX) if url.path.startswith(_PREFIX) else ""
-        found = self.lookup(identity, path, query) if identity and path else None
+        found = self._facts.lookup(caller.identity, path, query) if caller and path else None
         if found is None:
             self._send(404, "text/html", "The requested URL was not found on this server.\n")
         else:
@@ -146,16 +138,8 @@ class _Facts:
         with self._lock:
             self._key = self._key or rsa.generate_private_key(public_exponent=65537, key_size=2048)
         now = int(time.time())
-        claims = {
-            "aud": audience,
-            "azp": email,
-            "email": email,
-            "email_verified": True,
-            "exp": now + 3600,
-            "iat": now,
-            "iss": _ISSUER,
-            "sub": email,
-        }
+        claims = {"aud": audience, "iss": _ISSUER, "iat": now, "exp": now + 3600}
+        claims |= {"azp": email, "sub": email, "email": email, "email_verified": True}
         signed = b".".join((_part({"alg": "RS256", "kid": "sandbox", "typ": "JWT"}), _part(claims)))
         signature = self._key.sign(signed, padding.PKCS1v15(), hashes.SHA256())
         return b".".join((signed, base64.urlsafe_b64encode(signature).rstrip(b"="))).decode()

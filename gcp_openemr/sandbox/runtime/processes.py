@@ -22,6 +22,7 @@ import gcp_openemr
 from gcp_openemr.sandbox.runtime.cgroups import Group, Groups
 from gcp_openemr.sandbox.runtime.logs import Lines
 from gcp_openemr.sandbox.runtime.network import Interface, Networks
+from gcp_openemr.sandbox.runtime.resources import side_by_side
 
 __all__ = ["Bind", "Container", "Containers", "File", "NotStarted", "Overlay", "Spec"]
 
@@ -269,22 +270,10 @@ class Containers:
 
     def _wire(self, spec: Spec, group: Group | None) -> dict[str, Any]:
         return {
+            **dataclasses.asdict(spec),
             "groups": group.members if group else [],
-            "memory_volumes": dict(spec.memory_volumes),
-            "devices": dict(spec.devices),
-            "machine": spec.machine,
             "mountpoint": str(self._mountpoint),
-            "memory": spec.memory,
-            "root": spec.root,
-            "overlays": [dataclasses.asdict(layer) for layer in spec.overlays],
-            "binds": [dataclasses.asdict(entry) for entry in spec.binds],
-            "files": [dataclasses.asdict(file) for file in spec.files],
             "network": spec.interface.commands() if spec.interface else ["link set lo up"],
-            "uid": spec.uid,
-            "gid": spec.gid,
-            "directory": spec.directory,
-            "command": list(spec.command),
-            "environment": dict(spec.environment),
             "cpus": math.ceil(spec.cpu),
             "open_files": _OPEN_FILES,
         }
@@ -304,11 +293,7 @@ class Containers:
 
     def stop_all(self, grace: float = GRACE_SECONDS) -> None:
         """Stop every container, side by side."""
-        threads = [threading.Thread(target=one.stop, args=(grace,)) for one in self.running()]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        side_by_side(Container.stop, [(one, grace) for one in self.running()])
 
 
 def python_binds() -> list[Bind]:

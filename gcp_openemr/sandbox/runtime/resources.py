@@ -1,15 +1,16 @@
-"""Reading Google's resources: names, sizes, durations."""
+"""Reading Google's resources: names, sizes, durations; doing things side by side."""
 
 from __future__ import annotations
 
 import datetime
 import re
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from gcp_openemr.sandbox.interfaces import Refused
 
-__all__ = ["cpus_of", "last", "memory_of", "network_name", "now", "part", "seconds_of"]
+__all__ = ["cpus_of", "last", "memory_of", "network_name", "now", "part", "seconds_of", "side_by_side"]
 
 _UNITS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30}
 
@@ -54,6 +55,15 @@ def seconds_of(text: str | None, default: float) -> float:
 def now() -> str:
     """This moment as Google writes it."""
     return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def side_by_side(work: Callable[..., object], arguments: Iterable[tuple[Any, ...]]) -> None:
+    """Call `work` with each of the arguments, all at once; returns when all have ended."""
+    threads = [threading.Thread(target=work, args=given) for given in arguments]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
 
 
 def only_container(template: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -13,7 +13,7 @@ from gcp_openemr.sandbox.interfaces import Json, Refused, TrafficTarget
 from gcp_openemr.sandbox.runtime.frontdoor import FrontDoor
 from gcp_openemr.sandbox.runtime.host import Host
 from gcp_openemr.sandbox.runtime.instances import Coming, Instance, Revision
-from gcp_openemr.sandbox.runtime.resources import last
+from gcp_openemr.sandbox.runtime.resources import last, side_by_side
 from gcp_openemr.sandbox.runtime.template import Exports
 
 __all__ = ["Invoker", "Services"]
@@ -142,7 +142,7 @@ class Services:
     def resume(self) -> None:
         """Bring back every service with its traffic. One that does not start answers 503 and says why in its log."""
         traffic: Mapping[str, list[Any]] = self._host.record.section("traffic")
-        threads = []
+        work = []
         for name, described in traffic.items():
             if self._host.access.get(f"run.googleapis.com/{name}") is None:
                 for section in ("ports", "traffic"):
@@ -150,11 +150,8 @@ class Services:
                 continue
             self._service(name)
             targets = [TrafficTarget(**entry) for entry in described]
-            threads.append(threading.Thread(target=self._bring_back, args=(name, targets)))
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+            work.append((name, targets))
+        side_by_side(self._bring_back, work)
 
     def _bring_back(self, name: str, targets: Sequence[TrafficTarget]) -> None:
         service = self._service(name)

@@ -15,14 +15,7 @@ from gcp_openemr.sandbox.runtime.host import Host
 from gcp_openemr.sandbox.runtime.images import Image
 from gcp_openemr.sandbox.runtime.network import Identity, Interface
 from gcp_openemr.sandbox.runtime.processes import Bind, File, Spec, python_binds
-from gcp_openemr.sandbox.runtime.resources import (
-    cpus_of,
-    last,
-    memory_of,
-    network_name,
-    only_container,
-    part,
-)
+from gcp_openemr.sandbox.runtime.resources import cpus_of, last, memory_of, network_name, only_container, part
 from gcp_openemr.sandbox.runtime.vpc import internet, subnetworks
 
 __all__ = ["Exports", "container_spec"]

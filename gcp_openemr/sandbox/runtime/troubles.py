@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import signal
 import threading
@@ -13,7 +14,7 @@ from gcp_openemr.sandbox.runtime import namespaces
 from gcp_openemr.sandbox.runtime.processes import Bind, Container
 from gcp_openemr.sandbox.runtime.record import Record
 
-__all__ = ["Conditions", "Hung", "Slowed"]
+__all__ = ["Conditions", "Hung", "Slowable"]
 
 _PAUSE_SECONDS, _WORK_SECONDS = 0.4, 0.02
 _SECTION = "conditions"
@@ -59,6 +60,23 @@ class Slowed:
     def end(self) -> None:
         self._ending.set()
         self._thread.join()
+
+
+@dataclasses.dataclass(kw_only=True)
+class Slowable:
+    """A server that may be slowed."""
+
+    slowed: Slowed | None = None
+
+    def slow(self, processes: Callable[[], Sequence[int]]) -> None:
+        """Slow these processes of it until `hurry`."""
+        self.slowed = Slowed(processes)
+
+    def hurry(self) -> None:
+        """Give it all its time again."""
+        if self.slowed:
+            self.slowed.end()
+            self.slowed = None
 
 
 class Hung:

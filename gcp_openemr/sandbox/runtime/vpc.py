@@ -15,9 +15,8 @@ from typing import Any
 from gcp_openemr.sandbox.interfaces import Access, Refused
 from gcp_openemr.sandbox.runtime.resources import last, network_name, part
 
-__all__ = ["Rule", "Side", "internet", "lets_in", "read_rules", "routing", "subnetworks"]
+__all__ = ["Rule", "Side", "internet", "lets_in", "listed", "read_rules", "routing", "subnetworks"]
 
-_COMPUTE = "compute.googleapis.com/"
 _LOCAL_PORTS = "32768-60999"  # net.ipv4.ip_local_port_range
 _EVERYWHERE = "0.0.0.0/0"
 _PROTOCOLS = ("tcp", "udp", "icmp")
@@ -58,6 +57,13 @@ class Rule:
         return [text for text in (*named, *found) if text and ":" not in text]
 
 
+def listed(access: Access, collection: str, network: str | None = None) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Compute Engine's resources of a collection by full name, those of one network where it is given."""
+    for full, body in access.list("compute.googleapis.com/"):
+        if f"/{collection}/" in full and network in (None, network_name(str(body.get("network", "")))):
+            yield full, body
+
+
 def read_rules(access: Access, network: str) -> list[Rule]:
     """The rules for what comes in, first the one that decides first: by priority, refusals before the rest."""
     rules = [
@@ -67,11 +73,8 @@ def read_rules(access: Access, network: str) -> list[Rule]:
             services=tuple(_services(body.get("allowed") or body.get("denied") or [])),
             body=body,
         )
-        for full, body in access.list(_COMPUTE)
-        if "/firewalls/" in full
-        and network_name(str(body.get("network", ""))) == network
-        and body.get("direction", "INGRESS") == "INGRESS"
-        and not body.get("disabled")
+        for _, body in listed(access, "firewalls", network)
+        if body.get("direction", "INGRESS") == "INGRESS" and not body.get("disabled")
     ]
     return sorted(rules, key=lambda rule: (rule.priority, rule.allow))
 
@@ -125,11 +128,8 @@ def subnetworks(access: Access, network: str, region: str, wanted: str = "") -> 
     """The subnetworks of a network in a region, or the one that is `wanted`. Raises Refused: there is none."""
     found: list[Mapping[str, Any]] = [
         body
-        for full, body in access.list(_COMPUTE)
-        if "/subnetworks/" in full
-        and network_name(str(body.get("network", ""))) == network
-        and (not wanted or last(full) == last(wanted))
-        and part(full, "regions") == region
+        for full, body in listed(access, "subnetworks", network)
+        if (not wanted or last(full) == last(wanted)) and part(full, "regions") == region
     ]
     if not found:
         raise Refused(f"The subnetwork {last(wanted)} of {network} was not found in region {region}.", code=5)
@@ -138,10 +138,5 @@ def subnetworks(access: Access, network: str, region: str, wanted: str = "") -> 
 
 def internet(access: Access, network: str, region: str) -> bool:
     """Whether machines without an address of their own get out: through Cloud NAT."""
-    return any(
-        "/routers/" in full
-        and part(full, "regions") == region
-        and network_name(str(body.get("network", ""))) == network
-        and bool(body.get("nats"))
-        for full, body in access.list(_COMPUTE)
-    )
+    routers = listed(access, "routers", network)
+    return any(part(full, "regions") == region and bool(body.get("nats")) for full, body in routers)
