@@ -2,7 +2,8 @@
 
 `rules.json` holds, per resource type, what hashicorp/google checks or decides in its own code and no published schema
 carries: ForceNew, defaults, enums, patterns, ranges, combinations, sensitive and write-only arguments, and blocks the
-server may fill in (`computed_blocks`). Paths are Terraform names joined by dots, without indices.
+server may fill in (`computed_blocks`). Paths are Terraform names joined by dots, without indices; "*" in `force_new`
+is every argument of the API.
 """
 
 from __future__ import annotations
@@ -138,11 +139,17 @@ def _block(raw: Mapping[str, Any], rules: Mapping[str, Any], prefix: str) -> Blo
             max_items=most,
             block=_block(nested, rules, f"{prefix}{name}."),
             computed=prefix + name in rules.get("computed_blocks", ()),
-            force_new=prefix + name in rules.get("force_new", ()),
+            force_new=_is_forced(rules, prefix + name, settable=True),
         )
         for name, (nesting, least, most, nested) in raw["blocks"].items()
     }
     return Block(attributes=attributes, blocks=blocks)
+
+
+def _is_forced(rules: Mapping[str, Any], path: str, *, settable: bool) -> bool:
+    listed = rules.get("force_new", ())
+    of_api = path.partition(".")[0] not in ("deletion_policy", "id", "timeouts")
+    return path in listed or ("*" in listed and settable and of_api)
 
 
 def _attribute(name: str, kind: Any, flags: str, rules: Mapping[str, Any], path: str) -> Attribute:
@@ -156,7 +163,7 @@ def _attribute(name: str, kind: Any, flags: str, rules: Mapping[str, Any], path:
         computed="c" in flags,
         sensitive=path in rules.get("sensitive", ()),
         write_only=path in rules.get("write_only", ()),
-        force_new=path in rules.get("force_new", ()),
+        force_new=_is_forced(rules, path, settable="r" in flags or "o" in flags),
         default=rules.get("default", {}).get(path),
         enum=tuple(rules.get("enum", {}).get(path, ())),
         pattern=re.compile(pattern) if pattern else None,

@@ -177,20 +177,6 @@ class Servicer:
         state = datasources.READERS[request.type_name](decode(request.config), self.settings)
         return {"state": encode(conform(data_schema(request.type_name).block, state))}
 
-    def open_ephemeral_resource(self, request: Any) -> Fields:
-        sentence = f"The sandbox's provider has no ephemeral {request.type_name}."
-        return {"diagnostics": [error("Ephemeral resources are not served", sentence)]}
-
-    validate_ephemeral_resource_config = open_ephemeral_resource
-    renew_ephemeral_resource = open_ephemeral_resource
-    close_ephemeral_resource = open_ephemeral_resource
-
-    def get_functions(self, _request: Any) -> Fields:
-        return {}
-
-    def call_function(self, request: Any) -> Fields:
-        return {"error": {"text": f"there is no function {request.name}"}}
-
     def stop_provider(self, _request: Any) -> Fields:
         if self._settings is not None:
             self._settings.client.stopping.set()

@@ -1,8 +1,8 @@
 """Terraform's plugin protocol as messages: `tfplugin6.proto`, read when this module is imported.
 
-So there is no generated code, and no compiler is needed. Only that file's kind of proto3 is understood: no imports, no
-options, no streams. `wire.Schema.Block` and the like are message classes of protobuf, `SERVICE` describes the
-calls.
+So there is no generated code, and no compiler is needed. Only that file's kind of proto3 is understood: no imports,
+options, streams, nor `optional`. `wire.Schema.Block` and the like are message classes of protobuf; `SERVICE` describes
+the calls.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ __all__ = ["SERVICE"]
 
 _STATEMENT = re.compile(r"\}|[^;{}]+[;{]")
 _OPENING = re.compile(r"(message|enum|oneof|service) (\w+) \{")
-_FIELD = re.compile(r"(?:(repeated|optional) )?(map<\w+, \w+>|[\w.]+) (\w+) = (\d+);")
+_FIELD = re.compile(r"(?:(repeated) )?(map<\w+, \w+>|[\w.]+) (\w+) = (\d+);")
 _VALUE = re.compile(r"(\w+) = (\d+);")
 _CALL = re.compile(r"rpc (\w+)\(([\w.]+)\) returns \(([\w.]+)\);")
 _MAP = re.compile(r"map<(\w+), (\w+)>")
@@ -62,7 +62,7 @@ def _open(parent: Any, kind: str, title: str) -> Any:
 
 def _add_field(inside: list[Any], label: str, kind: str, name: str, number: str) -> None:
     message: DescriptorProto = next(one for one in reversed(inside) if isinstance(one, DescriptorProto))
-    repeated = label == "repeated" or kind.startswith("map<")
+    repeated = label or kind.startswith("map<")
     field = message.field.add(name=name, number=int(number))
     field.label = FieldDescriptorProto.LABEL_REPEATED if repeated else FieldDescriptorProto.LABEL_OPTIONAL
     if entry := _MAP.fullmatch(kind):
@@ -78,10 +78,6 @@ def _add_field(inside: list[Any], label: str, kind: str, name: str, number: str)
         field.type_name = kind
     if isinstance(inside[-1], int):
         field.oneof_index = inside[-1]
-    elif label == "optional":
-        field.proto3_optional = True
-        field.oneof_index = len(message.oneof_decl)
-        message.oneof_decl.add(name=f"_{name}")
 
 
 def _load() -> Any:
