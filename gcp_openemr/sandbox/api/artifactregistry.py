@@ -9,7 +9,7 @@ from gcp_openemr.sandbox.api.calls import Call
 from gcp_openemr.sandbox.api.errors import ApiError
 from gcp_openemr.sandbox.api.names import now
 from gcp_openemr.sandbox.api.refusals import refuse
-from gcp_openemr.sandbox.api.rules import Change, Collection, collection, handles
+from gcp_openemr.sandbox.api.rules import Change, Collection, handles
 from gcp_openemr.sandbox.api.store import Store
 from gcp_openemr.sandbox.interfaces import Json
 
@@ -67,48 +67,29 @@ def _complete(change: Change) -> None:
     }
 
 
-REPOSITORIES = collection(
-    Collection(
-        key="artifactregistry.projects.locations.repositories",
-        kind="repository",
-        permission="artifactregistry.repositories",
-        id_parameter="repositoryId",
-        message=f"{_TYPES}Repository",
-        metadata=f"{_TYPES}OperationMetadata",
-        complete=_complete,
-        deleted_response=False,
-        immutable=("format", "mode", "kmsKeyName"),
-    )
+REPOSITORIES = Collection(
+    "artifactregistry.projects.locations.repositories",
+    id_parameter="repositoryId",
+    message=f"{_TYPES}Repository",
+    metadata=f"{_TYPES}OperationMetadata",
+    complete=_complete,
+    deleted_response=False,
+    immutable=("format", "mode", "kmsKeyName"),
 )
-for _row in (
-    Collection(
-        key="artifactregistry.projects.locations.repositories.dockerImages",
-        kind="image",
-        permission="artifactregistry.dockerimages",
-        verbs=("get", "list"),
-    ),
-    Collection(
-        key="artifactregistry.projects.locations.repositories.packages",
-        kind="package",
-        permission="artifactregistry.packages",
-        message="google.protobuf.Empty",
-        metadata=f"{_TYPES}OperationMetadata",
-        verbs=("get", "list"),
-    ),
-    Collection(
-        key="artifactregistry.projects.locations.repositories.packages.tags",
-        kind="tag",
-        permission="artifactregistry.tags",
-        verbs=("get", "list"),
-    ),
-    Collection(
-        key="artifactregistry.projects.locations.repositories.packages.versions",
-        kind="version",
-        permission="artifactregistry.versions",
-        verbs=("get", "list"),
-    ),
-):
-    collection(_row)
+Collection(
+    "artifactregistry.projects.locations.repositories.dockerImages",
+    kind="image",
+    permission="artifactregistry.dockerimages",
+    verbs=("get", "list"),
+)
+Collection(
+    "artifactregistry.projects.locations.repositories.packages",
+    message="google.protobuf.Empty",
+    metadata=f"{_TYPES}OperationMetadata",
+    verbs=("get", "list"),
+)
+Collection("artifactregistry.projects.locations.repositories.packages.tags", verbs=("get", "list"))
+Collection("artifactregistry.projects.locations.repositories.packages.versions", verbs=("get", "list"))
 
 
 @handles("artifactregistry.projects.locations.repositories.packages.tags.delete")

@@ -16,7 +16,7 @@ from gcp_openemr.sandbox.api.listing import page
 from gcp_openemr.sandbox.api.names import bucket_name, id_of, new_uid, now, project_number, segment
 from gcp_openemr.sandbox.api.operations import INTERRUPTED, Operation
 from gcp_openemr.sandbox.api.refusals import refuse
-from gcp_openemr.sandbox.api.rules import WORK, Collection, collection, handles
+from gcp_openemr.sandbox.api.rules import WORK, Collection, handles
 from gcp_openemr.sandbox.interfaces import Json, Refused
 
 if TYPE_CHECKING:
@@ -28,15 +28,11 @@ _TYPES = "google.devtools.cloudbuild.v1."
 _LONGEST = 86_400
 _USER_LOGGING = {"CLOUD_LOGGING_ONLY", "NONE", "GCS_ONLY", "LEGACY"}
 
-BUILDS = collection(
-    Collection(
-        key="cloudbuild.projects.locations.builds",
-        kind="build",
-        permission="cloudbuild.builds",
-        message=f"{_TYPES}Build",
-        metadata=f"{_TYPES}BuildOperationMetadata",
-        verbs=("get",),
-    )
+BUILDS = Collection(
+    "cloudbuild.projects.locations.builds",
+    message=f"{_TYPES}Build",
+    metadata=f"{_TYPES}BuildOperationMetadata",
+    verbs=("get",),
 )
 
 

@@ -19,7 +19,7 @@ from gcp_openemr.sandbox.api.messages import parse_json
 from gcp_openemr.sandbox.api.names import new_uid, now, timestamp
 from gcp_openemr.sandbox.api.operations import Operation
 from gcp_openemr.sandbox.api.refusals import refuse
-from gcp_openemr.sandbox.api.rules import CHORES, WORK, Change, Collection, collection, handles
+from gcp_openemr.sandbox.api.rules import CHORES, WORK, Change, Collection, handles
 from gcp_openemr.sandbox.api.schedule import ScheduleInvalid, read_schedule
 from gcp_openemr.sandbox.interfaces import Json
 
@@ -82,15 +82,7 @@ def _check_target(call: Call, target: Json) -> None:
         target["oauthToken"].setdefault("scope", "https://www.googleapis.com/auth/cloud-platform")
 
 
-JOBS = collection(
-    Collection(
-        key="cloudscheduler.projects.locations.jobs",
-        kind="job",
-        permission="cloudscheduler.jobs",
-        id_pattern=r"[a-zA-Z\d_-]{1,500}",
-        complete=_complete,
-    )
-)
+JOBS = Collection("cloudscheduler.projects.locations.jobs", id_pattern=r"[a-zA-Z\d_-]{1,500}", complete=_complete)
 
 
 def _switch(call: Call, permission: str, before: str, after: str) -> Json:

@@ -10,7 +10,7 @@ from gcp_openemr.sandbox.api.calls import Call
 from gcp_openemr.sandbox.api.listing import page
 from gcp_openemr.sandbox.api.names import now
 from gcp_openemr.sandbox.api.refusals import refuse
-from gcp_openemr.sandbox.api.rules import Change, Collection, collection, handles
+from gcp_openemr.sandbox.api.rules import Change, Collection, handles
 from gcp_openemr.sandbox.api.store import Record, Store
 from gcp_openemr.sandbox.interfaces import Json
 
@@ -57,16 +57,7 @@ def _deletable(call: Call, record: Record) -> None:
         raise refuse("dns.not-empty", name=call.parameters["managedZone"])
 
 
-ZONES = collection(
-    Collection(
-        key="dns.managedZones",
-        kind="managedZone",
-        permission="dns.managedZones",
-        complete=_complete,
-        deletable=_deletable,
-        immutable=("dnsName", "visibility"),
-    )
-)
+ZONES = Collection("dns.managedZones", complete=_complete, deletable=_deletable, immutable=("dnsName", "visibility"))
 
 
 def _zone(call: Call) -> Record:

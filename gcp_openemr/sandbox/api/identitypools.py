@@ -9,7 +9,7 @@ from gcp_openemr.sandbox.api import crud
 from gcp_openemr.sandbox.api.calls import Call
 from gcp_openemr.sandbox.api.names import path_of, project_number, project_of, timestamp
 from gcp_openemr.sandbox.api.refusals import refuse
-from gcp_openemr.sandbox.api.rules import COLLECTIONS, Change, Collection, collection, handles
+from gcp_openemr.sandbox.api.rules import COLLECTIONS, Change, Collection, handles
 from gcp_openemr.sandbox.interfaces import Json
 
 __all__: list[str] = []
@@ -44,20 +44,18 @@ for _key, _kind, _parameter, _check in (
     (_POOLS, "WorkloadIdentityPool", "workloadIdentityPoolId", _complete),
     (f"{_POOLS}.providers", "WorkloadIdentityPoolProvider", "workloadIdentityPoolProviderId", _complete_provider),
 ):
-    collection(
-        Collection(
-            key=_key,
-            kind=_kind,
-            permission="iam." + _key.rpartition("locations.")[2].replace("Pools.p", "PoolP"),
-            id_parameter=_parameter,
-            id_pattern=r"(?!gcp-)[a-z0-9-]{4,32}",
-            id_refusal="iam.pool-id",
-            message=f"google.iam.v1.{_kind}",
-            complete=_check,
-            parent_kind="" if _key == _POOLS else "WorkloadIdentityPool",
-            expires="expireTime",
-            verbs=("create", "get", "list", "patch"),
-        )
+    Collection(
+        _key,
+        kind=_kind,
+        permission="iam." + _key.rpartition("locations.")[2].replace("Pools.p", "PoolP"),
+        id_parameter=_parameter,
+        id_pattern=r"(?!gcp-)[a-z0-9-]{4,32}",
+        id_refusal="iam.pool-id",
+        message=f"google.iam.v1.{_kind}",
+        complete=_check,
+        parent_kind="" if _key == _POOLS else "WorkloadIdentityPool",
+        expires="expireTime",
+        verbs=("create", "get", "list", "patch"),
     )
 
 

@@ -13,7 +13,7 @@ from gcp_openemr.sandbox.api.listing import matches
 from gcp_openemr.sandbox.api.names import id_of, path_of, project_number, project_of, segment
 from gcp_openemr.sandbox.api.projects import WITH_PROJECT
 from gcp_openemr.sandbox.api.refusals import refuse
-from gcp_openemr.sandbox.api.rules import Change, Collection, collection, handles
+from gcp_openemr.sandbox.api.rules import Change, Collection, handles
 from gcp_openemr.sandbox.api.store import Record
 from gcp_openemr.sandbox.interfaces import Json
 
@@ -87,33 +87,22 @@ def _metric(change: Change) -> None:
     change.hidden.setdefault("born", time.time())
 
 
-for _row in (
-    Collection(
-        key="logging.projects.locations.buckets",
-        kind="log bucket",
-        permission="logging.buckets",
-        id_parameter="bucketId",
-        id_pattern=r"[a-zA-Z0-9][\w.-]{0,99}",
-        complete=_bucket,
-        deletable=_bucket_free,
-    ),
-    Collection(
-        key="logging.projects.sinks",
-        kind="sink",
-        permission="logging.sinks",
-        id_pattern=r"[\w.-]{1,100}",
-        complete=_sink,
-    ),
-    Collection(
-        key="logging.projects.metrics",
-        kind="log metric",
-        permission="logging.logMetrics",
-        id_pattern=r"[\w.,+!*',()%/-]{1,100}",
-        complete=_metric,
-    ),
-):
-    # Google has the same methods for organisations and folders under ids of their own.
-    collection(_row, _row.key.replace("logging.projects.", "logging."))
+Collection(
+    "logging.projects.locations.buckets",
+    kind="log bucket",
+    id_parameter="bucketId",
+    id_pattern=r"[a-zA-Z0-9][\w.-]{0,99}",
+    complete=_bucket,
+    deletable=_bucket_free,
+)
+Collection("logging.projects.sinks", id_pattern=r"[\w.-]{1,100}", complete=_sink)
+Collection(
+    "logging.projects.metrics",
+    kind="log metric",
+    permission="logging.logMetrics",
+    id_pattern=r"[\w.,+!*',()%/-]{1,100}",
+    complete=_metric,
+)
 
 
 def _run_service(name: str) -> Json:

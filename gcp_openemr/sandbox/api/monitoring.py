@@ -14,7 +14,7 @@ from gcp_openemr.sandbox.api.calls import Call
 from gcp_openemr.sandbox.api.listing import matches, page
 from gcp_openemr.sandbox.api.names import id_of, now, path_of
 from gcp_openemr.sandbox.api.refusals import refuse
-from gcp_openemr.sandbox.api.rules import Change, Collection, collection, handles
+from gcp_openemr.sandbox.api.rules import Change, Collection, handles
 from gcp_openemr.sandbox.api.store import Record
 from gcp_openemr.sandbox.interfaces import Json
 
@@ -156,44 +156,32 @@ def _descriptor(change: Change) -> None:
 
 
 DESCRIPTORS = Collection(
-    key="monitoring.projects.metricDescriptors",
+    "monitoring.projects.metricDescriptors",
     kind="metric descriptor",
-    permission="monitoring.metricDescriptors",
     assigned=lambda body: str(body.get("type") or ""),
     id_pattern=r"[a-z0-9.-]+\.[a-z]+/[\w./-]+",
     id_refusal="monitoring.type",
     complete=_descriptor,
 )
-for _row in (
-    DESCRIPTORS,
-    Collection(
-        key="monitoring.projects.alertPolicies",
-        kind="alert policy",
-        permission="monitoring.alertPolicies",
-        assigned=_number,
-        id_pattern=r"\d+",
-        complete=_policy,
-    ),
-    Collection(
-        key="monitoring.projects.notificationChannels",
-        kind="notification channel",
-        permission="monitoring.notificationChannels",
-        assigned=_number,
-        id_pattern=r"\d+",
-        complete=_channel,
-        deletable=_channel_free,
-    ),
-    Collection(
-        key="monitoring.projects.uptimeCheckConfigs",
-        kind="uptime check",
-        permission="monitoring.uptimeCheckConfigs",
-        assigned=_check_id,
-        id_pattern=r"[a-zA-Z0-9-]+",
-        complete=_uptime,
-        deletable=_uptime_free,
-    ),
-):
-    collection(_row)
+Collection(
+    "monitoring.projects.alertPolicies", kind="alert policy", assigned=_number, id_pattern=r"\d+", complete=_policy
+)
+Collection(
+    "monitoring.projects.notificationChannels",
+    kind="notification channel",
+    assigned=_number,
+    id_pattern=r"\d+",
+    complete=_channel,
+    deletable=_channel_free,
+)
+Collection(
+    "monitoring.projects.uptimeCheckConfigs",
+    kind="uptime check",
+    assigned=_check_id,
+    id_pattern=r"[a-zA-Z0-9-]+",
+    complete=_uptime,
+    deletable=_uptime_free,
+)
 
 
 @handles("monitoring.projects.metricDescriptors.list")

@@ -15,21 +15,9 @@ import uuid
 from datetime import UTC, datetime
 
 __all__ = [
-    "bucket_name",
-    "etag_of",
-    "host_of",
-    "id_of",
-    "new_numeric_id",
-    "new_uid",
-    "now",
-    "path_of",
-    "project_name",
-    "project_number",
-    "project_of",
-    "segment",
-    "service_account_name",
-    "timestamp",
-]
+    "PROJECT_ID", "bucket_name", "etag_of", "host_of", "id_of", "new_numeric_id", "new_uid", "now", "path_of",
+    "project_name", "project_number", "project_of", "segment", "service_account_name", "singular", "timestamp",
+]  # fmt: skip
 
 PROJECT_ID = re.compile(r"(?:[a-z0-9.-]+:)?[a-z][a-z0-9-]{4,28}[a-z0-9]")
 
@@ -55,6 +43,13 @@ def segment(name: str, after: str) -> str:
         if word == after:
             return value
     return ""
+
+
+def singular(collection: str) -> str:
+    """The word for one of a collection: `resourcePolicies` → `resourcePolicy`."""
+    if collection.endswith("ies"):
+        return collection.removesuffix("ies") + "y"
+    return collection.removesuffix("es" if collection.endswith("sses") else "s")
 
 
 def project_of(name: str) -> str:

@@ -6,7 +6,7 @@ from gcp_openemr.sandbox.api.calls import Call
 from gcp_openemr.sandbox.api.errors import ApiError
 from gcp_openemr.sandbox.api.listing import page
 from gcp_openemr.sandbox.api.names import project_name
-from gcp_openemr.sandbox.api.rules import Collection, collection, handles
+from gcp_openemr.sandbox.api.rules import Collection, handles
 from gcp_openemr.sandbox.api.store import Record
 from gcp_openemr.sandbox.interfaces import Json
 
@@ -29,15 +29,12 @@ def _protected(_call: Call, _record: Record) -> None:
     raise ApiError(501, "The sandbox deletes no projects: `sandbox reset` forgets everything.")
 
 
-PROJECTS = collection(
-    Collection(
-        key="cloudresourcemanager.projects",
-        kind="project",
-        permission="resourcemanager.projects",
-        shown=_shown,
-        deletable=_protected,
-        verbs=("get", "delete"),
-    )
+PROJECTS = Collection(
+    "cloudresourcemanager.projects",
+    permission="resourcemanager.projects",
+    shown=_shown,
+    deletable=_protected,
+    verbs=("get", "delete"),
 )
 
 

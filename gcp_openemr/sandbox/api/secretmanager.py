@@ -18,7 +18,7 @@ from gcp_openemr.sandbox.api.errors import ApiError
 from gcp_openemr.sandbox.api.listing import page
 from gcp_openemr.sandbox.api.names import etag_of, id_of, now, path_of, project_number, project_of, timestamp
 from gcp_openemr.sandbox.api.refusals import refuse
-from gcp_openemr.sandbox.api.rules import Change, Collection, collection, handles
+from gcp_openemr.sandbox.api.rules import Change, Collection, handles
 from gcp_openemr.sandbox.api.store import Record, Store
 from gcp_openemr.sandbox.api.wording import wording_of
 from gcp_openemr.sandbox.interfaces import Json
@@ -91,18 +91,15 @@ def _seconds(duration: object) -> float:
     return float(given)
 
 
-SECRETS = collection(
-    Collection(
-        key="secretmanager.projects.secrets",
-        kind="Secret",
-        permission="secretmanager.secrets",
-        id_parameter="secretId",
-        id_pattern=r"[A-Za-z0-9_-]{1,255}",
-        id_refusal="secretmanager.id",
-        complete=_complete,
-        immutable=("replication",),
-        expires="expireTime",
-    )
+SECRETS = Collection(
+    "secretmanager.projects.secrets",
+    kind="Secret",
+    id_parameter="secretId",
+    id_pattern=r"[A-Za-z0-9_-]{1,255}",
+    id_refusal="secretmanager.id",
+    complete=_complete,
+    immutable=("replication",),
+    expires="expireTime",
 )
 
 

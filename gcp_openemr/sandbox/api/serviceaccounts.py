@@ -11,7 +11,7 @@ from gcp_openemr.sandbox.api.calls import Call
 from gcp_openemr.sandbox.api.names import id_of, now, path_of, project_of, service_account_name
 from gcp_openemr.sandbox.api.projects import find_service_account
 from gcp_openemr.sandbox.api.refusals import refuse
-from gcp_openemr.sandbox.api.rules import Collection, collection, handles
+from gcp_openemr.sandbox.api.rules import Collection, handles
 from gcp_openemr.sandbox.api.store import Record, Store
 from gcp_openemr.sandbox.interfaces import Json
 
@@ -20,14 +20,7 @@ __all__: list[str] = []
 _ACCOUNT_ID = re.compile(r"[a-z]([-a-z0-9]{4,28}[a-z0-9])")
 _CHANGEABLE = {"displayName": 100, "description": 256}  # field to its longest value in bytes
 
-ACCOUNTS = collection(
-    Collection(
-        key="iam.projects.serviceAccounts",
-        kind="service account",
-        permission="iam.serviceAccounts",
-        verbs=("list",),
-    )
-)
+ACCOUNTS = Collection("iam.projects.serviceAccounts", kind="service account", verbs=("list",))
 
 
 def _find(call: Call) -> Record:

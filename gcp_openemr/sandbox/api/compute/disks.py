@@ -13,7 +13,7 @@ from gcp_openemr.sandbox.api.compute.network import adopt, in_use
 from gcp_openemr.sandbox.api.names import id_of, new_numeric_id, now, path_of, segment
 from gcp_openemr.sandbox.api.operations import Operation
 from gcp_openemr.sandbox.api.refusals import refuse
-from gcp_openemr.sandbox.api.rules import COLLECTIONS, WORK, Change, Collection, collection, handles
+from gcp_openemr.sandbox.api.rules import COLLECTIONS, WORK, Change, Collection, handles
 from gcp_openemr.sandbox.api.store import Record
 from gcp_openemr.sandbox.interfaces import Json, Refused
 
@@ -104,34 +104,16 @@ def _detach_policies(call: Call, body: Json) -> Json:
     return {"resourcePolicies": [link for link in body.get("resourcePolicies") or () if link not in gone]}
 
 
-for _row in (
-    Collection(
-        key="compute.disks",
-        kind="disk",
-        permission="compute.disks",
-        complete=_disk,
-        deletable=_disk_free,
-        shown=_shown,
-        created="compute.fillDisk",
-        deleted="compute.deleteDisk",
-    ),
-    Collection(
-        key="compute.snapshots",
-        kind="snapshot",
-        permission="compute.snapshots",
-        deletable=in_use,
-        deleted="compute.deleteDisk",
-        verbs=("get", "list", "delete"),
-    ),
-    Collection(
-        key="compute.resourcePolicies",
-        kind="resourcePolicy",
-        permission="compute.resourcePolicies",
-        complete=_policy,
-        deletable=in_use,
-    ),
-):
-    collection(_row)
+Collection(
+    "compute.disks",
+    complete=_disk,
+    deletable=_disk_free,
+    shown=_shown,
+    created="compute.fillDisk",
+    deleted="compute.deleteDisk",
+)
+Collection("compute.snapshots", deletable=in_use, deleted="compute.deleteDisk", verbs=("get", "list", "delete"))
+Collection("compute.resourcePolicies", complete=_policy, deletable=in_use)
 
 actions(
     {

@@ -12,7 +12,7 @@ from gcp_openemr.sandbox.api.errors import ApiError
 from gcp_openemr.sandbox.api.names import path_of, project_number, project_of
 from gcp_openemr.sandbox.api.operations import Operation
 from gcp_openemr.sandbox.api.refusals import refuse
-from gcp_openemr.sandbox.api.rules import WORK, Change, Collection, collection
+from gcp_openemr.sandbox.api.rules import WORK, Change, Collection
 from gcp_openemr.sandbox.api.store import Record, Store
 from gcp_openemr.sandbox.interfaces import Json
 
@@ -77,15 +77,7 @@ def _subnetwork(change: Change, network: str) -> str:
     raise refuse("compute.endpoint-subnetwork", name=path_of(full_name(network)))
 
 
-collection(
-    Collection(
-        key="compute.forwardingRules",
-        kind="forwardingRule",
-        permission="compute.forwardingRules",
-        complete=_complete,
-        created="compute.connect",
-    )
-)
+Collection("compute.forwardingRules", complete=_complete, created="compute.connect")
 
 
 @WORK.register("compute.connect")

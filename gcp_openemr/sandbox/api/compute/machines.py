@@ -14,7 +14,7 @@ from gcp_openemr.sandbox.api.errors import ApiError
 from gcp_openemr.sandbox.api.names import new_numeric_id, now, path_of, project_number, project_of, segment
 from gcp_openemr.sandbox.api.operations import Operation
 from gcp_openemr.sandbox.api.refusals import refuse
-from gcp_openemr.sandbox.api.rules import WORK, Change, Collection, collection
+from gcp_openemr.sandbox.api.rules import WORK, Change, Collection
 from gcp_openemr.sandbox.api.store import Record
 from gcp_openemr.sandbox.interfaces import Json, Refused
 
@@ -158,17 +158,13 @@ def _deletable(call: Call, record: Record) -> None:
         raise refuse("compute.protected")
 
 
-collection(
-    Collection(
-        key="compute.instances",
-        kind="instance",
-        permission="compute.instances",
-        complete=_machine,
-        deletable=_deletable,
-        created="compute.startMachine",
-        updated="compute.startMachine",
-        deleted="compute.deleteMachine",
-    )
+Collection(
+    "compute.instances",
+    complete=_machine,
+    deletable=_deletable,
+    created="compute.startMachine",
+    updated="compute.startMachine",
+    deleted="compute.deleteMachine",
 )
 
 

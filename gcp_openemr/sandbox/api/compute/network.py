@@ -18,7 +18,7 @@ from gcp_openemr.sandbox.api.compute.links import (
 from gcp_openemr.sandbox.api.errors import ApiError
 from gcp_openemr.sandbox.api.names import id_of, path_of, project_of, segment
 from gcp_openemr.sandbox.api.refusals import refuse
-from gcp_openemr.sandbox.api.rules import Change, Collection, collection
+from gcp_openemr.sandbox.api.rules import Change, Collection
 from gcp_openemr.sandbox.api.run.held import HELD
 from gcp_openemr.sandbox.api.store import Record
 from gcp_openemr.sandbox.interfaces import Json
@@ -179,41 +179,13 @@ def _address_free(call: Call, record: Record) -> None:
     refuse_if_used(call.store, record.name, users)
 
 
-for _row in (
-    Collection(
-        key="compute.networks",
-        kind="network",
-        permission="compute.networks",
-        complete=_network,
-        deletable=in_use,
-        shown=_network_shown,
-    ),
-    Collection(
-        key="compute.subnetworks",
-        kind="subnetwork",
-        permission="compute.subnetworks",
-        complete=_subnetwork,
-        deletable=_subnetwork_free,
-        immutable=("network", "ipCidrRange"),
-    ),
-    Collection(
-        key="compute.firewalls",
-        kind="firewall",
-        permission="compute.firewalls",
-        complete=_firewall,
-        immutable=("network", "direction"),
-    ),
-    Collection(key="compute.routers", kind="router", permission="compute.routers", complete=_router),
-    Collection(
-        key="compute.addresses",
-        kind="address",
-        permission="compute.addresses",
-        complete=_address,
-        deletable=_address_free,
-        shown=_address_shown,
-    ),
-):
-    collection(_row)
+Collection("compute.networks", complete=_network, deletable=in_use, shown=_network_shown)
+Collection(
+    "compute.subnetworks", complete=_subnetwork, deletable=_subnetwork_free, immutable=("network", "ipCidrRange")
+)
+Collection("compute.firewalls", complete=_firewall, immutable=("network", "direction"))
+Collection("compute.routers", complete=_router)
+Collection("compute.addresses", complete=_address, deletable=_address_free, shown=_address_shown)
 
 actions(
     {

@@ -12,7 +12,7 @@ from gcp_openemr.sandbox.api.compute.machines import check_accounts
 from gcp_openemr.sandbox.api.compute.network import adopt, in_use
 from gcp_openemr.sandbox.api.names import id_of
 from gcp_openemr.sandbox.api.refusals import refuse
-from gcp_openemr.sandbox.api.rules import Change, Collection, collection
+from gcp_openemr.sandbox.api.rules import Change, Collection
 from gcp_openemr.sandbox.interfaces import Json
 
 __all__: list[str] = []
@@ -130,32 +130,15 @@ def _group_shown(call: Call, body: Json) -> Json:
     return {**body, **group_status(call.app, full_name(body["selfLink"]))}
 
 
-for _row in (
-    Collection(
-        key="compute.instanceTemplates",
-        kind="instanceTemplate",
-        permission="compute.instanceTemplates",
-        complete=_template,
-        deletable=in_use,
-    ),
-    Collection(
-        key="compute.healthChecks",
-        kind="healthCheck",
-        permission="compute.healthChecks",
-        complete=_health_check,
-        deletable=in_use,
-    ),
-    Collection(
-        key="compute.instanceGroupManagers",
-        kind="instanceGroupManager",
-        permission="compute.instanceGroupManagers",
-        complete=_group,
-        deletable=in_use,
-        shown=_group_shown,
-        created="compute.reconcile",
-        updated="compute.reconcile",
-        deleted="compute.deleteGroup",
-        immutable=("baseInstanceName",),
-    ),
-):
-    collection(_row)
+Collection("compute.instanceTemplates", complete=_template, deletable=in_use)
+Collection("compute.healthChecks", complete=_health_check, deletable=in_use)
+Collection(
+    "compute.instanceGroupManagers",
+    complete=_group,
+    deletable=in_use,
+    shown=_group_shown,
+    created="compute.reconcile",
+    updated="compute.reconcile",
+    deleted="compute.deleteGroup",
+    immutable=("baseInstanceName",),
+)

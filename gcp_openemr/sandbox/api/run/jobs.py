@@ -12,7 +12,7 @@ from gcp_openemr.sandbox.api.calls import Call
 from gcp_openemr.sandbox.api.names import etag_of, id_of, new_uid, now, path_of, project_of
 from gcp_openemr.sandbox.api.operations import INTERRUPTED, Operation
 from gcp_openemr.sandbox.api.refusals import refuse
-from gcp_openemr.sandbox.api.rules import WORK, Change, Collection, collection, handles
+from gcp_openemr.sandbox.api.rules import WORK, Change, Collection, handles
 from gcp_openemr.sandbox.api.run import conditions
 from gcp_openemr.sandbox.api.run.held import hold_addresses
 from gcp_openemr.sandbox.api.run.readiness import problem_of
@@ -83,30 +83,24 @@ def _ended(_call: Call, record: Record) -> None:
         raise refuse("run.execution-running", id=id_of(record.name))
 
 
-JOBS = collection(
-    Collection(
-        key="run.projects.locations.jobs",
-        kind="JOB",
-        permission="run.jobs",
-        id_parameter="jobId",
-        id_pattern=NAME_PATTERN,
-        id_refusal="run.name",
-        message=f"{_TYPES}Job",
-        complete=_complete,
-        deletable=_no_execution_runs,
-        created="run.checkJob",
-        updated="run.checkJob",
-    )
+JOBS = Collection(
+    "run.projects.locations.jobs",
+    kind="JOB",
+    id_parameter="jobId",
+    id_pattern=NAME_PATTERN,
+    id_refusal="run.name",
+    message=f"{_TYPES}Job",
+    complete=_complete,
+    deletable=_no_execution_runs,
+    created="run.checkJob",
+    updated="run.checkJob",
 )
-EXECUTIONS = collection(
-    Collection(
-        key="run.projects.locations.jobs.executions",
-        kind="EXECUTION",
-        permission="run.executions",
-        message=f"{_TYPES}Execution",
-        deletable=_ended,
-        verbs=("get", "list", "delete"),
-    )
+EXECUTIONS = Collection(
+    "run.projects.locations.jobs.executions",
+    kind="EXECUTION",
+    message=f"{_TYPES}Execution",
+    deletable=_ended,
+    verbs=("get", "list", "delete"),
 )
 
 

@@ -10,7 +10,7 @@ from gcp_openemr.sandbox.api.calls import Call
 from gcp_openemr.sandbox.api.names import etag_of, id_of, new_uid, now, path_of, project_of
 from gcp_openemr.sandbox.api.operations import Operation
 from gcp_openemr.sandbox.api.refusals import refuse
-from gcp_openemr.sandbox.api.rules import WORK, Change, Collection, collection
+from gcp_openemr.sandbox.api.rules import WORK, Change, Collection
 from gcp_openemr.sandbox.api.run import conditions
 from gcp_openemr.sandbox.api.run.held import hold_addresses
 from gcp_openemr.sandbox.api.run.readiness import problem_of
@@ -138,20 +138,17 @@ def _log_uri(name: str, field: str, value: str) -> str:
     return f"https://console.cloud.google.com/logs/viewer?project={project_of(name)}&advancedFilter={query}"
 
 
-SERVICES = collection(
-    Collection(
-        key="run.projects.locations.services",
-        kind="SERVICE",
-        permission="run.services",
-        id_parameter="serviceId",
-        id_pattern=NAME_PATTERN,
-        id_refusal="run.name",
-        message=f"{_TYPES}Service",
-        complete=_complete,
-        created="run.deploy",
-        updated="run.deploy",
-        deleted="run.deleteService",
-    )
+SERVICES = Collection(
+    "run.projects.locations.services",
+    kind="SERVICE",
+    id_parameter="serviceId",
+    id_pattern=NAME_PATTERN,
+    id_refusal="run.name",
+    message=f"{_TYPES}Service",
+    complete=_complete,
+    created="run.deploy",
+    updated="run.deploy",
+    deleted="run.deleteService",
 )
 
 
@@ -165,15 +162,12 @@ def _idle(call: Call, record: Record) -> None:
         raise refuse("run.revision-latest", id=id_of(record.name))
 
 
-REVISIONS = collection(
-    Collection(
-        key="run.projects.locations.services.revisions",
-        kind="REVISION",
-        permission="run.revisions",
-        message=f"{_TYPES}Revision",
-        deletable=_idle,
-        verbs=("get", "list", "delete"),
-    )
+REVISIONS = Collection(
+    "run.projects.locations.services.revisions",
+    kind="REVISION",
+    message=f"{_TYPES}Revision",
+    deletable=_idle,
+    verbs=("get", "list", "delete"),
 )
 
 

@@ -12,7 +12,7 @@ from gcp_openemr.sandbox.api.calls import Call
 from gcp_openemr.sandbox.api.names import id_of, path_of
 from gcp_openemr.sandbox.api.operations import Operation
 from gcp_openemr.sandbox.api.refusals import refuse
-from gcp_openemr.sandbox.api.rules import WORK, Change, Collection, collection, handles
+from gcp_openemr.sandbox.api.rules import WORK, Change, Collection, handles
 from gcp_openemr.sandbox.api.sqladmin.keeping import keep_backups
 from gcp_openemr.sandbox.api.sqladmin.settings import complete
 from gcp_openemr.sandbox.api.store import Record
@@ -42,20 +42,17 @@ def _deletable(call: Call, record: Record) -> None:
     call.store.put(record.name, record.body, hidden={**record.hidden, "final": final})
 
 
-INSTANCES = collection(
-    Collection(
-        key="sql.instances",
-        kind="instance",
-        permission="cloudsql.instances",
-        complete=_complete,
-        deletable=_deletable,
-        id_pattern=r"[a-z]([-a-z0-9]{0,96}[a-z0-9])?",
-        id_refusal="sqladmin.name",
-        created="sql.start",
-        updated="sql.start",
-        deleted="sql.delete",
-        immutable=("region", "project", "instanceType"),
-    )
+INSTANCES = Collection(
+    "sql.instances",
+    permission="cloudsql.instances",
+    complete=_complete,
+    deletable=_deletable,
+    id_pattern=r"[a-z]([-a-z0-9]{0,96}[a-z0-9])?",
+    id_refusal="sqladmin.name",
+    created="sql.start",
+    updated="sql.start",
+    deleted="sql.delete",
+    immutable=("region", "project", "instanceType"),
 )
 
 
