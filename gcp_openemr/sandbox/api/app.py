@@ -30,7 +30,7 @@ from gcp_openemr.sandbox.api.projects import (
     project_by_number,
     service_account_exists,
 )
-from gcp_openemr.sandbox.api.refusals import refuse
+from gcp_openemr.sandbox.api.refusals import demand, refuse, refuse_if
 from gcp_openemr.sandbox.api.routing import API_VERSIONS, Target, find_method, resource_path, target_of
 from gcp_openemr.sandbox.api.rules import COLLECTIONS, HANDLERS, WORK, Collection
 from gcp_openemr.sandbox.api.serviceusage import require_enabled
@@ -120,8 +120,7 @@ class App:
         account = find_service_account(self.store, email)
         permission = "iam.serviceAccounts.actAs"
         name = account.name if account is not None else service_account_name(email)
-        if not self.iam.allows(call.caller, permission, name):
-            raise refuse("iam.act-as", permission=permission, email=email)
+        refuse_if(not self.iam.allows(call.caller, permission, name), "iam.act-as", permission=permission, email=email)
 
     def handle(self, request: Request) -> Response:
         """Answer one request; every refusal is Google's error body. Every call of an API is in the call log.
@@ -179,9 +178,7 @@ class App:
     def _one_platform(self, request: Request, target: Target) -> Response:
         if target.api not in API_VERSIONS:
             raise ApiError(501, f"The sandbox does not speak {target.api}.googleapis.com.")
-        found = find_method(target.api, request.method, target.path)
-        if found is None:
-            raise refuse("google.method")
+        found = demand(find_method(target.api, request.method, target.path), "google.method")
         discovery, method, parameters = found
         caller = self.caller(request)
         if caller == ANONYMOUS:

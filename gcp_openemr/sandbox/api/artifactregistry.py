@@ -5,13 +5,9 @@ from __future__ import annotations
 import dataclasses
 import re
 
-from gcp_openemr.sandbox.api.calls import Call
-from gcp_openemr.sandbox.api.errors import ApiError
 from gcp_openemr.sandbox.api.names import now
-from gcp_openemr.sandbox.api.refusals import refuse
-from gcp_openemr.sandbox.api.rules import Change, Collection, handles
-from gcp_openemr.sandbox.api.store import Store
-from gcp_openemr.sandbox.interfaces import Json
+from gcp_openemr.sandbox.api.refusals import missing, refuse, refuse_if
+from gcp_openemr.sandbox.api.rules import ApiError, Call, Change, Collection, Json, Store, handles
 
 __all__ = ["ImageReference", "find_image", "parse_image", "push"]
 
@@ -96,10 +92,9 @@ Collection("artifactregistry.projects.locations.repositories.packages.versions",
 def delete_tag(call: Call) -> Json:
     call.authorize("artifactregistry.tags.delete")
     repository = call.store.get(call.name.split("/packages/", 1)[0])
-    if repository is not None and _immutable(repository.body):
-        raise refuse("artifactregistry.tag-delete")
+    refuse_if(repository is not None and _immutable(repository.body), "artifactregistry.tag-delete")
     if not call.store.delete(call.name):
-        raise call.wording.missing(call.name)
+        raise missing(call.name)
     return {}
 
 

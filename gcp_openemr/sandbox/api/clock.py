@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import threading
 import traceback
-from typing import TYPE_CHECKING
 
-from gcp_openemr.sandbox.api.rules import CHORES
-
-if TYPE_CHECKING:
-    from gcp_openemr.sandbox.api.app import App
+from gcp_openemr.sandbox.api.rules import CHORES, App
 
 __all__ = ["Clock"]
 

@@ -8,23 +8,16 @@ from __future__ import annotations
 import base64
 import re
 import time
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from gcp_openemr.sandbox.api import crud
 from gcp_openemr.sandbox.api.agents import ask
-from gcp_openemr.sandbox.api.calls import Call
 from gcp_openemr.sandbox.api.errors import CODES, ApiError
 from gcp_openemr.sandbox.api.messages import parse_json
 from gcp_openemr.sandbox.api.names import new_uid, now, timestamp
-from gcp_openemr.sandbox.api.operations import Operation
-from gcp_openemr.sandbox.api.refusals import refuse
-from gcp_openemr.sandbox.api.rules import CHORES, WORK, Change, Collection, handles
+from gcp_openemr.sandbox.api.refusals import refuse, refuse_if
+from gcp_openemr.sandbox.api.rules import CHORES, WORK, App, Call, Change, Collection, Json, Operation, handles
 from gcp_openemr.sandbox.api.schedule import ScheduleInvalid, read_schedule
-from gcp_openemr.sandbox.interfaces import Json
-
-if TYPE_CHECKING:
-    from gcp_openemr.sandbox.api.app import App
 
 __all__ = ["fire"]
 
@@ -48,8 +41,7 @@ def _complete(change: Change) -> None:
     except ScheduleInvalid as error:
         raise refuse("cloudscheduler.schedule") from error
     targets = [field for field in ("httpTarget", "pubsubTarget", "appEngineHttpTarget") if new.get(field)]
-    if len(targets) != 1:
-        raise refuse("cloudscheduler.target")
+    refuse_if(len(targets) != 1, "cloudscheduler.target")
     if targets != ["httpTarget"]:
         raise ApiError(501, "The sandbox stands in for HTTP targets only.")
     _check_target(call, new["httpTarget"])
@@ -68,15 +60,12 @@ def _check_target(call: Call, target: Json) -> None:
         uri = urlsplit(str(target.get("uri") or ""))
     except ValueError as error:
         raise refuse("cloudscheduler.uri") from error
-    if uri.scheme not in {"http", "https"} or not uri.hostname:
-        raise refuse("cloudscheduler.uri")
+    refuse_if(uri.scheme not in {"http", "https"} or not uri.hostname, "cloudscheduler.uri")
     token = target.get("oauthToken") or target.get("oidcToken")
-    if target.get("oauthToken") and not _API.fullmatch(uri.hostname):
-        raise refuse("cloudscheduler.token")
+    refuse_if(target.get("oauthToken") and not _API.fullmatch(str(uri.hostname)), "cloudscheduler.token")
     if token:
         email = str(token.get("serviceAccountEmail") or "")
-        if not call.app.service_account_exists(email):
-            raise refuse("cloudscheduler.account", email=email)
+        refuse_if(not call.app.service_account_exists(email), "cloudscheduler.account", email=email)
         call.app.authorize_act_as(call, email)
     if target.get("oauthToken"):
         target["oauthToken"].setdefault("scope", "https://www.googleapis.com/auth/cloud-platform")
@@ -89,8 +78,7 @@ def _switch(call: Call, permission: str, before: str, after: str) -> Json:
     call.authorize(f"cloudscheduler.jobs.{permission}")
     with call.store.transaction():
         record = crud.existing(call, JOBS)
-        if record.body["state"] != before:
-            raise refuse("cloudscheduler.paused", wanted=before)
+        refuse_if(record.body["state"] != before, "cloudscheduler.paused", wanted=before)
         body = {**record.body, "state": after, "userUpdateTime": now()}
         call.store.put(record.name, body, hidden={})
     return body
@@ -121,10 +109,9 @@ def _begin(app: App, job: str) -> None:
         target=job,
         verb="run",
         user="",
-        insert_time=now(),
         work="cloudscheduler.attempt",
     )
-    app.operations.submit(app.operations.begin(operation))
+    app.operations.start(operation)
 
 
 @WORK.register("cloudscheduler.attempt", abandon=lambda _app, _operation: None)

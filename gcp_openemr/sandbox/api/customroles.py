@@ -5,16 +5,10 @@ from __future__ import annotations
 import re
 import time
 
-from gcp_openemr.sandbox.api.calls import Call
 from gcp_openemr.sandbox.api.iam import predefined_roles
-from gcp_openemr.sandbox.api.listing import page
+from gcp_openemr.sandbox.api.listing import listed
 from gcp_openemr.sandbox.api.names import etag_of, id_of, now, path_of
-from gcp_openemr.sandbox.api.refusals import refuse
-from gcp_openemr.sandbox.api.rules import handles
-from gcp_openemr.sandbox.api.store import Record
-from gcp_openemr.sandbox.interfaces import Json
-
-__all__: list[str] = []
+from gcp_openemr.sandbox.api.rules import Call, Json, Record, demand, handles, refuse, refuse_if
 
 _UNDELETABLE_DAYS, _HELD_DAYS = 7, 37  # a deleted role can be brought back, and its id stays taken, so long
 _ROLE_ID = re.compile(r"[a-zA-Z0-9_.]{3,64}")
@@ -45,17 +39,14 @@ def _shown(call: Call, body: Json) -> Json:
 def create(call: Call) -> Json:
     call.authorize("iam.roles.create", call.name.rsplit("/", 1)[0])
     role_id = str(call.body.get("roleId") or "")
-    if not _ROLE_ID.fullmatch(role_id):
-        raise refuse("iam.role-id", id=role_id)
+    refuse_if(not _ROLE_ID.fullmatch(role_id), "iam.role-id", id=role_id)
     given = call.body.get("role") or {}
     _check(given)
     name = f"{call.name}/{role_id}"
     with call.store.transaction():
         old = call.store.get(name)
-        if old is not None and 0 <= _days_deleted(old) <= _HELD_DAYS:
-            raise refuse("iam.role-deleted", id=role_id)
-        if old is not None and not old.body.get("deleted"):
-            raise refuse("iam.role-exists", id=role_id, project=call.project)
+        refuse_if(old is not None and 0 <= _days_deleted(old) <= _HELD_DAYS, "iam.role-deleted", id=role_id)
+        refuse_if(old is not None and not old.body.get("deleted"), "iam.role-exists", id=role_id, project=call.project)
         body: Json = {"name": path_of(name), **{field: given[field] for field in _FIELDS if field in given}}
         body |= {"stage": given.get("stage", "ALPHA"), "etag": etag_of(name, now()).strip('"')}
         call.store.put(name, body, hidden={})
@@ -87,8 +78,7 @@ def patch(call: Call) -> Json:
     with call.store.transaction():
         record = _find(call)
         etag = call.body.get("etag")
-        if etag and etag != record.body["etag"]:
-            raise refuse("iam.role-etag")
+        refuse_if(etag and etag != record.body["etag"], "iam.role-etag")
         body = dict(record.body)
         for field in mask:
             body.pop(field, None)
@@ -121,9 +111,7 @@ def _days_deleted(record: Record) -> float:
 @handles("iam.roles.get")
 def get_predefined(call: Call) -> Json:
     name = f"roles/{id_of(call.name)}"
-    role = predefined_roles().get(name)
-    if role is None:
-        raise refuse("iam.role-not-found", name=name)
+    role = demand(predefined_roles().get(name), "iam.role-not-found", name=name)
     return {"name": name, "title": role["title"], "includedPermissions": sorted(role["permissions"]), "stage": "GA"}
 
 
@@ -133,5 +121,4 @@ def list_predefined(call: Call) -> Json:
 
 
 def _answer(call: Call, found: list[tuple[str, Json]]) -> Json:
-    items, token = page(call, sorted(found, key=lambda pair: pair[0]), default_size=300)
-    return ({"roles": items} if items else {}) | ({"nextPageToken": token} if token else {})
+    return listed(call, sorted(found, key=lambda pair: pair[0]), "roles", default_size=300)

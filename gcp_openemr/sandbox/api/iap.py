@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 from gcp_openemr.sandbox.api import policies
-from gcp_openemr.sandbox.api.calls import Call
 from gcp_openemr.sandbox.api.names import segment
-from gcp_openemr.sandbox.api.rules import handles
-from gcp_openemr.sandbox.interfaces import Json
-
-__all__: list[str] = []
+from gcp_openemr.sandbox.api.rules import Call, Json, handles
 
 
 def _authorize(call: Call) -> None:

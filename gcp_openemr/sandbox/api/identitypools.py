@@ -6,13 +6,8 @@ import re
 import time
 
 from gcp_openemr.sandbox.api import crud
-from gcp_openemr.sandbox.api.calls import Call
 from gcp_openemr.sandbox.api.names import path_of, project_number, project_of, timestamp
-from gcp_openemr.sandbox.api.refusals import refuse
-from gcp_openemr.sandbox.api.rules import COLLECTIONS, Change, Collection, handles
-from gcp_openemr.sandbox.interfaces import Json
-
-__all__: list[str] = []
+from gcp_openemr.sandbox.api.rules import COLLECTIONS, Call, Change, Collection, Json, handles, refuse, refuse_if
 
 _POOLS = "iam.projects.locations.workloadIdentityPools"
 _DAYS = 30
@@ -30,10 +25,8 @@ def _complete_provider(change: Change) -> None:
     _complete(change)
     new = change.new
     issuer = str((new.get("oidc") or {}).get("issuerUri") or "")
-    if len([kind for kind in ("oidc", "aws", "saml", "x509") if new.get(kind)]) != 1:
-        raise refuse("iam.provider-kind")
-    if new.get("oidc") and not issuer.startswith("https://"):
-        raise refuse("iam.provider-issuer", issuer=issuer)
+    refuse_if(len([kind for kind in ("oidc", "aws", "saml", "x509") if new.get(kind)]) != 1, "iam.provider-kind")
+    refuse_if(new.get("oidc") and not issuer.startswith("https://"), "iam.provider-issuer", issuer=issuer)
     if not new.get("aws") and "google.subject" not in (new.get("attributeMapping") or {}):
         raise refuse("iam.provider-subject")
     if _SHARED.fullmatch(issuer) and "assertion." not in str(new.get("attributeCondition") or ""):

@@ -8,16 +8,10 @@ import re
 import time
 from collections.abc import Callable, Iterator
 
-from gcp_openemr.sandbox.api.calls import Call
 from gcp_openemr.sandbox.api.listing import matches
 from gcp_openemr.sandbox.api.names import id_of, path_of, project_number, project_of, segment
 from gcp_openemr.sandbox.api.projects import WITH_PROJECT
-from gcp_openemr.sandbox.api.refusals import refuse
-from gcp_openemr.sandbox.api.rules import Change, Collection, handles
-from gcp_openemr.sandbox.api.store import Record
-from gcp_openemr.sandbox.interfaces import Json
-
-__all__: list[str] = []
+from gcp_openemr.sandbox.api.rules import Call, Change, Collection, Json, Record, handles, refuse, refuse_if
 
 _LONGEST_RETENTION = 3650  # days
 _DESTINATION = re.compile(r"(storage|bigquery|pubsub|logging)\.googleapis\.com/.+")
@@ -42,11 +36,9 @@ WITH_PROJECT |= {
 
 def _bucket(change: Change) -> None:
     new, old = change.new, change.old or {}
-    if id_of(change.name) == "_Required":
-        raise refuse("logging.required-bucket", name=path_of(change.name))
+    refuse_if(id_of(change.name) == "_Required", "logging.required-bucket", name=path_of(change.name))
     new.setdefault("retentionDays", 30)
-    if not 1 <= new["retentionDays"] <= _LONGEST_RETENTION:
-        raise refuse("logging.retention", most=_LONGEST_RETENTION)
+    refuse_if(not 1 <= new["retentionDays"] <= _LONGEST_RETENTION, "logging.retention", most=_LONGEST_RETENTION)
     if old.get("locked") and (not new.get("locked") or new["retentionDays"] != old["retentionDays"]):
         raise refuse("logging.locked", name=path_of(change.name))
     new["lifecycleState"] = "ACTIVE"
@@ -60,8 +52,7 @@ def _bucket_free(_call: Call, record: Record) -> None:
 def _sink(change: Change) -> None:
     new = change.new
     destination = str(new.get("destination") or "")
-    if not _DESTINATION.fullmatch(destination):
-        raise refuse("logging.destination", destination=destination)
+    refuse_if(not _DESTINATION.fullmatch(destination), "logging.destination", destination=destination)
     project = project_of(change.name)
     new |= {"name": id_of(change.name), "resourceName": path_of(change.name)}
     # A bucket of the same project needs no identity to write.
@@ -73,8 +64,7 @@ def _sink(change: Change) -> None:
 
 def _metric(change: Change) -> None:
     new = change.new
-    if not new.get("filter"):
-        raise refuse("logging.filter")
+    refuse_if(not new.get("filter"), "logging.filter")
     own = id_of(change.name)
     kind = f"logging.googleapis.com/user/{own}"
     given = {"metricKind": "DELTA", "valueType": "INT64", **(new.get("metricDescriptor") or {})}
@@ -87,17 +77,20 @@ def _metric(change: Change) -> None:
     change.hidden.setdefault("born", time.time())
 
 
+# Google has the same methods for organisations and folders under ids of their own.
 Collection(
     "logging.projects.locations.buckets",
+    also=("logging.locations.buckets",),
     kind="log bucket",
     id_parameter="bucketId",
     id_pattern=r"[a-zA-Z0-9][\w.-]{0,99}",
     complete=_bucket,
     deletable=_bucket_free,
 )
-Collection("logging.projects.sinks", id_pattern=r"[\w.-]{1,100}", complete=_sink)
+Collection("logging.projects.sinks", also=("logging.sinks",), id_pattern=r"[\w.-]{1,100}", complete=_sink)
 Collection(
     "logging.projects.metrics",
+    also=("logging.metrics",),
     kind="log metric",
     permission="logging.logMetrics",
     id_pattern=r"[\w.,+!*',()%/-]{1,100}",
@@ -139,8 +132,7 @@ _WRITERS: tuple[tuple[re.Pattern[str], str, Callable[[str], Json]], ...] = (
 def list_entries(call: Call) -> Json:
     """The lines of services, executions, database instances and machines, oldest first unless asked otherwise."""
     names = [str(name) for name in call.body.get("resourceNames") or ()]
-    if not names:
-        raise refuse("logging.resource-names")
+    refuse_if(not names, "logging.resource-names")
     clauses = [clause for clause in _CLAUSE.split(_plain(str(call.body.get("filter") or "").strip())) if clause]
     found = []
     for name in names:
@@ -151,8 +143,7 @@ def list_entries(call: Call) -> Json:
     if str(call.body.get("orderBy") or "").endswith("desc"):
         found.reverse()
     size, token = int(call.body.get("pageSize") or 50), str(call.body.get("pageToken") or 0)
-    if not token.isdecimal():
-        raise refuse("google.page-token")
+    refuse_if(not token.isdecimal(), "google.page-token")
     start = int(token)
     shown = found[start : start + size]
     more = {"nextPageToken": str(start + size)} if start + size < len(found) else {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 
-from gcp_openemr.sandbox.api.refusals import refuse
+from gcp_openemr.sandbox.api.refusals import refuse_if
 from gcp_openemr.sandbox.api.validation import camel
 from gcp_openemr.sandbox.discovery import Schema
 from gcp_openemr.sandbox.interfaces import Json
@@ -24,8 +24,7 @@ def apply_mask(old: Json, body: Json, mask: Sequence[str], schema: Schema) -> Js
     result = copy.deepcopy(old)
     for path in mask:
         parts = [camel(part) for part in path.split(".")]
-        if parts[0] not in schema.get("properties", {}):
-            raise refuse("google.mask", path=path)
+        refuse_if(parts[0] not in schema.get("properties", {}), "google.mask", path=path)
         _copy(body, result, parts)
     return result
 

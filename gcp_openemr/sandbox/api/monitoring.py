@@ -10,15 +10,9 @@ import time
 from collections.abc import Iterator
 from datetime import datetime
 
-from gcp_openemr.sandbox.api.calls import Call
-from gcp_openemr.sandbox.api.listing import matches, page
+from gcp_openemr.sandbox.api.listing import listed, matches
 from gcp_openemr.sandbox.api.names import id_of, now, path_of
-from gcp_openemr.sandbox.api.refusals import refuse
-from gcp_openemr.sandbox.api.rules import Change, Collection, handles
-from gcp_openemr.sandbox.api.store import Record
-from gcp_openemr.sandbox.interfaces import Json
-
-__all__: list[str] = []
+from gcp_openemr.sandbox.api.rules import Call, Change, Collection, Json, Record, handles, refuse, refuse_if
 
 _METRIC = re.compile(r'metric\.type\s*=\s*"([^"]+)"')
 _LOG_METRIC = "logging.googleapis.com/user/"
@@ -42,15 +36,12 @@ def _number(_body: Json) -> str:
 def _policy(change: Change) -> None:
     new = change.new
     for field in ("displayName", "combiner"):
-        if not new.get(field):
-            raise refuse("monitoring.required", field=f"alert_policy.{field}")
+        refuse_if(not new.get(field), "monitoring.required", field=f"alert_policy.{field}")
     conditions = new.get("conditions") or []
-    if not 1 <= len(conditions) <= _MOST_CONDITIONS:
-        raise refuse("monitoring.conditions", most=_MOST_CONDITIONS)
+    refuse_if(not 1 <= len(conditions) <= _MOST_CONDITIONS, "monitoring.conditions", most=_MOST_CONDITIONS)
     for place, condition in enumerate(conditions):
         kinds = [kind for kind in _CONDITIONS if condition.get(kind)]
-        if len(kinds) != 1:
-            raise refuse("monitoring.condition", place=place)
+        refuse_if(len(kinds) != 1, "monitoring.condition", place=place)
         _check_condition(change.call, condition[kinds[0]], kinds[0], f"alert_policy.conditions[{place}]")
         condition.setdefault("name", f"{path_of(change.name)}/conditions/{_number({})}")
         strategy = new.get("alertStrategy") or {}
@@ -96,8 +87,7 @@ def _record(change: Change) -> None:
 
 
 def _channel(change: Change) -> None:
-    if not change.new.get("type"):
-        raise refuse("monitoring.required", field="notification_channel.type")
+    refuse_if(not change.new.get("type"), "monitoring.required", field="notification_channel.type")
     change.new.setdefault("enabled", True)
 
 
@@ -123,15 +113,13 @@ def _check_id(body: Json) -> str:
 
 def _uptime(change: Change) -> None:
     new = change.new
-    if not new.get("displayName"):
-        raise refuse("monitoring.check", field="display_name", why="must be given")
+    refuse_if(not new.get("displayName"), "monitoring.check", field="display_name", why="must be given")
     if len([field for field in ("httpCheck", "tcpCheck") if new.get(field) is not None]) != 1:
         raise refuse("monitoring.check", field="http_check", why="or tcp_check must be given")
     if not (new.get("monitoredResource") or new.get("resourceGroup")):
         raise refuse("monitoring.check", field="monitored_resource", why="must be given")
     timeout = _duration(str(new.get("timeout") or "0s"))
-    if not 1 <= timeout <= 60:
-        raise refuse("monitoring.check", field="timeout", why="must be 1s to 60s")
+    refuse_if(not 1 <= timeout <= 60, "monitoring.check", field="timeout", why="must be 1s to 60s")
     if new.setdefault("period", "60s") not in _PERIODS:
         raise refuse("monitoring.check", field="period", why="must be 60s, 300s, 600s or 900s")
     if 0 < len(new.get("selectedRegions") or ()) < _FEWEST_REGIONS:
@@ -188,8 +176,8 @@ Collection(
 def list_descriptors(call: Call) -> Json:
     """Their names have slashes."""
     call.authorize("monitoring.metricDescriptors.list")
-    items, token = page(call, [(record.name, record.body) for record in call.store.list(call.name + "/")])
-    return {"metricDescriptors": items} | ({"nextPageToken": token} if token else {})
+    found = [(record.name, record.body) for record in call.store.list(call.name + "/")]
+    return {"metricDescriptors": []} | listed(call, found, "metricDescriptors")
 
 
 @handles("monitoring.projects.timeSeries.create")
@@ -204,10 +192,8 @@ def write(call: Call) -> Json:
 
 def _write(call: Call, place: int, series: Json) -> None:
     metric = str((series.get("metric") or {}).get("type") or "")
-    if not re.fullmatch(DESCRIPTORS.id_pattern, metric):
-        raise refuse("monitoring.type")
-    if len(series.get("points") or ()) != 1:
-        raise refuse("monitoring.points", place=place)
+    refuse_if(not re.fullmatch(DESCRIPTORS.id_pattern, metric), "monitoring.type")
+    refuse_if(len(series.get("points") or ()) != 1, "monitoring.points", place=place)
     point = series["points"][0]
     end = _seconds(str((point.get("interval") or {}).get("endTime") or ""))
     if not time.time() - _PAST <= end <= time.time() + _FUTURE:
@@ -249,8 +235,7 @@ def _seconds(moment: str) -> float:
 def read(call: Call) -> Json:
     """Newest points first."""
     call.authorize("monitoring.timeSeries.list")
-    if not _METRIC.search(call.one("filter")):
-        raise refuse("monitoring.filter")
+    refuse_if(not _METRIC.search(call.one("filter")), "monitoring.filter")
     end = _seconds(call.one("interval.endTime"))
     start = _seconds(call.one("interval.startTime") or call.one("interval.endTime"))
     found = []

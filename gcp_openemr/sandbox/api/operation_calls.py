@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-from gcp_openemr.sandbox.api.calls import Call
 from gcp_openemr.sandbox.api.envelopes import operation_json
-from gcp_openemr.sandbox.api.listing import page
+from gcp_openemr.sandbox.api.listing import listed
 from gcp_openemr.sandbox.api.names import id_of
-from gcp_openemr.sandbox.api.operations import Operation
-from gcp_openemr.sandbox.api.refusals import refuse
-from gcp_openemr.sandbox.api.rules import handles
-from gcp_openemr.sandbox.interfaces import Json
-
-__all__: list[str] = []
+from gcp_openemr.sandbox.api.rules import Call, Json, Operation, demand, handles
 
 _LONGEST_WAIT = 120.0  # seconds; Compute Engine's `wait` answers after two minutes at the latest
 _PERMISSIONS = {"sqladmin": "cloudsql.instances.get"}
 
 
 def _find(call: Call) -> Operation:
-    found = call.app.operations.get(call.name)
-    if found is None:
-        raise refuse("google.operation-not-found", id=id_of(call.name))
+    found = demand(call.app.operations.get(call.name), "google.operation-not-found", id=id_of(call.name))
     _authorize(call, found.target)
     return found
 
@@ -73,9 +65,7 @@ def list_(call: Call) -> Json:
     found = [(item.name, operation_json(item)) for item in call.app.operations.list(call.name + "/")]
     if call.one("instance"):
         found = [(name, item) for name, item in found if item.get("targetId") == call.one("instance")]
-    items, token = page(call, sorted(found, key=lambda pair: pair[0]))
-    field = "operations" if call.api == "run" else "items"
-    return ({field: items} if items else {}) | ({"nextPageToken": token} if token else {})
+    return listed(call, sorted(found, key=lambda pair: pair[0]), "operations" if call.api == "run" else "items")
 
 
 @handles("run.projects.locations.operations.delete")

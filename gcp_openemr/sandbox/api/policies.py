@@ -10,7 +10,7 @@ from gcp_openemr.sandbox.api.calls import Call
 from gcp_openemr.sandbox.api.conditions import ConditionInvalid, evaluate
 from gcp_openemr.sandbox.api.errors import ApiError
 from gcp_openemr.sandbox.api.iam import predefined_roles
-from gcp_openemr.sandbox.api.refusals import refuse
+from gcp_openemr.sandbox.api.refusals import refuse, refuse_if
 from gcp_openemr.sandbox.interfaces import Json
 
 __all__ = ["get_policy", "set_policy", "test_permissions"]
@@ -52,8 +52,7 @@ def set_policy(call: Call, name: str, given: Json) -> Json:
 
 def test_permissions(call: Call, name: str, permissions: list[str]) -> Json:
     """The part of `permissions` that the caller has."""
-    if any("*" in permission for permission in permissions):
-        raise refuse("iam.wildcard")
+    refuse_if(any("*" in permission for permission in permissions), "iam.wildcard")
     held = [permission for permission in permissions if call.allowed(permission, name)]
     return {"permissions": held} if held else {}
 
@@ -80,16 +79,14 @@ def _binding(call: Call, given: Json) -> Json:
 
 
 def _check_member(call: Call, member: str) -> None:
-    if not _MEMBER.fullmatch(member):
-        raise refuse("iam.member", member=member)
+    refuse_if(not _MEMBER.fullmatch(member), "iam.member", member=member)
     kind, _, email = member.partition(":")
     if kind == "serviceAccount" and not call.app.service_account_exists(email):
         raise refuse("iam.member-missing", email=email)
 
 
 def _check_condition(condition: Json) -> None:
-    if not condition.get("title"):
-        raise refuse("iam.condition-title")
+    refuse_if(not condition.get("title"), "iam.condition-title")
     try:
         evaluate(
             str(condition.get("expression", "")),

@@ -11,7 +11,7 @@ from gcp_openemr.sandbox.api.names import (
     project_number,
     service_account_name,
 )
-from gcp_openemr.sandbox.api.refusals import refuse
+from gcp_openemr.sandbox.api.refusals import refuse_if
 from gcp_openemr.sandbox.api.store import Record, Store
 from gcp_openemr.sandbox.interfaces import Json
 
@@ -35,8 +35,7 @@ def ensure_project(store: Store, caller: Caller, project: str) -> None:
     """
     if store.get(project_name(project)) is not None:
         return
-    if caller != OPERATOR or not PROJECT_ID.fullmatch(project):
-        raise refuse("google.project", project=project)
+    refuse_if(caller != OPERATOR or not PROJECT_ID.fullmatch(project), "google.project", project=project)
     number = project_number(project)
     moment = now()
     with store.transaction():

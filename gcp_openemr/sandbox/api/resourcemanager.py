@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-from gcp_openemr.sandbox.api.calls import Call
-from gcp_openemr.sandbox.api.errors import ApiError
-from gcp_openemr.sandbox.api.listing import page
+from gcp_openemr.sandbox.api.listing import listed
 from gcp_openemr.sandbox.api.names import project_name
-from gcp_openemr.sandbox.api.rules import Collection, handles
-from gcp_openemr.sandbox.api.store import Record
-from gcp_openemr.sandbox.interfaces import Json
-
-__all__: list[str] = []
+from gcp_openemr.sandbox.api.rules import ApiError, Call, Collection, Json, Record, handles
 
 
 def _shown(call: Call, body: Json) -> Json:
@@ -46,5 +40,4 @@ def list_(call: Call) -> Json:
         for record in call.store.list(project_name(""))
         if call.allowed("resourcemanager.projects.get", record.name)
     ]
-    items, token = page(call, found)
-    return ({"projects": items} if items else {}) | ({"nextPageToken": token} if token else {})
+    return listed(call, found, "projects")

@@ -1,4 +1,7 @@
-"""What a collection of resources is, as data: one `Collection` per row, small functions for what data cannot say."""
+"""What a collection of resources is, as data: one `Collection` per row, small functions for what data cannot say.
+
+Here are all the words that an API's rows and functions are written in.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +10,23 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from gcp_openemr.sandbox.api.calls import Call
+from gcp_openemr.sandbox.api.errors import ApiError
 from gcp_openemr.sandbox.api.messages import Response
 from gcp_openemr.sandbox.api.names import singular
-from gcp_openemr.sandbox.api.operations import WorkTable
-from gcp_openemr.sandbox.api.store import Record
-from gcp_openemr.sandbox.interfaces import Json
+from gcp_openemr.sandbox.api.operations import Operation, WorkTable
+from gcp_openemr.sandbox.api.refusals import demand, missing, refuse, refuse_if
+from gcp_openemr.sandbox.api.store import Record, Store
+from gcp_openemr.sandbox.interfaces import Json, Refused
 
 if TYPE_CHECKING:
     from gcp_openemr.sandbox.api.app import App
+else:
+    App = "App"  # its module imports those that are written in these words
 
-__all__ = ["CHORES", "COLLECTIONS", "HANDLERS", "WORK", "Change", "Collection", "Handler", "handles"]
+__all__ = [
+    "CHORES", "COLLECTIONS", "HANDLERS", "WORK", "ApiError", "App", "Call", "Change", "Collection", "Handler", "Json",
+    "Operation", "Record", "Refused", "Store", "demand", "handles", "missing", "refuse", "refuse_if",
+]  # fmt: skip
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -48,8 +58,8 @@ class Collection:
     a name that is no `id_pattern` is refused by the row `id_refusal` with {kind} {field} {snake} {id} {pattern}.
     `message` is the protobuf type that operations return, `metadata` that of their metadata ("" = the resource).
     `complete` fills what the server sets and refuses what it must, inside the transaction; `deletable` refuses a
-    delete; `created`, `updated` and `deleted` name work that the operation does. `unpack` takes the resource out of a
-    request body that wraps it; `shown` is the resource as answered. `deleted_response` false: a delete answers Empty.
+    delete; `created`, `updated` and `deleted` name work that the operation does. `shown` is the resource as
+    answered. `deleted_response` false: a delete answers Empty.
     `assigned` makes the id of a new resource from its body, where the caller does not choose it.
     `expires` is the field with the moment after which the resource is gone.
     """
@@ -66,7 +76,6 @@ class Collection:
     metadata: str = ""
     complete: Callable[[Change], None] = lambda _change: None
     deletable: Callable[[Call, Record], None] = lambda _call, _record: None
-    unpack: Callable[[Call, Json], Json] = lambda _call, body: body
     shown: Callable[[Call, Json], Json] = lambda _call, body: body
     created: str = ""
     updated: str = ""

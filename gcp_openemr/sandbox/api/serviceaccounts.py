@@ -7,15 +7,10 @@ import re
 import secrets
 
 from gcp_openemr.sandbox.api import crud
-from gcp_openemr.sandbox.api.calls import Call
 from gcp_openemr.sandbox.api.names import id_of, now, path_of, project_of, service_account_name
 from gcp_openemr.sandbox.api.projects import find_service_account
-from gcp_openemr.sandbox.api.refusals import refuse
-from gcp_openemr.sandbox.api.rules import Collection, handles
-from gcp_openemr.sandbox.api.store import Record, Store
-from gcp_openemr.sandbox.interfaces import Json
-
-__all__: list[str] = []
+from gcp_openemr.sandbox.api.refusals import duplicate, missing, refuse, refuse_if
+from gcp_openemr.sandbox.api.rules import Call, Collection, Json, Record, Store, handles
 
 _ACCOUNT_ID = re.compile(r"[a-z]([-a-z0-9]{4,28}[a-z0-9])")
 _CHANGEABLE = {"displayName": 100, "description": 256}  # field to its longest value in bytes
@@ -32,7 +27,7 @@ def _find(call: Call) -> Record:
         accounts = call.store.list("iam.googleapis.com/projects/")
         record = next((found for found in accounts if found.body.get("uniqueId") == wanted), None)
     if record is None or call.project not in {"-", project_of(record.name)}:
-        raise call.wording.missing(call.name, "service account")
+        raise missing(call.name, "service account")
     return record
 
 
@@ -56,8 +51,7 @@ def _etag() -> str:
 def create(call: Call) -> Json:
     call.authorize("iam.serviceAccounts.create", call.name.rsplit("/", 1)[0])
     account_id = str(call.body.get("accountId") or "")
-    if not _ACCOUNT_ID.fullmatch(account_id):
-        raise refuse("iam.account-id", id=account_id)
+    refuse_if(not _ACCOUNT_ID.fullmatch(account_id), "iam.account-id", id=account_id)
     given = call.body.get("serviceAccount") or {}
     _check(given)
     email = f"{account_id}@{call.project}.iam.gserviceaccount.com"
@@ -73,7 +67,7 @@ def create(call: Call) -> Json:
     }
     with call.store.transaction():
         if call.store.get(name) is not None:
-            raise call.wording.duplicate(f"{call.name}/{account_id}", "Service account")
+            raise duplicate(f"{call.name}/{account_id}", "Service account")
         call.store.put(name, body, hidden={"createTime": now()})
     return body
 
@@ -92,8 +86,7 @@ def patch(call: Call) -> Json:
         record = _permitted(call, "update")
         body = dict(record.body)
         for field in ("displayName" if part == "display_name" else part for part in mask):
-            if field not in _CHANGEABLE:
-                raise refuse("iam.account-field", field=field)
+            refuse_if(field not in _CHANGEABLE, "iam.account-field", field=field)
             body.pop(field, None)
             if given.get(field):
                 body[field] = given[field]

@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import time
 
-from gcp_openemr.sandbox.api.calls import Call
 from gcp_openemr.sandbox.api.envelopes import operation_json, operation_name
 from gcp_openemr.sandbox.api.iam import PROPAGATION_SECONDS
-from gcp_openemr.sandbox.api.listing import page
-from gcp_openemr.sandbox.api.names import id_of, now, project_number
-from gcp_openemr.sandbox.api.operations import Operation
-from gcp_openemr.sandbox.api.refusals import refuse
+from gcp_openemr.sandbox.api.listing import listed
+from gcp_openemr.sandbox.api.names import id_of, project_number
 from gcp_openemr.sandbox.api.routing import API_VERSIONS
-from gcp_openemr.sandbox.api.rules import handles
-from gcp_openemr.sandbox.api.store import Store
-from gcp_openemr.sandbox.interfaces import Json
+from gcp_openemr.sandbox.api.rules import Call, Json, Operation, Store, handles, missing, refuse, refuse_if
 
 __all__ = ["ENABLED_AT_FIRST", "enable_apis", "require_enabled"]
 
@@ -87,7 +82,7 @@ def _project(call: Call) -> str:
 def _set(call: Call, services: list[str], *, enabled: bool) -> None:
     for service in services:
         if not service.endswith(_SUFFIX):
-            raise call.wording.missing(f"{_project(call)}/services/{service}")
+            raise missing(f"{_project(call)}/services/{service}")
     with call.store.transaction():
         for service in services:
             before, _ = _enabled(call.store, call.project, service)
@@ -102,13 +97,11 @@ def _done(call: Call, kind: str, response: Json) -> Json:
         target=_project(call),
         verb=call.verb,
         user=call.caller.email,
-        insert_time=now(),
         metadata_type=f"{_TYPES}OperationMetadata",
         response_type=_TYPES + kind,
         response=response,
     )
-    operations = call.app.operations
-    return operation_json(operations.submit(operations.begin(operation)))
+    return operation_json(call.app.operations.start(operation))
 
 
 @handles("serviceusage.services.enable")
@@ -123,8 +116,7 @@ def enable(call: Call) -> Json:
 def batch_enable(call: Call) -> Json:
     call.authorize("serviceusage.services.enable", _project(call))
     services = list(call.body.get("serviceIds") or [])
-    if not 1 <= len(services) <= _MOST_AT_ONCE:
-        raise refuse("serviceusage.batch", most=_MOST_AT_ONCE)
+    refuse_if(not 1 <= len(services) <= _MOST_AT_ONCE, "serviceusage.batch", most=_MOST_AT_ONCE)
     _set(call, services, enabled=True)
     return _done(call, "BatchEnableServicesResponse", {"services": [_state(call, service) for service in services]})
 
@@ -155,5 +147,4 @@ def list_(call: Call) -> Json:
     call.authorize("serviceusage.services.list", _project(call))
     touched = {id_of(record.name) for record in call.store.list(f"{_project(call)}/services/")}
     found = [(service, _state(call, service)) for service in sorted(touched | ENABLED_AT_FIRST)]
-    items, token = page(call, found, default_size=50)
-    return ({"services": items} if items else {}) | ({"nextPageToken": token} if token else {})
+    return listed(call, found, "services", default_size=50)

@@ -13,7 +13,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gcp_openemr.sandbox.api.errors import ApiError
-from gcp_openemr.sandbox.api.refusals import refuse
+from gcp_openemr.sandbox.api.names import snake
+from gcp_openemr.sandbox.api.refusals import refuse, refuse_if
 from gcp_openemr.sandbox.discovery import Discovery, Method, Schema
 from gcp_openemr.sandbox.interfaces import Json
 
@@ -79,13 +80,11 @@ def check_query(discovery: Discovery, method: Method, query: Mapping[str, Sequen
     """Refuse query parameters that the method does not have, and the lack of those it needs."""
     known = {camel(name) for name in (*method.parameters, *discovery.common_parameters)} | _ALWAYS_QUERY
     for name in query:
-        if camel(name) not in known and name not in known:
-            raise refuse("google.unknown-parameter", name=name)
+        refuse_if(camel(name) not in known and name not in known, "google.unknown-parameter", name=name)
     for name, parameter in method.parameters.items():
         if parameter.get("location") != "query":
             continue
-        if parameter.get("required") and name not in query:
-            raise refuse("google.required-parameter", name=name)
+        refuse_if(parameter.get("required") and name not in query, "google.required-parameter", name=name)
         for value in query.get(name, ()):
             _check_parameter(name, parameter, value)
 
@@ -98,8 +97,7 @@ def _check_parameter(name: str, parameter: Mapping[str, Any], value: str) -> Non
         or (kind == "boolean" and value.lower() not in {"true", "false", "0", "1"})
         or ("enum" in parameter and value not in parameter["enum"] and not value.isdigit())
     )
-    if wrong:
-        raise refuse("google.value", path=name, kind=kind, shown=f'"{value}"')
+    refuse_if(wrong, "google.value", path=name, kind=kind, shown=f'"{value}"')
 
 
 class _Checker:
@@ -126,7 +124,7 @@ class _Checker:
             elif (value is None and not self._keep_null) or (value == "" and "enum" in field and self._lenient):
                 continue
             elif not _output_only(field):
-                result[name] = self._value(field, value, f"{path}.{_snake(name)}")
+                result[name] = self._value(field, value, f"{path}.{snake(name)}")
         return result
 
     def _value(self, field: Mapping[str, Any], value: Any, path: str) -> Any:
@@ -199,10 +197,6 @@ class _Checker:
 
 def _output_only(field: Mapping[str, Any]) -> bool:
     return bool(field.get("readOnly")) or str(field.get("description", "")).startswith("[Output Only]")
-
-
-def _snake(name: str) -> str:
-    return re.sub(r"([A-Z])", lambda found: "_" + found.group(1).lower(), name)
 
 
 def _is_base64(value: str) -> bool:

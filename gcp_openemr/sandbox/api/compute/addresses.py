@@ -8,9 +8,8 @@ from collections.abc import Iterator
 from gcp_openemr.sandbox.api.compute.links import full_name
 from gcp_openemr.sandbox.api.envelopes import COMPUTE_ROOT
 from gcp_openemr.sandbox.api.names import path_of, project_of
-from gcp_openemr.sandbox.api.refusals import refuse
+from gcp_openemr.sandbox.api.refusals import existing, refuse, refuse_if
 from gcp_openemr.sandbox.api.store import Store
-from gcp_openemr.sandbox.api.wording import wording_of
 from gcp_openemr.sandbox.interfaces import Json
 
 __all__ = ["check_free", "free_address", "subnet_range", "users_of"]
@@ -18,9 +17,7 @@ __all__ = ["check_free", "free_address", "subnet_range", "users_of"]
 
 def subnet_range(store: Store, subnetwork: str) -> ipaddress.IPv4Network:
     """The primary range of a subnetwork by URL. Raises 404 when there is none."""
-    record = store.get(full_name(subnetwork))
-    if record is None:
-        raise wording_of("compute").missing(full_name(subnetwork))
+    record = existing(store, full_name(subnetwork))
     return ipaddress.IPv4Network(record.body["ipCidrRange"])
 
 
@@ -46,11 +43,9 @@ def check_free(store: Store, subnetwork: str, address: str, *, allowed: str, amo
         inside = ipaddress.IPv4Address(address) in whole
     except ValueError as error:
         raise refuse("compute.ip-invalid", address=address) from error
-    if not inside:
-        raise refuse("compute.ip-outside", address=address, range=whole)
+    refuse_if(not inside, "compute.ip-outside", address=address, range=whole)
     owners = {owner for taken, owner in _taken(store, project_of(subnetwork)) if taken == address and among in owner}
-    if owners - {allowed}:
-        raise refuse("compute.ip-in-use", address=address)
+    refuse_if(owners - {allowed}, "compute.ip-in-use", address=address)
 
 
 def users_of(store: Store, name: str, address: str) -> list[str]:

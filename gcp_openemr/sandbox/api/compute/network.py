@@ -5,7 +5,6 @@ from __future__ import annotations
 import ipaddress
 import time
 
-from gcp_openemr.sandbox.api.calls import Call
 from gcp_openemr.sandbox.api.compute.actions import Action, actions, fingerprint
 from gcp_openemr.sandbox.api.compute.addresses import check_free, free_address, users_of
 from gcp_openemr.sandbox.api.compute.links import (
@@ -15,13 +14,10 @@ from gcp_openemr.sandbox.api.compute.links import (
     refuse_if_used,
     self_link,
 )
-from gcp_openemr.sandbox.api.errors import ApiError
 from gcp_openemr.sandbox.api.names import id_of, path_of, project_of, segment
-from gcp_openemr.sandbox.api.refusals import refuse
-from gcp_openemr.sandbox.api.rules import Change, Collection
+from gcp_openemr.sandbox.api.refusals import existing, refuse, refuse_if
+from gcp_openemr.sandbox.api.rules import ApiError, Call, Change, Collection, Json, Record
 from gcp_openemr.sandbox.api.run.held import HELD
-from gcp_openemr.sandbox.api.store import Record
-from gcp_openemr.sandbox.interfaces import Json
 
 __all__ = ["NETWORKS_LIMIT", "address_of", "adopt", "in_use"]
 
@@ -59,8 +55,7 @@ def _check_quota(change: Change) -> None:
     """`settings.quotas` 1 gives a project as many networks as Google gives a young one; 0 counts nothing."""
     limit = NETWORKS_LIMIT * change.call.app.settings.quotas
     used = len(change.call.store.list(change.name.rsplit("/", 1)[0] + "/"))
-    if limit and used + 1 > limit:
-        raise refuse("compute.quota", metric="NETWORKS", limit=f"{limit:.1f}")
+    refuse_if(limit and used + 1 > limit, "compute.quota", metric="NETWORKS", limit=f"{limit:.1f}")
 
 
 def _network_shown(call: Call, body: Json) -> Json:
@@ -75,8 +70,7 @@ def _network_shown(call: Call, body: Json) -> Json:
 
 def _subnetwork(change: Change) -> None:
     new = adopt(change)
-    if not new.get("network"):
-        raise refuse("compute.required", field="network", why="The network is required.")
+    refuse_if(not new.get("network"), "compute.required", field="network", why="The network is required.")
     whole = _range(str(new.get("ipCidrRange") or ""))
     _refuse_overlap(change.call, change.name, new["network"], whole)
     new.setdefault("privateIpGoogleAccess", False)
@@ -123,15 +117,13 @@ def _subnetwork_free(call: Call, record: Record) -> None:
     in_use(call, record)
     path = path_of(record.name)
     for held in call.store.list(f"{HELD}{project_of(path)}/{segment(path, 'regions')}/{id_of(path)}/"):
-        if held.body["until"] > time.time():
-            raise refuse("compute.held", name=path, user=held.body["id"])
+        refuse_if(held.body["until"] > time.time(), "compute.held", name=path, user=held.body["id"])
 
 
 def _firewall(change: Change) -> None:
     new = adopt(change)
     new.setdefault("network", f"{self_link(change.name).split('/global/')[0]}/global/networks/default")
-    if not (new.get("allowed") or new.get("denied")):
-        raise refuse("compute.firewall-rules")
+    refuse_if(not (new.get("allowed") or new.get("denied")), "compute.firewall-rules")
     new.setdefault("direction", "INGRESS")
     new.setdefault("priority", 1000)
     new.setdefault("disabled", False)
@@ -157,8 +149,7 @@ def _address(change: Change) -> None:
     new.setdefault("addressType", "EXTERNAL")
     if new["addressType"] != "INTERNAL":
         raise ApiError(501, "The sandbox has no external addresses.")
-    if not new.get("subnetwork"):
-        raise refuse("compute.required", field="subnetwork", why="It is required.")
+    refuse_if(not new.get("subnetwork"), "compute.required", field="subnetwork", why="It is required.")
     if change.old is None:
         given = str(new.get("address") or "")
         if given:
@@ -200,12 +191,9 @@ actions(
 def address_of(call: Call, given: str, subnetwork: str, name: str) -> str:
     """A literal address from a literal, a reserved address's URL, or nothing (then a free one)."""
     if "/addresses/" in given:
-        record = call.store.get(full_name(given))
-        if record is None:
-            raise call.wording.missing(full_name(given))
+        record = existing(call.store, full_name(given))
         given = str(record.body["address"])
-        if users_of(call.store, record.name, given):
-            raise refuse("compute.ip-in-use", address=given)
+        refuse_if(users_of(call.store, record.name, given), "compute.ip-in-use", address=given)
         return given
     if not given:
         return free_address(call.store, subnetwork, mine=name)
@@ -217,7 +205,6 @@ def address_of(call: Call, given: str, subnetwork: str, name: str) -> str:
         ),
         name,
     )
-    if users_of(call.store, reserved, given):
-        raise refuse("compute.ip-in-use", address=given)
+    refuse_if(users_of(call.store, reserved, given), "compute.ip-in-use", address=given)
     check_free(call.store, subnetwork, given, allowed=reserved)
     return given

@@ -5,14 +5,11 @@ from __future__ import annotations
 import copy
 import random
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from gcp_openemr.sandbox.api import crud
-from gcp_openemr.sandbox.api.calls import Call
 from gcp_openemr.sandbox.api.names import etag_of, id_of, new_uid, now, path_of, project_of
 from gcp_openemr.sandbox.api.operations import INTERRUPTED, Operation
-from gcp_openemr.sandbox.api.refusals import refuse
-from gcp_openemr.sandbox.api.rules import WORK, Change, Collection, handles
+from gcp_openemr.sandbox.api.rules import WORK, App, Call, Change, Collection, Json, Record, Refused, handles, refuse_if
 from gcp_openemr.sandbox.api.run import conditions
 from gcp_openemr.sandbox.api.run.held import hold_addresses
 from gcp_openemr.sandbox.api.run.readiness import problem_of
@@ -25,13 +22,6 @@ from gcp_openemr.sandbox.api.run.templates import (
     fill_identity,
     seconds,
 )
-from gcp_openemr.sandbox.api.store import Record
-from gcp_openemr.sandbox.interfaces import Json, Refused
-
-if TYPE_CHECKING:
-    from gcp_openemr.sandbox.api.app import App
-
-__all__: list[str] = []
 
 _TYPES = "google.cloud.run.v2."
 _LETTERS = "bcdfghjkmnpqrstvwxz246789"
@@ -73,14 +63,12 @@ def _check(call: Call, execution: Json, template: Json) -> None:
 
 def _no_execution_runs(call: Call, record: Record) -> None:
     for execution in call.store.list(f"{record.name}/executions/"):
-        if not execution.body.get("completionTime"):
-            raise refuse("run.job-running", id=id_of(record.name))
+        refuse_if(not execution.body.get("completionTime"), "run.job-running", id=id_of(record.name))
     hold_addresses(call.app, record.name, record.body["template"]["template"])
 
 
 def _ended(_call: Call, record: Record) -> None:
-    if not record.body.get("completionTime"):
-        raise refuse("run.execution-running", id=id_of(record.name))
+    refuse_if(not record.body.get("completionTime"), "run.execution-running", id=id_of(record.name))
 
 
 JOBS = Collection(
@@ -137,8 +125,7 @@ def run(call: Call) -> Json:
         crud.check_etag(job.body, str(call.body.get("etag") or ""))
         template = _overridden(call, job.body["template"], overrides)
         problem, _ = problem_of(call.app, call.project, template["template"])
-        if problem:
-            raise refuse("run.job-not-ready", id=id_of(job.name), problem=problem)
+        refuse_if(problem, "run.job-not-ready", id=id_of(job.name), problem=problem)
         execution, name = _execution(call, job, template)
         call.store.put(name, execution)
         reference = {"name": id_of(name), "createTime": execution["createTime"]}
@@ -279,8 +266,7 @@ def cancel(call: Call) -> Json:
     call.authorize("run.executions.cancel")
     record = crud.existing(call, EXECUTIONS)
     crud.check_etag(record.body, str(call.body.get("etag") or ""))
-    if record.body.get("completionTime"):
-        raise refuse("run.execution-done", id=id_of(record.name))
+    refuse_if(record.body.get("completionTime"), "run.execution-done", id=id_of(record.name))
     call.app.runtime.cancel_execution(path_of(record.name))
     operation = crud.begin(call, EXECUTIONS, record.name, record.body)
     return crud.finish(call, operation)

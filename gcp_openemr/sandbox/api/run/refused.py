@@ -13,7 +13,7 @@ from gcp_openemr.sandbox.api.calls import Call
 from gcp_openemr.sandbox.api.errors import ApiError
 from gcp_openemr.sandbox.api.refusals import Refusal, refusals, refuse
 
-__all__ = ["LIMITS", "NAME_PATTERN", "Limit", "check_limit", "violation"]
+__all__ = ["LIMITS", "NAME_PATTERN", "Limit", "check_limit", "violation", "violation_if"]
 
 NAME_PATTERN = r"[a-z]([-a-z0-9]{0,47}[a-z0-9])?"
 _DOCS = "https://cloud.google.com/run/docs/"
@@ -72,8 +72,13 @@ def violation(call: Call, refusal: str, field: str, **values: Any) -> ApiError:
     return error
 
 
+def violation_if(condition: object, call: Call, refusal: str, field: str, **values: Any) -> None:
+    """Raise the error of a row, told with its field, when `condition` holds."""
+    if condition:
+        raise violation(call, refusal, field, **values)
+
+
 def check_limit(call: Call, limit: str, value: float, where: str = "template.") -> None:
     """Raise 400 for a number outside of a row of LIMITS."""
     row = LIMITS[limit]
-    if not row.least <= value <= row.most:
-        raise violation(call, f"run.{limit}", where + row.field)
+    violation_if(not row.least <= value <= row.most, call, f"run.{limit}", where + row.field)

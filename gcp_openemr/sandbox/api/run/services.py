@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import copy
 import random
-from typing import TYPE_CHECKING
 
-from gcp_openemr.sandbox.api.calls import Call
 from gcp_openemr.sandbox.api.names import etag_of, id_of, new_uid, now, path_of, project_of
-from gcp_openemr.sandbox.api.operations import Operation
-from gcp_openemr.sandbox.api.refusals import refuse
-from gcp_openemr.sandbox.api.rules import WORK, Change, Collection
+from gcp_openemr.sandbox.api.rules import WORK, App, Call, Change, Collection, Operation, Record, refuse_if
 from gcp_openemr.sandbox.api.run import conditions
 from gcp_openemr.sandbox.api.run.held import hold_addresses
 from gcp_openemr.sandbox.api.run.readiness import problem_of
@@ -24,13 +20,7 @@ from gcp_openemr.sandbox.api.run.templates import (
     seconds,
 )
 from gcp_openemr.sandbox.api.run.traffic import check_traffic, statuses, targets
-from gcp_openemr.sandbox.api.store import Record
 from gcp_openemr.sandbox.interfaces import Json, Refused
-
-if TYPE_CHECKING:
-    from gcp_openemr.sandbox.api.app import App
-
-__all__: list[str] = []
 
 _TYPES = "google.cloud.run.v2."
 _LETTERS = "bcdfghjkmnpqrstvwxz246789"
@@ -110,8 +100,7 @@ def _new_revision(change: Change) -> str:
     if not revision.startswith(f"{service}-") or len(revision) > 63:
         raise violation(change.call, "run.revision-name", "template.revision", revision=revision)
     name = f"{change.name}/revisions/{revision}"
-    if change.call.store.get(name) is not None:
-        raise refuse("run.revision-exists", revision=revision)
+    refuse_if(change.call.store.get(name) is not None, "run.revision-exists", revision=revision)
     template = {key: value for key, value in new["template"].items() if key not in _NOT_OF_REVISION}
     moment = now()
     body: Json = {
@@ -155,11 +144,9 @@ SERVICES = Collection(
 def _idle(call: Call, record: Record) -> None:
     service = call.store.get(record.name.split("/revisions/")[0])
     serving = {status.get("revision") for status in (service.body if service else {}).get("trafficStatuses", ())}
-    if id_of(record.name) in serving:
-        raise refuse("run.revision-serving", id=id_of(record.name))
+    refuse_if(id_of(record.name) in serving, "run.revision-serving", id=id_of(record.name))
     latest = str(service.body["latestCreatedRevision"]) if service else ""
-    if latest == path_of(record.name):
-        raise refuse("run.revision-latest", id=id_of(record.name))
+    refuse_if(latest == path_of(record.name), "run.revision-latest", id=id_of(record.name))
 
 
 REVISIONS = Collection(

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from gcp_openemr.sandbox.api.calls import Call
 from gcp_openemr.sandbox.api.names import id_of
-from gcp_openemr.sandbox.api.refusals import refuse
-from gcp_openemr.sandbox.api.run.refused import violation
+from gcp_openemr.sandbox.api.refusals import refuse, refuse_if
+from gcp_openemr.sandbox.api.run.refused import violation_if
 from gcp_openemr.sandbox.api.store import Store
 from gcp_openemr.sandbox.interfaces import Json, TrafficTarget
 
@@ -28,19 +28,16 @@ def check_traffic(call: Call, service: str, body: Json) -> None:
         total += int(target.get("percent") or 0)
         named = str(target.get("revision") or "")
         kind = target.get("type") or (BY_NAME if named else LATEST)
-        if (kind == BY_NAME) != bool(named):
-            raise violation(call, "run.traffic-kind", "traffic")
+        violation_if((kind == BY_NAME) != bool(named), call, "run.traffic-kind", "traffic")
         target["type"] = kind
         tag = str(target.get("tag") or "")
-        if tag and (not _TAG.fullmatch(tag) or tag in tags):
-            raise violation(call, "run.traffic-tag", "traffic", tag=tag)
+        violation_if(tag and (not _TAG.fullmatch(tag) or tag in tags), call, "run.traffic-tag", "traffic", tag=tag)
         if tag and len(tag) + len(id_of(service)) > _LONGEST_LABEL:
             raise refuse("run.tag-length", tag=tag, service=id_of(service), most=_LONGEST_LABEL)
         tags.add(tag)
         if named and call.store.get(f"{service}/revisions/{named}") is None:
             raise refuse("run.traffic-revision", revision=named)
-    if total != 100:
-        raise refuse("run.traffic-sum", total=total)
+    refuse_if(total != 100, "run.traffic-sum", total=total)
 
 
 def targets(store: Store, service: str, body: Json) -> list[TrafficTarget]:

@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
 from gcp_openemr.sandbox.api import crud
-from gcp_openemr.sandbox.api.calls import Call
 from gcp_openemr.sandbox.api.names import id_of, path_of
-from gcp_openemr.sandbox.api.operations import Operation
-from gcp_openemr.sandbox.api.refusals import refuse
-from gcp_openemr.sandbox.api.rules import WORK, Change, Collection, handles
+from gcp_openemr.sandbox.api.refusals import refuse, refuse_if
+from gcp_openemr.sandbox.api.rules import WORK, App, Call, Change, Collection, Json, Operation, Record, Refused, handles
 from gcp_openemr.sandbox.api.sqladmin.keeping import keep_backups
 from gcp_openemr.sandbox.api.sqladmin.settings import complete
-from gcp_openemr.sandbox.api.store import Record
-from gcp_openemr.sandbox.interfaces import Json, Refused
-
-if TYPE_CHECKING:
-    from gcp_openemr.sandbox.api.app import App
 
 __all__ = ["INSTANCES", "begin", "begin_on", "idle", "online", "start"]
 
@@ -34,8 +25,7 @@ def _complete(change: Change) -> None:
 
 def _deletable(call: Call, record: Record) -> None:
     idle(call, record.name)
-    if record.body["settings"].get("deletionProtectionEnabled"):
-        raise refuse("sqladmin.protected")
+    refuse_if(record.body["settings"].get("deletionProtectionEnabled"), "sqladmin.protected")
     final = {"enabled": call.flag("enableFinalBackup"), "retentionDays": call.number("finalBackupTtlDays")}
     if "enableFinalBackup" not in call.query:
         final = record.body["settings"].get("finalBackupConfig") or {}
@@ -58,8 +48,7 @@ INSTANCES = Collection(
 
 def idle(call: Call, name: str) -> None:
     """409 while an operation on the instance is in progress: Cloud SQL does one at a time."""
-    if call.app.operations.unfinished(name):
-        raise refuse("sqladmin.busy")
+    refuse_if(call.app.operations.unfinished(name), "sqladmin.busy")
 
 
 def online(call: Call, name: str) -> Record:
@@ -74,7 +63,8 @@ def online(call: Call, name: str) -> Record:
 def begin(call: Call, record: Record, kind: str, *, work: str = "", arguments: Json | None = None) -> Json:
     """An operation on an instance. `kind` is Cloud SQL's type of operation (`CREATE_USER`)."""
     with call.store.transaction():
-        operation = crud.begin(call, INSTANCES, record.name, record.body, kind=kind, work=work, arguments=arguments)
+        told = {"operationType": kind}
+        operation = crud.begin(call, INSTANCES, record.name, record.body, work=work, arguments=arguments, metadata=told)
     return crud.finish(call, operation)
 
 
@@ -152,9 +142,7 @@ def failover(call: Call) -> Json:
     """The standby in the other zone takes over; connections break as with a restart."""
     call.authorize("cloudsql.instances.failover")
     settings = online(call, call.name).body["settings"]
-    if settings["availabilityType"] != "REGIONAL":
-        raise refuse("sqladmin.not-regional")
+    refuse_if(settings["availabilityType"] != "REGIONAL", "sqladmin.not-regional")
     given = (call.body.get("failoverContext") or {}).get("settingsVersion")
-    if given and given != settings["settingsVersion"]:
-        raise refuse("sqladmin.stale")
+    refuse_if(given and given != settings["settingsVersion"], "sqladmin.stale")
     return begin_on(call, "FAILOVER", "sql.restart")

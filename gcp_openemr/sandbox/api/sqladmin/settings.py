@@ -9,7 +9,7 @@ from gcp_openemr.environment.values import tier_fault
 from gcp_openemr.sandbox.api.envelopes import SQL_ROOT
 from gcp_openemr.sandbox.api.errors import ApiError
 from gcp_openemr.sandbox.api.names import etag_of, id_of, now, project_number, project_of
-from gcp_openemr.sandbox.api.refusals import refuse
+from gcp_openemr.sandbox.api.refusals import refuse, refuse_if
 from gcp_openemr.sandbox.api.rules import Change
 from gcp_openemr.sandbox.interfaces import Json
 
@@ -96,20 +96,16 @@ def complete(change: Change) -> None:
 
 
 def _check_growth(old: Json, settings: Json) -> None:
-    if settings.get("settingsVersion", old["settingsVersion"]) != old["settingsVersion"]:
-        raise refuse("sqladmin.stale")
+    refuse_if(settings.get("settingsVersion", old["settingsVersion"]) != old["settingsVersion"], "sqladmin.stale")
     before, size = int(old["dataDiskSizeGb"]), int(settings.get("dataDiskSizeGb") or old["dataDiskSizeGb"])
-    if size < before:
-        raise refuse("sqladmin.disk-shrink", old=before, size=size)
+    refuse_if(size < before, "sqladmin.disk-shrink", old=before, size=size)
 
 
 def _check(change: Change, settings: Json) -> None:
     new = change.new
-    if not settings.get("tier"):
-        raise refuse("sqladmin.required", field="tier")
+    refuse_if(not settings.get("tier"), "sqladmin.required", field="tier")
     version = str(new.get("databaseVersion") or "")
-    if not _VERSION.fullmatch(version):
-        raise refuse("sqladmin.version", value=version or "databaseVersion")
+    refuse_if(not _VERSION.fullmatch(version), "sqladmin.version", value=version or "databaseVersion")
     if change.old is None and len(f"{project_of(change.name)}:{id_of(change.name)}") > _LONGEST_NAME:
         raise refuse("sqladmin.name-length", most=_LONGEST_NAME)
     if new.pop("rootPassword", ""):
@@ -120,11 +116,9 @@ def _check(change: Change, settings: Json) -> None:
     fault = tier_fault(settings["tier"], edition)
     if fault is not None and fault.related:
         raise refuse("sqladmin.tier-edition", tier=settings["tier"], edition=edition, like=_LIKE.get(edition, ""))
-    if fault is not None:
-        raise refuse("sqladmin.tier", tier=settings["tier"])
+    refuse_if(fault is not None, "sqladmin.tier", tier=settings["tier"])
     size = int(settings.get("dataDiskSizeGb") or _SMALLEST_DISK)
-    if not _SMALLEST_DISK <= size <= _LARGEST_DISK:
-        raise refuse("sqladmin.disk-size", size=size)
+    refuse_if(not _SMALLEST_DISK <= size <= _LARGEST_DISK, "sqladmin.disk-size", size=size)
     _check_backups(settings, edition)
     for flag in settings.get("databaseFlags") or ():
         _check_flag(str(flag.get("name") or ""), str(flag.get("value") or ""))
@@ -135,28 +129,23 @@ def _check_connectivity(addresses: Json) -> None:
         raise ApiError(501, "The sandbox has no public addresses: set ipv4Enabled to false.")
     if addresses.get("privateNetwork"):
         raise ApiError(501, "The sandbox stands in for Private Service Connect, not for private services access.")
-    if not (addresses.get("pscConfig") or {}).get("pscEnabled"):
-        raise refuse("sqladmin.connectivity")
+    refuse_if(not (addresses.get("pscConfig") or {}).get("pscEnabled"), "sqladmin.connectivity")
 
 
 def _check_backups(settings: Json, edition: str) -> None:
     backup = settings.get("backupConfiguration") or {}
-    if backup.get("binaryLogEnabled") and not backup.get("enabled"):
-        raise refuse("sqladmin.binary-log")
+    refuse_if(backup.get("binaryLogEnabled") and not backup.get("enabled"), "sqladmin.binary-log")
     if settings.get("availabilityType") == "REGIONAL" and not backup.get("binaryLogEnabled"):
         raise refuse("sqladmin.regional")
     days = backup.get("transactionLogRetentionDays")
     most = _LOG_DAYS.get(edition, 0)
-    if days is not None and not 1 <= days <= most:
-        raise refuse("sqladmin.log-days", most=most)
+    refuse_if(days is not None and not 1 <= days <= most, "sqladmin.log-days", most=most)
 
 
 def _check_flag(name: str, value: str) -> None:
     form = next((form for form, names in _FLAGS.items() if name in names.split("|")), "")
-    if not form:
-        raise refuse("sqladmin.flag-name", name=name)
-    if not re.fullmatch(form, value):
-        raise refuse("sqladmin.flag", name=name, value=value, kind=_KINDS[form])
+    refuse_if(not form, "sqladmin.flag-name", name=name)
+    refuse_if(not re.fullmatch(form, value), "sqladmin.flag", name=name, value=value, kind=_KINDS[form])
 
 
 def _fill(settings: Json) -> None:

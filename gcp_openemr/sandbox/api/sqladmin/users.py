@@ -4,17 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from gcp_openemr.sandbox.api.calls import Call
 from gcp_openemr.sandbox.api.envelopes import SQL_ROOT
-from gcp_openemr.sandbox.api.errors import ApiError
 from gcp_openemr.sandbox.api.names import etag_of, id_of, path_of, project_of
-from gcp_openemr.sandbox.api.refusals import refuse
-from gcp_openemr.sandbox.api.rules import handles
+from gcp_openemr.sandbox.api.rules import ApiError, Call, Json, Record, Refused, demand, handles, refuse, refuse_if
 from gcp_openemr.sandbox.api.sqladmin.instances import begin, online
-from gcp_openemr.sandbox.api.store import Record
-from gcp_openemr.sandbox.interfaces import Json, Refused
-
-__all__: list[str] = []
 
 _OLD_PASSWORDS = {"DUAL_PASSWORD": "retain", "NO_DUAL_PASSWORD": "discard"}
 _VERBS = {"insert": "create", "patch": "update"}
@@ -44,12 +37,10 @@ def _known(call: Call, record: Record) -> set[tuple[str, str]]:
 def insert_user(call: Call) -> Json:
     record = _instance(call, "users")
     user, host, password = (str(call.body.get(field) or "") for field in ("name", "host", "password"))
-    if not user:
-        raise refuse("sqladmin.required", field="name")
+    refuse_if(not user, "sqladmin.required", field="name")
     if call.body.get("type", "BUILT_IN") != "BUILT_IN":
         raise ApiError(501, "The sandbox stands in for built-in database users only.")
-    if not password:
-        raise refuse("sqladmin.password")
+    refuse_if(not password, "sqladmin.password")
     runtime = call.app.runtime
     return _done(
         call, record, "CREATE_USER", lambda: runtime.create_database_user(record.name, user, host or "%", password)
@@ -66,12 +57,10 @@ def update_user(call: Call) -> Json:
     user = str(call.one("name") or call.body.get("name") or "")
     host = str(call.one("host") or call.body.get("host") or "%")
     password, old = str(call.body.get("password") or ""), str(call.body.get("dualPasswordType") or "")
-    if (user, host) not in _known(call, record) and user != "root":
-        raise refuse("sqladmin.user", user=user, host=host)
+    refuse_if((user, host) not in _known(call, record) and user != "root", "sqladmin.user", user=user, host=host)
     if old in _OLD_PASSWORDS and not str(record.body["databaseVersion"]).startswith("MYSQL_8_0"):
         raise refuse("sqladmin.dual-version")
-    if old == "DUAL_PASSWORD" and not password:
-        raise refuse("sqladmin.dual-password")
+    refuse_if(old == "DUAL_PASSWORD" and not password, "sqladmin.dual-password")
     runtime, keep = call.app.runtime, _OLD_PASSWORDS.get(old, "")
     return _done(
         call,
@@ -85,8 +74,7 @@ def update_user(call: Call) -> Json:
 def delete_user(call: Call) -> Json:
     record = _instance(call, "users")
     user, host = call.one("name"), call.one("host") or "%"
-    if (user, host) not in _known(call, record):
-        raise refuse("sqladmin.user", user=user, host=host)
+    refuse_if((user, host) not in _known(call, record), "sqladmin.user", user=user, host=host)
     runtime = call.app.runtime
     return _done(call, record, "DELETE_USER", lambda: runtime.delete_database_user(record.name, user, host))
 
@@ -131,20 +119,15 @@ def _databases(call: Call, record: Record) -> dict[str, Json]:
 
 
 def _database(call: Call, record: Record) -> Json:
-    found = _databases(call, record).get(id_of(call.name))
-    if found is None:
-        raise refuse("sqladmin.database")
-    return found
+    return demand(_databases(call, record).get(id_of(call.name)), "sqladmin.database")
 
 
 @handles("sql.databases.insert", "sql.databases.patch", "sql.databases.update")
 def put_database(call: Call) -> Json:
     record = _instance(call, "databases")
     name = str(call.body.get("name") or "") if call.verb == "insert" else _database(call, record)["name"]
-    if not name:
-        raise refuse("sqladmin.required", field="name")
-    if call.verb == "insert" and name in _databases(call, record):
-        raise refuse("sqladmin.database-exists")
+    refuse_if(not name, "sqladmin.required", field="name")
+    refuse_if(call.verb == "insert" and name in _databases(call, record), "sqladmin.database-exists")
     charset, collation = (str(call.body.get(field) or "") for field in ("charset", "collation"))
     kind = "CREATE_DATABASE" if call.verb == "insert" else "UPDATE_DATABASE"
     runtime = call.app.runtime

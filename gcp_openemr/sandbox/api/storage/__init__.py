@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-from gcp_openemr.sandbox.api.calls import Call
-from gcp_openemr.sandbox.api.errors import ApiError
 from gcp_openemr.sandbox.api.messages import Request, Response, json_response
 from gcp_openemr.sandbox.api.names import bucket_name
-from gcp_openemr.sandbox.api.refusals import refuse
-from gcp_openemr.sandbox.api.rules import HANDLERS
+from gcp_openemr.sandbox.api.rules import HANDLERS, ApiError, App, Call, demand
 from gcp_openemr.sandbox.api.serviceusage import require_enabled
 from gcp_openemr.sandbox.api.storage.batch import answer_batch
 from gcp_openemr.sandbox.api.storage.downloads import xml_error
 from gcp_openemr.sandbox.api.validation import check_query
 from gcp_openemr.sandbox.discovery import Discovery, Method, load
-
-if TYPE_CHECKING:
-    from gcp_openemr.sandbox.api.app import App
 
 __all__ = ["answer_storage"]
 
@@ -41,9 +34,7 @@ def answer_storage(app: App, request: Request, path: str) -> Response:
 
 def _json_api(app: App, request: Request, path: str, *, media: bool) -> Response:
     discovery = load("storage", "v1")
-    found = discovery.find("GET" if request.method == "HEAD" else request.method, path)
-    if found is None:
-        raise refuse("storage.method")
+    found = demand(discovery.find("GET" if request.method == "HEAD" else request.method, path), "storage.method")
     method, parameters = found
     extra = {"alt": ["media"]} if media else {}
     return _answer(_call(app, request, discovery, method, parameters, extra))

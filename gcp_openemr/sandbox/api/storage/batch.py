@@ -10,7 +10,7 @@ import re
 from typing import TYPE_CHECKING
 
 from gcp_openemr.sandbox.api.messages import Request, Response
-from gcp_openemr.sandbox.api.refusals import refuse
+from gcp_openemr.sandbox.api.refusals import demand, refuse_if
 
 if TYPE_CHECKING:
     from gcp_openemr.sandbox.api.app import App
@@ -24,8 +24,7 @@ _BOUNDARY = "batch_answer"
 def answer_batch(app: App, request: Request) -> Response:
     """Answer each call by itself; one that fails does not stop the others."""
     parts = _parts(request)
-    if len(parts) > _MOST_CALLS:
-        raise refuse("storage.batch-size", most=_MOST_CALLS)
+    refuse_if(len(parts) > _MOST_CALLS, "storage.batch-size", most=_MOST_CALLS)
     answers = []
     for content_id, inner in parts:
         response = app.handle(inner)
@@ -48,8 +47,7 @@ def _parts(request: Request) -> list[tuple[str, Request]]:
     kind = request.headers.get("content-type", "")
     head = f"Content-Type: {kind}\r\nMIME-Version: 1.0\r\n\r\n".encode()
     message = email.parser.BytesParser(policy=email.policy.HTTP).parsebytes(head + request.content())
-    if not message.is_multipart():
-        raise refuse("storage.batch-form")
+    refuse_if(not message.is_multipart(), "storage.batch-form")
     return [
         (str(part.get("Content-ID", "")), _inner(request, part.get_payload(decode=True)))
         for part in message.iter_parts()
@@ -60,9 +58,7 @@ def _inner(outer: Request, raw: object) -> Request:
     data = raw if isinstance(raw, bytes) else b""
     head, _, body = data.replace(b"\r\n", b"\n").partition(b"\n\n")
     first, _, rest = head.decode("utf-8", "replace").lstrip().partition("\n")
-    found = re.fullmatch(r"(\w+) (\S+)( HTTP/1\.[01])?", first.strip())
-    if found is None:
-        raise refuse("storage.batch-part")
+    found = demand(re.fullmatch(r"(\w+) (\S+)( HTTP/1\.[01])?", first.strip()), "storage.batch-part")
     headers = {"host": outer.host, "authorization": outer.headers.get("authorization", "")}
     for line in rest.splitlines():
         key, colon, value = line.partition(":")

@@ -12,7 +12,7 @@ from gcp_openemr.sandbox.api.storage.objects import StoredObject
 from gcp_openemr.sandbox.api.store import Record
 from gcp_openemr.sandbox.interfaces import Json
 
-__all__ = ["base_url", "bucket_record", "listed", "missing_bucket", "missing_object", "permit", "shown_object"]
+__all__ = ["base_url", "bucket_record", "missing_bucket", "missing_object", "permit", "shown_object"]
 
 
 def bucket_record(call: Call, bucket: str) -> Record:
@@ -61,8 +61,3 @@ def shown_object(call: Call, found: StoredObject) -> Json:
         "selfLink": base + path,
         "mediaLink": f"{base}/download{path}?generation={found.generation}&alt=media",
     }
-
-
-def listed(kind: str, items: list[Json], token: str) -> Json:
-    result: Json = {"kind": kind}
-    return result | ({"items": items} if items else {}) | ({"nextPageToken": token} if token else {})

@@ -5,16 +5,11 @@ from __future__ import annotations
 from urllib.parse import quote
 
 from gcp_openemr.sandbox.api import policies
-from gcp_openemr.sandbox.api.calls import Call
-from gcp_openemr.sandbox.api.listing import page
+from gcp_openemr.sandbox.api.listing import listed
 from gcp_openemr.sandbox.api.messages import Response
 from gcp_openemr.sandbox.api.names import now, path_of
-from gcp_openemr.sandbox.api.refusals import refuse
-from gcp_openemr.sandbox.api.rules import handles
-from gcp_openemr.sandbox.api.storage.common import base_url, bucket_record, listed, permit
-from gcp_openemr.sandbox.interfaces import Json
-
-__all__: list[str] = []
+from gcp_openemr.sandbox.api.rules import Call, Json, handles, refuse, refuse_if
+from gcp_openemr.sandbox.api.storage.common import base_url, bucket_record, permit
 
 
 @handles("storage.buckets.getIamPolicy", "storage.managedFolders.getIamPolicy")
@@ -45,14 +40,11 @@ def insert_folder(call: Call) -> Json:
     record = bucket_record(call, bucket)
     folder = str(call.body.get("name") or "").rstrip("/") + "/"
     permit(call, "storage.managedFolders.create", bucket)
-    if not record.body["iamConfiguration"]["uniformBucketLevelAccess"]["enabled"]:
-        raise refuse("storage.folder-uniform")
-    if folder == "/":
-        raise refuse("storage.required")
+    refuse_if(not record.body["iamConfiguration"]["uniformBucketLevelAccess"]["enabled"], "storage.folder-uniform")
+    refuse_if(folder == "/", "storage.required")
     name = f"{record.name}/managedFolders/{folder}"
     with call.store.transaction():
-        if call.store.get(name) is not None:
-            raise refuse("storage.folder-exists")
+        refuse_if(call.store.get(name) is not None, "storage.folder-exists")
         moment = now()
         body = {
             "kind": "storage#managedFolder",
@@ -79,8 +71,7 @@ def list_folders(call: Call) -> Json:
     start = f"{bucket_record(call, bucket).name}/managedFolders/"
     permit(call, "storage.managedFolders.list", bucket)
     found = [(record.name, _shown_folder(call, record.body)) for record in call.store.list(start + call.one("prefix"))]
-    items, token = page(call, found, default_size=1000)
-    return listed("storage#managedFolders", items, token)
+    return listed(call, found, "items", kind="storage#managedFolders", default_size=1000)
 
 
 @handles("storage.managedFolders.delete")
@@ -90,8 +81,7 @@ def delete_folder(call: Call) -> Response:
     permit(call, "storage.managedFolders.delete", bucket)
     folder = name.partition("/managedFolders/")[2]
     filled = next(call.app.objects.list(bucket, prefix=folder), None) is not None
-    if filled and not call.flag("allowNonEmpty"):
-        raise refuse("storage.folder-filled")
+    refuse_if(filled and not call.flag("allowNonEmpty"), "storage.folder-filled")
     call.store.delete(name)
     return Response(status=204)
 
@@ -119,8 +109,7 @@ def _resource(call: Call) -> str:
     if _kind(call) == "buckets":
         return record.name
     name = f"{record.name}/managedFolders/{call.parameters['managedFolder'].rstrip('/')}/"
-    if call.store.get(name) is None:
-        raise refuse("storage.folder-missing")
+    refuse_if(call.store.get(name) is None, "storage.folder-missing")
     return name
 
 

@@ -7,14 +7,11 @@ import re
 from collections.abc import Iterator, Mapping
 
 from gcp_openemr.sandbox.api import policies
-from gcp_openemr.sandbox.api.calls import Call
-from gcp_openemr.sandbox.api.errors import ApiError
 from gcp_openemr.sandbox.api.listing import page_token, read_token
 from gcp_openemr.sandbox.api.masks import merge
 from gcp_openemr.sandbox.api.messages import Response
 from gcp_openemr.sandbox.api.names import bucket_name
-from gcp_openemr.sandbox.api.refusals import refuse
-from gcp_openemr.sandbox.api.rules import handles
+from gcp_openemr.sandbox.api.rules import ApiError, Call, Json, handles, refuse, refuse_if
 from gcp_openemr.sandbox.api.storage import preconditions
 from gcp_openemr.sandbox.api.storage.common import bucket_record, missing_object, permit, shown_object
 from gcp_openemr.sandbox.api.storage.downloads import media
@@ -27,7 +24,6 @@ from gcp_openemr.sandbox.api.storage.writing import (
     refuse_if_kept,
     writable,
 )
-from gcp_openemr.sandbox.interfaces import Json
 
 __all__ = ["find"]
 
@@ -217,8 +213,7 @@ def compose(call: Call) -> Json:
     bucket_record(call, bucket)
     permit(call, "storage.objects.create", bucket, name)
     given = call.body.get("sourceObjects") or []
-    if not 1 <= len(given) <= _MOST_SOURCES:
-        raise refuse("storage.compose", count=len(given), most=_MOST_SOURCES)
+    refuse_if(not 1 <= len(given) <= _MOST_SOURCES, "storage.compose", count=len(given), most=_MOST_SOURCES)
     sources = [_component(call, bucket, item) for item in given]
     conditions = preconditions.given(call)
     early_check(call, bucket, name, conditions)

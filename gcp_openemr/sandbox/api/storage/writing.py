@@ -7,7 +7,7 @@ from datetime import datetime
 
 from gcp_openemr.sandbox.api.calls import Call
 from gcp_openemr.sandbox.api.names import now, timestamp
-from gcp_openemr.sandbox.api.refusals import refuse
+from gcp_openemr.sandbox.api.refusals import refuse, refuse_if
 from gcp_openemr.sandbox.api.storage import preconditions
 from gcp_openemr.sandbox.api.storage.common import bucket_record, permit
 from gcp_openemr.sandbox.api.storage.objects import Content, Keeping, StoredObject
@@ -75,12 +75,10 @@ def refuse_if_kept(bucket: Json, found: StoredObject) -> None:
     Source: https://cloud.google.com/storage/docs/bucket-lock and …/holding-objects.
     """
     where = f"{found.bucket}/{found.name}"
-    if found.body.get("temporaryHold") or found.body.get("eventBasedHold"):
-        raise refuse("storage.held", where=where)
+    refuse_if(found.body.get("temporaryHold") or found.body.get("eventBasedHold"), "storage.held", where=where)
     seconds = int((bucket.get("retentionPolicy") or {}).get("retentionPeriod") or 0)
     until = timestamp(datetime.fromisoformat(found.body["timeCreated"]).timestamp() + seconds)
-    if seconds and now() < until:
-        raise refuse("storage.retained", where=where, until=until)
+    refuse_if(seconds and now() < until, "storage.retained", where=where, until=until)
 
 
 def keeping(bucket: Json) -> Keeping:
@@ -94,5 +92,4 @@ def keeping(bucket: Json) -> Keeping:
 def _check_hashes(resource: Json, content: Content) -> None:
     for field, label, actual in (("crc32c", "CRC32C", content.crc32c), ("md5Hash", "MD5 hash", content.md5)):
         stated = resource.get(field)
-        if stated and stated != actual:
-            raise refuse("storage.checksum", label=label, stated=stated, actual=actual)
+        refuse_if(stated and stated != actual, "storage.checksum", label=label, stated=stated, actual=actual)
