@@ -32,14 +32,13 @@ from gcp_openemr.sandbox.api.projects import (
 )
 from gcp_openemr.sandbox.api.refusals import demand, refuse, refuse_if
 from gcp_openemr.sandbox.api.routing import API_VERSIONS, Target, find_method, resource_path, target_of
-from gcp_openemr.sandbox.api.rules import COLLECTIONS, HANDLERS, WORK, Collection
+from gcp_openemr.sandbox.api.rules import COLLECTIONS, HANDLERS, WORK, Collection, load_tables
 from gcp_openemr.sandbox.api.serviceusage import require_enabled
 from gcp_openemr.sandbox.api.settings import Settings, change_settings, read_settings
 from gcp_openemr.sandbox.api.steering import answer_steering, is_steering
 from gcp_openemr.sandbox.api.storage import answer_storage
 from gcp_openemr.sandbox.api.storage.objects import Objects
 from gcp_openemr.sandbox.api.store import Store
-from gcp_openemr.sandbox.api.tables import load_tables
 from gcp_openemr.sandbox.api.validation import check_query
 from gcp_openemr.sandbox.interfaces import Access, Json, Runtime
 

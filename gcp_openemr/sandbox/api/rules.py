@@ -6,6 +6,8 @@ Here are all the words that an API's rows and functions are written in.
 from __future__ import annotations
 
 import dataclasses
+import importlib
+import pkgutil
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -25,7 +27,8 @@ else:
 
 __all__ = [
     "CHORES", "COLLECTIONS", "HANDLERS", "WORK", "ApiError", "App", "Call", "Change", "Collection", "Handler", "Json",
-    "Operation", "Record", "Refused", "Store", "demand", "handles", "missing", "refuse", "refuse_if",
+    "Operation", "Record", "Refused", "Store", "demand", "handles", "load_tables",
+    "missing", "refuse", "refuse_if",
 ]  # fmt: skip
 
 
@@ -111,3 +114,10 @@ def handles(*method_ids: str) -> Callable[[Handler], Handler]:
         return function
 
     return add
+
+
+def load_tables() -> None:
+    """Import every API's module, which adds to COLLECTIONS, HANDLERS, WORK and CHORES; once is enough."""
+    package = importlib.import_module("gcp_openemr.sandbox.api")
+    for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+        importlib.import_module(module.name)
