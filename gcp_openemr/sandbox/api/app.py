@@ -6,6 +6,8 @@ A project comes into being when the operator first names it, with a number made 
 
 from __future__ import annotations
 
+import threading
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,12 +17,9 @@ from gcp_openemr.sandbox.api.access import CloudAccess
 from gcp_openemr.sandbox.api.call_log import CURRENT, CallLog
 from gcp_openemr.sandbox.api.callers import Callers
 from gcp_openemr.sandbox.api.calls import Call, unauthenticated
-from gcp_openemr.sandbox.api.clock import Clock
-from gcp_openemr.sandbox.api.errors import ApiError
 from gcp_openemr.sandbox.api.faults import Faults
 from gcp_openemr.sandbox.api.guarded import guarded
 from gcp_openemr.sandbox.api.iam import ANONYMOUS, Caller, Iam, Tokens
-from gcp_openemr.sandbox.api.latency import call_seconds
 from gcp_openemr.sandbox.api.messages import Request, Response, json_response
 from gcp_openemr.sandbox.api.names import project_of, service_account_name
 from gcp_openemr.sandbox.api.operations import Operations
@@ -32,17 +31,41 @@ from gcp_openemr.sandbox.api.projects import (
 )
 from gcp_openemr.sandbox.api.refusals import demand, refuse, refuse_if
 from gcp_openemr.sandbox.api.routing import API_VERSIONS, Target, find_method, resource_path, target_of
-from gcp_openemr.sandbox.api.rules import COLLECTIONS, HANDLERS, WORK, Collection, load_tables
+from gcp_openemr.sandbox.api.rules import CHORES, COLLECTIONS, HANDLERS, WORK, ApiError, Collection, Store, load_tables
 from gcp_openemr.sandbox.api.serviceusage import require_enabled
-from gcp_openemr.sandbox.api.settings import Settings, change_settings, read_settings
+from gcp_openemr.sandbox.api.settings import Settings, call_seconds, change_settings, read_settings
 from gcp_openemr.sandbox.api.steering import answer_steering, is_steering
 from gcp_openemr.sandbox.api.storage import answer_storage
 from gcp_openemr.sandbox.api.storage.objects import Objects
-from gcp_openemr.sandbox.api.store import Store
 from gcp_openemr.sandbox.api.validation import check_query
 from gcp_openemr.sandbox.interfaces import Access, Json, Runtime
 
-__all__ = ["App"]
+__all__ = ["App", "Clock"]
+
+_SECONDS = 1.0
+
+
+class Clock:
+    """Does every chore about once a second from its making until `close`."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+        self._ending = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="clock", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        self._ending.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._ending.wait(_SECONDS):
+            for chore in CHORES:
+                try:
+                    chore(self._app)
+                except Exception:  # one chore's defect must not end the others
+                    traceback.print_exc()
+
 
 _POLICY_VERBS = {"getIamPolicy", "setIamPolicy", "testIamPermissions"}
 

@@ -10,9 +10,9 @@ from gcp_openemr.sandbox.api.artifactregistry import ImageReference, parse_image
 from gcp_openemr.sandbox.api.iam import service_account
 from gcp_openemr.sandbox.api.listing import listed, newest_first
 from gcp_openemr.sandbox.api.names import bucket_name, id_of, new_uid, now, project_number, segment
-from gcp_openemr.sandbox.api.operations import INTERRUPTED, Operation
+from gcp_openemr.sandbox.api.operations import INTERRUPTED
 from gcp_openemr.sandbox.api.refusals import demand, refuse, refuse_if
-from gcp_openemr.sandbox.api.rules import WORK, ApiError, App, Call, Collection, Json, Refused, handles
+from gcp_openemr.sandbox.api.rules import WORK, ApiError, App, Call, Collection, Json, Operation, Refused, handles
 
 _TYPES = "google.devtools.cloudbuild.v1."
 _LONGEST = 86_400

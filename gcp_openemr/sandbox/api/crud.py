@@ -13,7 +13,6 @@ from zoneinfo import ZoneInfo
 from gcp_openemr.sandbox.api import refusals
 from gcp_openemr.sandbox.api.envelopes import COMPUTE_ROOT, operation_json, operation_name
 from gcp_openemr.sandbox.api.listing import listed
-from gcp_openemr.sandbox.api.masks import apply_mask, merge
 from gcp_openemr.sandbox.api.messages import Response
 from gcp_openemr.sandbox.api.names import (
     etag_of,
@@ -27,6 +26,7 @@ from gcp_openemr.sandbox.api.names import (
     snake,
 )
 from gcp_openemr.sandbox.api.rules import ApiError, Call, Change, Collection, Json, Operation, Record
+from gcp_openemr.sandbox.api.validation import apply_mask, merge
 from gcp_openemr.sandbox.discovery import Schema
 
 __all__ = [

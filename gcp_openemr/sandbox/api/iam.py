@@ -25,15 +25,8 @@ from gcp_openemr.sandbox.api.store import Store
 from gcp_openemr.sandbox.interfaces import Json
 
 __all__ = [
-    "ANONYMOUS",
-    "OPERATOR",
-    "PROPAGATION_SECONDS",
-    "Caller",
-    "Iam",
-    "Tokens",
-    "predefined_roles",
-    "service_account",
-]
+    "ANONYMOUS", "OPERATOR", "PROPAGATION_SECONDS", "Caller", "Iam", "Tokens", "predefined_roles", "service_account",
+]  # fmt: skip
 
 TOKEN_SECONDS = 3600
 # "Typically … 2 minutes" (https://cloud.google.com/iam/docs/access-change-propagation).

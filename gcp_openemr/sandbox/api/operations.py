@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 
 from gcp_openemr.sandbox.api.call_log import CURRENT, Trace
 from gcp_openemr.sandbox.api.errors import CODES, ApiError
-from gcp_openemr.sandbox.api.latency import operation_seconds
 from gcp_openemr.sandbox.api.names import now
+from gcp_openemr.sandbox.api.settings import operation_seconds
 from gcp_openemr.sandbox.api.store import Store
 from gcp_openemr.sandbox.interfaces import Json, Refused
 

@@ -6,12 +6,9 @@ import base64
 import re
 from datetime import UTC, datetime
 
-from gcp_openemr.sandbox.api.calls import Call
 from gcp_openemr.sandbox.api.conditions import ConditionInvalid, evaluate
-from gcp_openemr.sandbox.api.errors import ApiError
 from gcp_openemr.sandbox.api.iam import predefined_roles
-from gcp_openemr.sandbox.api.refusals import refuse, refuse_if
-from gcp_openemr.sandbox.interfaces import Json
+from gcp_openemr.sandbox.api.rules import ApiError, Call, Json, refuse, refuse_if
 
 __all__ = ["get_policy", "set_policy", "test_permissions"]
 

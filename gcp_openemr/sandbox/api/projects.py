@@ -1,8 +1,12 @@
-"""Projects: made at the operator's first use of their id, each with what Google makes beside it."""
+"""Projects: made at the operator's first use of their id, each with what Google makes beside it; their resource.
+
+Cloud Resource Manager shows them in both versions' forms.
+"""
 
 from __future__ import annotations
 
 from gcp_openemr.sandbox.api.iam import OPERATOR, Caller
+from gcp_openemr.sandbox.api.listing import listed
 from gcp_openemr.sandbox.api.names import (
     PROJECT_ID,
     etag_of,
@@ -11,9 +15,7 @@ from gcp_openemr.sandbox.api.names import (
     project_number,
     service_account_name,
 )
-from gcp_openemr.sandbox.api.refusals import refuse_if
-from gcp_openemr.sandbox.api.store import Record, Store
-from gcp_openemr.sandbox.interfaces import Json
+from gcp_openemr.sandbox.api.rules import ApiError, Call, Collection, Json, Record, Store, handles, refuse_if
 
 __all__ = ["WITH_PROJECT", "ensure_project", "find_service_account", "project_by_number", "service_account_exists"]
 
@@ -88,3 +90,39 @@ def service_account_exists(store: Store, email: str) -> bool:
     owner = domain.removesuffix(".iam.gserviceaccount.com")
     users = (owner != domain and not owner.startswith("gcp-sa-")) or email.endswith(_DEVELOPER)
     return find_service_account(store, email) is not None if users else domain.endswith("gserviceaccount.com")
+
+
+def _shown(call: Call, body: Json) -> Json:
+    if call.discovery.version == "v3":
+        return body
+    return {
+        "projectNumber": body["name"].removeprefix("projects/"),
+        "projectId": body["projectId"],
+        "name": body["displayName"],
+        "lifecycleState": body["state"],
+        "createTime": body["createTime"],
+    }
+
+
+def _protected(_call: Call, _record: Record) -> None:
+    raise ApiError(501, "The sandbox deletes no projects: `sandbox reset` forgets everything.")
+
+
+PROJECTS = Collection(
+    "cloudresourcemanager.projects",
+    permission="resourcemanager.projects",
+    shown=_shown,
+    deletable=_protected,
+    verbs=("get", "delete"),
+)
+
+
+@handles("cloudresourcemanager.projects.list", "cloudresourcemanager.projects.search")
+def list_(call: Call) -> Json:
+    """Every project that the caller may see."""
+    found = [
+        (record.name, _shown(call, record.body))
+        for record in call.store.list(project_name(""))
+        if call.allowed("resourcemanager.projects.get", record.name)
+    ]
+    return listed(call, found, "projects")

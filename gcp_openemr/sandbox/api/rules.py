@@ -27,8 +27,7 @@ else:
 
 __all__ = [
     "CHORES", "COLLECTIONS", "HANDLERS", "WORK", "ApiError", "App", "Call", "Change", "Collection", "Handler", "Json",
-    "Operation", "Record", "Refused", "Store", "demand", "handles", "load_tables",
-    "missing", "refuse", "refuse_if",
+    "Operation", "Record", "Refused", "Store", "demand", "handles", "load_tables", "missing", "refuse", "refuse_if",
 ]  # fmt: skip
 
 

@@ -9,8 +9,8 @@ import secrets
 from gcp_openemr.sandbox.api import crud
 from gcp_openemr.sandbox.api.names import id_of, now, path_of, project_of, service_account_name
 from gcp_openemr.sandbox.api.projects import find_service_account
-from gcp_openemr.sandbox.api.refusals import duplicate, missing, refuse, refuse_if
-from gcp_openemr.sandbox.api.rules import Call, Collection, Json, Record, Store, handles
+from gcp_openemr.sandbox.api.refusals import duplicate
+from gcp_openemr.sandbox.api.rules import Call, Collection, Json, Record, Store, handles, missing, refuse, refuse_if
 
 _ACCOUNT_ID = re.compile(r"[a-z]([-a-z0-9]{4,28}[a-z0-9])")
 _CHANGEABLE = {"displayName": 100, "description": 256}  # field to its longest value in bytes

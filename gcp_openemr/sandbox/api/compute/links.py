@@ -9,9 +9,7 @@ from typing import Any
 from gcp_openemr.sandbox.api.envelopes import COMPUTE_ROOT
 from gcp_openemr.sandbox.api.names import id_of, path_of, project_of, singular, snake
 from gcp_openemr.sandbox.api.projects import project_by_number
-from gcp_openemr.sandbox.api.refusals import missing, refuse
-from gcp_openemr.sandbox.api.store import Record, Store
-from gcp_openemr.sandbox.interfaces import Json
+from gcp_openemr.sandbox.api.rules import Json, Record, Store, missing, refuse
 
 __all__ = ["check_references", "full_name", "normalize", "referrers", "refuse_if_used", "self_link"]
 

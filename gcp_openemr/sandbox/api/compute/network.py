@@ -1,12 +1,12 @@
-"""Networks, subnetworks, firewalls, routers, reserved addresses."""
+"""Networks, subnetworks, firewalls, routers, reserved addresses, and which internal addresses are taken by whom."""
 
 from __future__ import annotations
 
 import ipaddress
 import time
+from collections.abc import Iterator
 
 from gcp_openemr.sandbox.api.compute.actions import Action, actions, fingerprint
-from gcp_openemr.sandbox.api.compute.addresses import check_free, free_address, users_of
 from gcp_openemr.sandbox.api.compute.links import (
     check_references,
     full_name,
@@ -14,12 +14,97 @@ from gcp_openemr.sandbox.api.compute.links import (
     refuse_if_used,
     self_link,
 )
-from gcp_openemr.sandbox.api.names import id_of, path_of, project_of, segment
+from gcp_openemr.sandbox.api.envelopes import COMPUTE_ROOT
+from gcp_openemr.sandbox.api.names import id_of, new_uid, path_of, project_of, segment
 from gcp_openemr.sandbox.api.refusals import existing, refuse, refuse_if
-from gcp_openemr.sandbox.api.rules import ApiError, Call, Change, Collection, Json, Record
-from gcp_openemr.sandbox.api.run.held import HELD
+from gcp_openemr.sandbox.api.rules import ApiError, App, Call, Change, Collection, Json, Record, Store
 
-__all__ = ["NETWORKS_LIMIT", "address_of", "adopt", "in_use"]
+__all__ = [
+    "HELD", "HOLD_SECONDS", "NETWORKS_LIMIT", "address_of", "adopt", "check_free", "free_address", "hold_addresses",
+    "in_use", "subnet_range", "users_of",
+]  # fmt: skip
+
+HELD = "run.googleapis.com/held/"
+HOLD_SECONDS = 5400.0
+
+
+def hold_addresses(app: App, name: str, template: Json) -> None:
+    """Keep a subnetwork's addresses from now on, inside the caller's transaction.
+
+    Writes `{HELD}{project}/{region}/{subnetwork}/{unique}` with `until` (seconds of the epoch) and Google's `id`.
+    """
+    if not app.settings.held_addresses:
+        return
+    for interface in (template.get("vpcAccess") or {}).get("networkInterfaces") or ():
+        given = str(interface.get("subnetwork") or interface.get("network"))
+        project, region = segment(given, "projects") or project_of(name), segment(name, "locations")
+        unique = new_uid()
+        body = {
+            "id": f"projects/{project}/regions/{region}/addressReservations/serverless-ipv4-{unique[:18]}",
+            "kind": "serverless.googleapis.com/addressReservations",
+            "until": time.time() + HOLD_SECONDS * app.settings.held_addresses,
+        }
+        app.store.put(f"{HELD}{project}/{region}/{id_of(given)}/{unique}", body)
+
+
+def subnet_range(store: Store, subnetwork: str) -> ipaddress.IPv4Network:
+    """The primary range of a subnetwork by URL. Raises 404 when there is none."""
+    record = existing(store, full_name(subnetwork))
+    return ipaddress.IPv4Network(record.body["ipCidrRange"])
+
+
+def free_address(store: Store, subnetwork: str, *, mine: str = "") -> str:
+    """The first address of a subnetwork that nobody has. Google keeps the first two and the last two."""
+    whole = subnet_range(store, subnetwork)
+    taken = {address for address, owner in _taken(store, project_of(subnetwork)) if owner != mine}
+    for number in range(2, whole.num_addresses - 2):
+        candidate = str(whole[number])
+        if candidate not in taken:
+            return candidate
+    raise refuse("compute.ip-exhausted", name=path_of(full_name(subnetwork)))
+
+
+def check_free(store: Store, subnetwork: str, address: str, *, allowed: str, among: str = "") -> None:
+    """Refuse an address outside the subnetwork, or one that somebody has other than the resource `allowed`.
+
+    `among` limits who counts: an address that a machine uses can be reserved for it
+    (https://cloud.google.com/compute/docs/ip-addresses/reserve-static-internal-ip-address#promote_address).
+    """
+    whole = subnet_range(store, subnetwork)
+    try:
+        inside = ipaddress.IPv4Address(address) in whole
+    except ValueError as error:
+        raise refuse("compute.ip-invalid", address=address) from error
+    refuse_if(not inside, "compute.ip-outside", address=address, range=whole)
+    owners = {owner for taken, owner in _taken(store, project_of(subnetwork)) if taken == address and among in owner}
+    refuse_if(owners - {allowed}, "compute.ip-in-use", address=address)
+
+
+def users_of(store: Store, name: str, address: str) -> list[str]:
+    """URLs of what listens on a reserved address."""
+    return [
+        COMPUTE_ROOT + path_of(owner)
+        for taken, owner in _taken(store, project_of(name))
+        if taken == address and "/addresses/" not in owner
+    ]
+
+
+def _taken(store: Store, project: str) -> Iterator[tuple[str, str]]:
+    """Internal addresses with the full name of who has them."""
+    for record in store.list(f"compute.googleapis.com/projects/{project}/"):
+        for address in _addresses_in(record.body):
+            yield address, record.name
+
+
+def _addresses_in(body: Json) -> Iterator[str]:
+    if body.get("addressType") == "INTERNAL" and body.get("address"):
+        yield body["address"]
+    if body.get("IPAddress"):
+        yield body["IPAddress"]
+    for interface in body.get("networkInterfaces") or ():
+        if interface.get("networkIP"):
+            yield interface["networkIP"]
+
 
 _WIDEST, _NARROWEST = 4, 29  # prefix lengths of a subnetwork
 # What a young project may have (https://cloud.google.com/vpc/docs/quota).

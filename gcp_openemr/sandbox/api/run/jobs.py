@@ -7,12 +7,11 @@ import random
 from collections.abc import Mapping
 
 from gcp_openemr.sandbox.api import crud
+from gcp_openemr.sandbox.api.compute.network import hold_addresses
 from gcp_openemr.sandbox.api.names import etag_of, id_of, new_uid, now, path_of, project_of
 from gcp_openemr.sandbox.api.operations import INTERRUPTED, Operation
 from gcp_openemr.sandbox.api.rules import WORK, App, Call, Change, Collection, Json, Record, Refused, handles, refuse_if
-from gcp_openemr.sandbox.api.run import conditions
-from gcp_openemr.sandbox.api.run.held import hold_addresses
-from gcp_openemr.sandbox.api.run.readiness import problem_of
+from gcp_openemr.sandbox.api.run.readiness import outcome, pending, problem_of
 from gcp_openemr.sandbox.api.run.refused import NAME_PATTERN, check_limit, violation
 from gcp_openemr.sandbox.api.run.templates import (
     check_labels,
@@ -50,7 +49,7 @@ def _complete(change: Change) -> None:
         "lastModifier": call.caller.email,
         "executionCount": old.get("executionCount", 0),
         "reconciling": True,
-        "terminalCondition": conditions.pending("Ready"),
+        "terminalCondition": pending("Ready"),
         "conditions": [],
     }
 
@@ -105,7 +104,7 @@ def check_job(app: App, operation: Operation) -> Json:
             **current.body,
             "observedGeneration": current.body["generation"],
             "reconciling": False,
-            "terminalCondition": conditions.failed("Ready", problem, reason) if problem else conditions.ready("Ready"),
+            "terminalCondition": outcome("Ready", problem, reason),
         }
         app.store.put(operation.target, body)
     if problem:
@@ -187,7 +186,7 @@ def _execution(call: Call, job: Record, template: Json) -> tuple[Json, str]:
         "taskCount": template["taskCount"],
         "template": template["template"],
         "reconciling": True,
-        "conditions": [conditions.pending("Completed")],
+        "conditions": [pending("Completed")],
         "logUri": (
             f"https://console.cloud.google.com/logs/viewer?project={project_of(name)}&advancedFilter="
             f'labels."run.googleapis.com/execution_name"%3D"{id_of(name)}"'
@@ -232,7 +231,7 @@ def _lost(app: App, name: str, message: str) -> Json:
         "failedCount": int(body.get("failedCount", 0)) + int(body.get("taskCount", 1)) - done,
         "completionTime": now(),
         "reconciling": False,
-        "conditions": [conditions.failed("Completed", message)],
+        "conditions": [outcome("Completed", message)],
     }
 
 

@@ -9,9 +9,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from gcp_openemr.sandbox.api.calls import Call
-from gcp_openemr.sandbox.api.errors import ApiError
-from gcp_openemr.sandbox.api.refusals import Refusal, refusals, refuse
+from gcp_openemr.sandbox.api.refusals import Refusal, refusals
+from gcp_openemr.sandbox.api.rules import ApiError, Call, refuse
 
 __all__ = ["LIMITS", "NAME_PATTERN", "Limit", "check_limit", "violation", "violation_if"]
 

@@ -6,13 +6,9 @@ import ipaddress
 import re
 from collections.abc import Mapping
 
-from gcp_openemr.sandbox.api.calls import Call
-from gcp_openemr.sandbox.api.errors import ApiError
 from gcp_openemr.sandbox.api.names import id_of, project_number, segment
-from gcp_openemr.sandbox.api.refusals import demand, refuse, refuse_if
+from gcp_openemr.sandbox.api.rules import ApiError, Call, Json, Record, demand, refuse, refuse_if
 from gcp_openemr.sandbox.api.run.refused import check_limit, violation, violation_if
-from gcp_openemr.sandbox.api.store import Record
-from gcp_openemr.sandbox.interfaces import Json
 
 __all__ = ["check_labels", "check_template", "check_variables", "cpus", "fill_containers", "fill_identity", "seconds"]
 

@@ -1,18 +1,19 @@
-"""Instances: they start, stop, restart, fail over, and go with what is kept of them."""
+"""Instances: they start, stop, restart, fail over, and go with what is kept of them: backups of the project."""
 
 from __future__ import annotations
+
+import time
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
 from gcp_openemr.sandbox.api import crud
-from gcp_openemr.sandbox.api.names import id_of, path_of
+from gcp_openemr.sandbox.api.names import host_of, id_of, new_uid, now, path_of, project_of, timestamp
 from gcp_openemr.sandbox.api.refusals import refuse, refuse_if
 from gcp_openemr.sandbox.api.rules import WORK, App, Call, Change, Collection, Json, Operation, Record, Refused, handles
-from gcp_openemr.sandbox.api.sqladmin.keeping import keep_backups
 from gcp_openemr.sandbox.api.sqladmin.settings import complete
 
-__all__ = ["INSTANCES", "begin", "begin_on", "idle", "online", "start"]
+__all__ = ["INSTANCES", "backup_of", "begin", "begin_on", "idle", "keep_backups", "online", "start"]
 
 _ONLINE = {"ALWAYS", ""}
 
@@ -146,3 +147,43 @@ def failover(call: Call) -> Json:
     given = (call.body.get("failoverContext") or {}).get("settingsVersion")
     refuse_if(given and given != settings["settingsVersion"], "sqladmin.stale")
     return begin_on(call, "FAILOVER", "sql.restart")
+
+
+_DEFAULT_DAYS = 30  # https://cloud.google.com/sql/docs/mysql/backup-recovery/backups#final-backup
+
+
+def keep_backups(app: App, instance: Record) -> list[str]:
+    """Make the final backup and keep the others, as the settings say; returns the backups whose data go."""
+    runs = [record.name for record in app.store.list(f"{instance.name}/backupRuns/")]
+    final = instance.hidden.get("final") or {}
+    if final.get("enabled"):
+        days = int(final.get("retentionDays") or _DEFAULT_DAYS)
+        name = f"{host_of(instance.name)}/projects/{project_of(instance.name)}/backups/{new_uid()}"
+        app.runtime.copy_database(instance.name, name, "")
+        expires = {"ttlDays": str(days), "expiryTime": timestamp(time.time() + days * 86_400)}
+        app.store.put(name, backup_of(instance, name, "FINAL") | expires, hidden={"data": name})
+    if not instance.body["settings"].get("retainBackupsOnDelete"):
+        return runs
+    for run in app.store.list(f"{instance.name}/backupRuns/"):
+        name = f"{host_of(instance.name)}/projects/{project_of(instance.name)}/backups/{new_uid()}"
+        body = backup_of(instance, name, str(run.body["type"])) | {"backupRun": path_of(run.name)}
+        app.store.put(name, body, hidden={"data": run.name})
+    return []
+
+
+def backup_of(instance: Record, name: str, kind: str) -> Json:
+    """A `Backup` with the settings that its instance had."""
+    moment = now()
+    return {
+        "kind": "sql#backup",
+        "name": path_of(name),
+        "selfLink": f"https://sqladmin.googleapis.com/v1/{path_of(name)}",
+        "type": kind,
+        "state": "SUCCESSFUL",
+        "instance": id_of(instance.name),
+        "location": instance.body["region"],
+        "databaseVersion": instance.body["databaseVersion"],
+        "instanceSettings": instance.body,
+        "instanceDeletionTime": moment,
+        "backupInterval": {"startTime": moment, "endTime": moment},
+    }

@@ -7,11 +7,8 @@ import re
 
 from gcp_openemr.environment.values import tier_fault
 from gcp_openemr.sandbox.api.envelopes import SQL_ROOT
-from gcp_openemr.sandbox.api.errors import ApiError
 from gcp_openemr.sandbox.api.names import etag_of, id_of, now, project_number, project_of
-from gcp_openemr.sandbox.api.refusals import refuse, refuse_if
-from gcp_openemr.sandbox.api.rules import Change
-from gcp_openemr.sandbox.interfaces import Json
+from gcp_openemr.sandbox.api.rules import ApiError, Change, Json, refuse, refuse_if
 
 __all__ = ["complete"]
 

@@ -7,7 +7,6 @@ import re
 import time
 
 from gcp_openemr.sandbox.api.listing import listed
-from gcp_openemr.sandbox.api.masks import merge
 from gcp_openemr.sandbox.api.messages import Response
 from gcp_openemr.sandbox.api.names import (
     bucket_name,
@@ -20,9 +19,16 @@ from gcp_openemr.sandbox.api.names import (
 )
 from gcp_openemr.sandbox.api.projects import ensure_project, project_by_number
 from gcp_openemr.sandbox.api.rules import Call, Json, Record, handles, refuse, refuse_if
-from gcp_openemr.sandbox.api.storage import preconditions
-from gcp_openemr.sandbox.api.storage.common import base_url, bucket_record, permit, refused
-from gcp_openemr.sandbox.api.storage.writing import keeping
+from gcp_openemr.sandbox.api.storage.common import (
+    base_url,
+    bucket_record,
+    check_conditions,
+    conditions_of,
+    keeping,
+    permit,
+    refused,
+)
+from gcp_openemr.sandbox.api.validation import merge
 
 # https://cloud.google.com/storage/docs/buckets#naming
 _NAME = re.compile(r"(?!goog)(?!\d+\.\d+\.\d+\.\d+$)[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
@@ -61,7 +67,7 @@ def get(call: Call) -> Json:
     bucket = call.parameters["bucket"]
     record = bucket_record(call, bucket)
     permit(call, "storage.buckets.get", bucket)
-    preconditions.check(preconditions.given(call), record.body, reading=True)
+    check_conditions(conditions_of(call), record.body, reading=True)
     return _shown(call, bucket)
 
 
@@ -88,7 +94,7 @@ def patch(call: Call) -> Json:
     with call.store.transaction():
         record = bucket_record(call, bucket)
         permit(call, "storage.buckets.update", bucket)
-        preconditions.check(preconditions.given(call), record.body)
+        check_conditions(conditions_of(call), record.body)
         given = {key: value for key, value in call.merge_body.items() if key not in _SERVER_FIELDS}
         if call.verb == "update":
             own = _SERVER_FIELDS | {"location", "storageClass", "iamConfiguration", "softDeletePolicy"}
@@ -114,7 +120,7 @@ def delete(call: Call) -> Response:
     with call.store.transaction():
         record = bucket_record(call, bucket)
         permit(call, "storage.buckets.delete", bucket)
-        preconditions.check(preconditions.given(call), record.body)
+        check_conditions(conditions_of(call), record.body)
         refuse_if(not call.app.objects.is_empty(bucket), "storage.bucket-filled")
         _keep_soft_deleted(call, record)
         call.store.delete_below(record.name + "/")

@@ -16,9 +16,16 @@ from pathlib import Path
 
 from gcp_openemr.sandbox.api.messages import Readable, Request, Response, json_response, parse_json
 from gcp_openemr.sandbox.api.rules import ApiError, Call, Json, demand, handles, refuse_if
-from gcp_openemr.sandbox.api.storage import preconditions
-from gcp_openemr.sandbox.api.storage.common import base_url, bucket_record, permit, shown_object
-from gcp_openemr.sandbox.api.storage.writing import create_object, early_check, writable
+from gcp_openemr.sandbox.api.storage.common import (
+    base_url,
+    bucket_record,
+    conditions_of,
+    create_object,
+    early_check,
+    permit,
+    shown_object,
+    writable,
+)
 from gcp_openemr.sandbox.api.validation import accept
 
 _STEP = 256 * 1024
@@ -50,7 +57,7 @@ def insert(call: Call) -> Json | Response:
 
 def _store(call: Call, resource: Json, chunks: Iterator[bytes]) -> Json:
     name = _name(call, resource)
-    early_check(call, call.parameters["bucket"], name, preconditions.given(call))
+    early_check(call, call.parameters["bucket"], name, conditions_of(call))
     content = call.app.objects.receive(chunks)
     found = create_object(
         call,
@@ -58,7 +65,7 @@ def _store(call: Call, resource: Json, chunks: Iterator[bytes]) -> Json:
         name,
         resource | _hash_header(call.request),
         content,
-        preconditions.given(call),
+        conditions_of(call),
     )
     return shown_object(call, found)
 
@@ -67,7 +74,7 @@ def _begin(call: Call) -> Response:
     resource = _metadata(call, call.request.json())
     bucket = call.parameters["bucket"]
     name = _name(call, resource)
-    conditions = preconditions.given(call)
+    conditions = conditions_of(call)
     early_check(call, bucket, name, conditions)
     resource.setdefault("contentType", call.request.headers.get("x-upload-content-type", "application/octet-stream"))
     upload = uuid.uuid4().hex
