@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from gcp_openemr.sandbox.api import crud, policies
 from gcp_openemr.sandbox.api.access import CloudAccess
 from gcp_openemr.sandbox.api.call_log import CURRENT, CallLog
 from gcp_openemr.sandbox.api.callers import Callers
-from gcp_openemr.sandbox.api.calls import Call, unauthenticated
+from gcp_openemr.sandbox.api.calls import unauthenticated
 from gcp_openemr.sandbox.api.faults import Faults
 from gcp_openemr.sandbox.api.guarded import guarded
 from gcp_openemr.sandbox.api.iam import ANONYMOUS, Caller, Iam, Tokens
@@ -31,14 +31,14 @@ from gcp_openemr.sandbox.api.projects import (
 )
 from gcp_openemr.sandbox.api.refusals import demand, refuse, refuse_if
 from gcp_openemr.sandbox.api.routing import API_VERSIONS, Target, find_method, resource_path, target_of
-from gcp_openemr.sandbox.api.rules import CHORES, COLLECTIONS, HANDLERS, WORK, ApiError, Collection, Store, load_tables
+from gcp_openemr.sandbox.api.rules import CHORES, COLLECTIONS, HANDLERS, WORK, ApiError, Call, Json, Store, load_tables
 from gcp_openemr.sandbox.api.serviceusage import require_enabled
 from gcp_openemr.sandbox.api.settings import Settings, call_seconds, change_settings, read_settings
 from gcp_openemr.sandbox.api.steering import answer_steering, is_steering
 from gcp_openemr.sandbox.api.storage import answer_storage
 from gcp_openemr.sandbox.api.storage.objects import Objects
 from gcp_openemr.sandbox.api.validation import check_query
-from gcp_openemr.sandbox.interfaces import Access, Json, Runtime
+from gcp_openemr.sandbox.interfaces import Access, Runtime
 
 __all__ = ["App", "Clock"]
 
@@ -240,21 +240,10 @@ def _dispatch(call: Call) -> Json | Response:
         return handler(call)
     rule = COLLECTIONS.get(call.collection)
     if rule is not None and call.verb in _POLICY_VERBS:
-        return _policy(call, rule)
+        return policies.answer(call, rule.permission, lambda: crud.existing(call, rule))
     if rule is not None and call.verb in rule.verbs:
         return crud.answer(call, rule)
     raise ApiError(501, f"The sandbox does not stand in for {call.method.id}.")
-
-
-def _policy(call: Call, rule: Collection) -> Json:
-    if call.verb == "testIamPermissions":
-        permissions: Sequence[str] = call.body.get("permissions", [])
-        return policies.test_permissions(call, call.name, list(permissions))
-    call.authorize(f"{rule.permission}.{call.verb}")
-    crud.existing(call, rule)
-    if call.verb == "getIamPolicy":
-        return policies.get_policy(call, call.name)
-    return policies.set_policy(call, call.name, call.body.get("policy", {}))
 
 
 def _invalid_credentials() -> ApiError:

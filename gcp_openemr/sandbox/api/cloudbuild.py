@@ -10,9 +10,9 @@ from gcp_openemr.sandbox.api.artifactregistry import ImageReference, parse_image
 from gcp_openemr.sandbox.api.iam import service_account
 from gcp_openemr.sandbox.api.listing import listed, newest_first
 from gcp_openemr.sandbox.api.names import bucket_name, id_of, new_uid, now, project_number, segment
-from gcp_openemr.sandbox.api.operations import INTERRUPTED
+from gcp_openemr.sandbox.api.operations import INTERRUPTED, Operation
 from gcp_openemr.sandbox.api.refusals import demand, refuse, refuse_if
-from gcp_openemr.sandbox.api.rules import WORK, ApiError, App, Call, Collection, Json, Operation, Refused, handles
+from gcp_openemr.sandbox.api.rules import WORK, ApiError, App, Call, Collection, Json, Refused, handles, shape
 
 _TYPES = "google.devtools.cloudbuild.v1."
 _LONGEST = 86_400
@@ -33,20 +33,9 @@ def create(call: Call) -> Json:
     call.authorize("cloudbuild.builds.create", parent)
     build = dict(call.body)
     _check(call, build)
-    build_id = new_uid()
-    name = f"{parent}/builds/{build_id}"
-    number = project_number(call.project)
-    build |= {
-        "id": build_id,
-        "name": f"projects/{number}/locations/{location}/builds/{build_id}",
-        "projectId": call.project,
-        "status": "QUEUED",
-        "createTime": now(),
-        "queueTtl": "3600s",
-        "timeout": build.get("timeout") or "600s",
-        "logUrl": f"https://console.cloud.google.com/cloud-build/builds;region={location}/{build_id}?project={number}",
-        "artifacts": {"images": build.get("images") or []},
-    }
+    name = f"{parent}/builds/{new_uid()}"
+    images, timeout = build.get("images") or [], build.get("timeout") or "600s"
+    build |= shape("cloudbuild.build", name, location=location, images=images, timeout=timeout)
     with call.store.transaction():
         call.store.put(name, build)
         operation = crud.begin(call, BUILDS, name, build, work="cloudbuild.build", metadata={"build": build})

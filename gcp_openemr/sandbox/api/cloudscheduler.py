@@ -186,10 +186,9 @@ def resume(call: Call) -> Json:
     return _switch(call, "enable", "PAUSED", "ENABLED")
 
 
-@handles("cloudscheduler.projects.locations.jobs.run")
+@handles("cloudscheduler.projects.locations.jobs.run", needs="cloudscheduler.jobs.run")
 def run(call: Call) -> Json:
     """Now, also when it is paused. The answer does not wait for the attempt."""
-    call.authorize("cloudscheduler.jobs.run")
     record = crud.existing(call, JOBS)
     _begin(call.app, record.name)
     return record.body

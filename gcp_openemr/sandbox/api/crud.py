@@ -11,7 +11,7 @@ from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from gcp_openemr.sandbox.api import refusals
-from gcp_openemr.sandbox.api.envelopes import COMPUTE_ROOT, operation_json, operation_name
+from gcp_openemr.sandbox.api.envelopes import COMPUTE_ROOT, operation_json, operation_name, place_links
 from gcp_openemr.sandbox.api.listing import listed
 from gcp_openemr.sandbox.api.messages import Response
 from gcp_openemr.sandbox.api.names import (
@@ -21,8 +21,6 @@ from gcp_openemr.sandbox.api.names import (
     new_uid,
     now,
     path_of,
-    project_of,
-    segment,
     snake,
 )
 from gcp_openemr.sandbox.api.rules import ApiError, Call, Change, Collection, Json, Operation, Record
@@ -189,11 +187,7 @@ def _first(change: Change, properties: Schema, moment: str) -> Json:
         "kind": properties.get("kind", {}).get("default"),
     }
     if change.call.api == "compute":
-        project = project_of(path)
-        result["selfLink"] = COMPUTE_ROOT + path
-        for word, field in (("zones", "zone"), ("regions", "region")):
-            if segment(path, word):
-                result[field] = f"{COMPUTE_ROOT}projects/{project}/{word}/{segment(path, word)}"
+        result |= {"selfLink": COMPUTE_ROOT + path, **place_links(path)}
     if properties.get("id", {}).get("format") == "uint64":
         result["id"] = new_numeric_id()
     return {key: value for key, value in result.items() if value is not None}

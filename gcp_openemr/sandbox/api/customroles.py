@@ -35,9 +35,8 @@ def _shown(call: Call, body: Json) -> Json:
     return body
 
 
-@handles("iam.projects.roles.create")
+@handles("iam.projects.roles.create", needs="iam.roles.create", of_parent=True)
 def create(call: Call) -> Json:
-    call.authorize("iam.roles.create", call.name.rsplit("/", 1)[0])
     role_id = str(call.body.get("roleId") or "")
     refuse_if(not _ROLE_ID.fullmatch(role_id), "iam.role-id", id=role_id)
     given = call.body.get("role") or {}
@@ -53,15 +52,13 @@ def create(call: Call) -> Json:
     return body
 
 
-@handles("iam.projects.roles.get")
+@handles("iam.projects.roles.get", needs="iam.roles.get")
 def get(call: Call) -> Json:
-    call.authorize("iam.roles.get")
     return _find(call).body
 
 
-@handles("iam.projects.roles.list")
+@handles("iam.projects.roles.list", needs="iam.roles.list", of_parent=True)
 def list_(call: Call) -> Json:
-    call.authorize("iam.roles.list", call.name.rsplit("/", 1)[0])
     found = [
         (record.name, _shown(call, record.body))
         for record in call.store.list(call.name + "/")
@@ -70,9 +67,8 @@ def list_(call: Call) -> Json:
     return _answer(call, found)
 
 
-@handles("iam.projects.roles.patch")
+@handles("iam.projects.roles.patch", needs="iam.roles.update")
 def patch(call: Call) -> Json:
-    call.authorize("iam.roles.update")
     _check(call.body)
     mask = call.mask() or [field for field in _FIELDS if field in call.body]
     with call.store.transaction():
@@ -89,10 +85,9 @@ def patch(call: Call) -> Json:
     return body
 
 
-@handles("iam.projects.roles.delete", "iam.projects.roles.undelete")
+@handles("iam.projects.roles.delete", "iam.projects.roles.undelete", needs="iam.roles.{verb}")
 def switch(call: Call) -> Json:
     """A deleted role can be brought back for a week; its id is free again after 37 days."""
-    call.authorize(f"iam.roles.{call.verb}")
     with call.store.transaction():
         record = _find(call)
         if call.verb == "undelete" and _days_deleted(record) > _UNDELETABLE_DAYS:

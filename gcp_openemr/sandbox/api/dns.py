@@ -9,7 +9,7 @@ from gcp_openemr.sandbox.api import crud
 from gcp_openemr.sandbox.api.listing import listed
 from gcp_openemr.sandbox.api.names import now
 from gcp_openemr.sandbox.api.refusals import demand, missing, refuse, refuse_if
-from gcp_openemr.sandbox.api.rules import Call, Change, Collection, Json, Record, Store, handles
+from gcp_openemr.sandbox.api.rules import Call, Change, Collection, Json, Record, Store, fill, handles
 
 _DNS_NAME = re.compile(r"(?:\*\.)?(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.)+", re.IGNORECASE)
 _OWN_TYPES = {"NS", "SOA"}
@@ -20,9 +20,7 @@ def _complete(change: Change) -> None:
     new = change.new
     if not _DNS_NAME.fullmatch(str(new.get("dnsName") or "")):
         raise refuse("dns.name", field="entity.managedZone.dnsName", value=new.get("dnsName", ""))
-    new.setdefault("visibility", "public")
-    new.setdefault("description", "")
-    new.setdefault("cloudLoggingConfig", {"kind": "dns#managedZoneCloudLoggingConfig"})
+    fill(new, visibility="public", description="", cloudLoggingConfig={"kind": "dns#managedZoneCloudLoggingConfig"})
     private = new["visibility"] == "private"
     for network in (new.get("privateVisibilityConfig") or {}).get("networks") or ():
         _check_network(change.call.store, str(network.get("networkUrl") or ""))

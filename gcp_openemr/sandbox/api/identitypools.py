@@ -6,7 +6,7 @@ import re
 import time
 
 from gcp_openemr.sandbox.api import crud
-from gcp_openemr.sandbox.api.names import path_of, project_number, project_of, timestamp
+from gcp_openemr.sandbox.api.names import numbered, timestamp
 from gcp_openemr.sandbox.api.rules import COLLECTIONS, Call, Change, Collection, Json, handles, refuse, refuse_if
 
 _POOLS = "iam.projects.locations.workloadIdentityPools"
@@ -16,8 +16,7 @@ _SHARED = re.compile(r"https://(token\.actions\.githubusercontent\.com|gitlab\.c
 
 
 def _complete(change: Change) -> None:
-    project = project_of(change.name)
-    change.new["name"] = path_of(change.name).replace(f"projects/{project}/", f"projects/{project_number(project)}/", 1)
+    change.new["name"] = numbered(change.name)
     change.new.setdefault("state", "ACTIVE")
 
 

@@ -6,12 +6,12 @@ import hashlib
 import json
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from gcp_openemr.sandbox.api.listing import matches
 from gcp_openemr.sandbox.api.names import id_of, path_of, project_number, project_of, segment
 from gcp_openemr.sandbox.api.projects import WITH_PROJECT
-from gcp_openemr.sandbox.api.rules import Call, Change, Collection, Json, Record, handles, refuse, refuse_if
+from gcp_openemr.sandbox.api.rules import Call, Change, Collection, Json, Record, handles, refuse, refuse_if, shape
 
 _LONGEST_RETENTION = 3650  # days
 _DESTINATION = re.compile(r"(storage|bigquery|pubsub|logging)\.googleapis\.com/.+")
@@ -98,33 +98,12 @@ Collection(
 )
 
 
-def _run_service(name: str) -> Json:
-    labels = {"service_name": id_of(name), "location": segment(name, "locations"), "revision_name": "{source}"}
-    return {"resource": {"type": "cloud_run_revision", "labels": labels}, "labels": {}}
-
-
-def _execution(name: str) -> Json:
-    labels = {"job_name": segment(name, "jobs"), "location": segment(name, "locations")}
-    own = {"run.googleapis.com/execution_name": id_of(name), "run.googleapis.com/task_index": "{source}"}
-    return {"resource": {"type": "cloud_run_job", "labels": labels}, "labels": own}
-
-
-def _database(name: str) -> Json:
-    labels = {"database_id": f"{project_of(name)}:{id_of(name)}"}
-    return {"resource": {"type": "cloudsql_database", "labels": labels}, "labels": {}}
-
-
-def _machine(name: str) -> Json:
-    labels = {"zone": segment(name, "zones"), "instance_id": id_of(name)}
-    return {"resource": {"type": "gce_instance", "labels": labels}, "labels": {"instance_name": id_of(name)}}
-
-
-# What writes: how its full name ends, and what its entries have in common ({source} is who wrote the line).
-_WRITERS: tuple[tuple[re.Pattern[str], str, Callable[[str], Json]], ...] = (
-    (re.compile(r"run\.googleapis\.com/.+/services/[^/]+"), "run.googleapis.com%2Fstdout", _run_service),
-    (re.compile(r"run\.googleapis\.com/.+/executions/[^/]+"), "run.googleapis.com%2Fstdout", _execution),
-    (re.compile(r"sqladmin\.googleapis\.com/.+/instances/[^/]+"), "cloudsql.googleapis.com%2Fmysql.err", _database),
-    (re.compile(r"compute\.googleapis\.com/.+/instances/[^/]+"), "serial-port", _machine),
+# What writes, by its full name, and what its entries have in common ({source} is who wrote the line).
+_WRITERS = (
+    (r"run\.googleapis\.com/.+/services/[^/]+", "logs.service"),
+    (r"run\.googleapis\.com/.+/executions/[^/]+", "logs.execution"),
+    (r"sqladmin\.googleapis\.com/.+/instances/[^/]+", "logs.database"),
+    (r"compute\.googleapis\.com/.+/instances/[^/]+", "logs.machine"),
 )
 
 
@@ -158,24 +137,25 @@ def _plain(filter_: str) -> str:
 def _entries(call: Call, project: str, clauses: list[str]) -> Iterator[Json]:
     for host in ("run", "sqladmin", "compute"):
         for record in call.store.list(f"{host}.googleapis.com/projects/{project}/"):
-            for pattern, log, common in _WRITERS:
-                if pattern.fullmatch(record.name):
-                    yield from _lines(call, record.name, common(record.name), f"projects/{project}/logs/{log}", clauses)
+            kind = next((kind for pattern, kind in _WRITERS if re.fullmatch(pattern, record.name)), "")
+            if kind:
+                yield from _lines(call, record.name, kind, clauses)
 
 
-def _lines(call: Call, name: str, common: Json, log: str, clauses: list[str]) -> Iterator[Json]:
+def _lines(call: Call, name: str, kind: str, clauses: list[str]) -> Iterator[Json]:
+    place, job = segment(name, "locations") or segment(name, "zones"), segment(name, "jobs")
+    common = shape(kind, name, place=place, job=job, source="{source}")
     early = [clause for clause in clauses if clause.startswith("resource.type")]
     if not _passes(early, common):
         return
-    for place, line in enumerate(call.app.runtime.log_lines(id_of(name))):
+    for number, line in enumerate(call.app.runtime.log_lines(id_of(name))):
         moment, _, rest = line.partition(" ")
         source, _, text = rest.partition(" ")
         entry = {
             **json.loads(json.dumps(common).replace("{source}", source)),
-            "logName": log,
             "timestamp": moment,
             "receiveTimestamp": moment,
-            "insertId": hashlib.sha256(f"{name}{place}{line}".encode()).hexdigest()[:20],
+            "insertId": hashlib.sha256(f"{name}{number}{line}".encode()).hexdigest()[:20],
             **_payload(text),
         }
         if _passes(clauses, entry):

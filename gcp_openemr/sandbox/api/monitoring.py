@@ -12,7 +12,7 @@ from datetime import datetime
 
 from gcp_openemr.sandbox.api.listing import listed, matches
 from gcp_openemr.sandbox.api.names import id_of, now, path_of
-from gcp_openemr.sandbox.api.rules import Call, Change, Collection, Json, Record, handles, refuse, refuse_if
+from gcp_openemr.sandbox.api.rules import Call, Change, Collection, Json, Record, fill, handles, refuse, refuse_if
 
 _METRIC = re.compile(r'metric\.type\s*=\s*"([^"]+)"')
 _LOG_METRIC = "logging.googleapis.com/user/"
@@ -126,9 +126,7 @@ def _uptime(change: Change) -> None:
         raise refuse("monitoring.check", field="selected_regions", why="must have 3 locations at least")
     http = new.get("httpCheck")
     if http is not None:
-        http.setdefault("requestMethod", "GET")
-        http.setdefault("path", "/")
-        http.setdefault("port", 443 if http.get("useSsl") else 80)
+        fill(http, requestMethod="GET", path="/", port=443 if http.get("useSsl") else 80)
     new.setdefault("checkerType", "STATIC_IP_CHECKERS")
 
 
@@ -172,18 +170,16 @@ Collection(
 )
 
 
-@handles("monitoring.projects.metricDescriptors.list")
+@handles("monitoring.projects.metricDescriptors.list", needs="monitoring.metricDescriptors.list")
 def list_descriptors(call: Call) -> Json:
     """Their names have slashes."""
-    call.authorize("monitoring.metricDescriptors.list")
     found = [(record.name, record.body) for record in call.store.list(call.name + "/")]
     return {"metricDescriptors": []} | listed(call, found, "metricDescriptors")
 
 
-@handles("monitoring.projects.timeSeries.create")
+@handles("monitoring.projects.timeSeries.create", needs="monitoring.timeSeries.create")
 def write(call: Call) -> Json:
     """One point for each series; a custom metric comes into being with its first."""
-    call.authorize("monitoring.timeSeries.create")
     with call.store.transaction():
         for place, series in enumerate(call.body.get("timeSeries") or ()):
             _write(call, place, series)
@@ -231,10 +227,9 @@ def _seconds(moment: str) -> float:
         raise refuse("monitoring.required", field="interval.end_time") from error
 
 
-@handles("monitoring.projects.timeSeries.list")
+@handles("monitoring.projects.timeSeries.list", needs="monitoring.timeSeries.list")
 def read(call: Call) -> Json:
     """Newest points first."""
-    call.authorize("monitoring.timeSeries.list")
     refuse_if(not _METRIC.search(call.one("filter")), "monitoring.filter")
     end = _seconds(call.one("interval.endTime"))
     start = _seconds(call.one("interval.startTime") or call.one("interval.endTime"))

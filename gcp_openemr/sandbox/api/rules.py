@@ -6,10 +6,11 @@ Here are all the words that an API's rows and functions are written in.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib
 import pkgutil
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gcp_openemr.sandbox.api.calls import Call
 from gcp_openemr.sandbox.api.errors import ApiError
@@ -17,6 +18,7 @@ from gcp_openemr.sandbox.api.messages import Response
 from gcp_openemr.sandbox.api.names import singular
 from gcp_openemr.sandbox.api.operations import Operation, WorkTable
 from gcp_openemr.sandbox.api.refusals import demand, missing, refuse, refuse_if
+from gcp_openemr.sandbox.api.shapes import shape
 from gcp_openemr.sandbox.api.store import Record, Store
 from gcp_openemr.sandbox.interfaces import Json, Refused
 
@@ -27,7 +29,8 @@ else:
 
 __all__ = [
     "CHORES", "COLLECTIONS", "HANDLERS", "WORK", "ApiError", "App", "Call", "Change", "Collection", "Handler", "Json",
-    "Operation", "Record", "Refused", "Store", "demand", "handles", "load_tables", "missing", "refuse", "refuse_if",
+    "Operation", "Record", "Refused", "Store", "demand", "fill", "handles", "load_tables", "missing", "refuse",
+    "refuse_if", "shape",
 ]  # fmt: skip
 
 
@@ -104,12 +107,26 @@ WORK = WorkTable()
 CHORES: list[Callable[[App], None]] = []
 
 
-def handles(*method_ids: str) -> Callable[[Handler], Handler]:
-    """Answer methods that are no plain create, get, list, update or delete."""
+def fill(resource: Json, **fields: Any) -> None:
+    """Set the fields that are not given."""
+    for field, value in fields.items():
+        resource.setdefault(field, value)
+
+
+def handles(*method_ids: str, needs: str = "", of_parent: bool = False) -> Callable[[Handler], Handler]:
+    """Answer methods that are no plain create, get, list, update or delete.
+
+    `needs` is the permission that the caller must have on the call's resource or its parent, with {verb}.
+    """
 
     def add(function: Handler) -> Handler:
-        for method_id in method_ids:
-            HANDLERS[method_id] = function
+        @functools.wraps(function)
+        def permitted(call: Call) -> Json | Response:
+            if needs:
+                call.authorize(needs.format(verb=call.verb), call.name.rsplit("/", 1)[0] if of_parent else "")
+            return function(call)
+
+        HANDLERS.update(dict.fromkeys(method_ids, permitted))
         return function
 
     return add

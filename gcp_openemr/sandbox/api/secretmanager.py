@@ -14,9 +14,9 @@ import google_crc32c
 
 from gcp_openemr.sandbox.api import crud
 from gcp_openemr.sandbox.api.listing import listed
-from gcp_openemr.sandbox.api.names import etag_of, id_of, now, path_of, project_number, project_of, timestamp
+from gcp_openemr.sandbox.api.names import etag_of, id_of, now, numbered, timestamp
 from gcp_openemr.sandbox.api.refusals import demand, missing, refuse, refuse_if
-from gcp_openemr.sandbox.api.rules import ApiError, Call, Change, Collection, Json, Record, Store, handles
+from gcp_openemr.sandbox.api.rules import ApiError, Call, Change, Collection, Json, Record, Store, handles, shape
 
 __all__ = ["find_version", "read_version"]
 
@@ -30,7 +30,7 @@ _SHORTEST_DELAY = 86_400  # seconds of version_destroy_ttl
 
 def _complete(change: Change) -> None:
     new = change.new
-    new["name"] = _numbered(change.name)
+    new["name"] = numbered(change.name)
     replication = new.get("replication") or {}
     if change.old is None and not ({"automatic", "userManaged"} & replication.keys()):
         raise refuse("secretmanager.replication")
@@ -89,9 +89,8 @@ SECRETS = Collection(
 )
 
 
-@handles("secretmanager.projects.secrets.addVersion")
+@handles("secretmanager.projects.secrets.addVersion", needs="secretmanager.versions.add")
 def add_version(call: Call) -> Json:
-    call.authorize("secretmanager.versions.add")
     payload = demand(call.body.get("payload"), "secretmanager.payload-missing")
     data = _decode(str(payload.get("data") or ""))
     refuse_if(not data, "secretmanager.empty")
@@ -102,23 +101,17 @@ def add_version(call: Call) -> Json:
         crud.existing(call, SECRETS)
         number = 1 + max((int(id_of(record.name)) for record in _versions(call.store, call.name)), default=0)
         name = f"{call.name}/versions/{number}"
-        version: Json = {
-            "name": _numbered(name),
-            "createTime": now(),
-            "state": "ENABLED",
-            "replicationStatus": {"automatic": {}},
-            "etag": etag_of(name, now()),
-        }
-        if given is not None:
-            version["clientSpecifiedPayloadChecksum"] = True
+        checked = None if given is None else True
+        version = shape(
+            "secretmanager.version", name, numbered=numbered(name), etag=etag_of(name, now()), checked=checked
+        )
         call.store.put(name, version)
         call.store.put_payload(name, data)
     return version
 
 
-@handles("secretmanager.projects.secrets.versions.access")
+@handles("secretmanager.projects.secrets.versions.access", needs="secretmanager.versions.access")
 def access(call: Call) -> Json:
-    call.authorize("secretmanager.versions.access")
     record, data = read_version(call.store, call.name.rsplit("/versions/", 1)[0], id_of(call.name))
     return {
         "name": record.body["name"],
@@ -126,9 +119,8 @@ def access(call: Call) -> Json:
     }
 
 
-@handles("secretmanager.projects.secrets.versions.get")
+@handles("secretmanager.projects.secrets.versions.get", needs="secretmanager.versions.get")
 def get_version(call: Call) -> Json:
-    call.authorize("secretmanager.versions.get")
     return find_version(call.store, call.name.rsplit("/versions/", 1)[0], id_of(call.name)).body
 
 
@@ -220,12 +212,6 @@ def _versions(store: Store, secret: str) -> Sequence[Record]:
 
 def _wrong_state(version: Json) -> ApiError:
     return refuse("secretmanager.state", kind=_VERSION, name=version["name"], state=version["state"])
-
-
-def _numbered(name: str) -> str:
-    """Secret Manager answers with the project's number."""
-    project = project_of(name)
-    return path_of(name).replace(f"projects/{project}/", f"projects/{project_number(project)}/", 1)
 
 
 def _decode(data: str) -> bytes:

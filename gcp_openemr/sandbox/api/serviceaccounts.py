@@ -7,10 +7,10 @@ import re
 import secrets
 
 from gcp_openemr.sandbox.api import crud
-from gcp_openemr.sandbox.api.names import id_of, now, path_of, project_of, service_account_name
+from gcp_openemr.sandbox.api.names import id_of, now, project_of, service_account_name
 from gcp_openemr.sandbox.api.projects import find_service_account
-from gcp_openemr.sandbox.api.refusals import duplicate
-from gcp_openemr.sandbox.api.rules import Call, Collection, Json, Record, Store, handles, missing, refuse, refuse_if
+from gcp_openemr.sandbox.api.refusals import duplicate, missing, refuse, refuse_if
+from gcp_openemr.sandbox.api.rules import Call, Collection, Json, Record, Store, handles, shape
 
 _ACCOUNT_ID = re.compile(r"[a-z]([-a-z0-9]{4,28}[a-z0-9])")
 _CHANGEABLE = {"displayName": 100, "description": 256}  # field to its longest value in bytes
@@ -47,24 +47,17 @@ def _etag() -> str:
     return base64.b64encode(secrets.token_bytes(8)).decode()
 
 
-@handles("iam.projects.serviceAccounts.create")
+@handles("iam.projects.serviceAccounts.create", needs="iam.serviceAccounts.create", of_parent=True)
 def create(call: Call) -> Json:
-    call.authorize("iam.serviceAccounts.create", call.name.rsplit("/", 1)[0])
     account_id = str(call.body.get("accountId") or "")
     refuse_if(not _ACCOUNT_ID.fullmatch(account_id), "iam.account-id", id=account_id)
     given = call.body.get("serviceAccount") or {}
     _check(given)
     email = f"{account_id}@{call.project}.iam.gserviceaccount.com"
     name = service_account_name(email)
-    body: Json = {
-        "name": path_of(name),
-        "projectId": call.project,
-        "uniqueId": str(secrets.randbelow(9 * 10**20) + 10**20),
-        "email": email,
-        **{field: given[field] for field in _CHANGEABLE if given.get(field)},
-        "etag": _etag(),
-        "oauth2ClientId": str(secrets.randbelow(9 * 10**20) + 10**20),
-    }
+    unique, client = (str(secrets.randbelow(9 * 10**20) + 10**20) for _ in range(2))
+    told = {field: given.get(field) or None for field in _CHANGEABLE}
+    body = shape("iam.serviceAccount", name, unique=unique, client=client, etag=_etag(), **told)
     with call.store.transaction():
         if call.store.get(name) is not None:
             raise duplicate(f"{call.name}/{account_id}", "Service account")

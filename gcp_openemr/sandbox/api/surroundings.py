@@ -69,17 +69,15 @@ def tiers(call: Call) -> Json:
     }
 
 
-@handles("compute.projects.get")
+@handles("compute.projects.get", needs="compute.projects.get")
 def project(call: Call) -> Json:
-    call.authorize("compute.projects.get")
     used = {"FIREWALLS": "firewalls", "NETWORKS": "networks", "ROUTERS": "routers", "SUBNETWORKS": "subnetworks"}
     usage = {metric: len(_existing(call, word)) for metric, word in used.items()}
     return {"kind": "compute#project", "name": call.project, "quotas": _quotas(call, _PROJECT_LIMITS, usage)}
 
 
-@handles("compute.regions.get")
+@handles("compute.regions.get", needs="compute.regions.get")
 def region(call: Call) -> Json:
-    call.authorize("compute.regions.get")
     name = _known(call, id_of(call.name))
     zones = [f"{COMPUTE_ROOT}projects/{call.project}/zones/{zone}" for zone in _zones(name)]
     machines = [body for body in _existing(call, "instances") if _zone(body)[:-2] == name]
@@ -98,9 +96,8 @@ def region(call: Call) -> Json:
     }
 
 
-@handles("compute.machineTypes.get")
+@handles("compute.machineTypes.get", needs="compute.machineTypes.get")
 def machine_type(call: Call) -> Json:
-    call.authorize("compute.machineTypes.get")
     zone = segment(call.name, "zones")
     cores = _cores(id_of(call.name))
     if cores is None or zone not in _zones(_known(call, zone[:-2])):

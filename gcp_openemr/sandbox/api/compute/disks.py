@@ -8,17 +8,16 @@ from gcp_openemr.sandbox.api import crud
 from gcp_openemr.sandbox.api.compute.actions import Action, actions, fingerprint
 from gcp_openemr.sandbox.api.compute.links import full_name, normalize, referrers, self_link
 from gcp_openemr.sandbox.api.compute.network import adopt, in_use
-from gcp_openemr.sandbox.api.names import id_of, new_numeric_id, now, path_of, segment
+from gcp_openemr.sandbox.api.names import id_of, path_of, segment
+from gcp_openemr.sandbox.api.operations import Operation
 from gcp_openemr.sandbox.api.refusals import duplicate, existing, refuse, refuse_if
-from gcp_openemr.sandbox.api.rules import COLLECTIONS, WORK, App, Call, Change, Collection, Operation, Record, handles
+from gcp_openemr.sandbox.api.rules import COLLECTIONS, WORK, App, Call, Change, Collection, Record, handles, shape
 from gcp_openemr.sandbox.interfaces import Json, Refused
-
-__all__ = ["DISK_FIELDS"]
 
 _SMALLEST_DISK = 10  # GB
 _HOUR = re.compile(r"([01]\d|2[0-3]):00")
 _CYCLES = {"dailySchedule": "daysInCycle", "hourlySchedule": "hoursInCycle", "weeklySchedule": ""}
-DISK_FIELDS: Json = {"status": "READY", "physicalBlockSizeBytes": "4096", "enableConfidentialCompute": False}
+_DISK_FIELDS: Json = {"status": "READY", "physicalBlockSizeBytes": "4096", "enableConfidentialCompute": False}
 
 
 def _disk(change: Change) -> None:
@@ -30,7 +29,7 @@ def _disk(change: Change) -> None:
     size = int(new.get("sizeGb") or (snapshot.body["diskSizeGb"] if snapshot else 0))
     refuse_if(size < _SMALLEST_DISK, "compute.disk-size", field="sizeGb", value=size, least=_SMALLEST_DISK)
     _check_growth(change.old or {"sizeGb": snapshot.body["diskSizeGb"] if snapshot else "0"}, size)
-    change.new = {**DISK_FIELDS, "labelFingerprint": fingerprint(), **new, "sizeGb": str(size)}
+    change.new = {**_DISK_FIELDS, "labelFingerprint": fingerprint(), **new, "sizeGb": str(size)}
 
 
 def _check_growth(old: Json, size: int) -> None:
@@ -111,10 +110,9 @@ actions(
 )
 
 
-@handles("compute.disks.createSnapshot")
+@handles("compute.disks.createSnapshot", needs="compute.disks.createSnapshot")
 def create_snapshot(call: Call) -> Json:
     """A snapshot is global; the operation is on the disk."""
-    call.authorize("compute.disks.createSnapshot")
     rule = COLLECTIONS["compute.disks"]
     snapshot_id = crud.chosen_id(call, rule, call.body)
     name = f"compute.googleapis.com/projects/{call.project}/global/snapshots/{snapshot_id}"
@@ -123,18 +121,8 @@ def create_snapshot(call: Call) -> Json:
         disk = crud.existing(call, rule)
         if call.store.get(name) is not None:
             raise duplicate(name)
-        snapshot = {
-            **call.body,
-            "kind": "compute#snapshot",
-            "id": new_numeric_id(),
-            "selfLink": self_link(name),
-            "creationTimestamp": now(),
-            "status": "CREATING",
-            "sourceDisk": disk.body["selfLink"],
-            "sourceDiskId": disk.body["id"],
-            "diskSizeGb": disk.body["sizeGb"],
-            "labelFingerprint": fingerprint(),
-        }
+        source = {"disk": disk.body["selfLink"], "disk_id": disk.body["id"], "size": disk.body["sizeGb"]}
+        snapshot = {**call.body, **shape("compute.snapshot", name, fingerprint=fingerprint(), **source)}
         call.store.put(name, snapshot)
         arguments = {"snapshot": name}
         operation = crud.begin(call, rule, disk.name, disk.body, work="compute.snapshot", arguments=arguments)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from gcp_openemr.sandbox.api.compute.actions import Action, actions, fingerprint
-from gcp_openemr.sandbox.api.compute.disks import DISK_FIELDS
 from gcp_openemr.sandbox.api.compute.groups import bring_back
 from gcp_openemr.sandbox.api.compute.links import full_name, normalize, referrers, self_link
 from gcp_openemr.sandbox.api.compute.network import address_of, adopt, in_use
-from gcp_openemr.sandbox.api.names import new_numeric_id, now, path_of, project_number, project_of, segment
+from gcp_openemr.sandbox.api.names import now, path_of, project_number, project_of, segment
 from gcp_openemr.sandbox.api.refusals import duplicate, refuse, refuse_if
-from gcp_openemr.sandbox.api.rules import WORK, ApiError, App, Call, Change, Collection, Operation, Record
+from gcp_openemr.sandbox.api.rules import WORK, ApiError, App, Call, Change, Collection, Operation, Record, fill, shape
 from gcp_openemr.sandbox.interfaces import Json, Refused
 
 __all__ = ["check_accounts"]
@@ -31,11 +30,8 @@ def _machine(change: Change) -> None:
         _join_networks(change)
         new["status"] = "PROVISIONING"
         new.setdefault("cpuPlatform", "Intel Broadwell")
-    new.setdefault("canIpForward", False)
-    new.setdefault("deletionProtection", False)
-    new.setdefault("startRestricted", False)
-    new.setdefault("fingerprint", fingerprint())
-    new.setdefault("labelFingerprint", fingerprint())
+    fill(new, canIpForward=False, deletionProtection=False, startRestricted=False, fingerprint=fingerprint())
+    fill(new, labelFingerprint=fingerprint())
     new["metadata"] = {"kind": "compute#metadata", "fingerprint": fingerprint(), **(new.get("metadata") or {})}
     new["tags"] = {"fingerprint": fingerprint(), **(new.get("tags") or {})}
     scheduling = {"onHostMaintenance": "MIGRATE", "automaticRestart": True, "preemptible": False}
@@ -99,20 +95,17 @@ def _boot_disk(change: Change, disk: Json, zone: str) -> str:
     if change.call.store.get(name) is not None:
         raise duplicate(name)
     kind = str(wanted.get("diskType") or f"{zone}/diskTypes/pd-standard")
-    body: Json = {
-        **DISK_FIELDS,
-        "kind": "compute#disk",
-        "id": new_numeric_id(),
-        "name": disk_id,
-        "selfLink": link,
-        "zone": zone,
-        "type": kind if "/" in kind else f"{zone}/diskTypes/{kind}",
-        "sizeGb": str(wanted.get("diskSizeGb") or _BOOT_DISK),
-        "creationTimestamp": change.new["creationTimestamp"],
-        "labelFingerprint": fingerprint(),
-        **({"sourceImage": wanted["sourceImage"]} if wanted.get("sourceImage") else {}),
-        **({"labels": wanted["labels"]} if wanted.get("labels") else {}),
-    }
+    body = shape(
+        "compute.disk",
+        name,
+        zone=zone,
+        type=kind if "/" in kind else f"{zone}/diskTypes/{kind}",
+        size=str(wanted.get("diskSizeGb") or _BOOT_DISK),
+        born=change.new["creationTimestamp"],
+        fingerprint=fingerprint(),
+        image=wanted.get("sourceImage") or None,
+        labels=wanted.get("labels") or None,
+    )
     change.call.store.put(name, body)
     return link
 

@@ -17,7 +17,7 @@ from gcp_openemr.sandbox.api.compute.links import (
 from gcp_openemr.sandbox.api.envelopes import COMPUTE_ROOT
 from gcp_openemr.sandbox.api.names import id_of, new_uid, path_of, project_of, segment
 from gcp_openemr.sandbox.api.refusals import existing, refuse, refuse_if
-from gcp_openemr.sandbox.api.rules import ApiError, App, Call, Change, Collection, Json, Record, Store
+from gcp_openemr.sandbox.api.rules import ApiError, App, Call, Change, Collection, Json, Record, Store, fill
 
 __all__ = [
     "HELD", "HOLD_SECONDS", "NETWORKS_LIMIT", "address_of", "adopt", "check_free", "free_address", "hold_addresses",
@@ -131,8 +131,7 @@ def _network(change: Change) -> None:
         raise ApiError(501, message)
     if change.old is None:
         _check_quota(change)
-    new.setdefault("routingConfig", {"routingMode": "REGIONAL"})
-    new.setdefault("networkFirewallPolicyEnforcementOrder", "AFTER_CLASSIC_FIREWALL")
+    fill(new, routingConfig={"routingMode": "REGIONAL"}, networkFirewallPolicyEnforcementOrder="AFTER_CLASSIC_FIREWALL")
     new["selfLinkWithId"] = f"{self_link(change.name).rsplit('/', 1)[0]}/{new['id']}"
 
 
@@ -158,9 +157,7 @@ def _subnetwork(change: Change) -> None:
     refuse_if(not new.get("network"), "compute.required", field="network", why="The network is required.")
     whole = _range(str(new.get("ipCidrRange") or ""))
     _refuse_overlap(change.call, change.name, new["network"], whole)
-    new.setdefault("privateIpGoogleAccess", False)
-    new.setdefault("purpose", "PRIVATE")
-    new.setdefault("stackType", "IPV4_ONLY")
+    fill(new, privateIpGoogleAccess=False, purpose="PRIVATE", stackType="IPV4_ONLY")
     new |= {
         "gatewayAddress": str(whole[1]),
         "privateIpv6GoogleAccess": new.get("privateIpv6GoogleAccess", "DISABLE_GOOGLE_ACCESS"),
@@ -209,10 +206,7 @@ def _firewall(change: Change) -> None:
     new = adopt(change)
     new.setdefault("network", f"{self_link(change.name).split('/global/')[0]}/global/networks/default")
     refuse_if(not (new.get("allowed") or new.get("denied")), "compute.firewall-rules")
-    new.setdefault("direction", "INGRESS")
-    new.setdefault("priority", 1000)
-    new.setdefault("disabled", False)
-    new.setdefault("logConfig", {"enable": False})
+    fill(new, direction="INGRESS", priority=1000, disabled=False, logConfig={"enable": False})
     sources = ("sourceRanges", "sourceTags", "sourceServiceAccounts")
     if new["direction"] == "INGRESS" and not any(new.get(field) for field in sources):
         new["sourceRanges"] = ["0.0.0.0/0"]
@@ -223,10 +217,8 @@ def _firewall(change: Change) -> None:
 def _router(change: Change) -> None:
     new = adopt(change)
     for nat in new.get("nats") or ():
-        nat.setdefault("type", "PUBLIC")
-        nat.setdefault("endpointTypes", ["ENDPOINT_TYPE_VM"])
-        nat.setdefault("enableEndpointIndependentMapping", False)
-        nat.setdefault("autoNetworkTier", "PREMIUM")
+        fill(nat, type="PUBLIC", endpointTypes=["ENDPOINT_TYPE_VM"], enableEndpointIndependentMapping=False)
+        fill(nat, autoNetworkTier="PREMIUM")
 
 
 def _address(change: Change) -> None:
@@ -240,8 +232,7 @@ def _address(change: Change) -> None:
         if given:
             check_free(change.call.store, new["subnetwork"], given, allowed=change.name, among="/addresses/")
         new["address"] = given or free_address(change.call.store, new["subnetwork"])
-        new.setdefault("purpose", "GCE_ENDPOINT")
-        new.setdefault("networkTier", "PREMIUM")
+        fill(new, purpose="GCE_ENDPOINT", networkTier="PREMIUM")
     new.setdefault("labelFingerprint", fingerprint())
 
 

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 
 from gcp_openemr.sandbox.api import crud
 from gcp_openemr.sandbox.api.compute.network import hold_addresses
-from gcp_openemr.sandbox.api.names import etag_of, id_of, new_uid, now, path_of, project_of
+from gcp_openemr.sandbox.api.names import etag_of, id_of, now, path_of, project_of
 from gcp_openemr.sandbox.api.operations import INTERRUPTED, Operation
-from gcp_openemr.sandbox.api.rules import WORK, App, Call, Change, Collection, Json, Record, Refused, handles, refuse_if
+from gcp_openemr.sandbox.api.rules import WORK, App, Call, Change, Collection, Record, fill, handles, refuse_if, shape
 from gcp_openemr.sandbox.api.run.readiness import outcome, pending, problem_of
 from gcp_openemr.sandbox.api.run.refused import NAME_PATTERN, check_limit, violation
 from gcp_openemr.sandbox.api.run.templates import (
@@ -21,6 +21,7 @@ from gcp_openemr.sandbox.api.run.templates import (
     fill_identity,
     seconds,
 )
+from gcp_openemr.sandbox.interfaces import Json, Refused
 
 _TYPES = "google.cloud.run.v2."
 _LETTERS = "bcdfghjkmnpqrstvwxz246789"
@@ -33,9 +34,7 @@ def _complete(change: Change) -> None:
     execution["taskCount"] = execution.get("taskCount") or 1
     template = execution.setdefault("template", {})
     fill_identity(template, project_of(change.name))
-    template.setdefault("timeout", "600s")
-    template.setdefault("maxRetries", 3)
-    template.setdefault("executionEnvironment", "EXECUTION_ENVIRONMENT_GEN2")
+    fill(template, timeout="600s", maxRetries=3, executionEnvironment="EXECUTION_ENVIRONMENT_GEN2")
     fill_containers(template, service=False)
     _check(call, execution, template)
     check_labels(call, new.get("labels"), execution.get("labels"))
@@ -112,10 +111,9 @@ def check_job(app: App, operation: Operation) -> Json:
     return body
 
 
-@handles("run.projects.locations.jobs.run")
+@handles("run.projects.locations.jobs.run", needs="run.jobs.run")
 def run(call: Call) -> Json:
     """Start an execution; the operation ends when the execution does."""
-    call.authorize("run.jobs.run")
     overrides = call.body.get("overrides") or {}
     if overrides:
         call.authorize("run.jobs.runWithOverrides")
@@ -169,30 +167,19 @@ def _overridden_container(call: Call, containers: list[Json], name: str) -> Json
 def _execution(call: Call, job: Record, template: Json) -> tuple[Json, str]:
     unique = "".join(random.choices(_LETTERS, k=5))  # noqa: S311 -- a name, no secret
     name = f"{job.name}/executions/{id_of(job.name)}-{unique}"
-    moment = now()
-    body: Json = {
-        "name": path_of(name),
-        "uid": new_uid(),
-        "creator": call.caller.email,
-        "generation": "1",
-        "observedGeneration": "1",
-        "labels": {**(job.body.get("labels") or {}), **(template.get("labels") or {})},
-        "createTime": moment,
-        "updateTime": moment,
-        "startTime": moment,
-        "launchStage": job.body["launchStage"],
-        "job": id_of(job.name),
-        "parallelism": template.get("parallelism") or template["taskCount"],
-        "taskCount": template["taskCount"],
-        "template": template["template"],
-        "reconciling": True,
-        "conditions": [pending("Completed")],
-        "logUri": (
-            f"https://console.cloud.google.com/logs/viewer?project={project_of(name)}&advancedFilter="
-            f'labels."run.googleapis.com/execution_name"%3D"{id_of(name)}"'
-        ),
-        "etag": etag_of(name, moment),
-    }
+    body = shape(
+        "run.execution",
+        name,
+        creator=call.caller.email,
+        labels={**(job.body.get("labels") or {}), **(template.get("labels") or {})},
+        stage=job.body["launchStage"],
+        job=id_of(job.name),
+        parallelism=template.get("parallelism") or template["taskCount"],
+        tasks=template["taskCount"],
+        template=template["template"],
+        condition=pending("Completed"),
+        etag=etag_of(name, unique),
+    )
     return body, name
 
 
@@ -260,9 +247,8 @@ def _succeeded(execution: Json) -> bool:
     return int(execution.get("succeededCount", 0)) >= int(execution.get("taskCount", 1))
 
 
-@handles("run.projects.locations.jobs.executions.cancel")
+@handles("run.projects.locations.jobs.executions.cancel", needs="run.executions.cancel")
 def cancel(call: Call) -> Json:
-    call.authorize("run.executions.cancel")
     record = crud.existing(call, EXECUTIONS)
     crud.check_etag(record.body, str(call.body.get("etag") or ""))
     refuse_if(record.body.get("completionTime"), "run.execution-done", id=id_of(record.name))

@@ -11,9 +11,9 @@ import re
 from collections.abc import Sequence
 
 from gcp_openemr.sandbox.api.compute.network import hold_addresses
-from gcp_openemr.sandbox.api.names import etag_of, id_of, new_uid, now, path_of, project_of
+from gcp_openemr.sandbox.api.names import etag_of, id_of, now, path_of, project_of
 from gcp_openemr.sandbox.api.refusals import refuse, refuse_if
-from gcp_openemr.sandbox.api.rules import WORK, App, Call, Change, Collection, Json, Operation, Record, Refused, Store
+from gcp_openemr.sandbox.api.rules import WORK, App, Call, Change, Collection, Operation, Record, Store, fill, shape
 from gcp_openemr.sandbox.api.run.readiness import outcome, pending, problem_of
 from gcp_openemr.sandbox.api.run.refused import NAME_PATTERN, check_limit, violation, violation_if
 from gcp_openemr.sandbox.api.run.templates import (
@@ -24,7 +24,7 @@ from gcp_openemr.sandbox.api.run.templates import (
     fill_identity,
     seconds,
 )
-from gcp_openemr.sandbox.interfaces import TrafficTarget
+from gcp_openemr.sandbox.interfaces import Json, Refused, TrafficTarget
 
 __all__ = ["check_traffic", "statuses", "targets"]
 
@@ -101,8 +101,7 @@ def _complete(change: Change) -> None:
     fill_identity(template, project)
     fill_containers(template, service=True)
     _fill_template(template)
-    new.setdefault("ingress", "INGRESS_TRAFFIC_ALL")
-    new.setdefault("launchStage", "GA")
+    fill(new, ingress="INGRESS_TRAFFIC_ALL", launchStage="GA")
     new["traffic"] = new.get("traffic") or [{"type": "TRAFFIC_TARGET_ALLOCATION_TYPE_LATEST", "percent": 100}]
     _check(change, template)
     old: Json = change.old or {}
@@ -167,29 +166,10 @@ def _new_revision(change: Change) -> str:
     name = f"{change.name}/revisions/{revision}"
     refuse_if(change.call.store.get(name) is not None, "run.revision-exists", revision=revision)
     template = {key: value for key, value in new["template"].items() if key not in _NOT_OF_REVISION}
-    moment = now()
-    body: Json = {
-        **copy.deepcopy(template),
-        "name": path_of(name),
-        "uid": new_uid(),
-        "generation": "1",
-        "createTime": moment,
-        "updateTime": moment,
-        "service": service,
-        "launchStage": new["launchStage"],
-        "creator": change.call.caller.email,
-        "reconciling": True,
-        "conditions": [pending("Ready")],
-        "logUri": _log_uri(name, "revision_name", revision),
-        "etag": etag_of(name, moment),
-    }
+    own = {"creator": change.call.caller.email, "stage": new["launchStage"], "condition": pending("Ready")}
+    body = copy.deepcopy(template) | shape("run.revision", name, service=service, etag=etag_of(name, unique), **own)
     change.call.store.put(name, body, hidden={"health_check": not new["template"].get("healthCheckDisabled")})
     return path_of(name)
-
-
-def _log_uri(name: str, field: str, value: str) -> str:
-    query = f'resource.labels.{field}%3D"{value}"'
-    return f"https://console.cloud.google.com/logs/viewer?project={project_of(name)}&advancedFilter={query}"
 
 
 SERVICES = Collection(

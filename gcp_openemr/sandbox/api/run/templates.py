@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 
 from gcp_openemr.sandbox.api.names import id_of, project_number, segment
-from gcp_openemr.sandbox.api.rules import ApiError, Call, Json, Record, demand, refuse, refuse_if
+from gcp_openemr.sandbox.api.rules import ApiError, Call, Json, Record, demand, fill, refuse, refuse_if
 from gcp_openemr.sandbox.api.run.refused import check_limit, violation, violation_if
 
 __all__ = ["check_labels", "check_template", "check_variables", "cpus", "fill_containers", "fill_identity", "seconds"]
@@ -54,8 +54,7 @@ def fill_containers(template: Json, *, service: bool) -> None:
         if service and not resources:
             resources["cpuIdle"] = True
         limits = resources.setdefault("limits", {})
-        limits.setdefault("cpu", "1000m")
-        limits.setdefault("memory", "512Mi")
+        fill(limits, cpu="1000m", memory="512Mi")
         for probe in _PROBES:
             if container.get(f"{probe}Probe"):
                 _fill_probe(container[f"{probe}Probe"], container)
@@ -72,8 +71,7 @@ def _fill_ingress(containers: list[Json]) -> None:
     if ingress is None:
         return
     port = ingress["ports"][0]
-    port.setdefault("name", "http1")
-    port.setdefault("containerPort", 8080)
+    fill(port, name="http1", containerPort=8080)
     if not ingress.get("startupProbe"):
         ingress["startupProbe"] = {"timeoutSeconds": 240, "periodSeconds": 240, "failureThreshold": 1, "tcpSocket": {}}
         ingress["startupProbe"]["tcpSocket"]["port"] = port["containerPort"]
@@ -81,9 +79,7 @@ def _fill_ingress(containers: list[Json]) -> None:
 
 def _fill_probe(probe: Json, container: Json) -> None:
     ports = container.get("ports") or [{}]
-    probe.setdefault("timeoutSeconds", 1)
-    probe.setdefault("periodSeconds", 10)
-    probe.setdefault("failureThreshold", 3)
+    fill(probe, timeoutSeconds=1, periodSeconds=10, failureThreshold=3)
     for kind in _PROBE_KINDS:
         if kind in probe:
             probe[kind].setdefault("port", ports[0].get("containerPort", 8080))

@@ -7,11 +7,10 @@ import time
 from datetime import UTC, datetime
 
 from gcp_openemr.sandbox.api import crud
-from gcp_openemr.sandbox.api.envelopes import SQL_ROOT
 from gcp_openemr.sandbox.api.listing import listed, newest_first
-from gcp_openemr.sandbox.api.names import id_of, now, path_of, timestamp
+from gcp_openemr.sandbox.api.names import id_of, now, timestamp
 from gcp_openemr.sandbox.api.refusals import demand, duplicate, refuse, refuse_if
-from gcp_openemr.sandbox.api.rules import WORK, App, Call, Change, Json, Operation, Record, Refused, handles
+from gcp_openemr.sandbox.api.rules import WORK, App, Call, Change, Json, Operation, Record, Refused, handles, shape
 from gcp_openemr.sandbox.api.sqladmin.instances import INSTANCES, begin, idle, online, start
 from gcp_openemr.sandbox.api.sqladmin.settings import complete
 
@@ -24,20 +23,9 @@ def insert(call: Call) -> Json:
     record = online(call, instance)
     number = call.store.next_number(f"backup/{instance}", at_least=int(time.time() * 1000))
     name = f"{call.name}/{number}"
-    body = {
-        "kind": "sql#backupRun",
-        "id": str(number),
-        "instance": id_of(instance),
-        "selfLink": f"{SQL_ROOT}{path_of(name)}",
-        "description": call.body.get("description", ""),
-        "location": call.body.get("location") or record.body["region"],
-        "type": "ON_DEMAND",
-        "backupKind": "SNAPSHOT",
-        "databaseVersion": record.body["databaseVersion"],
-        "enqueuedTime": now(),
-        "startTime": now(),
-        "status": "ENQUEUED",
-    }
+    description, location = call.body.get("description", ""), call.body.get("location") or record.body["region"]
+    values = {"description": description, "location": location, "version": record.body["databaseVersion"]}
+    body = shape("sql.backupRun", name, instance=id_of(instance), **values)
     call.store.put(name, body)
     return begin(call, record, "BACKUP_VOLUME", work="sql.backup", arguments={"backup": name})
 
@@ -73,16 +61,14 @@ def _moment(record: Record) -> str:
     return str(record.body.get("enqueuedTime") or record.body["backupInterval"]["startTime"])
 
 
-@handles("sql.backupRuns.get", "sql.Backups.GetBackup")
+@handles("sql.backupRuns.get", "sql.Backups.GetBackup", needs="cloudsql.backupRuns.get")
 def get(call: Call) -> Json:
-    call.authorize("cloudsql.backupRuns.get")
     return demand(call.store.get(call.name), "sqladmin.backup").body
 
 
-@handles("sql.backupRuns.delete", "sql.Backups.DeleteBackup")
+@handles("sql.backupRuns.delete", "sql.Backups.DeleteBackup", needs="cloudsql.backupRuns.delete")
 def delete(call: Call) -> Json:
     """The data go with it."""
-    call.authorize("cloudsql.backupRuns.delete")
     record = demand(call.store.get(call.name), "sqladmin.backup")
     instance = call.store.get(call.name.split("/backupRuns/")[0])
     if instance is not None:
@@ -100,10 +86,9 @@ def delete_work(app: App, operation: Operation) -> Json:
     return {}
 
 
-@handles("sql.instances.restoreBackup")
+@handles("sql.instances.restoreBackup", needs="cloudsql.instances.restoreBackup")
 def restore(call: Call) -> Json:
     """All data of the instance are replaced. The backup may be another instance's, or one that outlived its own."""
-    call.authorize("cloudsql.instances.restoreBackup")
     record = online(call, call.name)
     context = call.body.get("restoreBackupContext") or {}
     source = str(call.body.get("backup") or "")
@@ -128,10 +113,9 @@ def restore_work(app: App, operation: Operation) -> Json:
     return {}
 
 
-@handles("sql.instances.clone")
+@handles("sql.instances.clone", needs="cloudsql.instances.clone")
 def clone(call: Call) -> Json:
     """A new instance with the settings and the data of another, now or at a moment that its log reaches."""
-    call.authorize("cloudsql.instances.clone")
     source = online(call, call.name)
     context = call.body.get("cloneContext") or {}
     body = {"name": str(context.get("destinationInstanceName") or "")}

@@ -8,10 +8,11 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
 from gcp_openemr.sandbox.api import crud
-from gcp_openemr.sandbox.api.names import host_of, id_of, new_uid, now, path_of, project_of, timestamp
+from gcp_openemr.sandbox.api.names import host_of, id_of, new_uid, path_of, project_of, timestamp
 from gcp_openemr.sandbox.api.refusals import refuse, refuse_if
-from gcp_openemr.sandbox.api.rules import WORK, App, Call, Change, Collection, Json, Operation, Record, Refused, handles
+from gcp_openemr.sandbox.api.rules import WORK, App, Call, Change, Collection, Operation, Record, handles, shape
 from gcp_openemr.sandbox.api.sqladmin.settings import complete
+from gcp_openemr.sandbox.interfaces import Json, Refused
 
 __all__ = ["INSTANCES", "backup_of", "begin", "begin_on", "idle", "keep_backups", "online", "start"]
 
@@ -90,7 +91,7 @@ def start(app: App, operation: Operation) -> Json:
     except Refused:
         app.store.update(operation.target, {"state": "FAILED"})
         raise
-    authority = {"serverCaCert": _certificate(certificate, id_of(operation.target))} if certificate else {}
+    authority = {"serverCaCert": _certificate(certificate, operation.target)} if certificate else {}
     # `STOPPED` is what the API calls RUNNABLE with activation policy NEVER.
     app.store.update(operation.target, {"state": "RUNNABLE", **authority})
     return {}
@@ -120,28 +121,27 @@ def delete(app: App, operation: Operation) -> Json:
 
 def _certificate(pem: str, instance: str) -> Json:
     certificate = x509.load_pem_x509_certificate(pem.encode())
-    return {
-        "kind": "sql#sslCert",
-        "cert": pem,
-        "certSerialNumber": str(certificate.serial_number),
-        "commonName": certificate.subject.rfc4514_string(),
-        "createTime": certificate.not_valid_before_utc.strftime("%Y-%m-%dT%H:%M:%S.000Z"),
-        "expirationTime": certificate.not_valid_after_utc.strftime("%Y-%m-%dT%H:%M:%S.000Z"),
-        "sha1Fingerprint": certificate.fingerprint(hashes.SHA1()).hex(),  # noqa: S303 -- the API's field
-        "instance": instance,
-    }
+    begin, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    return shape(
+        "sql.certificate",
+        instance,
+        pem=pem,
+        serial=str(certificate.serial_number),
+        subject=certificate.subject.rfc4514_string(),
+        begin=begin.strftime("%Y-%m-%dT%H:%M:%S.000Z"),
+        end=end.strftime("%Y-%m-%dT%H:%M:%S.000Z"),
+        sha1=certificate.fingerprint(hashes.SHA1()).hex(),  # noqa: S303 -- the API's field
+    )
 
 
-@handles("sql.instances.restart")
+@handles("sql.instances.restart", needs="cloudsql.instances.restart")
 def restart(call: Call) -> Json:
-    call.authorize("cloudsql.instances.restart")
     return begin_on(call, "RESTART", "sql.restart")
 
 
-@handles("sql.instances.failover")
+@handles("sql.instances.failover", needs="cloudsql.instances.failover")
 def failover(call: Call) -> Json:
     """The standby in the other zone takes over; connections break as with a restart."""
-    call.authorize("cloudsql.instances.failover")
     settings = online(call, call.name).body["settings"]
     refuse_if(settings["availabilityType"] != "REGIONAL", "sqladmin.not-regional")
     given = (call.body.get("failoverContext") or {}).get("settingsVersion")
@@ -173,17 +173,5 @@ def keep_backups(app: App, instance: Record) -> list[str]:
 
 def backup_of(instance: Record, name: str, kind: str) -> Json:
     """A `Backup` with the settings that its instance had."""
-    moment = now()
-    return {
-        "kind": "sql#backup",
-        "name": path_of(name),
-        "selfLink": f"https://sqladmin.googleapis.com/v1/{path_of(name)}",
-        "type": kind,
-        "state": "SUCCESSFUL",
-        "instance": id_of(instance.name),
-        "location": instance.body["region"],
-        "databaseVersion": instance.body["databaseVersion"],
-        "instanceSettings": instance.body,
-        "instanceDeletionTime": moment,
-        "backupInterval": {"startTime": moment, "endTime": moment},
-    }
+    was = {"location": instance.body["region"], "version": instance.body["databaseVersion"], "settings": instance.body}
+    return shape("sql.backup", name, kind=kind, instance=id_of(instance.name), **was)

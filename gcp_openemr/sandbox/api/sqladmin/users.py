@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from gcp_openemr.sandbox.api.envelopes import SQL_ROOT
-from gcp_openemr.sandbox.api.names import etag_of, id_of, path_of, project_of
-from gcp_openemr.sandbox.api.rules import ApiError, Call, Json, Record, Refused, demand, handles, refuse, refuse_if
+from gcp_openemr.sandbox.api.names import etag_of, id_of
+from gcp_openemr.sandbox.api.refusals import demand, refuse, refuse_if
+from gcp_openemr.sandbox.api.rules import ApiError, Call, Json, Record, Refused, handles, shape
 from gcp_openemr.sandbox.api.sqladmin.instances import begin, online
 
 _OLD_PASSWORDS = {"DUAL_PASSWORD": "retain", "NO_DUAL_PASSWORD": "discard"}
@@ -29,8 +29,8 @@ def _done(call: Call, record: Record, kind: str, do: Callable[[], None]) -> Json
     return begin(call, record, kind)
 
 
-def _known(call: Call, record: Record) -> set[tuple[str, str]]:
-    return {(found["name"], found["host"]) for found in call.app.runtime.list_database_users(record.name)}
+def _known(call: Call, record: Record) -> list[tuple[str, str]]:
+    return [(found["name"], found["host"]) for found in call.app.runtime.list_database_users(record.name)]
 
 
 @handles("sql.users.insert")
@@ -82,7 +82,10 @@ def delete_user(call: Call) -> Json:
 @handles("sql.users.list", "sql.users.get")
 def list_users(call: Call) -> Json:
     record = _instance(call, "users")
-    users = [_user(record, found["name"], found["host"]) for found in call.app.runtime.list_database_users(record.name)]
+    users = [
+        shape("sql.user", record.name, user=user, host=host, etag=etag_of(user, host).strip('"'))
+        for user, host in _known(call, record)
+    ]
     if call.verb == "list":
         return {"kind": "sql#usersList", "items": users}
     name, host = id_of(call.name), call.one("host")
@@ -92,29 +95,12 @@ def list_users(call: Call) -> Json:
     raise refuse("sqladmin.user", user=name, host=host or "%")
 
 
-def _user(instance: Record, name: str, host: str) -> Json:
-    return {
-        "kind": "sql#user",
-        "name": name,
-        "host": host,
-        "instance": id_of(instance.name),
-        "project": project_of(instance.name),
-        "etag": etag_of(name, host).strip('"'),
-    }
-
-
 def _databases(call: Call, record: Record) -> dict[str, Json]:
     """The schemas by name, as the server has them."""
     return {
-        found["name"]: {
-            "kind": "sql#database",
-            **found,
-            "instance": id_of(record.name),
-            "project": project_of(record.name),
-            "selfLink": f"{SQL_ROOT}{path_of(record.name)}/databases/{found['name']}",
-            "etag": etag_of(*found.values()).strip('"'),
-        }
+        name: shape("sql.database", record.name, database=name, etag=etag_of(*found.values()).strip('"'), **found)
         for found in call.app.runtime.list_schemas(record.name)
+        if (name := found["name"])
     }
 
 

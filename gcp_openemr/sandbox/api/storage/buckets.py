@@ -18,7 +18,7 @@ from gcp_openemr.sandbox.api.names import (
     timestamp,
 )
 from gcp_openemr.sandbox.api.projects import ensure_project, project_by_number
-from gcp_openemr.sandbox.api.rules import Call, Json, Record, handles, refuse, refuse_if
+from gcp_openemr.sandbox.api.rules import Call, Json, Record, handles, refuse, refuse_if, shape
 from gcp_openemr.sandbox.api.storage.common import (
     base_url,
     bucket_record,
@@ -178,21 +178,17 @@ def _permit_project(call: Call, permission: str, project: str) -> None:
 def _new_bucket(project: str, name: str, body: Json) -> Json:
     location = str(body.get("location") or "US").upper()
     moment = now()
-    new: Json = {
-        **copy.deepcopy(body),
-        "kind": "storage#bucket",
-        "id": name,
-        "name": name,
-        "projectNumber": project_number(project),
-        "generation": str(int(re.sub(r"\D", "", moment))),
-        "metageneration": "1",
-        "location": location,
-        "locationType": "multi-region" if location in _MULTI_REGIONS else "region",
-        "storageClass": str(body.get("storageClass") or "STANDARD").upper(),
-        "etag": etag_of(name, moment),
-        "timeCreated": moment,
-        "updated": moment,
-    }
+    new = copy.deepcopy(body) | shape(
+        "storage.bucket",
+        bucket_name(name),
+        owner=project_number(project),
+        generation=str(int(re.sub(r"\D", "", moment))),
+        location=location,
+        kind="multi-region" if location in _MULTI_REGIONS else "region",
+        storage_class=str(body.get("storageClass") or "STANDARD").upper(),
+        etag=etag_of(name, moment),
+        born=moment,
+    )
     new.setdefault("softDeletePolicy", {"retentionDurationSeconds": _WEEK})
     new["softDeletePolicy"].setdefault("effectiveTime", moment)
     if new["locationType"] == "multi-region":

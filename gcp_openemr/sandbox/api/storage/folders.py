@@ -7,31 +7,27 @@ from urllib.parse import quote
 from gcp_openemr.sandbox.api import policies
 from gcp_openemr.sandbox.api.listing import listed
 from gcp_openemr.sandbox.api.messages import Response
-from gcp_openemr.sandbox.api.names import now, path_of
-from gcp_openemr.sandbox.api.rules import Call, Json, handles, refuse, refuse_if
+from gcp_openemr.sandbox.api.names import path_of
+from gcp_openemr.sandbox.api.rules import Call, Json, handles, refuse, refuse_if, shape
 from gcp_openemr.sandbox.api.storage.common import base_url, bucket_record, permit
 
 
-@handles("storage.buckets.getIamPolicy", "storage.managedFolders.getIamPolicy")
-def get_policy(call: Call) -> Json:
+@handles(
+    *(f"storage.buckets.{verb}" for verb in ("getIamPolicy", "setIamPolicy", "testIamPermissions")),
+    *(f"storage.managedFolders.{verb}" for verb in ("getIamPolicy", "setIamPolicy", "testIamPermissions")),
+)
+def answer_policy(call: Call) -> Json:
     name = _resource(call)
-    permit(call, f"storage.{_kind(call)}.getIamPolicy", call.parameters["bucket"])
-    return _policy(name, policies.get_policy(call, name))
-
-
-@handles("storage.buckets.setIamPolicy", "storage.managedFolders.setIamPolicy")
-def set_policy(call: Call) -> Json:
-    name = _resource(call)
-    permit(call, f"storage.{_kind(call)}.setIamPolicy", call.parameters["bucket"])
-    _refuse_public(call)
-    return _policy(name, policies.set_policy(call, name, call.body))
-
-
-@handles("storage.buckets.testIamPermissions", "storage.managedFolders.testIamPermissions")
-def test_permissions(call: Call) -> Json:
-    name = _resource(call)
-    held = policies.test_permissions(call, name, list(call.query.get("permissions", ())))
-    return {"kind": "storage#testIamPermissionsResponse", **held}
+    if call.verb == "testIamPermissions":
+        held = policies.test_permissions(call, name, list(call.query.get("permissions", ())))
+        return {"kind": "storage#testIamPermissionsResponse", **held}
+    permit(call, f"storage.{_kind(call)}.{call.verb}", call.parameters["bucket"])
+    if call.verb == "setIamPolicy":
+        _refuse_public(call)
+    policy = (
+        policies.get_policy(call, name) if call.verb == "getIamPolicy" else policies.set_policy(call, name, call.body)
+    )
+    return {"kind": "storage#policy", "resourceId": path_of(name), **policy}
 
 
 @handles("storage.managedFolders.insert")
@@ -45,16 +41,7 @@ def insert_folder(call: Call) -> Json:
     name = f"{record.name}/managedFolders/{folder}"
     with call.store.transaction():
         refuse_if(call.store.get(name) is not None, "storage.folder-exists")
-        moment = now()
-        body = {
-            "kind": "storage#managedFolder",
-            "id": f"{bucket}/{folder}",
-            "bucket": bucket,
-            "name": folder,
-            "metageneration": "1",
-            "createTime": moment,
-            "updateTime": moment,
-        }
+        body = shape("storage.folder", name, bucket=bucket, folder=folder)
         call.store.put(name, body)
     return _shown_folder(call, body)
 
@@ -111,7 +98,3 @@ def _resource(call: Call) -> str:
     name = f"{record.name}/managedFolders/{call.parameters['managedFolder'].rstrip('/')}/"
     refuse_if(call.store.get(name) is None, "storage.folder-missing")
     return name
-
-
-def _policy(name: str, policy: Json) -> Json:
-    return {"kind": "storage#policy", "resourceId": path_of(name), **policy}
