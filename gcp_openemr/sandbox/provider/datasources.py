@@ -18,11 +18,9 @@ def _project(config: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
         raise Refusal("project: required field is not set")
     try:
         found = settings.client.call("GET", "cloudresourcemanager.googleapis.com", f"/v3/projects/{project}")
-    except ApiError as error:
+    except (ApiError, OperationFailed) as error:
         if is_not_found(error):
             raise Refusal(f"Project {project} not found: {error}") from error
-        raise Refusal(f"Error reading Project {project}: {error}") from error
-    except OperationFailed as error:
         raise Refusal(f"Error reading Project {project}: {error}") from error
     kind, _, parent = str(found.get("parent", "")).partition("/")
     labels = found.get("labels", {})

@@ -103,11 +103,9 @@ def read(row: ResourceType, block: Block, state: Mapping[str, Any], settings: Se
     """The state as the API has it now; None when the resource is gone."""
     try:
         body = row.fetch(state, settings) if row.fetch is not None else _get(row, state, settings)
-    except ApiError as error:
+    except (ApiError, OperationFailed) as error:
         if is_not_found(error):
             return None
-        raise Refusal(f"Error when reading or editing {row.title}: {error}") from error
-    except OperationFailed as error:
         raise Refusal(f"Error when reading or editing {row.title}: {error}") from error
     if body is None or row.is_gone(body):
         return None

@@ -40,9 +40,9 @@ class OperationFailed(Exception):
     """A long-running operation ended with an error, or nobody answers."""
 
 
-def is_not_found(error: ApiError) -> bool:
+def is_not_found(error: Exception) -> bool:
     """Whether the resource is gone."""
-    return error.code == 404
+    return isinstance(error, ApiError) and error.code == 404
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

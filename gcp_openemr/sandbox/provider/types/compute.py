@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from gcp_openemr.sandbox.provider.rest import ApiError, OperationFailed
@@ -239,27 +239,22 @@ def _settle_template(state: dict[str, Any], body: Json, settings: Settings) -> N
     }
 
 
+def _items_step(name: str, suffix: str, items: Callable[[Mapping[str, Any]], list[Any]]) -> Step:
+    """A list with a fingerprint against lost updates."""
+
+    def body(state: Mapping[str, Any], now: Json) -> Json:
+        return {"items": items(state), "fingerprint": now.get(name, {}).get("fingerprint", "")}
+
+    return Step(changes=(name,), suffix=suffix, body=body)
+
+
 HOOKS = {
     "google_compute_instance": Hooks(
         encode=_encode,
         settle=_settle,
         steps=(
-            Step(
-                changes=("metadata",),
-                suffix="/setMetadata",
-                body=lambda state, now: {
-                    "items": _metadata(state),
-                    "fingerprint": now.get("metadata", {}).get("fingerprint", ""),
-                },
-            ),
-            Step(
-                changes=("tags",),
-                suffix="/setTags",
-                body=lambda state, now: {
-                    "items": sorted(state.get("tags") or []),
-                    "fingerprint": now.get("tags", {}).get("fingerprint", ""),
-                },
-            ),
+            _items_step("metadata", "/setMetadata", _metadata),
+            _items_step("tags", "/setTags", lambda state: sorted(state.get("tags") or [])),
             Step(
                 changes=("deletion_protection",),
                 suffix="/setDeletionProtection?deletionProtection={deletion_protection}",

@@ -22,7 +22,6 @@ from gcp_openemr.sandbox.provider.types.model import (
     ResourceType,
     Settings,
     expand,
-    links,
     named_in,
 )
 
@@ -37,7 +36,10 @@ _locks: dict[str, threading.Lock] = defaultdict(threading.Lock)
 
 @dataclasses.dataclass(frozen=True)
 class _Target:
-    """A kind of resource with a policy; `resource` is its name in ids, and its path below the API's root."""
+    """A kind of resource with a policy, and what is done with one member of one role there.
+
+    `resource` is its name in ids, and its path below the API's root.
+    """
 
     type: str
     api: Api
@@ -58,39 +60,100 @@ class _Target:
         path = self.api.root + expand(self.path or self.resource, state)
         return path + ("/iam" if self.is_storage else f":{verb}IamPolicy")
 
+    def policy(self, state: Mapping[str, Any], settings: Settings) -> Json:
+        """The resource's policy with its conditions."""
+        call, url = settings.client.call, self.url(state, "get")
+        if self.reading == "POST":
+            return call("POST", self.api.host, url, {"options": {"requestedPolicyVersion": _VERSION_WITH_CONDITIONS}})
+        option = "optionsRequestedPolicyVersion" if self.is_storage else "options.requestedPolicyVersion"
+        return call("GET", self.api.host, url, query={option: str(_VERSION_WITH_CONDITIONS)})
 
-def _policy(target: _Target, state: Mapping[str, Any], settings: Settings) -> Json:
-    url = target.url(state, "get")
-    if target.reading == "POST":
-        options = {"options": {"requestedPolicyVersion": _VERSION_WITH_CONDITIONS}}
-        return settings.client.call("POST", target.api.host, url, options)
-    option = "optionsRequestedPolicyVersion" if target.is_storage else "options.requestedPolicyVersion"
-    return settings.client.call("GET", target.api.host, url, query={option: str(_VERSION_WITH_CONDITIONS)})
-
-
-def _change(
-    target: _Target, state: Mapping[str, Any], settings: Settings, edit: Callable[[Json], bool], mask: str = ""
-) -> None:
-    """Edit the policy until nobody else's edit comes between; `edit` says whether it changed anything."""
-    pause = 0.05
-    with _locks[expand(target.resource, state)]:
-        for attempt in range(_TRIES):
-            policy = _policy(target, state, settings)
-            if not edit(policy):
-                return
-            body: Json = {"policy": policy, **({"updateMask": mask} if mask else {})}
-            try:
-                if target.is_storage:
-                    settings.client.call("PUT", target.api.host, target.url(state, "set"), policy)
+    def change(
+        self, state: Mapping[str, Any], settings: Settings, edit: Callable[[Json], bool], mask: str = ""
+    ) -> None:
+        """Edit the policy until nobody else's edit comes between; `edit` says whether it changed anything."""
+        pause = 0.05
+        method = "PUT" if self.is_storage else "POST"
+        with _locks[expand(self.resource, state)]:
+            for attempt in range(_TRIES):
+                policy = self.policy(state, settings)
+                if not edit(policy):
+                    return
+                body = {"policy": policy, **({"updateMask": mask} if mask else {})}
+                body = policy if self.is_storage else body
+                try:
+                    settings.client.call(method, self.api.host, self.url(state, "set"), body)
+                except ApiError as error:
+                    if error.code not in (409, 412) or attempt == _TRIES - 1:
+                        raise
+                    time.sleep(pause)
+                    pause *= 1.5
                 else:
-                    settings.client.call("POST", target.api.host, target.url(state, "set"), body)
-            except ApiError as error:
-                if error.code not in (409, 412) or attempt == _TRIES - 1:
-                    raise
-                time.sleep(pause)
-                pause *= 1.5
-            else:
-                return
+                    return
+
+    def create(self, state: Mapping[str, Any], change: Change) -> None:
+        def edit(policy: Json) -> bool:
+            binding = _binding(policy, state) or {"role": state["role"], "members": []}
+            if _has(binding, state["member"]):
+                return False
+            binding["members"] = [*binding["members"], state["member"]]
+            if _condition(state):
+                binding["condition"] = _condition(state)
+            policy["bindings"] = [*_without(policy, state), binding]
+            policy["version"] = _VERSION_WITH_CONDITIONS if _condition(state) else policy.get("version", 1)
+            return True
+
+        self.change(state, change.settings, edit)
+
+    def delete(self, state: Mapping[str, Any], change: Change) -> None:
+        def edit(policy: Json) -> bool:
+            binding = _binding(policy, state)
+            if binding is None or not _has(binding, state["member"]):
+                return False
+            left = [member for member in binding["members"] if not _same_member(member, state["member"])]
+            policy["bindings"] = _without(policy, state) + ([{**binding, "members": left}] if left else [])
+            return True
+
+        self.change(state, change.settings, edit)
+
+    def fetch(self, state: Mapping[str, Any], settings: Settings) -> Json | None:
+        policy = self.policy(state, settings)
+        binding = _binding(policy, state)
+        if binding is None or not _has(binding, state["member"]):
+            return None
+        return {**binding, "etag": policy.get("etag", "")}
+
+    def settle(self, state: dict[str, Any], body: Json, _settings: Settings) -> None:
+        resource = expand(self.resource, state)
+        if self.named:
+            state[self.named] = resource
+        if _condition(state):
+            found = body["condition"]
+            state["condition"] = [{name: found.get(name) for name in ("title", "description", "expression")}]
+        title = _condition(state).get("title", "")
+        state["etag"] = body["etag"]
+        state["id"] = "/".join(filter(None, (resource, state["role"], state["member"], title)))
+
+    def importing(self, given: str, settings: Settings) -> dict[str, Any] | None:
+        """`RESOURCE ROLE MEMBER`, or these and the title of a condition."""
+        words = given.split(" ", 3)
+        if len(words) < 3:
+            return None
+        condition = [{"title": words[3]}] if len(words) > 3 else []
+        parts = self._parts(words[0], settings)
+        return {**parts, "role": words[1], "member": words[2], "condition": condition}
+
+    def _parts(self, resource: str, settings: Settings) -> dict[str, Any]:
+        """Arguments from a full resource name, or from a short one and the provider's settings."""
+        state: dict[str, Any] = {"project": settings.project, "location": settings.region, "zone": settings.zone}
+        template = self.resource
+        while (found := named_in(resource, (template,))) is None:
+            # `europe-west1/name` and `name` are short for projects/…/locations/europe-west1/…/name.
+            template = template.partition("}/")[2]
+        state |= found
+        if self.named:
+            state[self.named] = expand(self.resource, state)
+        return state
 
 
 def _condition(state: Mapping[str, Any]) -> Json:
@@ -132,67 +195,7 @@ def _without(policy: Json, state: Mapping[str, Any]) -> list[Json]:
     ]
 
 
-@dataclasses.dataclass(frozen=True)
-class _Member:
-    """The four operations on one member of one role of a target."""
-
-    target: _Target
-
-    def create(self, state: Mapping[str, Any], change: Change) -> None:
-        def edit(policy: Json) -> bool:
-            binding = _binding(policy, state) or {"role": state["role"], "members": []}
-            if _has(binding, state["member"]):
-                return False
-            binding["members"] = [*binding["members"], state["member"]]
-            if _condition(state):
-                binding["condition"] = _condition(state)
-            policy["bindings"] = [*_without(policy, state), binding]
-            policy["version"] = _VERSION_WITH_CONDITIONS if _condition(state) else policy.get("version", 1)
-            return True
-
-        _change(self.target, state, change.settings, edit)
-
-    def delete(self, state: Mapping[str, Any], change: Change) -> None:
-        def edit(policy: Json) -> bool:
-            binding = _binding(policy, state)
-            if binding is None or not _has(binding, state["member"]):
-                return False
-            left = [member for member in binding["members"] if not _same_member(member, state["member"])]
-            policy["bindings"] = _without(policy, state) + ([{**binding, "members": left}] if left else [])
-            return True
-
-        _change(self.target, state, change.settings, edit)
-
-    def fetch(self, state: Mapping[str, Any], settings: Settings) -> Json | None:
-        policy = _policy(self.target, state, settings)
-        binding = _binding(policy, state)
-        if binding is None or not _has(binding, state["member"]):
-            return None
-        return {**binding, "etag": policy.get("etag", "")}
-
-    def settle(self, state: dict[str, Any], body: Json, _settings: Settings) -> None:
-        resource = expand(self.target.resource, state)
-        if self.target.named:
-            state[self.target.named] = resource
-        if _condition(state):
-            found = body["condition"]
-            state["condition"] = [{name: found.get(name) for name in ("title", "description", "expression")}]
-        title = _condition(state).get("title", "")
-        state["etag"] = body["etag"]
-        state["id"] = "/".join(filter(None, (resource, state["role"], state["member"], title)))
-
-    def importing(self, given: str, settings: Settings) -> dict[str, Any] | None:
-        """`RESOURCE ROLE MEMBER`, or these and the title of a condition."""
-        words = given.split(" ", 3)
-        if len(words) < 3:
-            return None
-        condition = [{"title": words[3]}] if len(words) > 3 else []
-        parts = _resource_parts(self.target, words[0], settings)
-        return {**parts, "role": words[1], "member": words[2], "condition": condition}
-
-
 def _row(target: _Target) -> ResourceType:
-    member = _Member(target)
     return ResourceType(
         target.type,
         target.api,
@@ -202,26 +205,13 @@ def _row(target: _Target) -> ResourceType:
         item=target.resource,
         is_immutable=True,
         names={"location": ""},
-        sameness=links(*([target.named] if target.named else [])),
-        create=member.create,
-        fetch=member.fetch,
-        settle=member.settle,
-        delete=member.delete,
-        importing=member.importing,
+        sameness={target.named: "link"} if target.named else {},
+        create=target.create,
+        fetch=target.fetch,
+        settle=target.settle,
+        delete=target.delete,
+        importing=target.importing,
     )
-
-
-def _resource_parts(target: _Target, resource: str, settings: Settings) -> dict[str, Any]:
-    """Arguments from a full resource name, or from a short one and the provider's settings."""
-    state: dict[str, Any] = {"project": settings.project, "location": settings.region, "zone": settings.zone}
-    template = target.resource
-    while (found := named_in(resource, (template,))) is None:
-        # `europe-west1/name` and `name` are short for projects/…/locations/europe-west1/…/name.
-        template = template.partition("}/")[2]
-    state |= found
-    if target.named:
-        state[target.named] = expand(target.resource, state)
-    return state
 
 
 _PROJECT = _Target(
@@ -300,7 +290,7 @@ def _write_audit(state: Mapping[str, Any], change: Change) -> None:
         policy["auditConfigs"] = others + ([{"service": state["service"], "auditLogConfigs": logs}] if logs else [])
         return True
 
-    _change(_PROJECT, state, change.settings, edit, mask="bindings,etag,auditConfigs")
+    _PROJECT.change(state, change.settings, edit, mask="bindings,etag,auditConfigs")
 
 
 def _delete_audit(state: Mapping[str, Any], change: Change) -> None:
@@ -308,7 +298,7 @@ def _delete_audit(state: Mapping[str, Any], change: Change) -> None:
 
 
 def _read_audit(state: Mapping[str, Any], settings: Settings) -> Json | None:
-    policy = _policy(_PROJECT, state, settings)
+    policy = _PROJECT.policy(state, settings)
     found = [one for one in policy.get("auditConfigs", []) if one.get("service") == state["service"]]
     return {**found[0], "etag": policy.get("etag", "")} if found else None
 

@@ -28,7 +28,6 @@ __all__ = [
     "compute_link",
     "expand",
     "import_forms",
-    "links",
     "named_in",
     "network_link",
     "placeholders",
@@ -270,11 +269,6 @@ class ResourceType(Hooks):
         """One call to the row's API, waited for when it answers with an operation; `path` may have a query."""
         answer = client.call(method, self.api.host, path, body)
         return client.wait(self.api.host, self.api.version, answer, timeout)
-
-
-def links(*paths: str) -> dict[str, str]:
-    """Sameness of arguments that hold a resource's link or name."""
-    return dict.fromkeys(paths, "link")
 
 
 def placeholders(template: str) -> list[str]:
