@@ -36,6 +36,7 @@ _FOLLOW_SECONDS = 0.02
 _LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 _PAUSES = (0.0, 2.0, 8.0)  # seconds
+_IMPORTS = "adopted.tf"
 
 _Output = int | IO[bytes]
 T = TypeVar("T")
@@ -45,7 +46,10 @@ _running: set[subprocess.Popen[str]] = set()
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Change:
-    """One planned change. `action` is create, update, delete or replace; `reason` is Terraform's word for it."""
+    """One planned change. `action` is create, update, delete, replace or import (and no more than that).
+
+    `reason` is Terraform's word for it.
+    """
 
     address: str
     type: str
@@ -104,19 +108,49 @@ class Terraform:
 
     def init(self) -> None:
         """Download providers and connect the backend. A state that a former apply could not save is saved now."""
+        (self._directory / _IMPORTS).unlink(missing_ok=True)  # of a run that was killed while it planned
         self._must("init", input=False, no_color=IsFlagged, reconfigure=IsFlagged)
         self._save_left_over()
 
-    def plan(self, *, destroy: bool = False, lock: bool = True, report: Callable[[Event], None] | None = None) -> Plan:
-        """Make and save a plan. `lock=False` only for looking, never before an apply."""
-        return self._again(lambda: self._plan(destroy=destroy, lock=lock, report=report))
+    def plan(
+        self,
+        *,
+        destroy: bool = False,
+        lock: bool = True,
+        imports: Mapping[str, str] | None = None,
+        report: Callable[[Event], None] | None = None,
+    ) -> Plan:
+        """Make and save a plan. `lock=False` only for looking, never before an apply.
 
-    def _plan(self, *, destroy: bool, lock: bool, report: Callable[[Event], None] | None) -> Plan:
+        `imports` (address → import id) are adopted when the plan is applied.
+        """
+        flags: dict[str, Any] = {"input": False, "lock": lock, "destroy": destroy or None}
+        blocks = self._directory / _IMPORTS
+        try:
+            if imports:
+                blocks.write_text(
+                    "".join(f"import {{\n  to = {a}\n  id = {json.dumps(i)}\n}}\n" for a, i in imports.items())
+                )
+            return self._again(lambda: self._plan(flags, report))
+        finally:
+            blocks.unlink(missing_ok=True)
+
+    def creations(self) -> dict[str, tuple[str, Mapping[str, Any]]]:
+        """What a plan would create: address → type and the values known before it is made."""
+        self._save_left_over()
+        plan = self._again(lambda: self._plan({"input": False, "refresh": False}, None))
+        try:
+            shown = json.loads(self._must("show", str(plan.file), json=IsFlagged, no_color=IsFlagged))
+        finally:
+            plan.file.unlink()
+        changes = [one for one in shown.get("resource_changes", []) if one["change"]["actions"] == ["create"]]
+        return {one["address"]: (one["type"], one["change"]["after"]) for one in changes}
+
+    def _plan(self, flags: Mapping[str, Any], report: Callable[[Event], None] | None) -> Plan:
         file = self._directory / "tfplan"
-        flags: dict[str, Any] = {"out": str(file), "input": False, "lock": lock, "destroy": destroy or None}
         changes: list[Change] = []
         outputs_change = False
-        for message in self._stream("plan", report=report, **flags):
+        for message in self._stream("plan", report=report, out=str(file), **flags):
             if message["type"] == "planned_change":
                 changes.append(_change(message["change"]))
             elif message["type"] == "outputs":
