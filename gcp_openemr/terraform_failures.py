@@ -19,7 +19,7 @@ from gcp_openemr.errors import Locked, TerraformFailed
 __all__ = ["Passing", "StateLocked", "ThereAlready", "failure_of"]
 
 _PASSING = re.compile(
-    r"\bEOF\b|connection re(set|fused)|broken pipe|i/o timeout|TLS handshake timeout|context deadline exceeded"
+    r"\bEOF\b|connection re(set|fused)|broken pipe|use of closed network connection|i/o timeout|TLS handshake timeout|context deadline exceeded"
     r"|Error (408|429|500|502|503|504)\b|status code (429|5\d\d)|unexpected HTTP status 5\d\d"
     # Tried again after its answer was lost, an unlock finds nothing to unlock.
     r"|releasing the state lock|unlocking the state file"

@@ -230,6 +230,7 @@ def test_what_would_be_replaced_is_never_adopted_whatever_was_allowed(world: Wor
 
 
 @pytest.mark.torture
+@pytest.mark.timeout(900)
 def test_every_type_is_adopted_when_platform_and_clinic_lose_their_states(world: World) -> None:
     state.ensure_bucket(world.context)
     foundation = Foundation.of(world.apply(roots.FOUNDATION, foundation_variables(world.environment)))
