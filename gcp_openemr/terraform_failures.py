@@ -19,7 +19,8 @@ from gcp_openemr.errors import Locked, TerraformFailed
 __all__ = ["Passing", "StateLocked", "ThereAlready", "failure_of"]
 
 _PASSING = re.compile(
-    r"\bEOF\b|connection re(set|fused)|broken pipe|use of closed network connection|i/o timeout|TLS handshake timeout|context deadline exceeded"
+    r"\bEOF\b|connection re(set|fused)|broken pipe|use of closed network connection|i/o timeout|TLS handshake timeout"
+    r"|context deadline exceeded"
     r"|Error (408|429|500|502|503|504)\b|status code (429|5\d\d)|unexpected HTTP status 5\d\d"
     # Tried again after its answer was lost, an unlock finds nothing to unlock.
     r"|releasing the state lock|unlocking the state file"
@@ -67,7 +68,8 @@ def failure_of(directory: Path, diagnostics: Sequence[Mapping[str, Any]], stderr
     """The failure that error diagnostics, or what a command without them printed, tell of."""
     errors = [d for d in diagnostics if d.get("severity") == "error"]
     text = "\n".join(_describe(diagnostic) for diagnostic in errors) or stderr.strip()[-3000:]
-    if "acquiring the state lock" in text or ("Error 412" in text and "Lock Info:" in text):
+    unanswered = _PASSING.search(text) and "Lock Info:" not in text  # then nobody is known to hold it
+    if ("acquiring the state lock" in text and not unanswered) or ("Error 412" in text and "Lock Info:" in text):
         return _state_locked(directory, text)
     what = f"Terraform failed in {directory.name}:\n{text}"
     there = [error for error in errors if _THERE_ALREADY.search(_describe(error))]

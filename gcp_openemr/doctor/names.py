@@ -145,7 +145,7 @@ def names(subject: Subject) -> Iterator[Finding]:
     if strange:
         yield failed(
             f"{len(strange)} names are taken by something that is not in this environment's state",
-            do="Choose another name in [environment]; or, if it carries this environment's labels, let deploy adopt it.",
+            do="Choose another name in [environment]; or let deploy adopt it, if it has this environment's labels.",
             items=strange,
         )
     else:
