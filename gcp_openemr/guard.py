@@ -10,12 +10,14 @@ from gcp_openemr.terraform import Change, Plan
 __all__ = ["HOLDS_DATA", "check", "losses"]
 
 HOLDS_DATA = {
+    "google_artifact_registry_repository": "the images that services start from",
     "google_compute_disk": "patients' documents and encryption keys",
     "google_compute_region_disk": "patients' documents and encryption keys",
     "google_compute_snapshot": "a copy of patients' documents",
     "google_filestore_instance": "patients' documents and encryption keys",
     "google_kms_crypto_key": "the key without which data cannot be read",
     "google_kms_key_ring": "the keys without which data cannot be read",
+    "google_logging_project_bucket_config": "the record of who read and wrote patients' data",
     "google_secret_manager_secret": "passwords, with every version",
     "google_secret_manager_secret_version": "a password",
     "google_sql_database": "patients' records",

@@ -209,7 +209,7 @@ class Files(Section):
     machine_type: Annotated[str, AfterValidator(check_machine_type)] = Field(examples=["e2-standard-2"])
     disk_size_gb: Annotated[int, AfterValidator(between(10, _LARGEST_DISK_GB, "GB"))] = Field(examples=[100])
     snapshot_days: Annotated[int, AfterValidator(between(0, 3650, "days"))] = Field(examples=[14])
-    nfs_v3: bool = False
+    nfs_v3: bool = True
     ssh_members: Annotated[TextList, checked_list(check_member)] = ()
 
 

@@ -98,7 +98,7 @@ LINES: Mapping[str, OpenEmrLine] = MappingProxyType(
                 php="8.3",
                 behind="OpenEMR 7.0.4 is older than the security releases of March 2026",
             ),
-            # The newest release of 8.x when this was written; its own image is built on Alpine 3.22 with PHP 8.4.
+            # The newest 8.x that deployments of September 2026 name; base and PHP are those of upstream's image of 8.1.
             OpenEmrLine(version="8.4.0", ref="rel-840", base=_ALPINE_3_22, php="8.4"),
         )
     }

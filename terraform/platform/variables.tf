@@ -43,13 +43,13 @@ variable "database" {
 variable "files" {
   description = <<-EOT
     The machine that exports the share and runs Redis. `disk_size_gb` can grow, never shrink; snapshots of the disk stay
-    `snapshot_days` (0: none are made); `nfs_v3` offers the share over NFS 3 too; `ssh_members` may log in by SSH.
+    `snapshot_days` (0: none are made); without `nfs_v3` only NFS 4 is spoken; `ssh_members` may log in by SSH.
   EOT
   type = object({
     disk_size_gb  = optional(number, 20)
     image         = optional(string, "debian-cloud/debian-12")
     machine_type  = optional(string, "e2-small")
-    nfs_v3        = optional(bool, false)
+    nfs_v3        = optional(bool, true)
     snapshot_days = optional(number, 14)
     ssh_members   = optional(set(string), [])
   })

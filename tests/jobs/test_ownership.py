@@ -25,8 +25,9 @@ def site(tmp_path: Path) -> Path:
         (root / name).write_text(name)
     for path in [root, *root.rglob("*")]:
         path.chmod(0o777)
-    for parent in (tmp_path, *tmp_path.parents[:2]):
-        parent.chmod(0o755)
+    for parent in (tmp_path, *tmp_path.parents):
+        if not parent.stat().st_mode & 0o001:
+            parent.chmod(0o711)
     os.chown(root, 1000, 1000)
     return root
 

@@ -115,6 +115,10 @@ def _changed(values: Values, changes: Mapping[str, Any]) -> Values:
     """`values` with `changes`; a change to an object changes only the keys it names."""
     result = copy.deepcopy(values)
     for key, change in changes.items():
-        both = isinstance(change, Mapping) and isinstance(result.get(key), dict) and key not in ("platform", "restore")
+        both = (
+            isinstance(change, Mapping)
+            and isinstance(result.get(key), dict)
+            and key not in ("clinics", "platform", "restore")
+        )
         result[key] = {**result[key], **change} if both else change
     return result

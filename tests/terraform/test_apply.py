@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from gcp_openemr import guard
+from gcp_openemr.doctor.needed import needed
 from tests.terraform import samples
 from tests.terraform.world import Cloud, Root
 
@@ -33,6 +37,8 @@ class Stack:
 @pytest.fixture(scope="module")
 def stack(cloud: Cloud, tmp_path_factory: pytest.TempPathFactory) -> Stack:
     base: Path = tmp_path_factory.mktemp("stack")
+    # Not as owner: as one who may do what `doctor` says that deploy and destroy need.
+    cloud.become_deployer(needed()["deploy"] | needed()["destroy"])
     built = Stack(cloud=cloud, roots={}, outputs={}, leftovers={})
 
     def apply(kind: str, path: str, values: dict[str, Any]) -> None:
@@ -153,6 +159,112 @@ def test_an_access_taken_away_by_hand_comes_back(stack: Stack) -> None:
     assert change.endswith("reader[\"admin_password/init\"] ['create']")
     stack.roots["clinics/main"].apply(stack.clinic(service={"public_access": True}))
     assert stack.roots["clinics/main"].changes() == []
+
+
+DISK = "module.files.google_compute_disk.default"
+OPTIONS: list[tuple[str, dict[str, Any], set[str]]] = [
+    (
+        "platform",
+        {
+            "labels": {"team": "it", **samples.LABELS},
+            "database": {
+                "tier": "db-custom-4-15360", "disk_size_gb": 30, "availability_type": "ZONAL", "backups": False,
+            },
+            "files": {
+                "machine_type": "e2-small", "disk_size_gb": 200, "snapshot_days": 0, "nfs_v3": False,
+                "ssh_members": ["group:it@clinic.example"],
+            },
+            "alerts": {"emails": []},
+            "provision": None,
+        },
+        set(),
+    ),
+    ("platform", {"database": {"edition": "ENTERPRISE_PLUS", "tier": "db-perf-optimized-N-2"}}, set()),
+    ("platform", {"zone": f"{samples.REGION}-c"}, {DISK}),
+    ("platform", {"files": {"disk_size_gb": 50}}, {DISK}),
+    ("platform", {"network": {"cidr": "10.80.0.0/20"}}, set()),
+    (
+        "foundation",
+        {
+            "labels": {"team": "it", **samples.LABELS},
+            "audit": {"data_access_logs": False, "retention_days": 30},
+            "services": ["run.googleapis.com"],
+        },
+        set(),
+    ),
+    (
+        "foundation",
+        {"clinics": {}},
+        {f'module.backup_passwords.google_secret_manager_secret.default["{name}"]' for name in samples.CLINICS},
+    ),
+    (
+        "clinics/main",
+        {
+            "labels": {"team": "it", **samples.LABELS},
+            "service": {
+                "cpu": 4, "memory": "8Gi", "min_instances": 0, "max_instances": 9, "concurrency": 5, "timeout": 60,
+                "ingress": "internal", "vpc_egress": "ALL_TRAFFIC", "public_access": False, "environment": {"A": "b"},
+                "public_url": "https://other.example.org",
+            },
+            "admin_user": "chief",
+            "jobs": ["nfs-init", "backup"],
+            "schedules": {"backup": {"cron": "0 1 * * *"}},
+            "restore": {"source": "drive", "uri": "1a2b3c"},
+        },
+        set(),
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("path", "changes", "lost"), OPTIONS, ids=[f"{p}-{n}" for n, (p, _, _) in enumerate(OPTIONS)])
+def test_a_changed_option_loses_nothing_or_the_guard_stops_it(
+    path: str, changes: dict[str, Any], lost: set[str], stack: Stack
+) -> None:
+    makers: dict[str, Callable[..., dict[str, Any]]]
+    makers = {"platform": samples.platform, "foundation": samples.foundation, "clinics/main": stack.clinic}
+    values = makers[path]
+    plan = stack.roots[path].plan(values(**changes))
+    stack.roots[path].render(values())
+    gone = {
+        change["address"]
+        for change in plan["resource_changes"]
+        if change["type"] in guard.HOLDS_DATA and "delete" in change["change"]["actions"]
+    }
+    assert gone == lost
+
+
+def test_a_lost_machine_comes_back_on_its_disk_and_address(stack: Stack) -> None:
+    instances = f"compute.googleapis.com/compute/v1/projects/{samples.PROJECT}/zones/{samples.REGION}-b/instances"
+
+    def machine() -> tuple[str, list[str]] | None:
+        items = stack.cloud.call("GET", instances).get("items", [])
+        if not items or items[0]["status"] != "RUNNING":
+            return None
+        disks = [disk["source"].rpartition("/")[2] for disk in items[0]["disks"] if not disk["boot"]]
+        return items[0]["networkInterfaces"][0]["networkIP"], disks
+
+    before = machine()
+    (lost,) = stack.cloud.call("GET", instances)["items"]
+    stack.cloud.call("DELETE", f"{instances}/{lost['name']}")
+    assert before == (stack.outputs["platform"]["files"]["address"], [samples.NAMES.files_disk])
+    for _ in range(100):
+        if machine() == before and stack.cloud.call("GET", instances)["items"][0]["id"] != lost["id"]:
+            break
+        time.sleep(0.1)
+    else:
+        pytest.fail("the group did not make its machine again")
+    assert stack.roots["platform"].changes() == []
+
+
+def test_what_left_the_state_is_adopted_again(stack: Stack) -> None:
+    root = stack.roots["platform"]
+    address = "module.files.google_compute_disk.default"
+    root.terraform("state", "rm", address)
+    root.terraform(
+        "import", "-input=false", address, f"{samples.PROJECT}/{samples.REGION}-b/{samples.NAMES.files_disk}"
+    )
+    root.apply(samples.platform())
+    assert root.changes() == []
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ OPTIONS: list[tuple[str, dict[str, Any]]] = [
         "platform",
         {"protect": False, "database": {"availability_type": "ZONAL", "backups": False, "tier": "db-g1-small"}},
     ),
-    ("platform", {"files": {"ssh_members": ["group:it@clinic.example"], "snapshot_days": 0, "nfs_v3": True}}),
+    ("platform", {"files": {"ssh_members": ["group:it@clinic.example"], "snapshot_days": 0, "nfs_v3": False}}),
     ("platform", {"alerts": {"emails": []}}),
     ("foundation", {"audit": {"data_access_logs": False, "retention_days": 30}}),
     ("clinic", {}),

@@ -45,9 +45,9 @@ def test_the_database_has_no_public_address_and_asks_for_tls(plan_of: Planner) -
 @pytest.mark.parametrize(
     ("changes", "open_to"),
     [
-        ({}, {CLINICS: {"2049", "6379"}, HEALTH_CHECKS: {"8080"}}),
-        (SSH, {CLINICS: {"2049", "6379"}, HEALTH_CHECKS: {"8080"}, IAP: {"22"}}),
-        ({"files": {"nfs_v3": True}}, {CLINICS: {"2049", "6379", "111", "20048"}, HEALTH_CHECKS: {"8080"}}),
+        ({}, {CLINICS: {"2049", "6379", "111", "20048"}, HEALTH_CHECKS: {"8080"}}),
+        (SSH, {CLINICS: {"2049", "6379", "111", "20048"}, HEALTH_CHECKS: {"8080"}, IAP: {"22"}}),
+        ({"files": {"nfs_v3": False}}, {CLINICS: {"2049", "6379"}, HEALTH_CHECKS: {"8080"}}),
     ],
 )
 def test_the_network_lets_in_only_these(changes: dict[str, Any], open_to: dict[Any, Any], plan_of: Planner) -> None:

@@ -8,12 +8,14 @@ import json
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from gcp_openemr import process
 from gcp_openemr.render import render
+from gcp_openemr.sandbox.api.iam import Tokens
+from gcp_openemr.sandbox.api.store import Store
 from gcp_openemr.sandbox.provider.mirror import write_mirror
 from gcp_openemr.variables import SERVICES
 from tests.terraform import samples
@@ -21,6 +23,7 @@ from tests.terraform import samples
 __all__ = ["Cloud", "Resource", "Root", "resources"]
 
 Json = dict[str, Any]
+DEPLOYER = f"deployer@{samples.PROJECT}.iam.gserviceaccount.com"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -36,7 +39,10 @@ class Cloud:
     """The APIs, reached as their owner."""
 
     def __init__(self, directory: Path) -> None:
-        self._state = directory
+        # Before the server has the store to itself.
+        store = Store(directory / "state.sqlite3")
+        self._deployers_token = Tokens(store, directory / "operator-token").mint(DEPLOYER)
+        store.close()
         command = [sys.executable, "-m", "gcp_openemr.sandbox.api", "--state", str(directory)]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert self._process.stdout is not None
@@ -48,6 +54,20 @@ class Cloud:
             "GOOGLE_OAUTH_ACCESS_TOKEN": self._token,
             "TF_IN_AUTOMATION": "1",
         }
+
+    def become_deployer(self, permissions: Collection[str]) -> None:
+        """From here on Terraform runs as a service account that has these permissions on the project, and no other."""
+        name, email = DEPLOYER.partition("@")[0], DEPLOYER
+        project = f"projects/{samples.PROJECT}"
+        for service in ("iam", "cloudresourcemanager"):
+            self.call("POST", f"serviceusage.googleapis.com/v1/{project}/services/{service}.googleapis.com:enable", {})
+        self.call("POST", f"iam.googleapis.com/v1/{project}/serviceAccounts", {"accountId": name})
+        role = {"title": name, "includedPermissions": sorted(permissions)}
+        made = self.call("POST", f"iam.googleapis.com/v1/{project}/roles", {"roleId": name, "role": role})
+        policy = self.call("POST", f"cloudresourcemanager.googleapis.com/v3/{project}:getIamPolicy", {})
+        policy.setdefault("bindings", []).append({"role": made["name"], "members": [f"serviceAccount:{email}"]})
+        self.call("POST", f"cloudresourcemanager.googleapis.com/v3/{project}:setIamPolicy", {"policy": policy})
+        self.environment["GOOGLE_OAUTH_ACCESS_TOKEN"] = self._deployers_token
 
     def close(self) -> None:
         self._process.terminate()

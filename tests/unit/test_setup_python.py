@@ -24,6 +24,7 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 LOCKS = [lock_path(lock, CHECKOUT) for lock in SOURCES]
 OURS = {"gcp_openemr", "jobs", "tests", "benchmarks"}
 DISTRIBUTIONS = {
+    "backports.zstd": "backports-zstd",
     "google.api_core": "google-api-core",
     "google.auth": "google-auth",
     "google.cloud.run_v2": "google-cloud-run",
