@@ -205,13 +205,13 @@ class Iam:
         if host_of(resource) == "secretmanager.googleapis.com":
             name = name.replace(f"projects/{project}/", f"projects/{project_number(project)}/", 1)
         try:
-            return evaluate(
-                expression,
-                resource_name=name,
-                resource_type=_resource_type(resource),
-                service=host_of(resource),
-                moment=datetime.now(tz=UTC),
-            )
+            known = {
+                "resource.name": name,
+                "resource.type": _resource_type(resource),
+                "resource.service": host_of(resource),
+                "request.time": datetime.now(tz=UTC),
+            }
+            return evaluate(expression, known)
         except ConditionInvalid:
             return False
 

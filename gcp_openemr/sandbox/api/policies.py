@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import re
-from datetime import UTC, datetime
 
 from gcp_openemr.sandbox.api.calls import Call
 from gcp_openemr.sandbox.api.conditions import ConditionInvalid, evaluate
@@ -91,13 +90,7 @@ def _check_condition(condition: Json) -> None:
     if not condition.get("title"):
         raise refuse("iam.condition-title")
     try:
-        evaluate(
-            str(condition.get("expression", "")),
-            resource_name="",
-            resource_type="",
-            service="",
-            moment=datetime.now(tz=UTC),
-        )
+        evaluate(str(condition.get("expression", "")), {})
     except ConditionInvalid as error:
         raise refuse("iam.condition", error=error) from error
 
