@@ -231,8 +231,8 @@ def planned(plan: dict[str, Any]) -> Plan:
     for one in plan["resource_changes"]:
         change = one["change"]
         action = "replace" if len(change["actions"]) == 2 else change["actions"][0]
-        both = {"before": change["before"] or {}, "after": change["after"] or {}}
-        found.append(Change(address=one["address"], type=one["type"], action=action, **both))
+        before, after = change["before"] or {}, change["after"] or {}
+        found.append(Change(address=one["address"], type=one["type"], action=action, before=before, after=after))
     return Plan(file=Path("tfplan"), changes=tuple(found))
 
 

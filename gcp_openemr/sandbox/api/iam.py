@@ -205,13 +205,15 @@ class Iam:
         if host_of(resource) == "secretmanager.googleapis.com":
             name = name.replace(f"projects/{project}/", f"projects/{project_number(project)}/", 1)
         try:
-            known = {
-                "resource.name": name,
-                "resource.type": _resource_type(resource),
-                "resource.service": host_of(resource),
-                "request.time": datetime.now(tz=UTC),
-            }
-            return evaluate(expression, known)
+            return evaluate(
+                expression,
+                {
+                    "resource.name": name,
+                    "resource.type": _resource_type(resource),
+                    "resource.service": host_of(resource),
+                    "request.time": datetime.now(tz=UTC),
+                },
+            )
         except ConditionInvalid:
             return False
 

@@ -56,7 +56,7 @@ def _use(place: Path) -> dict[str, Any]:
         os.chown(place / "document", 0, 0)
         given = "given away"
     except OSError as error:
-        given = error.strerror
+        given = os.strerror(error.errno or 0)
     found = (place / "document").stat()
     return {"read": (place / "document").read_text(), "owner": [found.st_uid, found.st_gid], "to root": given}
 

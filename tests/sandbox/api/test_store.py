@@ -216,7 +216,7 @@ NAME = "projects/_/buckets/b/objects/clinics/main/x"
     ],
 )
 def test_conditions_are_evaluated(expression: str, holds: bool) -> None:
-    known = {
+    known: dict[str, Any] = {
         "resource.name": NAME,
         "resource.type": "storage.googleapis.com/Object",
         "resource.service": "storage.googleapis.com",
