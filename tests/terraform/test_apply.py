@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -219,7 +220,9 @@ def test_an_access_taken_away_by_hand_comes_back(stack: Stack) -> None:
 def test_a_changed_option_loses_nothing_or_the_guard_stops_it(
     path: str, changes: dict[str, Any], lost: set[str], stack: Stack
 ) -> None:
-    values = {"platform": stack.platform, "foundation": samples.foundation}.get(path, stack.clinic)
+    makers: dict[str, Callable[..., dict[str, Any]]]
+    makers = {"platform": stack.platform, "foundation": samples.foundation, "clinics/main": stack.clinic}
+    values = makers[path]
     plan = stack.roots[path].plan(values(**changes))
     stack.roots[path].render(values())
     assert {change.address for change in guard.losses(planned(plan))} == lost

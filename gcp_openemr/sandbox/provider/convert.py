@@ -1,6 +1,6 @@
 """Terraform values to the JSON of Google's APIs and back, guided by the discovery document.
 
-Names change from snake to camel case unless the row says otherwise; a block of at most one element is an object
+Names are found as `api_path` says; a block of at most one element is an object
 where the API has an object; 64-bit numbers are strings there. What the API does not know stays in Terraform.
 Google leaves false, 0 and empty out of its answers, so that an absent value keeps a state that says nothing else.
 """
@@ -20,6 +20,7 @@ from gcp_openemr.sandbox.provider.types.model import Json, ResourceType
 __all__ = ["api_path", "camel", "definition_of", "from_api", "to_api"]
 
 _ABSENT = object()
+_ALIASES = {"kmsKeySelfLink": "kmsKeyName"}
 _KEY = " key"  # of an object in a map, beside its own fields
 
 
@@ -28,14 +29,23 @@ def camel(name: str) -> str:
     return re.sub(r"_(\w)", lambda found: found.group(1).upper(), name)
 
 
-def api_path(row: ResourceType, path: str) -> tuple[str, ...]:
-    """Where an argument (dotted path) lies in its block's API object; () when the API has no place for it by name."""
+def api_path(row: ResourceType, properties: Mapping[str, Any], path: str) -> tuple[str, ...]:
+    """Where an argument (dotted path) lies in its block's API object; () when the API has no place for it by name.
+
+    `properties` are those of the block's object. What the row does not name has the same name there, but for capitals
+    (`nat_ip` is natIP) and an s (repeated blocks are plural); `disk_id` of a disk is its id.
+    """
     if path == "id":
         return ()
-    mapped = row.names.get(path)
-    if mapped is not None:
-        return tuple(mapped.split(".")) if mapped else ()
-    return (camel(path.rpartition(".")[2]),)
+    if path in row.names:
+        return tuple(filter(None, row.names[path].split(".")))
+    name = camel(path.rpartition(".")[2])
+    if name in properties:
+        return (name,)
+    alike = next((known for known in properties if known.casefold() == name.casefold()), "")
+    plural = f"{name}s" if "$ref" in properties.get(f"{name}s", {}).get("items", {}) else ""
+    own = "id" if "id" in properties and path.endswith("_id") and row.type.endswith(f"_{path[:-3]}") else ""
+    return (alike or plural or own or _ALIASES.get(name, name),)
 
 
 def to_api(row: ResourceType, block: Block, state: Mapping[str, Any]) -> Json:
@@ -63,7 +73,7 @@ def _definition(row: ResourceType, properties: Mapping[str, Any], place: tuple[s
 
 def definition_of(row: ResourceType, properties: Mapping[str, Any], path: str) -> Mapping[str, Any] | None:
     """The API's property for an argument or block; a map that stands for blocks looks like a list."""
-    return _block_definition(row, properties, api_path(row, path), path)
+    return _block_definition(row, properties, api_path(row, properties, path), path)
 
 
 def _block_definition(
@@ -84,14 +94,14 @@ def _write(
     body: Json,
 ) -> None:
     for name, attribute in block.attributes.items():
-        place = api_path(row, prefix + name)
+        place = api_path(row, properties, prefix + name)
         definition = _definition(row, properties, place)
         said = value.get(name)
         if definition is None or not attribute.settable or definition.get("readOnly") or _says_nothing(said):
             continue
         _put(body, place, _scalar_to_api(row, said, definition))
     for name, nested in block.blocks.items():
-        place = api_path(row, prefix + name)
+        place = api_path(row, properties, prefix + name)
         said = value.get(name)
         if nested.nesting == "single" or not isinstance(said, list):
             continue
@@ -179,7 +189,7 @@ def _read(
     state: dict[str, Any] = {}
     for name, attribute in block.attributes.items():
         path = prefix + name
-        place = api_path(row, path)
+        place = api_path(row, properties, path)
         earlier = before.get(name)
         earlier = None if earlier is UNKNOWN or attribute.write_only else earlier
         known = bool(place) and _definition(row, properties, place) is not None and path not in row.input_only
@@ -191,7 +201,7 @@ def _read(
             state[name] = None if earlier is UNKNOWN else earlier
             continue
         earlier = earlier if isinstance(earlier, list) else []
-        place = api_path(row, path)
+        place = api_path(row, properties, path)
         definition = _block_definition(row, properties, place, path)
         if definition is None or path in row.input_only:
             state[name] = earlier

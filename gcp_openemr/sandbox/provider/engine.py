@@ -20,6 +20,7 @@ from gcp_openemr.sandbox.provider.types.model import (
     import_forms,
     named_in,
     placeholders,
+    short,
 )
 
 __all__ = ["Refusal", "changed", "create", "delete", "import_state", "read", "update"]
@@ -108,7 +109,7 @@ def read(row: ResourceType, block: Block, state: Mapping[str, Any], settings: Se
         raise Refusal(f"Error when reading or editing {row.title}: {error}") from error
     except OperationFailed as error:
         raise Refusal(f"Error when reading or editing {row.title}: {error}") from error
-    if body is None or (row.is_gone is not None and row.is_gone(body)):
+    if body is None or row.is_gone(body):
         return None
     return _state(row, block, body, state, settings)
 
@@ -155,13 +156,14 @@ def update(
 def _take_steps(row: ResourceType, block: Block, state: State, change: Change, changed: list[str]) -> list[str]:
     """Call the methods that some arguments have for themselves; the arguments that are left."""
     path, timeout = expand(row.item, state), _timeout(state, "update", row.timeouts.update)
-    for step in row.steps:
+    for step in row.every_step:
         if not {*step.changes} & {*changed}:
             continue
         if step.body is not None:
             body = step.body(state, _get(row, state, change.settings) or {})
         else:
             body = _body(row, block, state, change)
+            body = body if step.sends is None else {name: body.get(name) for name in step.sends}
         row.call(change.settings.client, step.method, path + expand(step.suffix, state), body, timeout)
         changed = [name for name in changed if name not in step.changes]
     return changed
@@ -260,6 +262,7 @@ def _body(row: ResourceType, block: Block, state: State, change: Change) -> Json
 
 
 def _state(row: ResourceType, block: Block, body: Json, before: Mapping[str, Any], settings: Settings) -> State:
+    body = {**body, **{name: short(body.get(name)) for name in row.short}}
     if row.decode is not None:
         body = row.decode(body, before, settings)
     state = convert.from_api(row, block, body, before)
@@ -302,11 +305,11 @@ def _place_in_body(row: ResourceType, block: Block, name: str) -> tuple[str, ...
         return (labels.EFFECTIVE[name],)
     if name in labels.EFFECTIVE.values() and f"effective_{name}" in block.attributes:
         return ()
-    return convert.api_path(row, name) if _in_api(row, name) else ()
+    return convert.api_path(row, row.properties, name) if _in_api(row, name) else ()
 
 
 def _in_api(row: ResourceType, name: str) -> bool:
-    place = convert.api_path(row, name)
+    place = convert.api_path(row, row.properties, name)
     return bool(place) and place[0] in row.properties
 
 

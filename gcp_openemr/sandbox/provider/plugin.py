@@ -25,10 +25,9 @@ import grpc
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from google.protobuf import message_factory
 
-from gcp_openemr.sandbox.provider import tfplugin6_pb2 as pb
-from gcp_openemr.sandbox.provider.servicer import Servicer, methods
+from gcp_openemr.sandbox.provider import wire
+from gcp_openemr.sandbox.provider.servicer import Servicer
 
 __all__ = ["main", "new_server"]
 
@@ -96,20 +95,18 @@ def _handlers(servicer: Servicer, ended: threading.Event) -> tuple[Any, ...]:
 
 
 def _provider_handlers(servicer: Servicer) -> dict[str, Any]:
-    service = pb.DESCRIPTOR.services_by_name["Provider"]
     handlers = {}
-    for name, answer in methods(servicer).items():
-        request = message_factory.GetMessageClass(service.methods_by_name[name].input_type)
+    for name in wire.SERVICE.methods_by_name:
         handlers[name] = grpc.unary_unary_rpc_method_handler(
-            _answering(answer),
-            request_deserializer=request.FromString,
+            _answering(servicer, name),
+            request_deserializer=getattr(wire, name).Request.FromString,
             response_serializer=lambda response: response.SerializeToString(),
         )
     return handlers
 
 
-def _answering(answer: Callable[[Any], Any]) -> Callable[[Any, Any], Any]:
-    return lambda request, _context: answer(request)
+def _answering(servicer: Servicer, name: str) -> Callable[[Any, Any], Any]:
+    return lambda request, _context: servicer.answer(name, request)
 
 
 def _tls() -> tuple[bytes, grpc.ServerCredentials]:

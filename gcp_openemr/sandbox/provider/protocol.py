@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import msgpack
 
-from gcp_openemr.sandbox.provider import tfplugin6_pb2 as pb
+from gcp_openemr.sandbox.provider import wire
 from gcp_openemr.sandbox.provider.schema import Block, TypeSchema
 
 __all__ = [
@@ -36,9 +36,9 @@ Path = tuple[str | int, ...]
 # Codes of cty's msgpack: 0 is a plain unknown, 12 one with refinements (which say what it cannot be).
 _UNKNOWN_CODES = frozenset({0, 12})
 _NESTING = {
-    "single": pb.Schema.NestedBlock.SINGLE,
-    "list": pb.Schema.NestedBlock.LIST,
-    "set": pb.Schema.NestedBlock.SET,
+    "single": wire.Schema.NestedBlock.SINGLE,
+    "list": wire.Schema.NestedBlock.LIST,
+    "set": wire.Schema.NestedBlock.SET,
 }
 
 
@@ -55,16 +55,16 @@ class _Unknown:
 UNKNOWN: Final = _Unknown()
 
 
-def decode(wire: pb.DynamicValue) -> Value:
+def decode(wire: wire.DynamicValue) -> Value:
     """A value from the wire; None when the message is empty."""
     if wire.msgpack:
         return msgpack.unpackb(wire.msgpack, ext_hook=_extension, strict_map_key=False)
     return json.loads(wire.json) if wire.json else None
 
 
-def encode(value: Value) -> pb.DynamicValue:
+def encode(value: Value) -> wire.DynamicValue:
     """A value for the wire, as msgpack."""
-    return pb.DynamicValue(msgpack=msgpack.packb(value, default=_pack_unknown))
+    return wire.DynamicValue(msgpack=msgpack.packb(value, default=_pack_unknown))
 
 
 def has_unknown(value: Value) -> bool:
@@ -99,32 +99,32 @@ def conform(block: Block, value: dict[str, Any]) -> dict[str, Any]:
     return shaped
 
 
-def attribute_path(path: Path) -> pb.AttributePath:
+def attribute_path(path: Path) -> wire.AttributePath:
     """Names are attributes, numbers are list indices."""
     steps = [
-        pb.AttributePath.Step(attribute_name=step)
+        wire.AttributePath.Step(attribute_name=step)
         if isinstance(step, str)
-        else pb.AttributePath.Step(element_key_int=step)
+        else wire.AttributePath.Step(element_key_int=step)
         for step in path
     ]
-    return pb.AttributePath(steps=steps)
+    return wire.AttributePath(steps=steps)
 
 
-def error(summary: str, detail: str = "", path: Path = ()) -> pb.Diagnostic:
-    return pb.Diagnostic(
-        severity=pb.Diagnostic.ERROR, summary=summary, detail=detail, attribute=attribute_path(path) if path else None
+def error(summary: str, detail: str = "", path: Path = ()) -> wire.Diagnostic:
+    return wire.Diagnostic(
+        severity=wire.Diagnostic.ERROR, summary=summary, detail=detail, attribute=attribute_path(path) if path else None
     )
 
 
-def schema_message(schema: TypeSchema) -> pb.Schema:
+def schema_message(schema: TypeSchema) -> wire.Schema:
     """The schema as Terraform asks for it."""
-    return pb.Schema(version=schema.version, block=block_message(schema.block))
+    return wire.Schema(version=schema.version, block=block_message(schema.block))
 
 
-def block_message(block: Block) -> pb.Schema.Block:
+def block_message(block: Block) -> wire.Schema.Block:
     """A block as Terraform asks for it."""
-    attributes: Sequence[pb.Schema.Attribute] = [
-        pb.Schema.Attribute(
+    attributes: Sequence[wire.Schema.Attribute] = [
+        wire.Schema.Attribute(
             name=name,
             type=json.dumps(attribute.type).encode(),
             required=attribute.required,
@@ -136,7 +136,7 @@ def block_message(block: Block) -> pb.Schema.Block:
         for name, attribute in block.attributes.items()
     ]
     nested = [
-        pb.Schema.NestedBlock(
+        wire.Schema.NestedBlock(
             type_name=name,
             block=block_message(inner.block),
             nesting=_NESTING[inner.nesting],
@@ -145,7 +145,7 @@ def block_message(block: Block) -> pb.Schema.Block:
         )
         for name, inner in block.blocks.items()
     ]
-    return pb.Schema.Block(attributes=attributes, block_types=nested)
+    return wire.Schema.Block(attributes=attributes, block_types=nested)
 
 
 def _extension(code: int, data: bytes) -> Value:

@@ -9,11 +9,11 @@ from __future__ import annotations
 import functools
 import json
 import os
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Mapping
 from typing import Any
 
-from gcp_openemr.sandbox.provider import coverage, datasources, engine, labels, planning
-from gcp_openemr.sandbox.provider import tfplugin6_pb2 as pb
+from gcp_openemr.sandbox.provider import coverage, datasources, engine, labels, planning, wire
 from gcp_openemr.sandbox.provider.protocol import (
     UNKNOWN,
     attribute_path,
@@ -25,21 +25,23 @@ from gcp_openemr.sandbox.provider.protocol import (
     schema_message,
 )
 from gcp_openemr.sandbox.provider.rest import Client
-from gcp_openemr.sandbox.provider.schema import (
-    Block,
-    data_schema,
-    provider_block,
-    resource_schema,
-)
+from gcp_openemr.sandbox.provider.schema import Block, data_schema, provider_block, resource_schema
 from gcp_openemr.sandbox.provider.types import row, served
 from gcp_openemr.sandbox.provider.types.model import Settings
 from gcp_openemr.sandbox.provider.validation import validate
 
 __all__ = ["Servicer"]
 
+Fields = dict[str, Any]  # of a response; what is itself a message may be a dictionary
+
 URL_VARIABLE = "GCP_OPENEMR_SANDBOX_URL"
 
-_CAPABILITIES = pb.ServerCapabilities(plan_destroy=True, get_provider_schema_optional=True)
+_CAPABILITIES = {"plan_destroy": True, "get_provider_schema_optional": True}
+# What a response to a refused call repeats of its request.
+_STAYS = {
+    "PlanResourceChange": {"planned_state": "proposed_new_state"},
+    "ReadResource": {"new_state": "current_state", "private": "private"},
+}
 _ENVIRONMENT = {
     "project": ("GOOGLE_PROJECT", "GOOGLE_CLOUD_PROJECT", "GCLOUD_PROJECT", "CLOUDSDK_CORE_PROJECT"),
     "region": ("GOOGLE_REGION", "GCLOUD_REGION", "CLOUDSDK_COMPUTE_REGION"),
@@ -49,7 +51,7 @@ _ENVIRONMENT = {
 
 
 class Servicer:
-    """One method per call; requests and responses are messages of `tfplugin6_pb2`."""
+    """Answers a call by the method of its name: `ReadResource` by `read_resource`, with the fields of its response."""
 
     def __init__(self) -> None:
         self._settings: Settings | None = None
@@ -65,87 +67,76 @@ class Servicer:
         if self._settings is not None:
             self._settings.client.close()
 
-    def GetMetadata(self, _request: Any) -> pb.GetMetadata.Response:  # noqa: N802
-        return pb.GetMetadata.Response(
-            server_capabilities=_CAPABILITIES,
-            resources=[pb.GetMetadata.TypeName(type_name=name) for name in served()],
-            data_sources=[pb.GetMetadata.TypeName(type_name=name) for name in datasources.READERS],
-        )
+    def answer(self, name: str, request: Any) -> Any:
+        """The response to a call; a refusal becomes a diagnostic beside what stays as it was."""
+        method = getattr(self, re.sub(r"(?<=.)(?=[A-Z])", "_", name).lower())
+        try:
+            fields = method(request)
+        except engine.Refusal as refusal:
+            kept = {field: getattr(request, asked) for field, asked in _STAYS.get(name, {}).items()}
+            fields = {**kept, "diagnostics": [error(str(refusal))]}
+        return getattr(wire, name).Response(**fields)
 
-    def GetProviderSchema(self, _request: Any) -> pb.GetProviderSchema.Response:  # noqa: N802
+    def get_metadata(self, _request: Any) -> Fields:
+        return {
+            "server_capabilities": _CAPABILITIES,
+            "resources": [{"type_name": name} for name in served()],
+            "data_sources": [{"type_name": name} for name in datasources.READERS],
+        }
+
+    def get_provider_schema(self, _request: Any) -> Fields:
         return _schemas()
 
-    def ValidateProviderConfig(self, _request: Any) -> pb.ValidateProviderConfig.Response:  # noqa: N802
-        return pb.ValidateProviderConfig.Response()
+    def validate_provider_config(self, _request: Any) -> Fields:
+        return {}
 
-    def ConfigureProvider(self, request: pb.ConfigureProvider.Request) -> pb.ConfigureProvider.Response:  # noqa: N802
+    def configure_provider(self, request: Any) -> Fields:
         url = os.environ.get(URL_VARIABLE, "")
         if not url:
             problem = error(
                 "This hashicorp/google is the sandbox's and was told of no sandbox",
                 f"Set {URL_VARIABLE} to the address of a running sandbox.",
             )
-            return pb.ConfigureProvider.Response(diagnostics=[problem])
+            return {"diagnostics": [problem]}
         self.close()
         self._settings = _settings(conform(provider_block(), decode(request.config) or {}), url)
-        return pb.ConfigureProvider.Response()
+        return {}
 
-    def ValidateResourceConfig(  # noqa: N802
-        self, request: pb.ValidateResourceConfig.Request
-    ) -> pb.ValidateResourceConfig.Response:
+    def validate_resource_config(self, request: Any) -> Fields:
         config = decode(request.config)
         problems = validate(resource_schema(request.type_name), config)
         for path in coverage.given_but_unserved(request.type_name, config):
             sentence = "The real provider takes it; take it out to rehearse the rest."
             problems.append(error(f"The sandbox does not carry {request.type_name}.{path}", sentence))
-        return pb.ValidateResourceConfig.Response(diagnostics=problems)
+        return {"diagnostics": problems}
 
-    def ValidateDataResourceConfig(  # noqa: N802
-        self, request: pb.ValidateDataResourceConfig.Request
-    ) -> pb.ValidateDataResourceConfig.Response:
-        schema = data_schema(request.type_name)
-        return pb.ValidateDataResourceConfig.Response(diagnostics=validate(schema, decode(request.config)))
+    def validate_data_resource_config(self, request: Any) -> Fields:
+        return {"diagnostics": validate(data_schema(request.type_name), decode(request.config))}
 
-    def UpgradeResourceState(  # noqa: N802
-        self, request: pb.UpgradeResourceState.Request
-    ) -> pb.UpgradeResourceState.Response:
+    def upgrade_resource_state(self, request: Any) -> Fields:
         state = json.loads(request.raw_state.json or b"null")
         if isinstance(state, dict):
             state = conform(resource_schema(request.type_name).block, state)
-        return pb.UpgradeResourceState.Response(upgraded_state=encode(state))
+        return {"upgraded_state": encode(state)}
 
-    def ReadResource(self, request: pb.ReadResource.Request) -> pb.ReadResource.Response:  # noqa: N802
+    def read_resource(self, request: Any) -> Fields:
         block = resource_schema(request.type_name).block
-        try:
-            state = engine.read(row(request.type_name), block, decode(request.current_state), self.settings)
-        except engine.Refusal as refusal:
-            return pb.ReadResource.Response(
-                new_state=request.current_state, private=request.private, diagnostics=[error(str(refusal))]
-            )
-        return pb.ReadResource.Response(new_state=encode(state), private=request.private)
+        state = engine.read(row(request.type_name), block, decode(request.current_state), self.settings)
+        return {"new_state": encode(state), "private": request.private}
 
-    def PlanResourceChange(  # noqa: N802
-        self, request: pb.PlanResourceChange.Request
-    ) -> pb.PlanResourceChange.Response:
+    def plan_resource_change(self, request: Any) -> Fields:
         prior, proposed = decode(request.prior_state), decode(request.proposed_new_state)
         if proposed is None:
-            return pb.PlanResourceChange.Response(planned_state=encode(None), legacy_type_system=True)
-        try:
-            planned, replaces = _plan(request.type_name, prior, decode(request.config), self.settings)
-        except engine.Refusal as refusal:
-            return pb.PlanResourceChange.Response(
-                planned_state=request.proposed_new_state, diagnostics=[error(str(refusal))]
-            )
-        return pb.PlanResourceChange.Response(
-            planned_state=encode(planned),
-            planned_private=request.prior_private,
-            requires_replace=[attribute_path(path) for path in replaces],
-            legacy_type_system=True,
-        )
+            return {"planned_state": encode(None), "legacy_type_system": True}
+        planned, replaces = _plan(request.type_name, prior, decode(request.config), self.settings)
+        return {
+            "planned_state": encode(planned),
+            "planned_private": request.prior_private,
+            "requires_replace": [attribute_path(path) for path in replaces],
+            "legacy_type_system": True,
+        }
 
-    def ApplyResourceChange(  # noqa: N802
-        self, request: pb.ApplyResourceChange.Request
-    ) -> pb.ApplyResourceChange.Response:
+    def apply_resource_change(self, request: Any) -> Fields:
         prior, planned = decode(request.prior_state), decode(request.planned_state)
         kind, block = row(request.type_name), resource_schema(request.type_name).block
         state = prior
@@ -163,68 +154,57 @@ class Servicer:
         except engine.Refusal as refusal:
             problems.append(error(str(refusal)))
             state = refusal.state if prior is None else prior
-        return pb.ApplyResourceChange.Response(
-            new_state=encode(state), private=request.planned_private, diagnostics=problems, legacy_type_system=True
-        )
+        return {
+            "new_state": encode(state),
+            "private": request.planned_private,
+            "diagnostics": problems,
+            "legacy_type_system": True,
+        }
 
-    def ImportResourceState(  # noqa: N802
-        self, request: pb.ImportResourceState.Request
-    ) -> pb.ImportResourceState.Response:
+    def import_resource_state(self, request: Any) -> Fields:
         kind, block = row(request.type_name), resource_schema(request.type_name).block
-        try:
-            state = engine.import_state(kind, block, request.id, self.settings)
-        except engine.Refusal as refusal:
-            return pb.ImportResourceState.Response(diagnostics=[error(str(refusal))])
-        imported = pb.ImportResourceState.ImportedResource(type_name=request.type_name, state=encode(state))
-        return pb.ImportResourceState.Response(imported_resources=[imported])
+        state = engine.import_state(kind, block, request.id, self.settings)
+        return {"imported_resources": [{"type_name": request.type_name, "state": encode(state)}]}
 
-    def MoveResourceState(self, request: pb.MoveResourceState.Request) -> pb.MoveResourceState.Response:  # noqa: N802
+    def move_resource_state(self, request: Any) -> Fields:
         problem = error(
             "Move Resource State Not Supported",
             f"{request.source_type_name} cannot become {request.target_type_name}.",
         )
-        return pb.MoveResourceState.Response(diagnostics=[problem])
+        return {"diagnostics": [problem]}
 
-    def ReadDataSource(self, request: pb.ReadDataSource.Request) -> pb.ReadDataSource.Response:  # noqa: N802
-        block = data_schema(request.type_name).block
-        try:
-            state = datasources.READERS[request.type_name](decode(request.config), self.settings)
-        except engine.Refusal as refusal:
-            return pb.ReadDataSource.Response(diagnostics=[error(str(refusal))])
-        return pb.ReadDataSource.Response(state=encode(conform(block, state)))
+    def read_data_source(self, request: Any) -> Fields:
+        state = datasources.READERS[request.type_name](decode(request.config), self.settings)
+        return {"state": encode(conform(data_schema(request.type_name).block, state))}
 
-    def ValidateEphemeralResourceConfig(self, request: Any) -> pb.ValidateEphemeralResourceConfig.Response:  # noqa: N802
-        return pb.ValidateEphemeralResourceConfig.Response(diagnostics=[_no_ephemeral(request.type_name)])
+    def open_ephemeral_resource(self, request: Any) -> Fields:
+        sentence = f"The sandbox's provider has no ephemeral {request.type_name}."
+        return {"diagnostics": [error("Ephemeral resources are not served", sentence)]}
 
-    def OpenEphemeralResource(self, request: Any) -> pb.OpenEphemeralResource.Response:  # noqa: N802
-        return pb.OpenEphemeralResource.Response(diagnostics=[_no_ephemeral(request.type_name)])
+    validate_ephemeral_resource_config = open_ephemeral_resource
+    renew_ephemeral_resource = open_ephemeral_resource
+    close_ephemeral_resource = open_ephemeral_resource
 
-    def RenewEphemeralResource(self, request: Any) -> pb.RenewEphemeralResource.Response:  # noqa: N802
-        return pb.RenewEphemeralResource.Response(diagnostics=[_no_ephemeral(request.type_name)])
+    def get_functions(self, _request: Any) -> Fields:
+        return {}
 
-    def CloseEphemeralResource(self, request: Any) -> pb.CloseEphemeralResource.Response:  # noqa: N802
-        return pb.CloseEphemeralResource.Response(diagnostics=[_no_ephemeral(request.type_name)])
+    def call_function(self, request: Any) -> Fields:
+        return {"error": {"text": f"there is no function {request.name}"}}
 
-    def GetFunctions(self, _request: Any) -> pb.GetFunctions.Response:  # noqa: N802
-        return pb.GetFunctions.Response()
-
-    def CallFunction(self, request: pb.CallFunction.Request) -> pb.CallFunction.Response:  # noqa: N802
-        return pb.CallFunction.Response(error=pb.FunctionError(text=f"there is no function {request.name}"))
-
-    def StopProvider(self, _request: Any) -> pb.StopProvider.Response:  # noqa: N802
+    def stop_provider(self, _request: Any) -> Fields:
         if self._settings is not None:
             self._settings.client.stopping.set()
-        return pb.StopProvider.Response()
+        return {}
 
 
 @functools.cache
-def _schemas() -> pb.GetProviderSchema.Response:
-    return pb.GetProviderSchema.Response(
-        provider=pb.Schema(block=block_message(provider_block())),
-        resource_schemas={name: schema_message(resource_schema(name)) for name in served()},
-        data_source_schemas={name: schema_message(data_schema(name)) for name in datasources.READERS},
-        server_capabilities=_CAPABILITIES,
-    )
+def _schemas() -> Fields:
+    return {
+        "provider": {"block": block_message(provider_block())},
+        "resource_schemas": {name: schema_message(resource_schema(name)) for name in served()},
+        "data_source_schemas": {name: schema_message(data_schema(name)) for name in datasources.READERS},
+        "server_capabilities": _CAPABILITIES,
+    }
 
 
 def _settings(config: Mapping[str, Any], url: str) -> Settings:
@@ -287,12 +267,3 @@ def _place(
 def _write_only(block: Block, config: Mapping[str, Any] | None) -> dict[str, Any]:
     names = [name for name, attribute in block.attributes.items() if attribute.write_only]
     return {name: (config or {}).get(name) for name in names}
-
-
-def _no_ephemeral(name: str) -> pb.Diagnostic:
-    return error("Ephemeral resources are not served", f"The sandbox's provider has no ephemeral {name}.")
-
-
-def methods(servicer: Servicer) -> Mapping[str, Callable[[Any], Any]]:
-    """The servicer's methods by the names of the protocol."""
-    return {name: getattr(servicer, name) for name in pb.DESCRIPTOR.services_by_name["Provider"].methods_by_name}

@@ -6,19 +6,19 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from gcp_openemr.sandbox.provider import tfplugin6_pb2 as pb
+from gcp_openemr.sandbox.provider import wire
 from gcp_openemr.sandbox.provider.protocol import UNKNOWN, Path, error
 from gcp_openemr.sandbox.provider.schema import Attribute, Block, TypeSchema
 
 __all__ = ["validate"]
 
 
-def validate(schema: TypeSchema, config: Mapping[str, Any]) -> list[pb.Diagnostic]:
+def validate(schema: TypeSchema, config: Mapping[str, Any]) -> list[wire.Diagnostic]:
     """Every problem of a configuration, in the real provider's words. Unknown values pass."""
     return [*_values(schema.block, config, ()), *_combinations(schema, config)]
 
 
-def _values(block: Block, config: Mapping[str, Any], path: Path) -> Iterator[pb.Diagnostic]:
+def _values(block: Block, config: Mapping[str, Any], path: Path) -> Iterator[wire.Diagnostic]:
     for name, attribute in block.attributes.items():
         value = config.get(name)
         if value is not None and value is not UNKNOWN:
@@ -33,7 +33,7 @@ def _values(block: Block, config: Mapping[str, Any], path: Path) -> Iterator[pb.
                 yield from _values(nested.block, element, place if nested.nesting == "list" else path)
 
 
-def _value(attribute: Attribute, value: Any, path: Path) -> Iterator[pb.Diagnostic]:
+def _value(attribute: Attribute, value: Any, path: Path) -> Iterator[wire.Diagnostic]:
     shown = _dotted(path)
     if attribute.enum and isinstance(value, str) and value and value not in attribute.enum:
         allowed = " ".join(json.dumps(choice) for choice in attribute.enum)
@@ -46,7 +46,7 @@ def _value(attribute: Attribute, value: Any, path: Path) -> Iterator[pb.Diagnost
             yield error(f"expected {shown} to be in the range ({least} - {most}), got {value}", path=path)
 
 
-def _combinations(schema: TypeSchema, config: Mapping[str, Any]) -> Iterator[pb.Diagnostic]:
+def _combinations(schema: TypeSchema, config: Mapping[str, Any]) -> Iterator[wire.Diagnostic]:
     for path, others in schema.conflicts.items():
         for other in others:
             if _is_set(config, path) is True and _is_set(config, other) is True and path != other:
@@ -62,7 +62,7 @@ def _combinations(schema: TypeSchema, config: Mapping[str, Any]) -> Iterator[pb.
             yield error("Missing required argument", f'"{group[0]}": one of `{",".join(group)}` must be specified')
 
 
-def _exactly_one(group: Any, config: Mapping[str, Any]) -> Iterator[pb.Diagnostic]:
+def _exactly_one(group: Any, config: Mapping[str, Any]) -> Iterator[wire.Diagnostic]:
     if not _parent_is_set(config, group[0]):
         return
     states = {path: _is_set(config, path) for path in group}

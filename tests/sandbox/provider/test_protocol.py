@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gcp_openemr.sandbox.provider import tfplugin6_pb2 as pb
+from gcp_openemr.sandbox.provider import wire
 from gcp_openemr.sandbox.provider.protocol import UNKNOWN, conform, decode, encode, has_unknown, settled
 from gcp_openemr.sandbox.provider.schema import resource_schema
 
@@ -23,17 +23,17 @@ def test_what_is_encoded_is_decoded(value: Any) -> None:
 
 def test_refined_unknowns_are_unknown() -> None:
     refined = msgpack.ExtType(12, msgpack.packb({1: False}))
-    assert decode(pb.DynamicValue(msgpack=msgpack.packb({"name": refined}))) == {"name": UNKNOWN}
+    assert decode(wire.DynamicValue(msgpack=msgpack.packb({"name": refined}))) == {"name": UNKNOWN}
 
 
 def test_other_extensions_are_refused() -> None:
     with pytest.raises(ValueError, match="extension 7"):
-        decode(pb.DynamicValue(msgpack=msgpack.packb(msgpack.ExtType(7, b""))))
+        decode(wire.DynamicValue(msgpack=msgpack.packb(msgpack.ExtType(7, b""))))
 
 
 def test_json_and_empty_values() -> None:
-    assert decode(pb.DynamicValue(json=b'{"a": [1]}')) == {"a": [1]}
-    assert decode(pb.DynamicValue()) is None
+    assert decode(wire.DynamicValue(json=b'{"a": [1]}')) == {"a": [1]}
+    assert decode(wire.DynamicValue()) is None
 
 
 def test_conform_drops_and_fills() -> None:

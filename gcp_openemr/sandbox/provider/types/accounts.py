@@ -7,11 +7,11 @@ from typing import Any
 
 from gcp_openemr.sandbox.provider.protocol import UNKNOWN
 from gcp_openemr.sandbox.provider.rest import ApiError, is_not_found
-from gcp_openemr.sandbox.provider.types.model import Api, Change, Json, ResourceType, Settings, expand
+from gcp_openemr.sandbox.provider.types.model import Change, Hooks, Json, Settings, expand
 
-__all__ = ["ROWS"]
+__all__ = ["HOOKS"]
 
-_IAM = Api("iam", "v1", "/v1/")
+_HOST = "iam.googleapis.com"
 _ACCOUNT = "/v1/projects/{project}/serviceAccounts/{email}"
 _ROLE = "/v1/projects/{project}/roles/{role_id}"
 
@@ -42,12 +42,12 @@ def _encode_account(body: Json, state: Mapping[str, Any], _change: Change) -> Js
 
 def _switch_account(state: Mapping[str, Any], change: Change) -> None:
     if state.get("disabled"):
-        change.settings.client.call("POST", _IAM.host, expand(_ACCOUNT, state) + ":disable", {})
+        change.settings.client.call("POST", _HOST, expand(_ACCOUNT, state) + ":disable", {})
 
 
 def _update_account(state: Mapping[str, Any], change: Change) -> None:
     prior = change.prior or {}
-    client, host, path = change.settings.client, _IAM.host, expand(_ACCOUNT, state)
+    client, host, path = change.settings.client, _HOST, expand(_ACCOUNT, state)
     fields = {"display_name": "displayName", "description": "description"}
     changed = [name for name in fields if (state.get(name) or "") != (prior.get(name) or "")]
     if changed:
@@ -71,7 +71,7 @@ def _import_account(given: str, settings: Settings) -> dict[str, Any] | None:
 
 def _create_role(state: Mapping[str, Any], change: Change) -> None:
     """A custom role lingers deleted for a week; creating it again brings it back with the new contents."""
-    client, host, path = change.settings.client, _IAM.host, expand(_ROLE, state)
+    client, host, path = change.settings.client, _HOST, expand(_ROLE, state)
     role = _role(state)
     try:
         existing = client.call("GET", host, path)
@@ -96,25 +96,11 @@ def _role(state: Mapping[str, Any]) -> Json:
 def _update_role(state: Mapping[str, Any], change: Change) -> None:
     path = expand(_ROLE, state)
     mask = {"updateMask": "description,includedPermissions,stage,title"}
-    change.settings.client.call("PATCH", _IAM.host, path, _role(state), mask)
+    change.settings.client.call("PATCH", _HOST, path, _role(state), mask)
 
 
-def _is_deleted(body: Json) -> bool:
-    return body.get("state") == "DELETED"
-
-
-_POOL = "projects/{project}/locations/global/workloadIdentityPools/{workload_identity_pool_id}"
-
-ROWS = (
-    ResourceType(
-        "google_service_account",
-        _IAM,
-        "ServiceAccount",
-        "projects/{project}/serviceAccounts/{email}",
-        title="service account",
-        names={"account_id": ""},
-        by_hand=frozenset({"account_id"}),
-        unserved=frozenset({"create_ignore_already_exists"}),
+HOOKS = {
+    "google_service_account": Hooks(
         on_plan=_plan_account,
         before_create=_name_account,
         encode=_encode_account,
@@ -123,31 +109,5 @@ ROWS = (
         settle=_settle_account,
         importing=_import_account,
     ),
-    ResourceType(
-        "google_project_iam_custom_role",
-        _IAM,
-        "Role",
-        "projects/{project}/roles/{role_id}",
-        title="custom project role",
-        names={"permissions": "includedPermissions"},
-        create=_create_role,
-        updating=_update_role,
-        is_gone=lambda body: bool(body.get("deleted")),
-    ),
-    ResourceType(
-        "google_iam_workload_identity_pool",
-        _IAM,
-        "WorkloadIdentityPool",
-        _POOL,
-        named_by="workloadIdentityPoolId",
-        is_gone=_is_deleted,
-    ),
-    ResourceType(
-        "google_iam_workload_identity_pool_provider",
-        _IAM,
-        "WorkloadIdentityPoolProvider",
-        _POOL + "/providers/{workload_identity_pool_provider_id}",
-        named_by="workloadIdentityPoolProviderId",
-        is_gone=_is_deleted,
-    ),
-)
+    "google_project_iam_custom_role": Hooks(create=_create_role, updating=_update_role),
+}

@@ -13,19 +13,17 @@ from gcp_openemr.sandbox.provider.types.model import (
     COMPUTE,
     LINK,
     Change,
+    Hooks,
     Json,
-    ResourceType,
     Settings,
     Step,
-    changed_labels,
     compute_link,
     expand,
-    links,
     network_link,
     short,
 )
 
-__all__ = ["ROWS"]
+__all__ = ["HOOKS"]
 
 _SCRIPT = "startup-script"
 _NEEDS_STOP = (
@@ -111,10 +109,6 @@ def _read_interfaces(state: dict[str, Any]) -> None:
     for interface in state["network_interface"]:
         link = interface.get("subnetwork") or ""
         interface["subnetwork_project"] = link.partition("projects/")[2].partition("/")[0]
-
-
-def _decode(body: Json, _state: Mapping[str, Any], _settings: Settings) -> Json:
-    return {**body, "machineType": short(body.get("machineType"))}
 
 
 def _settle(state: dict[str, Any], body: Json, settings: Settings) -> None:
@@ -245,73 +239,11 @@ def _settle_template(state: dict[str, Any], body: Json, settings: Settings) -> N
     }
 
 
-# What an instance and a template share.
-_NAMES = {
-    "metadata": "",
-    "metadata_startup_script": "",
-    "metadata_fingerprint": "metadata.fingerprint",
-    "tags": "tags.items",
-    "tags_fingerprint": "tags.fingerprint",
-    "guest_accelerator": "guestAccelerators",
-    "guest_accelerator.count": "acceleratorCount",
-    "guest_accelerator.type": "acceleratorType",
-    "service_account": "serviceAccounts",
-    "network_interface": "networkInterfaces",
-    "network_interface.network_ip": "networkIP",
-    "network_interface.access_config": "accessConfigs",
-    "network_interface.access_config.nat_ip": "natIP",
-    "network_interface.alias_ip_range": "aliasIpRanges",
-    "network_interface.ipv6_access_config": "ipv6AccessConfigs",
-}
-_SAMENESS = {
-    **links("machine_type", "network_interface.network", "network_interface.subnetwork"),
-    **links("network_interface.network_ip"),
-    "service_account.email": "case",
-}
-_BY_HAND = frozenset({"metadata", "metadata_startup_script", "network_interface.subnetwork_project"})
-
-ROWS = (
-    ResourceType(
-        "google_compute_instance",
-        COMPUTE,
-        "Instance",
-        "projects/{project}/zones/{zone}/instances/{name}",
-        title="instance",
-        names={
-            **_NAMES,
-            "boot_disk": "",
-            "attached_disk": "",
-            "scratch_disk": "",
-            "instance_id": "id",
-            "current_status": "status",
-            "instance_encryption_key.kms_key_self_link": "kmsKeyName",
-        },
-        by_hand=_BY_HAND | {"attached_disk", "boot_disk", "desired_status"},
-        unserved=frozenset(
-            {
-                "boot_disk.disk_encryption_key_raw",
-                "boot_disk.disk_encryption_key_rsa",
-                "boot_disk.disk_encryption_service_account",
-                "boot_disk.initialize_params.provisioned_iops",
-                "boot_disk.initialize_params.provisioned_throughput",
-                "boot_disk.initialize_params.resource_policies",
-                "boot_disk.initialize_params.snapshot",
-                "boot_disk.kms_key_self_link",
-                "scratch_disk",
-            }
-        ),
-        forced=frozenset({"metadata_startup_script"}),
-        sameness={
-            **_SAMENESS,
-            **links("boot_disk.initialize_params.type", "boot_disk.source", "attached_disk.source"),
-            "boot_disk.initialize_params.image": "image",
-        },
-        local=frozenset({"allow_stopping_for_update"}),
+HOOKS = {
+    "google_compute_instance": Hooks(
         encode=_encode,
-        decode=_decode,
         settle=_settle,
         steps=(
-            changed_labels(),
             Step(
                 changes=("metadata",),
                 suffix="/setMetadata",
@@ -331,53 +263,15 @@ ROWS = (
             Step(
                 changes=("deletion_protection",),
                 suffix="/setDeletionProtection?deletionProtection={deletion_protection}",
-                body=lambda _state, _: {},
+                body=lambda _state, _now: {},
             ),
         ),
         updating=_update,
     ),
-    ResourceType(
-        "google_compute_instance_template",
-        COMPUTE,
-        "InstanceProperties",
-        "projects/{project}/global/instanceTemplates/{name}",
-        title="instance template",
-        names={
-            **_NAMES,
-            "description": "",
-            "instance_description": "description",
-            "name": "",
-            "disk": "disks",
-            **{
-                f"disk.{ours}": f"initializeParams.{theirs}"
-                for ours, theirs in {
-                    "architecture": "architecture",
-                    "disk_name": "diskName",
-                    "disk_size_gb": "diskSizeGb",
-                    "disk_type": "diskType",
-                    "labels": "labels",
-                    "provisioned_iops": "provisionedIops",
-                    "provisioned_throughput": "provisionedThroughput",
-                    "resource_manager_tags": "resourceManagerTags",
-                    "resource_policies": "resourcePolicies",
-                    "source_image": "sourceImage",
-                    "source_image_encryption_key": "sourceImageEncryptionKey",
-                    "source_snapshot": "sourceSnapshot",
-                    "source_snapshot_encryption_key": "sourceSnapshotEncryptionKey",
-                    "storage_pool": "storagePool",
-                }.items()
-            },
-            "disk.disk_encryption_key.kms_key_self_link": "kmsKeyName",
-            "disk.source_image_encryption_key.kms_key_self_link": "kmsKeyName",
-            "disk.source_snapshot_encryption_key.kms_key_self_link": "kmsKeyName",
-        },
-        by_hand=_BY_HAND | {"description", "name_prefix"},
-        unserved=frozenset({"disk.guest_os_features"}),
-        sameness={**_SAMENESS, **links("disk.source", "disk.disk_type"), "disk.source_image": "image"},
-        is_immutable=True,
+    "google_compute_instance_template": Hooks(
         before_create=_name_template,
         encode=_encode_template,
         decode=lambda body, _state, _settings: {**body["properties"], "template": body},
         settle=_settle_template,
     ),
-)
+}

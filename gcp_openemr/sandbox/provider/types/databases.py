@@ -5,18 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from gcp_openemr.sandbox.provider.types.model import (
-    Api,
-    Change,
-    Json,
-    ResourceType,
-    Settings,
-    Timeouts,
-    expand,
-    network_link,
-)
+from gcp_openemr.sandbox.provider.types.model import Change, Hooks, Json, Settings, expand, network_link
 
-__all__ = ["ROWS"]
+__all__ = ["HOOKS"]
 
 
 def _encode_instance(body: Json, state: Mapping[str, Any], change: Change) -> Json:
@@ -54,32 +45,4 @@ def _settle_instance(state: dict[str, Any], body: Json, _settings: Settings) -> 
     state["private_ip_address"] = by_type.get("PRIVATE", "")
 
 
-ROWS = (
-    ResourceType(
-        "google_sql_database_instance",
-        Api("sqladmin", "v1", "/v1/", "PUT"),
-        "DatabaseInstance",
-        "projects/{project}/instances/{name}",
-        names={
-            "settings.version": "settingsVersion",
-            "settings.disk_size": "dataDiskSizeGb",
-            "settings.disk_type": "dataDiskType",
-            "settings.disk_autoresize": "storageAutoResize",
-            "settings.disk_autoresize_limit": "storageAutoResizeLimit",
-            "settings.user_labels": "userLabels",
-            "settings.deletion_protection_enabled": "deletionProtectionEnabled",
-            "settings.ip_configuration.psc_config.psc_auto_connections.consumer_service_project_id": "consumerProject",
-            "settings.deny_maintenance_period": "denyMaintenancePeriods",
-            "encryption_key_name": "diskEncryptionConfiguration.kmsKeyName",
-        },
-        input_only=frozenset({"root_password", "root_password_wo", "root_password_wo_version", "clone"}),
-        sameness={"settings.ip_configuration.private_network": "link", "settings.tier": "case"},
-        timeouts=Timeouts(create=2400, update=5400, delete=5400),
-        encode=_encode_instance,
-        settle=_settle_instance,
-        protected=(
-            "Error, failed to delete instance because deletion_protection is set to true. "
-            "Set it to false to proceed with instance deletion"
-        ),
-    ),
-)
+HOOKS = {"google_sql_database_instance": Hooks(encode=_encode_instance, settle=_settle_instance)}

@@ -5,21 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from gcp_openemr.sandbox.provider.types.model import (
-    COMPUTE,
-    LINK,
-    Change,
-    Json,
-    ResourceType,
-    Settings,
-    Step,
-    changed_labels,
-    expand,
-    links,
-    short,
-)
+from gcp_openemr.sandbox.provider.types.model import COMPUTE, LINK, Change, Hooks, Json, Settings, expand, short
 
-__all__ = ["ROWS", "image_link"]
+__all__ = ["HOOKS", "image_link"]
 
 _DISK = "projects/{project}/zones/{zone}/disks/"
 _POLICY = "projects/{project}/regions/{region}/resourcePolicies/{name}"
@@ -44,19 +32,6 @@ def _encode_disk(body: Json, state: Mapping[str, Any], _change: Change) -> Json:
     if body.get("sourceImage"):
         body["sourceImage"] = image_link(body["sourceImage"], state["project"])
     return body
-
-
-def _decode_disk(body: Json, _state: Mapping[str, Any], _settings: Settings) -> Json:
-    return {**body, "type": short(body.get("type"))}
-
-
-def _provisioned(ours: str, theirs: str) -> Step:
-    return Step(
-        changes=(ours,),
-        suffix=f"?paths={theirs}",
-        method="PATCH",
-        body=lambda state, _: {"name": state["name"], theirs: str(state[ours])},
-    )
 
 
 def _plan_disk(
@@ -99,55 +74,9 @@ def _read_attachment(state: Mapping[str, Any], settings: Settings) -> Json | Non
     return {"name": state["name"]} if attached else None
 
 
-ROWS = (
-    ResourceType(
-        "google_compute_disk",
-        COMPUTE,
-        "Disk",
-        _DISK + "{name}",
-        names={
-            "size": "sizeGb",
-            "snapshot": "sourceSnapshot",
-            "disk_id": "id",
-            "disk_encryption_key.kms_key_self_link": "kmsKeyName",
-            "source_image_encryption_key.kms_key_self_link": "kmsKeyName",
-            "source_snapshot_encryption_key.kms_key_self_link": "kmsKeyName",
-            "image": "sourceImage",
-        },
-        sameness={**links("type", "snapshot", "source_disk"), "image": "image"},
-        local=frozenset({"create_snapshot_before_destroy", "create_snapshot_before_destroy_prefix"}),
-        on_plan=_plan_disk,
-        encode=_encode_disk,
-        decode=_decode_disk,
-        steps=(
-            changed_labels(),
-            Step(changes=("size",), suffix="/resize", body=lambda state, _: {"sizeGb": str(state["size"])}),
-            _provisioned("provisioned_iops", "provisionedIops"),
-            _provisioned("provisioned_throughput", "provisionedThroughput"),
-        ),
-        before_delete=_detach,
+HOOKS = {
+    "google_compute_disk": Hooks(on_plan=_plan_disk, encode=_encode_disk, before_delete=_detach),
+    "google_compute_disk_resource_policy_attachment": Hooks(
+        create=_attach_policy, fetch=_read_attachment, delete=_detach_policy
     ),
-    ResourceType("google_compute_resource_policy", COMPUTE, "ResourcePolicy", _POLICY, update="PATCH full"),
-    ResourceType(
-        "google_compute_disk_resource_policy_attachment",
-        COMPUTE,
-        "",
-        "{project}/{zone}/{disk}/{name}",
-        title="DiskResourcePolicyAttachment",
-        item=f"/compute/v1/{_DISK}{{disk}}",
-        imports=("projects/{project}/zones/{zone}/disks/{disk}/{name}",),
-        is_immutable=True,
-        sameness=links("disk"),
-        create=_attach_policy,
-        fetch=_read_attachment,
-        delete=_detach_policy,
-    ),
-    ResourceType(
-        "google_compute_health_check",
-        COMPUTE,
-        "HealthCheck",
-        "projects/{project}/global/healthChecks/{name}",
-        update="PUT",
-        names={"http2_health_check": "http2HealthCheck"},
-    ),
-)
+}

@@ -5,21 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from gcp_openemr.sandbox.provider.types.model import (
-    Api,
-    Change,
-    Json,
-    ResourceType,
-    Settings,
-    expand,
-    links,
-    network_link,
-)
+from gcp_openemr.sandbox.provider.types.model import Change, Hooks, Json, Settings, expand, network_link
 
-__all__ = ["ROWS"]
+__all__ = ["HOOKS"]
 
-_DNS = Api("dns", "v1", "/dns/v1/", "PATCH")
-_ZONE = "projects/{project}/managedZones/{name}"
+_HOST = "dns.googleapis.com"
+_ZONE = "/dns/v1/projects/{project}/managedZones/{name}"
 _RECORDS = "/dns/v1/projects/{project}/managedZones/{managed_zone}"
 
 
@@ -33,8 +24,8 @@ def _empty_zone(state: Mapping[str, Any], change: Change) -> None:
     """`force_destroy` takes the records with the zone."""
     if not state.get("force_destroy"):
         return
-    client, host = change.settings.client, _DNS.host
-    path = f"/dns/v1/{expand(_ZONE, state)}"
+    client, host = change.settings.client, _HOST
+    path = expand(_ZONE, state)
     for record in client.call("GET", host, f"{path}/rrsets").get("rrsets", []):
         if record["type"] not in ("NS", "SOA"):
             client.call("POST", host, f"{path}/changes", {"deletions": [record]})
@@ -52,8 +43,8 @@ def _record(state: Mapping[str, Any]) -> Json:
 
 def _change_records(state: Mapping[str, Any], change: Change, body: Json) -> None:
     client, path = change.settings.client, expand(_RECORDS, state) + "/changes"
-    done = client.call("POST", _DNS.host, path, body)
-    client.poll(_DNS.host, f"{path}/{done['id']}", until=lambda found: found.get("status") == "done")
+    done = client.call("POST", _HOST, path, body)
+    client.poll(_HOST, f"{path}/{done['id']}", until=lambda found: found.get("status") == "done")
 
 
 def _create_record(state: Mapping[str, Any], change: Change) -> None:
@@ -70,37 +61,13 @@ def _delete_record(state: Mapping[str, Any], change: Change) -> None:
 
 def _read_record(state: Mapping[str, Any], settings: Settings) -> Json | None:
     query = {"name": str(state["name"]), "type": str(state["type"])}
-    found = settings.client.call("GET", _DNS.host, expand(_RECORDS, state) + "/rrsets", query=query).get("rrsets", [])
+    found = settings.client.call("GET", _HOST, expand(_RECORDS, state) + "/rrsets", query=query).get("rrsets", [])
     return next((one for one in found if (one["name"], one["type"]) == (state["name"], state["type"])), None)
 
 
-ROWS = (
-    ResourceType(
-        "google_dns_managed_zone",
-        _DNS,
-        "ManagedZone",
-        _ZONE,
-        names={"managed_zone_id": "id", "project": ""},
-        sameness={
-            "dns_name": "dns_name",
-            **links("private_visibility_config.networks.network_url", "peering_config.target_network.network_url"),
-        },
-        local=frozenset({"force_destroy"}),
-        encode=_encode_zone,
-        before_delete=_empty_zone,
+HOOKS = {
+    "google_dns_managed_zone": Hooks(encode=_encode_zone, before_delete=_empty_zone),
+    "google_dns_record_set": Hooks(
+        create=_create_record, updating=_update_record, delete=_delete_record, fetch=_read_record
     ),
-    ResourceType(
-        "google_dns_record_set",
-        _DNS,
-        "ResourceRecordSet",
-        "projects/{project}/managedZones/{managed_zone}/rrsets/{name}/{type}",
-        title="DNS RecordSet",
-        forced=frozenset({"managed_zone", "name", "project"}),
-        unserved=frozenset({"routing_policy"}),
-        sameness=links("managed_zone"),
-        create=_create_record,
-        updating=_update_record,
-        delete=_delete_record,
-        fetch=_read_record,
-    ),
-)
+}

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from gcp_openemr.sandbox.provider.types.model import COMPUTE, Change, Json, ResourceType, Settings, Step, expand, links
+from gcp_openemr.sandbox.provider.types.model import COMPUTE, Change, Hooks, Json, Settings, expand
 
-__all__ = ["ROWS"]
+__all__ = ["HOOKS"]
 
 _MANAGERS = "projects/{project}/zones/{zone}/instanceGroupManagers/"
 _PRESERVED = {
@@ -90,71 +90,11 @@ def _find_instance(state: Mapping[str, Any], settings: Settings) -> Json | None:
     return next((one for one in found if one["name"] == state["name"]), None)
 
 
-def _preserved_names() -> dict[str, str]:
-    names: dict[str, str] = {}
-    for block, (field, key) in _PRESERVED.items():
-        names |= {
-            block: f"statefulPolicy.preservedState.{field}",
-            f"{block}.delete_rule": "autoDelete",
-            f"{block}.{key}": "",
-        }
-    return names
-
-
-ROWS = (
-    ResourceType(
-        "google_compute_instance_group_manager",
-        COMPUTE,
-        "InstanceGroupManager",
-        _MANAGERS + "{name}",
-        update="PATCH fingerprint",
-        names={
-            **_preserved_names(),
-            "instance_group_manager_id": "id",
-            "named_port": "namedPorts",
-            "version": "versions",
-            "update_policy.max_surge_fixed": "maxSurge.fixed",
-            "update_policy.max_surge_percent": "maxSurge.percent",
-            "update_policy.max_unavailable_fixed": "maxUnavailable.fixed",
-            "update_policy.max_unavailable_percent": "maxUnavailable.percent",
-        },
-        maps={block: key for block, (_, key) in _PRESERVED.items()},
-        sameness=links("version.instance_template", "auto_healing_policies.health_check", "target_pools"),
-        local=frozenset({"wait_for_instances", "wait_for_instances_status"}),
-        encode=_encode_group,
-        after_create=_await_instances,
-        steps=(Step(changes=("target_size",), suffix="/resize?size={target_size}", body=lambda _state, _now: {}),),
-        after_update=_await_instances,
+HOOKS = {
+    "google_compute_instance_group_manager": Hooks(
+        encode=_encode_group, after_create=_await_instances, after_update=_await_instances
     ),
-    ResourceType(
-        "google_compute_per_instance_config",
-        COMPUTE,
-        "PerInstanceConfig",
-        "{project}/{zone}/{instance_group_manager}/{name}",
-        imports=(_MANAGERS + "{instance_group_manager}/{name}",),
-        item=COMPUTE.root + _MANAGERS + "{instance_group_manager}",
-        collection=COMPUTE.root + _MANAGERS + "{instance_group_manager}/createInstances",
-        names={
-            "preserved_state.disk": "disks",
-            "preserved_state.disk.delete_rule": "autoDelete",
-            "preserved_state.disk.device_name": "",
-            "preserved_state.external_ip": "externalIPs",
-            "preserved_state.external_ip.interface_name": "",
-            "preserved_state.internal_ip": "internalIPs",
-            "preserved_state.internal_ip.interface_name": "",
-        },
-        maps={
-            "preserved_state.disk": "device_name",
-            "preserved_state.external_ip": "interface_name",
-            "preserved_state.internal_ip": "interface_name",
-        },
-        sameness=links("instance_group_manager", "preserved_state.disk.source"),
-        local=frozenset({"minimal_action", "most_disruptive_allowed_action"})
-        | {"remove_instance_on_destroy", "remove_instance_state_on_destroy"},
-        encode=_encode_instance,
-        steps=(Step(changes=("preserved_state",), suffix="/updatePerInstanceConfigs"),),
-        after_update=_apply_configuration,
-        delete=_forget_instance,
-        fetch=_find_instance,
+    "google_compute_per_instance_config": Hooks(
+        encode=_encode_instance, after_update=_apply_configuration, delete=_forget_instance, fetch=_find_instance
     ),
-)
+}

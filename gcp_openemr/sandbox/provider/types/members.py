@@ -17,6 +17,7 @@ from gcp_openemr.sandbox.provider.types.model import (
     STORAGE,
     Api,
     Change,
+    Hooks,
     Json,
     ResourceType,
     Settings,
@@ -25,7 +26,7 @@ from gcp_openemr.sandbox.provider.types.model import (
     named_in,
 )
 
-__all__ = ["ROWS"]
+__all__ = ["HOOKS", "ROWS"]
 
 _VERSION_WITH_CONDITIONS = 3
 _TRIES = 12
@@ -321,21 +322,14 @@ def _import_audit(given: str, _settings: Settings) -> dict[str, Any] | None:
     return {"project": project, "service": service} if service else None
 
 
-ROWS = (
-    *map(_row, _TARGETS),
-    ResourceType(
-        "google_project_iam_audit_config",
-        _PROJECT.api,
-        "AuditConfig",
-        "{project}/audit_config/{service}",
-        title="IAM audit config",
-        names={"audit_log_config": "auditLogConfigs"},
-        forced=frozenset({"project", "service"}),
+ROWS = tuple(map(_row, _TARGETS))
+HOOKS = {
+    "google_project_iam_audit_config": Hooks(
         create=_write_audit,
         updating=_write_audit,
         fetch=_read_audit,
         settle=_settle_audit,
         delete=_delete_audit,
         importing=_import_audit,
-    ),
-)
+    )
+}

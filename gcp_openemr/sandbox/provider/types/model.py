@@ -13,17 +13,18 @@ from gcp_openemr.sandbox import discovery
 from gcp_openemr.sandbox.provider.rest import Client
 
 __all__ = [
+    "APIS",
     "COMPUTE",
     "LINK",
     "STORAGE",
     "Api",
     "Change",
+    "Hooks",
     "Json",
     "ResourceType",
     "Settings",
     "Step",
     "Timeouts",
-    "changed_labels",
     "compute_link",
     "expand",
     "import_forms",
@@ -93,15 +94,17 @@ Importing = Callable[[str, Settings], State | None]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Step:
-    """A method of its own for some arguments: `suffix` follows the resource's path, `body` sees (state, resource now).
+    """A method of its own for some arguments: `suffix` follows the resource's path.
 
-    Without `body`, the row's own is sent.
+    What is sent is what `body` makes of (state, resource now), else those fields of the row's own body that `sends`
+    names, else all of it.
     """
 
-    changes: tuple[str, ...]
+    changes: Sequence[str]
     suffix: str
-    body: Callable[[Mapping[str, Any], Json], Json] | None = None
     method: str = "POST"
+    sends: Sequence[str] | None = None
+    body: Callable[[Mapping[str, Any], Json], Json] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,15 +125,65 @@ class Api:
         return f"{self.name}.googleapis.com"
 
 
-COMPUTE: Final = Api("compute", "v1", "/compute/v1/", "PATCH")
-STORAGE: Final = Api("storage", "v1", "/storage/v1/", "PATCH")
+APIS: Final = {
+    api.name: api
+    for api in (
+        Api("artifactregistry", "v1", "/v1/"),
+        Api("cloudresourcemanager", "v3", "/v3/"),
+        Api("cloudscheduler", "v1", "/v1/", "PATCH full"),
+        Api("compute", "v1", "/compute/v1/", "PATCH"),
+        Api("dns", "v1", "/dns/v1/", "PATCH"),
+        Api("iam", "v1", "/v1/"),
+        Api("iap", "v1", "/v1/"),
+        Api("logging", "v2", "/v2/"),
+        Api("monitoring", "v3", "/v3/"),
+        Api("run", "v2", "/v2/", "PATCH full"),
+        Api("secretmanager", "v1", "/v1/"),
+        Api("serviceusage", "v1", "/v1/"),
+        Api("sqladmin", "v1", "/v1/", "PUT"),
+        Api("storage", "v1", "/storage/v1/", "PATCH"),
+    )
+}
+COMPUTE: Final = APIS["compute"]
+STORAGE: Final = APIS["storage"]
+
+# Compute Engine's labels have their own method, with a fingerprint against lost updates.
+_LABELS: Final = Step(
+    changes=("effective_labels", "labels", "terraform_labels"),
+    suffix="/setLabels",
+    body=lambda state, now: {
+        "labels": dict(state.get("effective_labels") or {}),
+        "labelFingerprint": now.get("labelFingerprint", ""),
+    },
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Hooks:
+    """What a resource type does that no table says."""
+
+    encode: Encode | None = None
+    decode: Decode | None = None
+    settle: Settle | None = None
+    on_plan: PlanHook | None = None
+    before_create: Operation | None = None
+    after_create: Operation | None = None
+    create: Operation | None = None
+    steps: tuple[Step, ...] = ()
+    updating: Operation | None = None
+    after_update: Operation | None = None
+    before_delete: Operation | None = None
+    delete: Operation | None = None
+    fetch: Fetch | None = None
+    importing: Importing | None = None
 
 
 @dataclasses.dataclass(frozen=True)
-class ResourceType:
-    """How one resource type speaks to its API; `schema` is the resource's in the discovery document.
+class ResourceType(Hooks):
+    """How one resource type speaks to its API, as `table.toml` and its hooks say.
 
-    Templates hold Terraform names in braces: `{name}`. `item` and `collection` follow from the id where they can.
+    `schema` is the resource's in the discovery document. Templates hold Terraform names in braces: `{name}`; `item` and
+    `collection` follow from the id where they can.
     """
 
     type: str
@@ -164,23 +217,12 @@ class ResourceType:
     by_hand: frozenset[str] = frozenset()
     # Arguments that nothing here carries: a configuration that gives one is refused.
     unserved: frozenset[str] = frozenset()
+    # Fields of the API that hold links or full names and whose last part is Terraform's value.
+    short: frozenset[str] = frozenset()
+    # Fields of the API and their values in an answer that means that the resource is gone.
+    gone: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     taint_failed_create: bool = False
     timeouts: Timeouts = dataclasses.field(default_factory=Timeouts)
-    encode: Encode | None = None
-    decode: Decode | None = None
-    settle: Settle | None = None
-    on_plan: PlanHook | None = None
-    before_create: Operation | None = None
-    after_create: Operation | None = None
-    create: Operation | None = None
-    steps: tuple[Step, ...] = ()
-    updating: Operation | None = None
-    after_update: Operation | None = None
-    before_delete: Operation | None = None
-    delete: Operation | None = None
-    fetch: Fetch | None = None
-    importing: Importing | None = None
-    is_gone: Callable[[Json], bool] | None = None
     # Every argument is ForceNew.
     is_immutable: bool = False
     # Top-level arguments that are ForceNew beside those of rules.json.
@@ -208,6 +250,15 @@ class ResourceType:
         found: Mapping[str, Any] = discovery.load(self.api.name, self.api.version).schema(self.schema)["properties"]
         return found
 
+    @functools.cached_property
+    def every_step(self) -> Sequence[Step]:
+        """The steps of an update, in order."""
+        return (_LABELS, *self.steps) if "labelFingerprint" in self.properties else self.steps
+
+    def is_gone(self, body: Json) -> bool:
+        """Whether an answer speaks of a resource that is no more."""
+        return any(body.get(name) == value for name, value in self.gone.items())
+
     def schema_of(self, definition: Mapping[str, Any]) -> Mapping[str, Any]:
         """Properties of the object that a property's definition refers to; {} for anything else."""
         if "$ref" in definition:
@@ -224,18 +275,6 @@ class ResourceType:
 def links(*paths: str) -> dict[str, str]:
     """Sameness of arguments that hold a resource's link or name."""
     return dict.fromkeys(paths, "link")
-
-
-def changed_labels() -> Step:
-    """Compute Engine's labels have their own method, with a fingerprint against lost updates."""
-    return Step(
-        changes=("effective_labels", "labels", "terraform_labels"),
-        suffix="/setLabels",
-        body=lambda state, now: {
-            "labels": dict(state.get("effective_labels") or {}),
-            "labelFingerprint": now.get("labelFingerprint", ""),
-        },
-    )
 
 
 def placeholders(template: str) -> list[str]:

@@ -5,21 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from gcp_openemr.sandbox.provider.types.model import (
-    COMPUTE,
-    Change,
-    Json,
-    ResourceType,
-    Settings,
-    Step,
-    changed_labels,
-    compute_link,
-    expand,
-    links,
-    network_link,
-)
+from gcp_openemr.sandbox.provider.types.model import Change, Hooks, Json, Settings, compute_link, expand, network_link
 
-__all__ = ["ROWS"]
+__all__ = ["HOOKS"]
 
 _SUBNETWORKS = "projects/{project}/regions/{region}/subnetworks/"
 
@@ -79,116 +67,12 @@ def _decode_nat(body: Json, state: Mapping[str, Any], _settings: Settings) -> Js
     return {name: value for name, value in body.items() if name != "logConfig" or shown}
 
 
-ROWS = (
-    ResourceType(
-        "google_compute_network",
-        COMPUTE,
-        "Network",
-        "projects/{project}/global/networks/{name}",
-        names={
-            "routing_mode": "routingConfig.routingMode",
-            "bgp_best_path_selection_mode": "routingConfig.bgpBestPathSelectionMode",
-            "bgp_always_compare_med": "routingConfig.bgpAlwaysCompareMed",
-            "bgp_inter_region_cost": "routingConfig.bgpInterRegionCost",
-            "gateway_ipv4": "gatewayIPv4",
-            "network_id": "id",
-            "numeric_id": "id",
-        },
-        local=frozenset({"delete_default_routes_on_create", "delete_bgp_always_compare_med"}),
-        encode=_encode_network,
-    ),
-    ResourceType(
-        "google_compute_subnetwork",
-        COMPUTE,
-        "Subnetwork",
-        _SUBNETWORKS + "{name}",
-        update="PATCH fingerprint",
-        names={"secondary_ip_range": "secondaryIpRanges", "subnetwork_id": "id"},
-        sameness=links("network"),
-        local=frozenset({"send_secondary_ip_range_if_empty"}),
-        encode=_encode_subnetwork,
-        decode=_drop_disabled_log,
-        steps=(
-            Step(
-                changes=("ip_cidr_range",),
-                suffix="/expandIpCidrRange",
-                body=lambda state, _: {"ipCidrRange": state["ip_cidr_range"]},
-            ),
-            Step(
-                changes=("private_ip_google_access",),
-                suffix="/setPrivateIpGoogleAccess",
-                body=lambda state, _: {"privateIpGoogleAccess": bool(state.get("private_ip_google_access"))},
-            ),
-        ),
-    ),
-    ResourceType(
-        "google_compute_firewall",
-        COMPUTE,
-        "Firewall",
-        "projects/{project}/global/firewalls/{name}",
-        update="PATCH full",
-        names={
-            "allow": "allowed",
-            "deny": "denied",
-            "allow.protocol": "IPProtocol",
-            "deny.protocol": "IPProtocol",
-            "enable_logging": "",
-        },
-        sameness={**links("network"), "allow.protocol": "case", "deny.protocol": "case"},
-        encode=_encode_firewall,
-        decode=_decode_firewall,
-    ),
-    ResourceType(
-        "google_compute_address",
-        COMPUTE,
-        "Address",
-        "projects/{project}/regions/{region}/addresses/{name}",
-        names={"address_id": "id"},
-        sameness=links("network", "subnetwork"),
-        encode=_link_networks,
-        steps=(changed_labels(),),
-    ),
-    ResourceType(
-        "google_compute_forwarding_rule",
-        COMPUTE,
-        "ForwardingRule",
-        "projects/{project}/regions/{region}/forwardingRules/{name}",
-        names={
-            "ip_address": "IPAddress",
-            "ip_protocol": "IPProtocol",
-            "forwarding_rule_id": "id",
-            "psc_connection_id": "pscConnectionId",
-        },
-        sameness={**links("network", "subnetwork", "target"), "ip_address": "address"},
-        local=frozenset({"recreate_closed_psc"}),
-        encode=_link_networks,
-        steps=(
-            changed_labels(),
-            Step(changes=("target",), suffix="/setTarget", body=lambda state, _: {"target": state["target"]}),
-        ),
-        settle=_settle_rule,
-    ),
-    ResourceType(
-        "google_compute_router",
-        COMPUTE,
-        "Router",
-        "projects/{project}/regions/{region}/routers/{name}",
-        sameness=links("network"),
-        encode=_link_networks,
-    ),
-    ResourceType(
-        "google_compute_router_nat",
-        COMPUTE,
-        "RouterNat",
-        "{project}/{region}/{router}/{name}",
-        item="/compute/v1/projects/{project}/regions/{region}/routers/{router}",
-        imports=("projects/{project}/regions/{region}/routers/{router}/{name}",),
-        element_of="nats",
-        names={"subnetwork": "subnetworks"},
-        forced=frozenset({"name", "project", "region", "router", "type"}),
-        unserved=frozenset({"nat64_subnetwork", "source_subnetwork_ip_ranges_to_nat64"}),
-        sameness=links("router", "subnetwork.name", "nat_ips", "initial_nat_ips", "drain_nat_ips"),
-        encode=_encode_nat,
-        decode=_decode_nat,
-    ),
-)
+HOOKS = {
+    "google_compute_network": Hooks(encode=_encode_network),
+    "google_compute_subnetwork": Hooks(encode=_encode_subnetwork, decode=_drop_disabled_log),
+    "google_compute_firewall": Hooks(encode=_encode_firewall, decode=_decode_firewall),
+    "google_compute_address": Hooks(encode=_link_networks),
+    "google_compute_forwarding_rule": Hooks(encode=_link_networks, settle=_settle_rule),
+    "google_compute_router": Hooks(encode=_link_networks),
+    "google_compute_router_nat": Hooks(encode=_encode_nat, decode=_decode_nat),
+}

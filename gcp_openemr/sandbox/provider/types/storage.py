@@ -8,9 +8,9 @@ from urllib.parse import quote
 
 from gcp_openemr.sandbox.provider.protocol import UNKNOWN
 from gcp_openemr.sandbox.provider.rest import OperationFailed
-from gcp_openemr.sandbox.provider.types.model import STORAGE, Change, Json, ResourceType, Settings, expand
+from gcp_openemr.sandbox.provider.types.model import STORAGE, Change, Hooks, Json, Settings, expand
 
-__all__ = ["ROWS"]
+__all__ = ["HOOKS"]
 
 _BUCKET = "/storage/v1/b/{name}"
 
@@ -83,44 +83,13 @@ def _import_folder(given: str, _settings: Settings) -> dict[str, Any]:
     return {"bucket": bucket, "name": name}
 
 
-ROWS = (
-    ResourceType(
-        "google_storage_bucket",
-        STORAGE,
-        "Bucket",
-        "{name}",
-        title="bucket",
-        collection="/storage/v1/b",
-        create_query={"project": "{project}"},
-        item=_BUCKET,
-        names={
-            "uniform_bucket_level_access": "iamConfiguration.uniformBucketLevelAccess.enabled",
-            "public_access_prevention": "iamConfiguration.publicAccessPrevention",
-            "lifecycle_rule": "lifecycle.rule",
-            "requester_pays": "billing.requesterPays",
-            "project": "",
-            "project_number": "",
-            "enable_object_retention": "",
-        },
-        by_hand=frozenset({"lifecycle_rule.condition.with_state", "project"}),
-        sameness={"location": "case", "storage_class": "case"},
-        local=frozenset({"force_destroy"}),
+HOOKS = {
+    "google_storage_bucket": Hooks(
         on_plan=_plan_bucket,
         encode=_encode_bucket,
         settle=_settle_bucket,
         before_delete=_empty_bucket,
         importing=_import_bucket,
     ),
-    ResourceType(
-        "google_storage_managed_folder",
-        STORAGE,
-        "ManagedFolder",
-        "{bucket}/{name}",
-        item="/storage/v1/b/{bucket}/managedFolders/{%name}",
-        delete_query="allowNonEmpty={force_destroy}",
-        forced=frozenset({"bucket", "name"}),
-        local=frozenset({"force_destroy"}),
-        encode=_encode_folder,
-        importing=_import_folder,
-    ),
-)
+    "google_storage_managed_folder": Hooks(encode=_encode_folder, importing=_import_folder),
+}
