@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from gcp_openemr.sandbox import discovery
-from gcp_openemr.sandbox.api.latency import latencies
 from gcp_openemr.sandbox.api.refusals import REFUSALS
 from gcp_openemr.sandbox.api.routing import API_VERSIONS
-from gcp_openemr.sandbox.api.rules import COLLECTIONS, HANDLERS
-from gcp_openemr.sandbox.api.tables import load_tables
+from gcp_openemr.sandbox.api.rules import COLLECTIONS, HANDLERS, load_tables
+from gcp_openemr.sandbox.api.settings import latencies
 from gcp_openemr.sandbox.provider import schema
 from gcp_openemr.sandbox.provider.coverage import unserved
 from gcp_openemr.sandbox.provider.types import served

@@ -4,15 +4,10 @@ from __future__ import annotations
 
 import io
 import json
-from typing import TYPE_CHECKING
 
-from gcp_openemr.sandbox.api.errors import ApiError
 from gcp_openemr.sandbox.api.messages import Request
 from gcp_openemr.sandbox.api.names import project_number
-from gcp_openemr.sandbox.interfaces import Json
-
-if TYPE_CHECKING:
-    from gcp_openemr.sandbox.api.app import App
+from gcp_openemr.sandbox.api.rules import ApiError, App, Json
 
 __all__ = ["ask", "cloud_services"]
 

@@ -6,7 +6,9 @@ A project comes into being when the operator first names it, with a number made 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import threading
+import traceback
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +16,10 @@ from gcp_openemr.sandbox.api import crud, policies
 from gcp_openemr.sandbox.api.access import CloudAccess
 from gcp_openemr.sandbox.api.call_log import CURRENT, CallLog
 from gcp_openemr.sandbox.api.callers import Callers
-from gcp_openemr.sandbox.api.calls import Call, unauthenticated
-from gcp_openemr.sandbox.api.clock import Clock
-from gcp_openemr.sandbox.api.errors import ApiError
+from gcp_openemr.sandbox.api.calls import unauthenticated
 from gcp_openemr.sandbox.api.faults import Faults
 from gcp_openemr.sandbox.api.guarded import guarded
 from gcp_openemr.sandbox.api.iam import ANONYMOUS, Caller, Iam, Tokens
-from gcp_openemr.sandbox.api.latency import call_seconds
 from gcp_openemr.sandbox.api.messages import Request, Response, json_response
 from gcp_openemr.sandbox.api.names import project_of, service_account_name
 from gcp_openemr.sandbox.api.operations import Operations
@@ -30,20 +29,43 @@ from gcp_openemr.sandbox.api.projects import (
     project_by_number,
     service_account_exists,
 )
-from gcp_openemr.sandbox.api.refusals import refuse
+from gcp_openemr.sandbox.api.refusals import demand, refuse, refuse_if
 from gcp_openemr.sandbox.api.routing import API_VERSIONS, Target, find_method, resource_path, target_of
-from gcp_openemr.sandbox.api.rules import COLLECTIONS, HANDLERS, WORK, Collection
+from gcp_openemr.sandbox.api.rules import CHORES, COLLECTIONS, HANDLERS, WORK, ApiError, Call, Json, Store, load_tables
 from gcp_openemr.sandbox.api.serviceusage import require_enabled
-from gcp_openemr.sandbox.api.settings import Settings, change_settings, read_settings
+from gcp_openemr.sandbox.api.settings import Settings, call_seconds, change_settings, read_settings
 from gcp_openemr.sandbox.api.steering import answer_steering, is_steering
 from gcp_openemr.sandbox.api.storage import answer_storage
 from gcp_openemr.sandbox.api.storage.objects import Objects
-from gcp_openemr.sandbox.api.store import Store
-from gcp_openemr.sandbox.api.tables import load_tables
 from gcp_openemr.sandbox.api.validation import check_query
-from gcp_openemr.sandbox.interfaces import Access, Json, Runtime
+from gcp_openemr.sandbox.interfaces import Access, Runtime
 
-__all__ = ["App"]
+__all__ = ["App", "Clock"]
+
+_SECONDS = 1.0
+
+
+class Clock:
+    """Does every chore about once a second from its making until `close`."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+        self._ending = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="clock", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        self._ending.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._ending.wait(_SECONDS):
+            for chore in CHORES:
+                try:
+                    chore(self._app)
+                except Exception:  # one chore's defect must not end the others
+                    traceback.print_exc()
+
 
 _POLICY_VERBS = {"getIamPolicy", "setIamPolicy", "testIamPermissions"}
 
@@ -120,8 +142,7 @@ class App:
         account = find_service_account(self.store, email)
         permission = "iam.serviceAccounts.actAs"
         name = account.name if account is not None else service_account_name(email)
-        if not self.iam.allows(call.caller, permission, name):
-            raise refuse("iam.act-as", permission=permission, email=email)
+        refuse_if(not self.iam.allows(call.caller, permission, name), "iam.act-as", permission=permission, email=email)
 
     def handle(self, request: Request) -> Response:
         """Answer one request; every refusal is Google's error body. Every call of an API is in the call log.
@@ -179,9 +200,7 @@ class App:
     def _one_platform(self, request: Request, target: Target) -> Response:
         if target.api not in API_VERSIONS:
             raise ApiError(501, f"The sandbox does not speak {target.api}.googleapis.com.")
-        found = find_method(target.api, request.method, target.path)
-        if found is None:
-            raise refuse("google.method")
+        found = demand(find_method(target.api, request.method, target.path), "google.method")
         discovery, method, parameters = found
         caller = self.caller(request)
         if caller == ANONYMOUS:
@@ -221,21 +240,10 @@ def _dispatch(call: Call) -> Json | Response:
         return handler(call)
     rule = COLLECTIONS.get(call.collection)
     if rule is not None and call.verb in _POLICY_VERBS:
-        return _policy(call, rule)
+        return policies.answer(call, rule.permission, lambda: crud.existing(call, rule))
     if rule is not None and call.verb in rule.verbs:
         return crud.answer(call, rule)
     raise ApiError(501, f"The sandbox does not stand in for {call.method.id}.")
-
-
-def _policy(call: Call, rule: Collection) -> Json:
-    if call.verb == "testIamPermissions":
-        permissions: Sequence[str] = call.body.get("permissions", [])
-        return policies.test_permissions(call, call.name, list(permissions))
-    call.authorize(f"{rule.permission}.{call.verb}")
-    crud.existing(call, rule)
-    if call.verb == "getIamPolicy":
-        return policies.get_policy(call, call.name)
-    return policies.set_policy(call, call.name, call.body.get("policy", {}))
 
 
 def _invalid_credentials() -> ApiError:

@@ -5,13 +5,9 @@ from __future__ import annotations
 import dataclasses
 import re
 
-from gcp_openemr.sandbox.api.calls import Call
-from gcp_openemr.sandbox.api.errors import ApiError
 from gcp_openemr.sandbox.api.names import now
-from gcp_openemr.sandbox.api.refusals import refuse
-from gcp_openemr.sandbox.api.rules import Change, Collection, collection, handles
-from gcp_openemr.sandbox.api.store import Store
-from gcp_openemr.sandbox.interfaces import Json
+from gcp_openemr.sandbox.api.refusals import missing, refuse, refuse_if
+from gcp_openemr.sandbox.api.rules import ApiError, Call, Change, Collection, Json, Store, handles, shape
 
 __all__ = ["ImageReference", "find_image", "parse_image", "push"]
 
@@ -67,58 +63,37 @@ def _complete(change: Change) -> None:
     }
 
 
-REPOSITORIES = collection(
-    Collection(
-        key="artifactregistry.projects.locations.repositories",
-        kind="repository",
-        permission="artifactregistry.repositories",
-        id_parameter="repositoryId",
-        message=f"{_TYPES}Repository",
-        metadata=f"{_TYPES}OperationMetadata",
-        complete=_complete,
-        deleted_response=False,
-        immutable=("format", "mode", "kmsKeyName"),
-    )
+REPOSITORIES = Collection(
+    "artifactregistry.projects.locations.repositories",
+    id_parameter="repositoryId",
+    message=f"{_TYPES}Repository",
+    metadata=f"{_TYPES}OperationMetadata",
+    complete=_complete,
+    deleted_response=False,
+    immutable=("format", "mode", "kmsKeyName"),
 )
-for _row in (
-    Collection(
-        key="artifactregistry.projects.locations.repositories.dockerImages",
-        kind="image",
-        permission="artifactregistry.dockerimages",
-        verbs=("get", "list"),
-    ),
-    Collection(
-        key="artifactregistry.projects.locations.repositories.packages",
-        kind="package",
-        permission="artifactregistry.packages",
-        message="google.protobuf.Empty",
-        metadata=f"{_TYPES}OperationMetadata",
-        verbs=("get", "list"),
-    ),
-    Collection(
-        key="artifactregistry.projects.locations.repositories.packages.tags",
-        kind="tag",
-        permission="artifactregistry.tags",
-        verbs=("get", "list"),
-    ),
-    Collection(
-        key="artifactregistry.projects.locations.repositories.packages.versions",
-        kind="version",
-        permission="artifactregistry.versions",
-        verbs=("get", "list"),
-    ),
-):
-    collection(_row)
+Collection(
+    "artifactregistry.projects.locations.repositories.dockerImages",
+    kind="image",
+    permission="artifactregistry.dockerimages",
+    verbs=("get", "list"),
+)
+Collection(
+    "artifactregistry.projects.locations.repositories.packages",
+    message="google.protobuf.Empty",
+    metadata=f"{_TYPES}OperationMetadata",
+    verbs=("get", "list"),
+)
+Collection("artifactregistry.projects.locations.repositories.packages.tags", verbs=("get", "list"))
+Collection("artifactregistry.projects.locations.repositories.packages.versions", verbs=("get", "list"))
 
 
-@handles("artifactregistry.projects.locations.repositories.packages.tags.delete")
+@handles("artifactregistry.projects.locations.repositories.packages.tags.delete", needs="artifactregistry.tags.delete")
 def delete_tag(call: Call) -> Json:
-    call.authorize("artifactregistry.tags.delete")
     repository = call.store.get(call.name.split("/packages/", 1)[0])
-    if repository is not None and _immutable(repository.body):
-        raise refuse("artifactregistry.tag-delete")
+    refuse_if(repository is not None and _immutable(repository.body), "artifactregistry.tag-delete")
     if not call.store.delete(call.name):
-        raise call.wording.missing(call.name)
+        raise missing(call.name)
     return {}
 
 
@@ -161,22 +136,15 @@ def push(store: Store, reference: ImageReference, digest: str, *, size: int = 0)
         _put(store, reference.package_name, {"createTime": moment, "updateTime": moment})
         _put(store, f"{reference.package_name}/versions/{digest}", {"createTime": moment, "updateTime": moment})
         _put(store, f"{reference.package_name}/tags/{tag}", {"version": version})
-        _put_image(store, reference, digest, size, moment)
+        _put_image(store, reference, digest, size)
 
 
-def _put_image(store: Store, reference: ImageReference, digest: str, size: int, moment: str) -> None:
+def _put_image(store: Store, reference: ImageReference, digest: str, size: int) -> None:
     prefix = f"{reference.package_name}/tags/"
     name = f"{reference.repository_name}/dockerImages/{reference.package}@{digest}"
     tags = [record for record in store.list(prefix) if record.body["version"].endswith(digest)]
-    image = {
-        "uri": f"{reference.uri}@{digest}",
-        "tags": [record.name.removeprefix(prefix) for record in tags],
-        "imageSizeBytes": str(size),
-        "uploadTime": moment,
-        "updateTime": moment,
-        "buildTime": moment,
-        "mediaType": "application/vnd.docker.distribution.manifest.v2+json",
-    }
+    names = [record.name.removeprefix(prefix) for record in tags]
+    image = shape("artifactregistry.image", name, uri=f"{reference.uri}@{digest}", tags=names, size=str(size))
     _put(store, name, image)
 
 

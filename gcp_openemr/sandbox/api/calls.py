@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from gcp_openemr.sandbox.api.errors import ApiError
 from gcp_openemr.sandbox.api.iam import Caller
 from gcp_openemr.sandbox.api.messages import Request
-from gcp_openemr.sandbox.api.names import project_of
-from gcp_openemr.sandbox.api.refusals import refuse
+from gcp_openemr.sandbox.api.names import project_of, snake
+from gcp_openemr.sandbox.api.refusals import denied, refuse
 from gcp_openemr.sandbox.api.store import Store
 from gcp_openemr.sandbox.api.validation import accept, camel
-from gcp_openemr.sandbox.api.wording import Wording, wording_of
 from gcp_openemr.sandbox.discovery import Discovery, Method
 from gcp_openemr.sandbox.interfaces import Json
 
@@ -59,10 +57,6 @@ class Call:
     def project(self) -> str:
         return project_of(self.name)
 
-    @property
-    def wording(self) -> Wording:
-        return wording_of(self.api)
-
     @functools.cached_property
     def body(self) -> Json:
         """The JSON body, checked against the method's schema."""
@@ -71,13 +65,12 @@ class Call:
     @functools.cached_property
     def merge_body(self) -> Json:
         """As `body`, with the nulls that take a field away in a JSON merge patch."""
-        if not self.method.request:
-            return {}
-        return accept(self.discovery, self.method.request, self.request.json(), keep_null=True)
+        schema = self.method.request
+        return accept(self.discovery, schema, self.request.json(), keep_null=True) if schema else {}
 
     def one(self, parameter: str, default: str = "") -> str:
         """A query parameter's (last) value."""
-        values = self.query.get(parameter) or self.query.get(re.sub(r"([A-Z])", r"_\1", parameter).lower())
+        values = self.query.get(parameter) or self.query.get(snake(parameter))
         return values[-1] if values else default
 
     def flag(self, parameter: str) -> bool:
@@ -100,7 +93,7 @@ class Call:
             return
         if not self.caller.member:
             raise unauthenticated()
-        raise self.wording.refused(name or self.name, permission)
+        raise denied(self.api, name or self.name, permission)
 
 
 def unauthenticated() -> ApiError:

@@ -4,39 +4,25 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from gcp_openemr.sandbox.api import crud
 from gcp_openemr.sandbox.api.artifactregistry import ImageReference, parse_image, push
-from gcp_openemr.sandbox.api.calls import Call
-from gcp_openemr.sandbox.api.envelopes import operation_name
-from gcp_openemr.sandbox.api.errors import ApiError
 from gcp_openemr.sandbox.api.iam import service_account
-from gcp_openemr.sandbox.api.listing import page
+from gcp_openemr.sandbox.api.listing import listed, newest_first
 from gcp_openemr.sandbox.api.names import bucket_name, id_of, new_uid, now, project_number, segment
 from gcp_openemr.sandbox.api.operations import INTERRUPTED, Operation
-from gcp_openemr.sandbox.api.refusals import refuse
-from gcp_openemr.sandbox.api.rules import WORK, Collection, collection, handles
-from gcp_openemr.sandbox.interfaces import Json, Refused
-
-if TYPE_CHECKING:
-    from gcp_openemr.sandbox.api.app import App
-
-__all__: list[str] = []
+from gcp_openemr.sandbox.api.refusals import demand, refuse, refuse_if
+from gcp_openemr.sandbox.api.rules import WORK, ApiError, App, Call, Collection, Json, Refused, handles, shape
 
 _TYPES = "google.devtools.cloudbuild.v1."
 _LONGEST = 86_400
 _USER_LOGGING = {"CLOUD_LOGGING_ONLY", "NONE", "GCS_ONLY", "LEGACY"}
 
-BUILDS = collection(
-    Collection(
-        key="cloudbuild.projects.locations.builds",
-        kind="build",
-        permission="cloudbuild.builds",
-        message=f"{_TYPES}Build",
-        metadata=f"{_TYPES}BuildOperationMetadata",
-        verbs=("get",),
-    )
+BUILDS = Collection(
+    "cloudbuild.projects.locations.builds",
+    message=f"{_TYPES}Build",
+    metadata=f"{_TYPES}BuildOperationMetadata",
+    verbs=("get",),
 )
 
 
@@ -47,41 +33,17 @@ def create(call: Call) -> Json:
     call.authorize("cloudbuild.builds.create", parent)
     build = dict(call.body)
     _check(call, build)
-    build_id = new_uid()
-    name = f"{parent}/builds/{build_id}"
-    number = project_number(call.project)
-    build |= {
-        "id": build_id,
-        "name": f"projects/{number}/locations/{location}/builds/{build_id}",
-        "projectId": call.project,
-        "status": "QUEUED",
-        "createTime": now(),
-        "queueTtl": "3600s",
-        "timeout": build.get("timeout") or "600s",
-        "logUrl": f"https://console.cloud.google.com/cloud-build/builds;region={location}/{build_id}?project={number}",
-        "artifacts": {"images": build.get("images") or []},
-    }
+    name = f"{parent}/builds/{new_uid()}"
+    images, timeout = build.get("images") or [], build.get("timeout") or "600s"
+    build |= shape("cloudbuild.build", name, location=location, images=images, timeout=timeout)
     with call.store.transaction():
         call.store.put(name, build)
-        operation = call.app.operations.begin(
-            Operation(
-                name=operation_name("cloudbuild", name),
-                target=name,
-                verb="create",
-                user=call.caller.email,
-                insert_time=now(),
-                work="cloudbuild.build",
-                metadata_type=BUILDS.metadata,
-                metadata={"build": build},
-                response_type=BUILDS.message,
-            )
-        )
+        operation = crud.begin(call, BUILDS, name, build, work="cloudbuild.build", metadata={"build": build})
     return crud.finish(call, operation)
 
 
 def _check(call: Call, build: Json) -> None:
-    if not build.get("steps"):
-        raise refuse("cloudbuild.steps")
+    refuse_if(not build.get("steps"), "cloudbuild.steps")
     timeout = re.fullmatch(r"(\d+)(\.\d+)?s", str(build.get("timeout") or "600s"))
     if timeout is None or not 0 < int(timeout[1]) <= _LONGEST:
         raise refuse("cloudbuild.timeout", most=_LONGEST)
@@ -95,8 +57,7 @@ def _check(call: Call, build: Json) -> None:
 
 def _check_account(call: Call, build: Json, given: str) -> None:
     email = given.rsplit("/", 1)[-1]
-    if not call.app.service_account_exists(email):
-        raise refuse("cloudbuild.account", email=email)
+    refuse_if(not call.app.service_account_exists(email), "cloudbuild.account", email=email)
     call.app.authorize_act_as(call, email)
     options = build.get("options") or {}
     settled = (
@@ -104,8 +65,7 @@ def _check_account(call: Call, build: Json, given: str) -> None:
         or options.get("logging") in _USER_LOGGING - {"GCS_ONLY", "LEGACY"}
         or options.get("defaultLogsBucketBehavior") == "REGIONAL_USER_OWNED_BUCKET"
     )
-    if not settled:
-        raise refuse("cloudbuild.logs")
+    refuse_if(not settled, "cloudbuild.logs")
 
 
 @handles("cloudbuild.projects.builds.get", "cloudbuild.projects.locations.builds.get")
@@ -121,9 +81,8 @@ def list_(call: Call) -> Json:
     call.authorize("cloudbuild.builds.list", call.name.rsplit("/", 1)[0])
     location = segment(call.name, "locations") or "global"
     start = f"cloudbuild.googleapis.com/projects/{call.project}/locations/{location}/builds/"
-    ordered = sorted(call.store.list(start), key=lambda record: str(record.body["createTime"]), reverse=True)
-    items, token = page(call, [(f"{place:09}", record.body) for place, record in enumerate(ordered)])
-    return ({"builds": items} if items else {}) | ({"nextPageToken": token} if token else {})
+    found = newest_first(call.store.list(start), lambda record: str(record.body["createTime"]))
+    return listed(call, found, "builds")
 
 
 def _name(call: Call) -> str:
@@ -175,9 +134,7 @@ def _check_source(app: App, current: Json) -> None:
 
 
 def _destination(app: App, current: Json, image: str) -> tuple[str, ImageReference]:
-    reference = parse_image(image)
-    if reference is None:
-        raise refuse("cloudbuild.image", image=image)
+    reference = demand(parse_image(image), "cloudbuild.image", image=image)
     if app.store.get(reference.repository_name) is None:
         raise refuse("artifactregistry.repository", repository=reference.repository)
     permission = "artifactregistry.repositories.uploadArtifacts"

@@ -1,32 +1,117 @@
 """Cloud Scheduler v1: jobs that call an API as a service account, when they are due or when they are told to.
 
-Schedules come due only with `settings.schedules`; `jobs.run` always works. Targets are APIs of the sandbox.
+Schedules come due only with `settings.schedules`; `jobs.run` always works. Targets are APIs of the sandbox. Schedules
+are in unix-cron form: https://cloud.google.com/scheduler/docs/configuring/cron-job-schedules
 """
 
 from __future__ import annotations
 
 import base64
+import dataclasses
 import re
 import time
-from typing import TYPE_CHECKING
+from datetime import datetime, timedelta
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from gcp_openemr.sandbox.api import crud
 from gcp_openemr.sandbox.api.agents import ask
-from gcp_openemr.sandbox.api.calls import Call
 from gcp_openemr.sandbox.api.errors import CODES, ApiError
 from gcp_openemr.sandbox.api.messages import parse_json
 from gcp_openemr.sandbox.api.names import new_uid, now, timestamp
-from gcp_openemr.sandbox.api.operations import Operation
-from gcp_openemr.sandbox.api.refusals import refuse
-from gcp_openemr.sandbox.api.rules import CHORES, WORK, Change, Collection, collection, handles
-from gcp_openemr.sandbox.api.schedule import ScheduleInvalid, read_schedule
-from gcp_openemr.sandbox.interfaces import Json
+from gcp_openemr.sandbox.api.refusals import refuse, refuse_if
+from gcp_openemr.sandbox.api.rules import CHORES, WORK, App, Call, Change, Collection, Json, Operation, handles
 
-if TYPE_CHECKING:
-    from gcp_openemr.sandbox.api.app import App
+__all__ = ["Schedule", "ScheduleInvalid", "fire", "read_schedule"]
 
-__all__ = ["fire"]
+# Least and greatest value of minute, hour, day of the month, month, day of the week (0 and 7 are Sunday).
+_RANGES = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 7))
+_MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
+_DAYS = ("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT")
+_NAMES = {name: number for number, name in (*enumerate(_MONTHS, 1), *enumerate(_DAYS))}
+_FARTHEST_DAYS = 4 * 366 + 1  # the 29th of February comes within them
+
+
+class ScheduleInvalid(ValueError):
+    """The text is no schedule, or the zone no time zone."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """Values that fit, by field. `either_day`: a day fits when one of its two fields does, as in cron."""
+
+    minutes: frozenset[int]
+    hours: frozenset[int]
+    days: frozenset[int]
+    months: frozenset[int]
+    weekdays: frozenset[int]
+    either_day: bool
+    zone: ZoneInfo
+
+    def next(self, after: float) -> float:
+        """The first time after a moment (seconds of the epoch). Raises ScheduleInvalid when there is none."""
+        start = datetime.fromtimestamp(after, tz=self.zone).replace(second=0, microsecond=0) + timedelta(minutes=1)
+        for distance in range(_FARTHEST_DAYS):
+            day = (start + timedelta(days=distance)).date()
+            if day.month not in self.months or not self._day(day.day, day.isoweekday() % 7):
+                continue
+            for hour in sorted(self.hours):
+                for minute in sorted(self.minutes):
+                    moment = datetime(day.year, day.month, day.day, hour, minute, tzinfo=self.zone)
+                    if moment >= start:
+                        return moment.timestamp()
+        raise ScheduleInvalid("never")
+
+    def _day(self, day: int, weekday: int) -> bool:
+        fits = (day in self.days, weekday in self.weekdays)
+        return any(fits) if self.either_day else all(fits)
+
+
+def read_schedule(text: str, zone: str) -> Schedule:
+    """Raises ScheduleInvalid."""
+    parts = text.split()
+    if len(parts) != len(_RANGES):
+        raise ScheduleInvalid(text)
+    try:
+        place = ZoneInfo(zone)
+    except (ZoneInfoNotFoundError, ValueError) as error:
+        raise ScheduleInvalid(zone) from error
+    minutes, hours, days, months, weekdays = (
+        frozenset(_values(part, *limits)) for part, limits in zip(parts, _RANGES, strict=True)
+    )
+    return Schedule(
+        minutes=minutes,
+        hours=hours,
+        days=days,
+        months=months,
+        weekdays=frozenset(value % 7 for value in weekdays),
+        either_day="*" not in (parts[2][0], parts[4][0]),
+        zone=place,
+    )
+
+
+def _values(part: str, least: int, greatest: int) -> set[int]:
+    found: set[int] = set()
+    for item in part.split(","):
+        span, _, step = item.partition("/")
+        first, _, last = ("*", "", "") if span == "*" else span.partition("-")
+        begin = least if first == "*" else _number(first)
+        end = greatest if first == "*" or (step and not last) else _number(last or first)
+        width = _number(step) if step else 1
+        if not least <= begin <= end <= greatest or width < 1:
+            raise ScheduleInvalid(part)
+        found.update(range(begin, end + 1, width))
+    return found
+
+
+def _number(text: str) -> int:
+    if text.isdigit():
+        return int(text)
+    try:
+        return _NAMES[text.upper()]
+    except KeyError as error:
+        raise ScheduleInvalid(text) from error
+
 
 _API = re.compile(r"[a-z0-9-]+\.googleapis\.com")
 _SECONDS = re.compile(r"(\d+)(\.\d+)?s")
@@ -48,8 +133,7 @@ def _complete(change: Change) -> None:
     except ScheduleInvalid as error:
         raise refuse("cloudscheduler.schedule") from error
     targets = [field for field in ("httpTarget", "pubsubTarget", "appEngineHttpTarget") if new.get(field)]
-    if len(targets) != 1:
-        raise refuse("cloudscheduler.target")
+    refuse_if(len(targets) != 1, "cloudscheduler.target")
     if targets != ["httpTarget"]:
         raise ApiError(501, "The sandbox stands in for HTTP targets only.")
     _check_target(call, new["httpTarget"])
@@ -68,37 +152,25 @@ def _check_target(call: Call, target: Json) -> None:
         uri = urlsplit(str(target.get("uri") or ""))
     except ValueError as error:
         raise refuse("cloudscheduler.uri") from error
-    if uri.scheme not in {"http", "https"} or not uri.hostname:
-        raise refuse("cloudscheduler.uri")
+    refuse_if(uri.scheme not in {"http", "https"} or not uri.hostname, "cloudscheduler.uri")
     token = target.get("oauthToken") or target.get("oidcToken")
-    if target.get("oauthToken") and not _API.fullmatch(uri.hostname):
-        raise refuse("cloudscheduler.token")
+    refuse_if(target.get("oauthToken") and not _API.fullmatch(str(uri.hostname)), "cloudscheduler.token")
     if token:
         email = str(token.get("serviceAccountEmail") or "")
-        if not call.app.service_account_exists(email):
-            raise refuse("cloudscheduler.account", email=email)
+        refuse_if(not call.app.service_account_exists(email), "cloudscheduler.account", email=email)
         call.app.authorize_act_as(call, email)
     if target.get("oauthToken"):
         target["oauthToken"].setdefault("scope", "https://www.googleapis.com/auth/cloud-platform")
 
 
-JOBS = collection(
-    Collection(
-        key="cloudscheduler.projects.locations.jobs",
-        kind="job",
-        permission="cloudscheduler.jobs",
-        id_pattern=r"[a-zA-Z\d_-]{1,500}",
-        complete=_complete,
-    )
-)
+JOBS = Collection("cloudscheduler.projects.locations.jobs", id_pattern=r"[a-zA-Z\d_-]{1,500}", complete=_complete)
 
 
 def _switch(call: Call, permission: str, before: str, after: str) -> Json:
     call.authorize(f"cloudscheduler.jobs.{permission}")
     with call.store.transaction():
         record = crud.existing(call, JOBS)
-        if record.body["state"] != before:
-            raise refuse("cloudscheduler.paused", wanted=before)
+        refuse_if(record.body["state"] != before, "cloudscheduler.paused", wanted=before)
         body = {**record.body, "state": after, "userUpdateTime": now()}
         call.store.put(record.name, body, hidden={})
     return body
@@ -114,10 +186,9 @@ def resume(call: Call) -> Json:
     return _switch(call, "enable", "PAUSED", "ENABLED")
 
 
-@handles("cloudscheduler.projects.locations.jobs.run")
+@handles("cloudscheduler.projects.locations.jobs.run", needs="cloudscheduler.jobs.run")
 def run(call: Call) -> Json:
     """Now, also when it is paused. The answer does not wait for the attempt."""
-    call.authorize("cloudscheduler.jobs.run")
     record = crud.existing(call, JOBS)
     _begin(call.app, record.name)
     return record.body
@@ -129,10 +200,9 @@ def _begin(app: App, job: str) -> None:
         target=job,
         verb="run",
         user="",
-        insert_time=now(),
         work="cloudscheduler.attempt",
     )
-    app.operations.submit(app.operations.begin(operation))
+    app.operations.start(operation)
 
 
 @WORK.register("cloudscheduler.attempt", abandon=lambda _app, _operation: None)

@@ -3,31 +3,36 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import re
 import time
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from gcp_openemr.sandbox.api.calls import Call
-from gcp_openemr.sandbox.api.envelopes import COMPUTE_ROOT, operation_json, operation_name
-from gcp_openemr.sandbox.api.errors import ApiError
-from gcp_openemr.sandbox.api.listing import page
-from gcp_openemr.sandbox.api.masks import apply_mask, merge
+from gcp_openemr.sandbox.api import refusals
+from gcp_openemr.sandbox.api.envelopes import COMPUTE_ROOT, operation_json, operation_name, place_links
+from gcp_openemr.sandbox.api.listing import listed
 from gcp_openemr.sandbox.api.messages import Response
-from gcp_openemr.sandbox.api.names import etag_of, id_of, new_numeric_id, new_uid, now, path_of, project_of, segment
-from gcp_openemr.sandbox.api.operations import Operation
-from gcp_openemr.sandbox.api.refusals import refuse
-from gcp_openemr.sandbox.api.rules import Change, Collection
-from gcp_openemr.sandbox.api.store import Record
+from gcp_openemr.sandbox.api.names import (
+    etag_of,
+    id_of,
+    new_numeric_id,
+    new_uid,
+    now,
+    path_of,
+    snake,
+)
+from gcp_openemr.sandbox.api.rules import ApiError, Call, Change, Collection, Json, Operation, Record
+from gcp_openemr.sandbox.api.validation import apply_mask, merge
 from gcp_openemr.sandbox.discovery import Schema
-from gcp_openemr.sandbox.interfaces import Json
 
 __all__ = [
-    "VERBS", "answer", "begin", "change_record", "check_etag", "chosen_id", "existing", "finish", "is_expired", "stamp",
+    "VERBS", "answer", "begin", "check_etag", "chosen_id", "existing", "finish", "is_expired", "stamp",
 ]  # fmt: skip
 
 _OPERATIONS = {"Operation", "GoogleLongrunningOperation"}
+_SERVERS_OWN = ("name", "id", "kind", "selfLink", "creationTimestamp", "zone", "region")
 _MERGING = {"compute", "dns", "sqladmin"}  # PATCH is a merge, PUT replaces; elsewhere field masks decide
 
 
@@ -40,7 +45,7 @@ def existing(call: Call, rule: Collection, name: str = "") -> Record:
     """The resource of the call (or `name`), else 404."""
     record = call.store.get(name or call.name)
     if record is None or is_expired(rule, record):
-        raise call.wording.missing(name or call.name, rule.kind)
+        raise refusals.missing(name or call.name, rule.kind)
     return record
 
 
@@ -51,26 +56,34 @@ def is_expired(rule: Collection, record: Record) -> bool:
 
 def create(call: Call, rule: Collection) -> Json | Response:
     call.authorize(f"{rule.permission}.create", _parent(call.name))
-    body = rule.unpack(call, copy.deepcopy(call.body))
-    new_id = chosen_id(call, rule, body)
-    name = f"{call.name}/{new_id}"
-    operation = None
+    body = copy.deepcopy(call.body)
+    name = f"{call.name}/{chosen_id(call, rule, body)}"
     with call.store.transaction():
-        _check_parent(call, rule)
+        if rule.parent_kind:
+            refusals.existing(call.store, _parent(call.name), rule.parent_kind)
         old = call.store.get(name)
         if old is not None and not is_expired(rule, old):
-            raise call.wording.duplicate(name, rule.kind)
+            raise refusals.duplicate(name, rule.kind)
         if old is not None:
             remove(call, old)
-        change = Change(call=call, name=name, new=body, old=None, hidden={})
-        stamp(change)
-        rule.complete(change)
-        if call.flag("validateOnly"):
-            return _validated(call, rule, change)
-        call.store.put(name, change.new, hidden=change.hidden)
-        if _is_long(call):
-            operation = begin(call, rule, change.name, change.new, work=rule.created, arguments=change.arguments)
-    return finish(call, operation) if operation else rule.shown(call, change.new)
+        outcome = _save(call, rule, Change(call=call, name=name, new=body, old=None, hidden={}), rule.created)
+    return _answered(call, outcome)
+
+
+def _save(call: Call, rule: Collection, change: Change, work: str) -> Json | Operation:
+    """Write a change; the resource as answered, or the operation that goes on with it."""
+    stamp(change)
+    rule.complete(change)
+    if call.flag("validateOnly"):
+        return _validated(call, rule, change.name, change.new)
+    call.store.put(change.name, change.new, hidden=change.hidden)
+    if not _is_long(call):
+        return rule.shown(call, change.new)
+    return begin(call, rule, change.name, change.new, work=work, arguments=change.arguments)
+
+
+def _answered(call: Call, outcome: Json | Operation) -> Json:
+    return finish(call, outcome) if isinstance(outcome, Operation) else outcome
 
 
 def get(call: Call, rule: Collection) -> Json | Response:
@@ -81,17 +94,10 @@ def get(call: Call, rule: Collection) -> Json | Response:
 def list_(call: Call, rule: Collection) -> Json | Response:
     call.authorize(f"{rule.permission}.list", _parent(call.name))
     found = [(record.name, rule.shown(call, record.body)) for record in _below(call) if not is_expired(rule, record)]
-    items, token = page(call, found)
     schema = call.discovery.schema(call.method.response)
-    result: Json = {}
     kind = schema.get("properties", {}).get("kind", {}).get("default")
-    if kind:
-        result |= {"kind": kind, "id": path_of(call.name), "selfLink": COMPUTE_ROOT + path_of(call.name)}
-    if items:
-        result[_items_field(schema)] = items
-    if token:
-        result["nextPageToken"] = token
-    return result
+    own = {"kind": kind, "id": path_of(call.name), "selfLink": COMPUTE_ROOT + path_of(call.name)} if kind else {}
+    return own | listed(call, found, _items_field(schema))
 
 
 def aggregated_list(call: Call, rule: Collection) -> Json | Response:
@@ -111,41 +117,35 @@ def aggregated_list(call: Call, rule: Collection) -> Json | Response:
 
 def update(call: Call, rule: Collection) -> Json | Response:
     call.authorize(f"{rule.permission}.update")
-    body = rule.unpack(call, copy.deepcopy(call.merge_body if call.api in _MERGING else call.body))
+    body = copy.deepcopy(call.merge_body if call.api in _MERGING else call.body)
     if call.flag("allowMissing") and call.store.get(call.name) is None:
         raise ApiError(501, "The sandbox creates nothing through allowMissing.")
-    operation = None
     with call.store.transaction():
         record = existing(call, rule)
         check_etag(record.body, str(body.get("etag") or ""))
-        change = change_record(call, record, _updated(call, record.body, body))
-        _check_immutable(rule, change)
-        stamp(change)
-        rule.complete(change)
-        if call.flag("validateOnly"):
-            return _validated(call, rule, change)
-        call.store.put(change.name, change.new, hidden=change.hidden)
-        if _is_long(call):
-            operation = begin(call, rule, change.name, change.new, work=rule.updated, arguments=change.arguments)
-    return finish(call, operation) if operation else rule.shown(call, change.new)
+        new = _updated(call, record.body, body)
+        for field in rule.immutable:
+            changed = record.body.get(field) != new.get(field)
+            refusals.refuse_if(changed, "google.immutable", kind=rule.kind, field=field)
+        change = Change(call=call, name=record.name, new=new, old=record.body, hidden=dict(record.hidden))
+        outcome = _save(call, rule, change, rule.updated)
+    return _answered(call, outcome)
 
 
 def delete(call: Call, rule: Collection) -> Json | Response:
     call.authorize(f"{rule.permission}.delete")
-    operation = None
+    outcome: Json | Operation = {}
     with call.store.transaction():
         record = existing(call, rule)
         check_etag(record.body, call.one("etag"))
         rule.deletable(call, record)
         if call.flag("validateOnly"):
-            return _validated(call, rule, change_record(call, record, record.body))
+            return _validated(call, rule, record.name, record.body)
         if not rule.deleted:
             remove(call, record)
         if _is_long(call):
-            operation = begin(call, rule, record.name, record.body, work=rule.deleted)
-    if operation:
-        return finish(call, operation)
-    return {} if call.method.response else Response(status=204)
+            outcome = begin(call, rule, record.name, record.body, work=rule.deleted)
+    return _answered(call, outcome) if call.method.response else Response(status=204)
 
 
 def remove(call: Call, record: Record) -> None:
@@ -154,14 +154,11 @@ def remove(call: Call, record: Record) -> None:
     call.store.delete(record.name)
 
 
-def change_record(call: Call, record: Record, new: Json) -> Change:
-    return Change(call=call, name=record.name, new=new, old=record.body, hidden=dict(record.hidden))
-
-
 def check_etag(current: Json, given: str) -> None:
     """Optimistic locking of the one-platform APIs."""
-    if given and current.get("etag") and given.strip('"') != str(current["etag"]).strip('"'):
-        raise refuse("google.etag")
+    refusals.refuse_if(
+        given and current.get("etag") and given.strip('"') != str(current["etag"]).strip('"'), "google.etag"
+    )
 
 
 def stamp(change: Change) -> None:
@@ -190,11 +187,7 @@ def _first(change: Change, properties: Schema, moment: str) -> Json:
         "kind": properties.get("kind", {}).get("default"),
     }
     if change.call.api == "compute":
-        project = project_of(path)
-        result["selfLink"] = COMPUTE_ROOT + path
-        for word, field in (("zones", "zone"), ("regions", "region")):
-            if segment(path, word):
-                result[field] = f"{COMPUTE_ROOT}projects/{project}/{word}/{segment(path, word)}"
+        result |= {"selfLink": COMPUTE_ROOT + path, **place_links(path)}
     if properties.get("id", {}).get("format") == "uint64":
         result["id"] = new_numeric_id()
     return {key: value for key, value in result.items() if value is not None}
@@ -208,26 +201,13 @@ def begin(
     *,
     work: str = "",
     arguments: Json | None = None,
-    kind: str = "",
+    metadata: Json | None = None,
 ) -> Operation:
-    """Record an operation on a resource, inside the caller's transaction. `kind` is Cloud SQL's type of operation."""
-    metadata: Json = {} if rule.metadata else resource
-    empty = call.verb == "delete" and not rule.deleted_response
-    return call.app.operations.begin(
-        Operation(
-            name=operation_name(call.api, name),
-            target=name,
-            verb=call.verb,
-            user=call.caller.email,
-            insert_time=now(),
-            work=work,
-            arguments=arguments or {},
-            metadata_type=rule.metadata or rule.message,
-            metadata={"operationType": kind} if kind else metadata,
-            response_type="" if empty else rule.message,
-            response=None if empty else resource,
-        )
-    )
+    """Record an operation on a resource, inside the caller's transaction. `metadata` is what it says of itself."""
+    operation = _operation(call, rule, name, resource)
+    told = operation.metadata if metadata is None else metadata
+    operation = dataclasses.replace(operation, work=work, arguments=arguments or {}, metadata=told)
+    return call.app.operations.begin(operation)
 
 
 def finish(call: Call, operation: Operation) -> Json:
@@ -235,26 +215,26 @@ def finish(call: Call, operation: Operation) -> Json:
     return operation_json(call.app.operations.submit(operation))
 
 
-def _validated(call: Call, rule: Collection, change: Change) -> Json:
+def _operation(call: Call, rule: Collection, name: str, resource: Json) -> Operation:
+    empty = call.verb == "delete" and not rule.deleted_response
+    return Operation(
+        name=operation_name(call.api, name),
+        target=name,
+        verb=call.verb,
+        user=call.caller.email,
+        metadata_type=rule.metadata or rule.message,
+        metadata={} if rule.metadata else resource,
+        response_type="" if empty else rule.message,
+        response=None if empty else resource,
+    )
+
+
+def _validated(call: Call, rule: Collection, name: str, resource: Json) -> Json:
     """`validateOnly`: what would come out, written nowhere."""
     if not _is_long(call):
-        return rule.shown(call, change.new)
-    moment = now()
-    return operation_json(
-        Operation(
-            name=operation_name(call.api, change.name),
-            target=change.name,
-            verb=call.verb,
-            user=call.caller.email,
-            insert_time=moment,
-            start_time=moment,
-            end_time=moment,
-            metadata_type=rule.metadata or rule.message,
-            metadata={} if rule.metadata else change.new,
-            response_type=rule.message,
-            response=change.new,
-        )
-    )
+        return rule.shown(call, resource)
+    done = dataclasses.replace(_operation(call, rule, name, resource), start_time=now(), end_time=now())
+    return operation_json(done)
 
 
 def _is_long(call: Call) -> bool:
@@ -273,20 +253,11 @@ def chosen_id(call: Call, rule: Collection, body: Json) -> str:
         field = rule.id_parameter
     else:
         new_id, field = str(body.get("name") or "").rsplit("/", 1)[-1], "resource.name"
-    if not new_id:
-        raise refuse("google.required", field=field)
+    refusals.refuse_if(not new_id, "google.required", field=field)
     if not re.fullmatch(rule.id_pattern, new_id):
-        snake = re.sub(r"([A-Z])", lambda found: "_" + found[1].lower(), field)
-        raise refuse(
-            rule.id_refusal, kind=rule.kind.title(), field=field, snake=snake, id=new_id, pattern=rule.id_pattern
-        )
+        kind, pattern = rule.kind.title(), rule.id_pattern
+        raise refusals.refuse(rule.id_refusal, kind=kind, field=field, snake=snake(field), id=new_id, pattern=pattern)
     return new_id
-
-
-def _check_parent(call: Call, rule: Collection) -> None:
-    parent = _parent(call.name)
-    if rule.parent_kind and call.store.get(parent) is None:
-        raise call.wording.missing(parent, rule.parent_kind)
 
 
 def _below(call: Call) -> list[Record]:
@@ -314,19 +285,7 @@ def _updated(call: Call, old: Json, body: Json) -> Json:
     if call.api in _MERGING and call.verb == "patch":
         return merge(old, body)
     mask = call.mask() or ["*"]
-    return apply_mask(old, merge({}, body), mask, schema) | _kept(old)
-
-
-def _kept(old: Json) -> Json:
-    return {
-        key: old[key] for key in ("name", "id", "kind", "selfLink", "creationTimestamp", "zone", "region") if key in old
-    }
-
-
-def _check_immutable(rule: Collection, change: Change) -> None:
-    for field in rule.immutable:
-        if change.old is not None and change.old.get(field) != change.new.get(field):
-            raise refuse("google.immutable", kind=rule.kind, field=field)
+    return apply_mask(old, merge({}, body), mask, schema) | {key: old[key] for key in _SERVERS_OWN if key in old}
 
 
 VERBS: Mapping[str, Callable[[Call, Collection], Json | Response]] = {

@@ -5,16 +5,10 @@ from __future__ import annotations
 import re
 import time
 
-from gcp_openemr.sandbox.api.calls import Call
 from gcp_openemr.sandbox.api.iam import predefined_roles
-from gcp_openemr.sandbox.api.listing import page
+from gcp_openemr.sandbox.api.listing import listed
 from gcp_openemr.sandbox.api.names import etag_of, id_of, now, path_of
-from gcp_openemr.sandbox.api.refusals import refuse
-from gcp_openemr.sandbox.api.rules import handles
-from gcp_openemr.sandbox.api.store import Record
-from gcp_openemr.sandbox.interfaces import Json
-
-__all__: list[str] = []
+from gcp_openemr.sandbox.api.rules import Call, Json, Record, demand, handles, refuse, refuse_if
 
 _UNDELETABLE_DAYS, _HELD_DAYS = 7, 37  # a deleted role can be brought back, and its id stays taken, so long
 _ROLE_ID = re.compile(r"[a-zA-Z0-9_.]{3,64}")
@@ -41,36 +35,30 @@ def _shown(call: Call, body: Json) -> Json:
     return body
 
 
-@handles("iam.projects.roles.create")
+@handles("iam.projects.roles.create", needs="iam.roles.create", of_parent=True)
 def create(call: Call) -> Json:
-    call.authorize("iam.roles.create", call.name.rsplit("/", 1)[0])
     role_id = str(call.body.get("roleId") or "")
-    if not _ROLE_ID.fullmatch(role_id):
-        raise refuse("iam.role-id", id=role_id)
+    refuse_if(not _ROLE_ID.fullmatch(role_id), "iam.role-id", id=role_id)
     given = call.body.get("role") or {}
     _check(given)
     name = f"{call.name}/{role_id}"
     with call.store.transaction():
         old = call.store.get(name)
-        if old is not None and 0 <= _days_deleted(old) <= _HELD_DAYS:
-            raise refuse("iam.role-deleted", id=role_id)
-        if old is not None and not old.body.get("deleted"):
-            raise refuse("iam.role-exists", id=role_id, project=call.project)
+        refuse_if(old is not None and 0 <= _days_deleted(old) <= _HELD_DAYS, "iam.role-deleted", id=role_id)
+        refuse_if(old is not None and not old.body.get("deleted"), "iam.role-exists", id=role_id, project=call.project)
         body: Json = {"name": path_of(name), **{field: given[field] for field in _FIELDS if field in given}}
         body |= {"stage": given.get("stage", "ALPHA"), "etag": etag_of(name, now()).strip('"')}
         call.store.put(name, body, hidden={})
     return body
 
 
-@handles("iam.projects.roles.get")
+@handles("iam.projects.roles.get", needs="iam.roles.get")
 def get(call: Call) -> Json:
-    call.authorize("iam.roles.get")
     return _find(call).body
 
 
-@handles("iam.projects.roles.list")
+@handles("iam.projects.roles.list", needs="iam.roles.list", of_parent=True)
 def list_(call: Call) -> Json:
-    call.authorize("iam.roles.list", call.name.rsplit("/", 1)[0])
     found = [
         (record.name, _shown(call, record.body))
         for record in call.store.list(call.name + "/")
@@ -79,16 +67,14 @@ def list_(call: Call) -> Json:
     return _answer(call, found)
 
 
-@handles("iam.projects.roles.patch")
+@handles("iam.projects.roles.patch", needs="iam.roles.update")
 def patch(call: Call) -> Json:
-    call.authorize("iam.roles.update")
     _check(call.body)
     mask = call.mask() or [field for field in _FIELDS if field in call.body]
     with call.store.transaction():
         record = _find(call)
         etag = call.body.get("etag")
-        if etag and etag != record.body["etag"]:
-            raise refuse("iam.role-etag")
+        refuse_if(etag and etag != record.body["etag"], "iam.role-etag")
         body = dict(record.body)
         for field in mask:
             body.pop(field, None)
@@ -99,10 +85,9 @@ def patch(call: Call) -> Json:
     return body
 
 
-@handles("iam.projects.roles.delete", "iam.projects.roles.undelete")
+@handles("iam.projects.roles.delete", "iam.projects.roles.undelete", needs="iam.roles.{verb}")
 def switch(call: Call) -> Json:
     """A deleted role can be brought back for a week; its id is free again after 37 days."""
-    call.authorize(f"iam.roles.{call.verb}")
     with call.store.transaction():
         record = _find(call)
         if call.verb == "undelete" and _days_deleted(record) > _UNDELETABLE_DAYS:
@@ -121,9 +106,7 @@ def _days_deleted(record: Record) -> float:
 @handles("iam.roles.get")
 def get_predefined(call: Call) -> Json:
     name = f"roles/{id_of(call.name)}"
-    role = predefined_roles().get(name)
-    if role is None:
-        raise refuse("iam.role-not-found", name=name)
+    role = demand(predefined_roles().get(name), "iam.role-not-found", name=name)
     return {"name": name, "title": role["title"], "includedPermissions": sorted(role["permissions"]), "stage": "GA"}
 
 
@@ -133,5 +116,4 @@ def list_predefined(call: Call) -> Json:
 
 
 def _answer(call: Call, found: list[tuple[str, Json]]) -> Json:
-    items, token = page(call, sorted(found, key=lambda pair: pair[0]), default_size=300)
-    return ({"roles": items} if items else {}) | ({"nextPageToken": token} if token else {})
+    return listed(call, sorted(found, key=lambda pair: pair[0]), "roles", default_size=300)

@@ -6,15 +6,10 @@ import re
 import secrets
 
 from gcp_openemr.sandbox.api import crud
-from gcp_openemr.sandbox.api.calls import Call
-from gcp_openemr.sandbox.api.listing import page
+from gcp_openemr.sandbox.api.listing import listed
 from gcp_openemr.sandbox.api.names import now
-from gcp_openemr.sandbox.api.refusals import refuse
-from gcp_openemr.sandbox.api.rules import Change, Collection, collection, handles
-from gcp_openemr.sandbox.api.store import Record, Store
-from gcp_openemr.sandbox.interfaces import Json
-
-__all__: list[str] = []
+from gcp_openemr.sandbox.api.refusals import demand, missing, refuse, refuse_if
+from gcp_openemr.sandbox.api.rules import Call, Change, Collection, Json, Record, Store, fill, handles
 
 _DNS_NAME = re.compile(r"(?:\*\.)?(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.)+", re.IGNORECASE)
 _OWN_TYPES = {"NS", "SOA"}
@@ -25,9 +20,7 @@ def _complete(change: Change) -> None:
     new = change.new
     if not _DNS_NAME.fullmatch(str(new.get("dnsName") or "")):
         raise refuse("dns.name", field="entity.managedZone.dnsName", value=new.get("dnsName", ""))
-    new.setdefault("visibility", "public")
-    new.setdefault("description", "")
-    new.setdefault("cloudLoggingConfig", {"kind": "dns#managedZoneCloudLoggingConfig"})
+    fill(new, visibility="public", description="", cloudLoggingConfig={"kind": "dns#managedZoneCloudLoggingConfig"})
     private = new["visibility"] == "private"
     for network in (new.get("privateVisibilityConfig") or {}).get("networks") or ():
         _check_network(change.call.store, str(network.get("networkUrl") or ""))
@@ -57,16 +50,7 @@ def _deletable(call: Call, record: Record) -> None:
         raise refuse("dns.not-empty", name=call.parameters["managedZone"])
 
 
-ZONES = collection(
-    Collection(
-        key="dns.managedZones",
-        kind="managedZone",
-        permission="dns.managedZones",
-        complete=_complete,
-        deletable=_deletable,
-        immutable=("dnsName", "visibility"),
-    )
-)
+ZONES = Collection("dns.managedZones", complete=_complete, deletable=_deletable, immutable=("dnsName", "visibility"))
 
 
 def _zone(call: Call) -> Record:
@@ -81,8 +65,7 @@ def _checked(zone: Record, rrset: Json, place: str) -> Json:
     inside = name == dns_name or name.endswith(f".{dns_name}")
     if not _DNS_NAME.fullmatch(name) or not inside:
         raise refuse("dns.name", field=f"{place}.name", value=rrset.get("name", ""))
-    if not rrset.get("type") or not rrset.get("rrdatas"):
-        raise refuse("dns.record-required", place=place)
+    refuse_if(not rrset.get("type") or not rrset.get("rrdatas"), "dns.record-required", place=place)
     return {"kind": "dns#resourceRecordSet", "ttl": 0, **rrset, "name": name}
 
 
@@ -98,9 +81,7 @@ def _add(call: Call, zone: Record, rrset: Json, place: str) -> Json:
 def _remove(call: Call, zone: Record, rrset: Json, place: str) -> Json:
     checked = _checked(zone, rrset, place)
     name = f"{zone.name}/rrsets/{checked['name']}/{checked['type']}"
-    record = call.store.get(name)
-    if record is None:
-        raise refuse("dns.record-missing", place=place, name=checked["name"], type=checked["type"])
+    record = demand(call.store.get(name), "dns.record-missing", place=place, name=checked["name"], type=checked["type"])
     if any(record.body.get(key) != checked.get(key) for key in ("ttl", "rrdatas")):
         raise refuse("dns.record-changed", place=place)
     call.store.delete(name)
@@ -137,7 +118,7 @@ def get_change(call: Call) -> Json:
     _zone(call)
     record = call.store.get(call.name)
     if record is None:
-        raise call.wording.missing(call.name, "changeId")
+        raise missing(call.name, "changeId")
     return record.body
 
 
@@ -183,9 +164,8 @@ def list_(call: Call) -> Json:
         for record in call.store.list(f"{zone.name}/rrsets/")
         if all(not value or record.body[key] == value for key, value in wanted.items())
     ]
-    items, token = page(call, found, default_size=100)
-    result: Json = {"kind": "dns#resourceRecordSetsListResponse", "rrsets": items}
-    return result | ({"nextPageToken": token} if token else {})
+    kind = "dns#resourceRecordSetsListResponse"
+    return {"rrsets": []} | listed(call, found, "rrsets", kind=kind, default_size=100)
 
 
 def _rrset(call: Call) -> Record:

@@ -1,14 +1,15 @@
-"""Operations in the form each API gives them."""
+"""Operations in the form each API gives them, and the calls that get, list, delete them and wait for them."""
 
 from __future__ import annotations
 
 import base64
 import uuid
+from typing import Any
 
 from gcp_openemr.sandbox.api.errors import STATUSES
+from gcp_openemr.sandbox.api.listing import listed
 from gcp_openemr.sandbox.api.names import host_of, id_of, path_of, project_number, project_of, segment
-from gcp_openemr.sandbox.api.operations import Operation
-from gcp_openemr.sandbox.interfaces import Json
+from gcp_openemr.sandbox.api.rules import Call, Json, Operation, demand, handles, shape
 
 __all__ = ["COMPUTE_ROOT", "SQL_ROOT", "operation_json", "operation_name"]
 
@@ -49,7 +50,7 @@ def operation_json(operation: Operation) -> Json:
     if host == "sqladmin.googleapis.com":
         return _sql(operation)
     if host == "dns.googleapis.com":
-        return _dns(operation)
+        return _told("dns.operation", operation, response=operation.response or {})
     return _longrunning(operation)
 
 
@@ -75,52 +76,47 @@ def _status(operation: Operation) -> str:
     return "RUNNING" if operation.start_time else "PENDING"
 
 
+def _told(kind: str, operation: Operation, **values: Any) -> Json:
+    """The form of an older API: its template, with the times as far as there are any."""
+    times = {"begun": operation.insert_time, "start": operation.start_time or None, "end": operation.end_time or None}
+    common = {"verb": operation.verb, "status": _status(operation), "user": operation.user, **times}
+    return shape(kind, operation.name, **(common | values))
+
+
 def _compute(operation: Operation) -> Json:
-    path = path_of(operation.name)
-    result: Json = {
-        "kind": "compute#operation",
-        "id": str(uuid.UUID(id_of(path).removeprefix("operation-")).int % 2**63),
-        "name": id_of(path),
-        "operationType": operation.verb,
-        "targetLink": COMPUTE_ROOT + path_of(operation.target),
-        "targetId": str(operation.metadata.get("id", "0")),
-        "status": _status(operation),
-        "user": operation.user,
-        "progress": 100 if operation.done else 0,
-        "insertTime": operation.insert_time,
-        "selfLink": COMPUTE_ROOT + path,
-    }
-    for word, field in (("zones", "zone"), ("regions", "region")):
-        if segment(path, word):
-            result[field] = f"{COMPUTE_ROOT}projects/{project_of(path)}/{word}/{segment(path, word)}"
-    result |= _times(operation)
+    result = _told(
+        "compute.operation",
+        operation,
+        unique=str(uuid.UUID(id_of(operation.name).removeprefix("operation-")).int % 2**63),
+        target=path_of(operation.target),
+        target_id=str(operation.metadata.get("id", "0")),
+        progress=100 if operation.done else 0,
+    )
+    result |= place_links(path_of(operation.name))
     if operation.error is not None:
         code = _HTTP_OF_CODE.get(operation.error["code"], 500)
-        result["httpErrorStatusCode"] = code
-        result["httpErrorMessage"] = STATUSES.get(code, "INTERNAL").replace("_", " ")
-        result["error"] = {"errors": [{"code": STATUSES.get(code, "INTERNAL"), "message": operation.error["message"]}]}
+        word = STATUSES.get(code, "INTERNAL")
+        result |= {"httpErrorStatusCode": code, "httpErrorMessage": word.replace("_", " ")}
+        result["error"] = {"errors": [{"code": word, "message": operation.error["message"]}]}
     return result
 
 
-def _sql(operation: Operation) -> Json:
-    path = path_of(operation.name)
+def place_links(path: str) -> Json:
+    """`zone` or `region` of what lies in one, as URL."""
+    places = (("zones", "zone"), ("regions", "region"))
     project = project_of(path)
-    instance = segment(operation.target, "instances")
-    result: Json = {
-        "kind": "sql#operation",
-        "name": id_of(path),
-        "operationType": operation.metadata.get("operationType") or _SQL_TYPES.get(operation.verb, "UPDATE"),
-        "status": _status(operation),
-        "user": operation.user,
-        "insertTime": operation.insert_time,
-        "targetId": instance,
-        "targetProject": project,
-        "targetLink": f"{SQL_ROOT}projects/{project}/instances/{instance}",
-        "selfLink": f"{SQL_ROOT}{path}",
+    return {
+        field: f"{COMPUTE_ROOT}projects/{project}/{word}/{segment(path, word)}"
+        for word, field in places
+        if segment(path, word)
     }
+
+
+def _sql(operation: Operation) -> Json:
+    verb = operation.metadata.get("operationType") or _SQL_TYPES.get(operation.verb, "UPDATE")
+    result = _told("sql.operation", operation, verb=verb, instance=segment(operation.target, "instances"))
     if operation.arguments.get("backup"):
         result["backupContext"] = {"kind": "sql#backupContext", "backupId": id_of(operation.arguments["backup"])}
-    result |= _times(operation)
     if operation.error is not None:
         code = _SQL_CODES.get(operation.error["code"], "UNKNOWN")
         entry = {"kind": "sql#operationError", "code": code, "message": operation.error["message"]}
@@ -128,18 +124,52 @@ def _sql(operation: Operation) -> Json:
     return result
 
 
-def _dns(operation: Operation) -> Json:
-    return {
-        "kind": "dns#operation",
-        "id": id_of(operation.name),
-        "startTime": operation.insert_time,
-        "status": "done",
-        "user": operation.user,
-        "type": operation.verb,
-        "zoneContext": {"newValue": operation.response or {}},
-    }
+_LONGEST_WAIT = 120.0  # seconds; Compute Engine's `wait` answers after two minutes at the latest
+_COMPUTE = ("compute.zoneOperations", "compute.regionOperations", "compute.globalOperations")
+_PERMISSIONS = {"sqladmin": "cloudsql.instances.get"}
 
 
-def _times(operation: Operation) -> Json:
-    times = {"startTime": operation.start_time, "endTime": operation.end_time}
-    return {key: value for key, value in times.items() if value}
+def _find(call: Call) -> Operation:
+    found = demand(call.app.operations.get(call.name), "google.operation-not-found", id=id_of(call.name))
+    _authorize(call, found.target)
+    return found
+
+
+def _authorize(call: Call, target: str) -> None:
+    kind = call.collection.rsplit(".", 1)[-1]
+    verb = "get" if call.verb == "wait" else call.verb
+    call.authorize(_PERMISSIONS.get(call.api, f"{call.api}.{kind}.{verb}"), target)
+
+
+@handles(
+    *(f"{api}.projects.locations.operations.get" for api in ("run", "artifactregistry", "cloudbuild")),
+    *(f"{api}.operations.get" for api in ("cloudbuild", "serviceusage", "cloudresourcemanager", "sql")),
+    *(f"iam.projects.locations.workloadIdentityPools.{part}operations.get" for part in ("", "providers.")),
+    *(f"{collection}.get" for collection in _COMPUTE),
+)
+def get(call: Call) -> Json:
+    return operation_json(_find(call))
+
+
+@handles("run.projects.locations.operations.wait", *(f"{collection}.wait" for collection in _COMPUTE))
+def wait(call: Call) -> Json:
+    found = _find(call)
+    seconds = float(str(call.body.get("timeout") or _LONGEST_WAIT).rstrip("s"))
+    return operation_json(call.app.operations.wait(found.name, min(seconds, _LONGEST_WAIT)) or found)
+
+
+@handles(
+    "run.projects.locations.operations.list", "sql.operations.list", *(f"{collection}.list" for collection in _COMPUTE)
+)
+def list_(call: Call) -> Json:
+    _authorize(call, call.name.rsplit("/", 1)[0])
+    found = [(item.name, operation_json(item)) for item in call.app.operations.list(call.name + "/")]
+    if call.one("instance"):
+        found = [(name, item) for name, item in found if item.get("targetId") == call.one("instance")]
+    return listed(call, sorted(found, key=lambda pair: pair[0]), "operations" if call.api == "run" else "items")
+
+
+@handles("run.projects.locations.operations.delete")
+def delete(call: Call) -> Json:
+    call.app.operations.delete(_find(call).name)
+    return {}

@@ -11,52 +11,28 @@ from typing import Any
 
 __all__ = ["CODES", "STATUSES", "ApiError"]
 
-# google.rpc.Code by name, and the HTTP status each travels as (google/rpc/code.proto).
-CODES: Mapping[str, int] = {
-    "OK": 0,
-    "CANCELLED": 1,
-    "UNKNOWN": 2,
-    "INVALID_ARGUMENT": 3,
-    "DEADLINE_EXCEEDED": 4,
-    "NOT_FOUND": 5,
-    "ALREADY_EXISTS": 6,
-    "PERMISSION_DENIED": 7,
-    "RESOURCE_EXHAUSTED": 8,
-    "FAILED_PRECONDITION": 9,
-    "ABORTED": 10,
-    "OUT_OF_RANGE": 11,
-    "UNIMPLEMENTED": 12,
-    "INTERNAL": 13,
-    "UNAVAILABLE": 14,
-    "UNAUTHENTICATED": 16,
-}
-STATUSES: Mapping[int, str] = {
-    400: "INVALID_ARGUMENT",
-    401: "UNAUTHENTICATED",
-    403: "PERMISSION_DENIED",
-    404: "NOT_FOUND",
-    409: "ALREADY_EXISTS",
-    412: "FAILED_PRECONDITION",
-    416: "OUT_OF_RANGE",
-    429: "RESOURCE_EXHAUSTED",
-    499: "CANCELLED",
-    500: "INTERNAL",
-    501: "UNIMPLEMENTED",
-    503: "UNAVAILABLE",
-    504: "DEADLINE_EXCEEDED",
-}
-_REASONS: Mapping[int, str] = {
-    400: "badRequest",
-    401: "authError",
-    403: "forbidden",
-    404: "notFound",
-    409: "conflict",
-    412: "conditionNotMet",
-    413: "uploadTooLarge",
-    416: "requestedRangeNotSatisfiable",
-    501: "notImplemented",
-    503: "backendError",
-}
+# google/rpc/code.proto: the canonical status, its code, the HTTP status it travels as, the older APIs' word for that.
+_ROWS: Sequence[tuple[str, int, int, str]] = (
+    ("OK", 0, 200, ""),
+    ("CANCELLED", 1, 499, ""),
+    ("UNKNOWN", 2, 0, ""),
+    ("INVALID_ARGUMENT", 3, 400, "badRequest"),
+    ("DEADLINE_EXCEEDED", 4, 504, ""),
+    ("NOT_FOUND", 5, 404, "notFound"),
+    ("ALREADY_EXISTS", 6, 409, "conflict"),
+    ("PERMISSION_DENIED", 7, 403, "forbidden"),
+    ("RESOURCE_EXHAUSTED", 8, 429, ""),
+    ("FAILED_PRECONDITION", 9, 412, "conditionNotMet"),
+    ("ABORTED", 10, 0, ""),
+    ("OUT_OF_RANGE", 11, 416, "requestedRangeNotSatisfiable"),
+    ("UNIMPLEMENTED", 12, 501, "notImplemented"),
+    ("INTERNAL", 13, 500, ""),
+    ("UNAVAILABLE", 14, 503, "backendError"),
+    ("UNAUTHENTICATED", 16, 401, "authError"),
+)
+CODES: Mapping[str, int] = {status: code for status, code, _, _ in _ROWS}
+STATUSES: Mapping[int, str] = {http: status for status, _, http, _ in _ROWS}
+_REASONS: Mapping[int, str] = {http: reason for _, _, http, reason in _ROWS} | {413: "uploadTooLarge"}
 
 
 class ApiError(Exception):
@@ -79,7 +55,7 @@ class ApiError(Exception):
         self.code = code
         self.message = message
         self.status = status or STATUSES.get(code, "UNKNOWN")
-        self.reason = reason or _REASONS.get(code, "invalid")
+        self.reason = reason or _REASONS.get(code) or "invalid"
         self.domain = domain
         self.details = list(details)
         self.location = location  # (locationType, location), as Storage names the header at fault

@@ -20,20 +20,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from gcp_openemr.sandbox.api.conditions import ConditionInvalid, evaluate
-from gcp_openemr.sandbox.api.names import host_of, path_of, project_name, project_number, project_of
+from gcp_openemr.sandbox.api.names import host_of, numbered, path_of, project_name, project_of
 from gcp_openemr.sandbox.api.store import Store
 from gcp_openemr.sandbox.interfaces import Json
 
 __all__ = [
-    "ANONYMOUS",
-    "OPERATOR",
-    "PROPAGATION_SECONDS",
-    "Caller",
-    "Iam",
-    "Tokens",
-    "predefined_roles",
-    "service_account",
-]
+    "ANONYMOUS", "OPERATOR", "PROPAGATION_SECONDS", "Caller", "Iam", "Tokens", "predefined_roles", "service_account",
+]  # fmt: skip
 
 TOKEN_SECONDS = 3600
 # "Typically … 2 minutes" (https://cloud.google.com/iam/docs/access-change-propagation).
@@ -200,10 +193,8 @@ class Iam:
         return False
 
     def _holds(self, expression: str, resource: str) -> bool:
-        name = path_of(resource)
-        project = project_of(resource)
-        if host_of(resource) == "secretmanager.googleapis.com":
-            name = name.replace(f"projects/{project}/", f"projects/{project_number(project)}/", 1)
+        by_number = host_of(resource) == "secretmanager.googleapis.com"
+        name = numbered(resource) if by_number else path_of(resource)
         try:
             return evaluate(
                 expression,

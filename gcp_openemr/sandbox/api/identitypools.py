@@ -6,13 +6,8 @@ import re
 import time
 
 from gcp_openemr.sandbox.api import crud
-from gcp_openemr.sandbox.api.calls import Call
-from gcp_openemr.sandbox.api.names import path_of, project_number, project_of, timestamp
-from gcp_openemr.sandbox.api.refusals import refuse
-from gcp_openemr.sandbox.api.rules import COLLECTIONS, Change, Collection, collection, handles
-from gcp_openemr.sandbox.interfaces import Json
-
-__all__: list[str] = []
+from gcp_openemr.sandbox.api.names import numbered, timestamp
+from gcp_openemr.sandbox.api.rules import COLLECTIONS, Call, Change, Collection, Json, handles, refuse, refuse_if
 
 _POOLS = "iam.projects.locations.workloadIdentityPools"
 _DAYS = 30
@@ -21,8 +16,7 @@ _SHARED = re.compile(r"https://(token\.actions\.githubusercontent\.com|gitlab\.c
 
 
 def _complete(change: Change) -> None:
-    project = project_of(change.name)
-    change.new["name"] = path_of(change.name).replace(f"projects/{project}/", f"projects/{project_number(project)}/", 1)
+    change.new["name"] = numbered(change.name)
     change.new.setdefault("state", "ACTIVE")
 
 
@@ -30,10 +24,8 @@ def _complete_provider(change: Change) -> None:
     _complete(change)
     new = change.new
     issuer = str((new.get("oidc") or {}).get("issuerUri") or "")
-    if len([kind for kind in ("oidc", "aws", "saml", "x509") if new.get(kind)]) != 1:
-        raise refuse("iam.provider-kind")
-    if new.get("oidc") and not issuer.startswith("https://"):
-        raise refuse("iam.provider-issuer", issuer=issuer)
+    refuse_if(len([kind for kind in ("oidc", "aws", "saml", "x509") if new.get(kind)]) != 1, "iam.provider-kind")
+    refuse_if(new.get("oidc") and not issuer.startswith("https://"), "iam.provider-issuer", issuer=issuer)
     if not new.get("aws") and "google.subject" not in (new.get("attributeMapping") or {}):
         raise refuse("iam.provider-subject")
     if _SHARED.fullmatch(issuer) and "assertion." not in str(new.get("attributeCondition") or ""):
@@ -44,20 +36,18 @@ for _key, _kind, _parameter, _check in (
     (_POOLS, "WorkloadIdentityPool", "workloadIdentityPoolId", _complete),
     (f"{_POOLS}.providers", "WorkloadIdentityPoolProvider", "workloadIdentityPoolProviderId", _complete_provider),
 ):
-    collection(
-        Collection(
-            key=_key,
-            kind=_kind,
-            permission="iam." + _key.rpartition("locations.")[2].replace("Pools.p", "PoolP"),
-            id_parameter=_parameter,
-            id_pattern=r"(?!gcp-)[a-z0-9-]{4,32}",
-            id_refusal="iam.pool-id",
-            message=f"google.iam.v1.{_kind}",
-            complete=_check,
-            parent_kind="" if _key == _POOLS else "WorkloadIdentityPool",
-            expires="expireTime",
-            verbs=("create", "get", "list", "patch"),
-        )
+    Collection(
+        _key,
+        kind=_kind,
+        permission="iam." + _key.rpartition("locations.")[2].replace("Pools.p", "PoolP"),
+        id_parameter=_parameter,
+        id_pattern=r"(?!gcp-)[a-z0-9-]{4,32}",
+        id_refusal="iam.pool-id",
+        message=f"google.iam.v1.{_kind}",
+        complete=_check,
+        parent_kind="" if _key == _POOLS else "WorkloadIdentityPool",
+        expires="expireTime",
+        verbs=("create", "get", "list", "patch"),
     )
 
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from gcp_openemr.sandbox.api.calls import Call
-from gcp_openemr.sandbox.api.refusals import refuse
+from gcp_openemr.sandbox.api.refusals import demand, refuse, refuse_if
+from gcp_openemr.sandbox.api.store import Record
 from gcp_openemr.sandbox.interfaces import Json
 
-__all__ = ["matches", "page", "page_token", "read_token"]
+__all__ = ["listed", "matches", "newest_first", "page", "page_token", "read_token"]
 
 _LARGEST_PAGE = 1000
 _TERM = re.compile(
@@ -24,15 +25,29 @@ _TERM = re.compile(
 def page(call: Call, items: Sequence[tuple[str, Json]], *, default_size: int = 500) -> tuple[list[Json], str]:
     """The page a call asks for out of named items in order, and the next page's token ("" at the end)."""
     given = call.number("pageSize") if "pageSize" in call.method.parameters else call.number("maxResults")
-    if given is not None and given < 0:
-        raise refuse("google.page-size")
+    refuse_if(given is not None and given < 0, "google.page-size")
     size = min(given or default_size, _LARGEST_PAGE)
     after = read_token(call.one("pageToken"))
-    keep = _filter(call.one("filter"))
-    found = [(name, item) for name, item in items if name > after and keep(item)]
+    terms = list(_terms(call.one("filter")))
+    found = [(name, item) for name, item in items if name > after and all(_term(item, *term) for term in terms)]
     shown = found[:size]
     token = page_token(shown[-1][0]) if len(found) > size else ""
     return [item for _, item in shown], token
+
+
+def listed(
+    call: Call, found: Sequence[tuple[str, Json]], field: str, *, kind: str = "", default_size: int = 500
+) -> Json:
+    """A list's answer: the page under `field` when it is not empty, `kind`, and the next page's token."""
+    items, token = page(call, found, default_size=default_size)
+    answer = {"kind": kind, field: items, "nextPageToken": token}
+    return {key: value for key, value in answer.items() if value}
+
+
+def newest_first(records: Iterable[Record], moment: Callable[[Record], str]) -> list[tuple[str, Json]]:
+    """Named items for `page`, the latest moment first."""
+    ordered = sorted(records, key=moment, reverse=True)
+    return [(f"{place:09}", record.body) for place, record in enumerate(ordered)]
 
 
 def page_token(name: str) -> str:
@@ -48,21 +63,14 @@ def read_token(token: str) -> str:
 
 
 def matches(filter_: str, item: Json) -> bool:
-    """Whether an item passes a filter expression."""
-    return _filter(filter_)(item)
+    """Whether an item passes a filter: terms `field=value`, `field:value`, `field eq value` … joined by AND."""
+    return all(_term(item, *term) for term in _terms(filter_))
 
 
-def _filter(expression: str) -> Callable[[Json], bool]:
-    """Terms `field=value`, `field:value`, `field eq value` … joined by AND."""
-    if not expression.strip():
-        return lambda _: True
-    terms = []
-    for part in re.split(r"\s+AND\s+", expression.strip()):
-        found = _TERM.fullmatch(part.strip())
-        if found is None:
-            raise refuse("google.filter", expression=expression)
-        terms.append((found["field"], found["sign"], found["value"].strip("\"'")))
-    return lambda item: all(_term(item, *term) for term in terms)
+def _terms(expression: str) -> Iterator[tuple[str, str, str]]:
+    for part in re.split(r"\s+AND\s+", expression.strip()) if expression.strip() else ():
+        found = demand(_TERM.fullmatch(part.strip()), "google.filter", expression=expression)
+        yield found["field"], found["sign"], found["value"].strip("\"'")
 
 
 def _term(item: Json, field: str, sign: str, wanted: str) -> bool:

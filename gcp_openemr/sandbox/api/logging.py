@@ -6,18 +6,12 @@ import hashlib
 import json
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
-from gcp_openemr.sandbox.api.calls import Call
 from gcp_openemr.sandbox.api.listing import matches
 from gcp_openemr.sandbox.api.names import id_of, path_of, project_number, project_of, segment
 from gcp_openemr.sandbox.api.projects import WITH_PROJECT
-from gcp_openemr.sandbox.api.refusals import refuse
-from gcp_openemr.sandbox.api.rules import Change, Collection, collection, handles
-from gcp_openemr.sandbox.api.store import Record
-from gcp_openemr.sandbox.interfaces import Json
-
-__all__: list[str] = []
+from gcp_openemr.sandbox.api.rules import Call, Change, Collection, Json, Record, handles, refuse, refuse_if, shape
 
 _LONGEST_RETENTION = 3650  # days
 _DESTINATION = re.compile(r"(storage|bigquery|pubsub|logging)\.googleapis\.com/.+")
@@ -42,11 +36,9 @@ WITH_PROJECT |= {
 
 def _bucket(change: Change) -> None:
     new, old = change.new, change.old or {}
-    if id_of(change.name) == "_Required":
-        raise refuse("logging.required-bucket", name=path_of(change.name))
+    refuse_if(id_of(change.name) == "_Required", "logging.required-bucket", name=path_of(change.name))
     new.setdefault("retentionDays", 30)
-    if not 1 <= new["retentionDays"] <= _LONGEST_RETENTION:
-        raise refuse("logging.retention", most=_LONGEST_RETENTION)
+    refuse_if(not 1 <= new["retentionDays"] <= _LONGEST_RETENTION, "logging.retention", most=_LONGEST_RETENTION)
     if old.get("locked") and (not new.get("locked") or new["retentionDays"] != old["retentionDays"]):
         raise refuse("logging.locked", name=path_of(change.name))
     new["lifecycleState"] = "ACTIVE"
@@ -60,8 +52,7 @@ def _bucket_free(_call: Call, record: Record) -> None:
 def _sink(change: Change) -> None:
     new = change.new
     destination = str(new.get("destination") or "")
-    if not _DESTINATION.fullmatch(destination):
-        raise refuse("logging.destination", destination=destination)
+    refuse_if(not _DESTINATION.fullmatch(destination), "logging.destination", destination=destination)
     project = project_of(change.name)
     new |= {"name": id_of(change.name), "resourceName": path_of(change.name)}
     # A bucket of the same project needs no identity to write.
@@ -73,8 +64,7 @@ def _sink(change: Change) -> None:
 
 def _metric(change: Change) -> None:
     new = change.new
-    if not new.get("filter"):
-        raise refuse("logging.filter")
+    refuse_if(not new.get("filter"), "logging.filter")
     own = id_of(change.name)
     kind = f"logging.googleapis.com/user/{own}"
     given = {"metricKind": "DELTA", "valueType": "INT64", **(new.get("metricDescriptor") or {})}
@@ -87,62 +77,33 @@ def _metric(change: Change) -> None:
     change.hidden.setdefault("born", time.time())
 
 
-for _row in (
-    Collection(
-        key="logging.projects.locations.buckets",
-        kind="log bucket",
-        permission="logging.buckets",
-        id_parameter="bucketId",
-        id_pattern=r"[a-zA-Z0-9][\w.-]{0,99}",
-        complete=_bucket,
-        deletable=_bucket_free,
-    ),
-    Collection(
-        key="logging.projects.sinks",
-        kind="sink",
-        permission="logging.sinks",
-        id_pattern=r"[\w.-]{1,100}",
-        complete=_sink,
-    ),
-    Collection(
-        key="logging.projects.metrics",
-        kind="log metric",
-        permission="logging.logMetrics",
-        id_pattern=r"[\w.,+!*',()%/-]{1,100}",
-        complete=_metric,
-    ),
-):
-    # Google has the same methods for organisations and folders under ids of their own.
-    collection(_row, _row.key.replace("logging.projects.", "logging."))
+# Google has the same methods for organisations and folders under ids of their own.
+Collection(
+    "logging.projects.locations.buckets",
+    also=("logging.locations.buckets",),
+    kind="log bucket",
+    id_parameter="bucketId",
+    id_pattern=r"[a-zA-Z0-9][\w.-]{0,99}",
+    complete=_bucket,
+    deletable=_bucket_free,
+)
+Collection("logging.projects.sinks", also=("logging.sinks",), id_pattern=r"[\w.-]{1,100}", complete=_sink)
+Collection(
+    "logging.projects.metrics",
+    also=("logging.metrics",),
+    kind="log metric",
+    permission="logging.logMetrics",
+    id_pattern=r"[\w.,+!*',()%/-]{1,100}",
+    complete=_metric,
+)
 
 
-def _run_service(name: str) -> Json:
-    labels = {"service_name": id_of(name), "location": segment(name, "locations"), "revision_name": "{source}"}
-    return {"resource": {"type": "cloud_run_revision", "labels": labels}, "labels": {}}
-
-
-def _execution(name: str) -> Json:
-    labels = {"job_name": segment(name, "jobs"), "location": segment(name, "locations")}
-    own = {"run.googleapis.com/execution_name": id_of(name), "run.googleapis.com/task_index": "{source}"}
-    return {"resource": {"type": "cloud_run_job", "labels": labels}, "labels": own}
-
-
-def _database(name: str) -> Json:
-    labels = {"database_id": f"{project_of(name)}:{id_of(name)}"}
-    return {"resource": {"type": "cloudsql_database", "labels": labels}, "labels": {}}
-
-
-def _machine(name: str) -> Json:
-    labels = {"zone": segment(name, "zones"), "instance_id": id_of(name)}
-    return {"resource": {"type": "gce_instance", "labels": labels}, "labels": {"instance_name": id_of(name)}}
-
-
-# What writes: how its full name ends, and what its entries have in common ({source} is who wrote the line).
-_WRITERS: tuple[tuple[re.Pattern[str], str, Callable[[str], Json]], ...] = (
-    (re.compile(r"run\.googleapis\.com/.+/services/[^/]+"), "run.googleapis.com%2Fstdout", _run_service),
-    (re.compile(r"run\.googleapis\.com/.+/executions/[^/]+"), "run.googleapis.com%2Fstdout", _execution),
-    (re.compile(r"sqladmin\.googleapis\.com/.+/instances/[^/]+"), "cloudsql.googleapis.com%2Fmysql.err", _database),
-    (re.compile(r"compute\.googleapis\.com/.+/instances/[^/]+"), "serial-port", _machine),
+# What writes, by its full name, and what its entries have in common ({source} is who wrote the line).
+_WRITERS = (
+    (r"run\.googleapis\.com/.+/services/[^/]+", "logs.service"),
+    (r"run\.googleapis\.com/.+/executions/[^/]+", "logs.execution"),
+    (r"sqladmin\.googleapis\.com/.+/instances/[^/]+", "logs.database"),
+    (r"compute\.googleapis\.com/.+/instances/[^/]+", "logs.machine"),
 )
 
 
@@ -150,8 +111,7 @@ _WRITERS: tuple[tuple[re.Pattern[str], str, Callable[[str], Json]], ...] = (
 def list_entries(call: Call) -> Json:
     """The lines of services, executions, database instances and machines, oldest first unless asked otherwise."""
     names = [str(name) for name in call.body.get("resourceNames") or ()]
-    if not names:
-        raise refuse("logging.resource-names")
+    refuse_if(not names, "logging.resource-names")
     clauses = [clause for clause in _CLAUSE.split(_plain(str(call.body.get("filter") or "").strip())) if clause]
     found = []
     for name in names:
@@ -162,8 +122,7 @@ def list_entries(call: Call) -> Json:
     if str(call.body.get("orderBy") or "").endswith("desc"):
         found.reverse()
     size, token = int(call.body.get("pageSize") or 50), str(call.body.get("pageToken") or 0)
-    if not token.isdecimal():
-        raise refuse("google.page-token")
+    refuse_if(not token.isdecimal(), "google.page-token")
     start = int(token)
     shown = found[start : start + size]
     more = {"nextPageToken": str(start + size)} if start + size < len(found) else {}
@@ -178,24 +137,25 @@ def _plain(filter_: str) -> str:
 def _entries(call: Call, project: str, clauses: list[str]) -> Iterator[Json]:
     for host in ("run", "sqladmin", "compute"):
         for record in call.store.list(f"{host}.googleapis.com/projects/{project}/"):
-            for pattern, log, common in _WRITERS:
-                if pattern.fullmatch(record.name):
-                    yield from _lines(call, record.name, common(record.name), f"projects/{project}/logs/{log}", clauses)
+            kind = next((kind for pattern, kind in _WRITERS if re.fullmatch(pattern, record.name)), "")
+            if kind:
+                yield from _lines(call, record.name, kind, clauses)
 
 
-def _lines(call: Call, name: str, common: Json, log: str, clauses: list[str]) -> Iterator[Json]:
+def _lines(call: Call, name: str, kind: str, clauses: list[str]) -> Iterator[Json]:
+    place, job = segment(name, "locations") or segment(name, "zones"), segment(name, "jobs")
+    common = shape(kind, name, place=place, job=job, source="{source}")
     early = [clause for clause in clauses if clause.startswith("resource.type")]
     if not _passes(early, common):
         return
-    for place, line in enumerate(call.app.runtime.log_lines(id_of(name))):
+    for number, line in enumerate(call.app.runtime.log_lines(id_of(name))):
         moment, _, rest = line.partition(" ")
         source, _, text = rest.partition(" ")
         entry = {
             **json.loads(json.dumps(common).replace("{source}", source)),
-            "logName": log,
             "timestamp": moment,
             "receiveTimestamp": moment,
-            "insertId": hashlib.sha256(f"{name}{place}{line}".encode()).hexdigest()[:20],
+            "insertId": hashlib.sha256(f"{name}{number}{line}".encode()).hexdigest()[:20],
             **_payload(text),
         }
         if _passes(clauses, entry):

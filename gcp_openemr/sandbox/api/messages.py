@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from urllib.parse import parse_qsl, unquote
 
 from gcp_openemr.sandbox.api.call_log import Trace
-from gcp_openemr.sandbox.api.refusals import refuse
+from gcp_openemr.sandbox.api.refusals import refuse, refuse_if
 
 __all__ = ["Readable", "Request", "Response", "json_response"]
 
@@ -67,8 +67,7 @@ class Request:
     def content(self) -> bytes:
         """The whole body, unpacked when it came gzipped."""
         data = self.body.read(JSON_LIMIT + 1)
-        if len(data) > JSON_LIMIT:
-            raise refuse("google.body-size")
+        refuse_if(len(data) > JSON_LIMIT, "google.body-size")
         if self.headers.get("content-encoding", "").lower() == "gzip":
             try:
                 data = gzip.decompress(data)

@@ -10,15 +10,9 @@ import time
 from collections.abc import Iterator
 from datetime import datetime
 
-from gcp_openemr.sandbox.api.calls import Call
-from gcp_openemr.sandbox.api.listing import matches, page
+from gcp_openemr.sandbox.api.listing import listed, matches
 from gcp_openemr.sandbox.api.names import id_of, now, path_of
-from gcp_openemr.sandbox.api.refusals import refuse
-from gcp_openemr.sandbox.api.rules import Change, Collection, collection, handles
-from gcp_openemr.sandbox.api.store import Record
-from gcp_openemr.sandbox.interfaces import Json
-
-__all__: list[str] = []
+from gcp_openemr.sandbox.api.rules import Call, Change, Collection, Json, Record, fill, handles, refuse, refuse_if
 
 _METRIC = re.compile(r'metric\.type\s*=\s*"([^"]+)"')
 _LOG_METRIC = "logging.googleapis.com/user/"
@@ -42,15 +36,12 @@ def _number(_body: Json) -> str:
 def _policy(change: Change) -> None:
     new = change.new
     for field in ("displayName", "combiner"):
-        if not new.get(field):
-            raise refuse("monitoring.required", field=f"alert_policy.{field}")
+        refuse_if(not new.get(field), "monitoring.required", field=f"alert_policy.{field}")
     conditions = new.get("conditions") or []
-    if not 1 <= len(conditions) <= _MOST_CONDITIONS:
-        raise refuse("monitoring.conditions", most=_MOST_CONDITIONS)
+    refuse_if(not 1 <= len(conditions) <= _MOST_CONDITIONS, "monitoring.conditions", most=_MOST_CONDITIONS)
     for place, condition in enumerate(conditions):
         kinds = [kind for kind in _CONDITIONS if condition.get(kind)]
-        if len(kinds) != 1:
-            raise refuse("monitoring.condition", place=place)
+        refuse_if(len(kinds) != 1, "monitoring.condition", place=place)
         _check_condition(change.call, condition[kinds[0]], kinds[0], f"alert_policy.conditions[{place}]")
         condition.setdefault("name", f"{path_of(change.name)}/conditions/{_number({})}")
         strategy = new.get("alertStrategy") or {}
@@ -96,8 +87,7 @@ def _record(change: Change) -> None:
 
 
 def _channel(change: Change) -> None:
-    if not change.new.get("type"):
-        raise refuse("monitoring.required", field="notification_channel.type")
+    refuse_if(not change.new.get("type"), "monitoring.required", field="notification_channel.type")
     change.new.setdefault("enabled", True)
 
 
@@ -123,24 +113,20 @@ def _check_id(body: Json) -> str:
 
 def _uptime(change: Change) -> None:
     new = change.new
-    if not new.get("displayName"):
-        raise refuse("monitoring.check", field="display_name", why="must be given")
+    refuse_if(not new.get("displayName"), "monitoring.check", field="display_name", why="must be given")
     if len([field for field in ("httpCheck", "tcpCheck") if new.get(field) is not None]) != 1:
         raise refuse("monitoring.check", field="http_check", why="or tcp_check must be given")
     if not (new.get("monitoredResource") or new.get("resourceGroup")):
         raise refuse("monitoring.check", field="monitored_resource", why="must be given")
     timeout = _duration(str(new.get("timeout") or "0s"))
-    if not 1 <= timeout <= 60:
-        raise refuse("monitoring.check", field="timeout", why="must be 1s to 60s")
+    refuse_if(not 1 <= timeout <= 60, "monitoring.check", field="timeout", why="must be 1s to 60s")
     if new.setdefault("period", "60s") not in _PERIODS:
         raise refuse("monitoring.check", field="period", why="must be 60s, 300s, 600s or 900s")
     if 0 < len(new.get("selectedRegions") or ()) < _FEWEST_REGIONS:
         raise refuse("monitoring.check", field="selected_regions", why="must have 3 locations at least")
     http = new.get("httpCheck")
     if http is not None:
-        http.setdefault("requestMethod", "GET")
-        http.setdefault("path", "/")
-        http.setdefault("port", 443 if http.get("useSsl") else 80)
+        fill(http, requestMethod="GET", path="/", port=443 if http.get("useSsl") else 80)
     new.setdefault("checkerType", "STATIC_IP_CHECKERS")
 
 
@@ -156,58 +142,44 @@ def _descriptor(change: Change) -> None:
 
 
 DESCRIPTORS = Collection(
-    key="monitoring.projects.metricDescriptors",
+    "monitoring.projects.metricDescriptors",
     kind="metric descriptor",
-    permission="monitoring.metricDescriptors",
     assigned=lambda body: str(body.get("type") or ""),
     id_pattern=r"[a-z0-9.-]+\.[a-z]+/[\w./-]+",
     id_refusal="monitoring.type",
     complete=_descriptor,
 )
-for _row in (
-    DESCRIPTORS,
-    Collection(
-        key="monitoring.projects.alertPolicies",
-        kind="alert policy",
-        permission="monitoring.alertPolicies",
-        assigned=_number,
-        id_pattern=r"\d+",
-        complete=_policy,
-    ),
-    Collection(
-        key="monitoring.projects.notificationChannels",
-        kind="notification channel",
-        permission="monitoring.notificationChannels",
-        assigned=_number,
-        id_pattern=r"\d+",
-        complete=_channel,
-        deletable=_channel_free,
-    ),
-    Collection(
-        key="monitoring.projects.uptimeCheckConfigs",
-        kind="uptime check",
-        permission="monitoring.uptimeCheckConfigs",
-        assigned=_check_id,
-        id_pattern=r"[a-zA-Z0-9-]+",
-        complete=_uptime,
-        deletable=_uptime_free,
-    ),
-):
-    collection(_row)
+Collection(
+    "monitoring.projects.alertPolicies", kind="alert policy", assigned=_number, id_pattern=r"\d+", complete=_policy
+)
+Collection(
+    "monitoring.projects.notificationChannels",
+    kind="notification channel",
+    assigned=_number,
+    id_pattern=r"\d+",
+    complete=_channel,
+    deletable=_channel_free,
+)
+Collection(
+    "monitoring.projects.uptimeCheckConfigs",
+    kind="uptime check",
+    assigned=_check_id,
+    id_pattern=r"[a-zA-Z0-9-]+",
+    complete=_uptime,
+    deletable=_uptime_free,
+)
 
 
-@handles("monitoring.projects.metricDescriptors.list")
+@handles("monitoring.projects.metricDescriptors.list", needs="monitoring.metricDescriptors.list")
 def list_descriptors(call: Call) -> Json:
     """Their names have slashes."""
-    call.authorize("monitoring.metricDescriptors.list")
-    items, token = page(call, [(record.name, record.body) for record in call.store.list(call.name + "/")])
-    return {"metricDescriptors": items} | ({"nextPageToken": token} if token else {})
+    found = [(record.name, record.body) for record in call.store.list(call.name + "/")]
+    return {"metricDescriptors": []} | listed(call, found, "metricDescriptors")
 
 
-@handles("monitoring.projects.timeSeries.create")
+@handles("monitoring.projects.timeSeries.create", needs="monitoring.timeSeries.create")
 def write(call: Call) -> Json:
     """One point for each series; a custom metric comes into being with its first."""
-    call.authorize("monitoring.timeSeries.create")
     with call.store.transaction():
         for place, series in enumerate(call.body.get("timeSeries") or ()):
             _write(call, place, series)
@@ -216,10 +188,8 @@ def write(call: Call) -> Json:
 
 def _write(call: Call, place: int, series: Json) -> None:
     metric = str((series.get("metric") or {}).get("type") or "")
-    if not re.fullmatch(DESCRIPTORS.id_pattern, metric):
-        raise refuse("monitoring.type")
-    if len(series.get("points") or ()) != 1:
-        raise refuse("monitoring.points", place=place)
+    refuse_if(not re.fullmatch(DESCRIPTORS.id_pattern, metric), "monitoring.type")
+    refuse_if(len(series.get("points") or ()) != 1, "monitoring.points", place=place)
     point = series["points"][0]
     end = _seconds(str((point.get("interval") or {}).get("endTime") or ""))
     if not time.time() - _PAST <= end <= time.time() + _FUTURE:
@@ -257,12 +227,10 @@ def _seconds(moment: str) -> float:
         raise refuse("monitoring.required", field="interval.end_time") from error
 
 
-@handles("monitoring.projects.timeSeries.list")
+@handles("monitoring.projects.timeSeries.list", needs="monitoring.timeSeries.list")
 def read(call: Call) -> Json:
     """Newest points first."""
-    call.authorize("monitoring.timeSeries.list")
-    if not _METRIC.search(call.one("filter")):
-        raise refuse("monitoring.filter")
+    refuse_if(not _METRIC.search(call.one("filter")), "monitoring.filter")
     end = _seconds(call.one("interval.endTime"))
     start = _seconds(call.one("interval.startTime") or call.one("interval.endTime"))
     found = []

@@ -15,21 +15,10 @@ import uuid
 from datetime import UTC, datetime
 
 __all__ = [
-    "bucket_name",
-    "etag_of",
-    "host_of",
-    "id_of",
-    "new_numeric_id",
-    "new_uid",
-    "now",
-    "path_of",
-    "project_name",
-    "project_number",
-    "project_of",
-    "segment",
-    "service_account_name",
+    "PROJECT_ID", "bucket_name", "etag_of", "host_of", "id_of", "new_numeric_id", "new_uid", "now", "numbered",
+    "path_of", "project_name", "project_number", "project_of", "segment", "service_account_name", "singular", "snake",
     "timestamp",
-]
+]  # fmt: skip
 
 PROJECT_ID = re.compile(r"(?:[a-z0-9.-]+:)?[a-z][a-z0-9-]{4,28}[a-z0-9]")
 
@@ -57,12 +46,30 @@ def segment(name: str, after: str) -> str:
     return ""
 
 
+def snake(name: str) -> str:
+    """`versionAliases` → `version_aliases`."""
+    return re.sub(r"([A-Z])", lambda found: "_" + found[1].lower(), name)
+
+
+def singular(collection: str) -> str:
+    """The word for one of a collection: `resourcePolicies` → `resourcePolicy`."""
+    if collection.endswith("ies"):
+        return collection.removesuffix("ies") + "y"
+    return collection.removesuffix("es" if collection.endswith("sses") else "s")
+
+
 def project_of(name: str) -> str:
     return segment(name, "projects")
 
 
 def project_name(project: str) -> str:
     return f"cloudresourcemanager.googleapis.com/projects/{project}"
+
+
+def numbered(name: str) -> str:
+    """The path with the project's number instead of its id."""
+    project = project_of(name)
+    return path_of(name).replace(f"projects/{project}/", f"projects/{project_number(project)}/", 1)
 
 
 def service_account_name(email: str, project: str = "") -> str:

@@ -22,16 +22,13 @@ class NothingRuns:
     """`interfaces.Runtime` without processes."""
 
     def resume(self) -> None: ...
-
     def stop(self) -> None: ...
 
     def service_uri(self, service: str) -> str:
         return f"https://{id_of(service)}-{segment(service, 'projects')}.{segment(service, 'locations')}.invalid"
 
     def start_revision(self, service: str, revision: Json) -> None: ...
-
     def set_traffic(self, service: str, targets: Sequence[TrafficTarget]) -> None: ...
-
     def delete_service(self, service: str) -> None: ...
 
     def run_execution(self, execution: Json, report: Callable[[Json], None]) -> Json:
@@ -43,14 +40,12 @@ class NothingRuns:
         }
 
     def cancel_execution(self, execution: str) -> None: ...
-
     def start_database(self, instance: Json) -> None: ...
 
     def database_certificate(self, instance: Json) -> str:
         return ""
 
     def stop_database(self, name: str) -> None: ...
-
     def delete_database(self, name: str) -> None: ...
 
     def create_database_user(self, instance: str, user: str, host: str, password: str) -> None:
@@ -75,18 +70,14 @@ class NothingRuns:
         raise Refused(_SENTENCE)
 
     def copy_database(self, source: str, target: str, at: str) -> None: ...
-
     def connect_endpoint(self, address: str, instance: str) -> None: ...
-
     def start_machine(self, instance: Json) -> None: ...
-
     def delete_machine(self, instance: str) -> None: ...
 
     def machine_healthy(self, instance: str) -> bool:
         return True
 
     def copy_disk(self, source: str, target: str) -> None: ...
-
     def delete_disk(self, disk: str) -> None: ...
 
     def log_lines(self, name: str) -> Sequence[str]:

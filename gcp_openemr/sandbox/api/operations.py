@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 
 from gcp_openemr.sandbox.api.call_log import CURRENT, Trace
 from gcp_openemr.sandbox.api.errors import CODES, ApiError
-from gcp_openemr.sandbox.api.latency import operation_seconds
 from gcp_openemr.sandbox.api.names import now
+from gcp_openemr.sandbox.api.settings import operation_seconds
 from gcp_openemr.sandbox.api.store import Store
 from gcp_openemr.sandbox.interfaces import Json, Refused
 
@@ -47,7 +47,7 @@ class Operation:
     target: str
     verb: str
     user: str
-    insert_time: str
+    insert_time: str = dataclasses.field(default_factory=now)
     work: str = ""
     arguments: Json = dataclasses.field(default_factory=dict)
     start_time: str = ""
@@ -131,6 +131,10 @@ class Operations:
         self._threads.add(thread)
         thread.start()
         return self.wait(operation.name, _GRACE_SECONDS) or operation
+
+    def start(self, operation: Operation) -> Operation:
+        """Record and submit at once."""
+        return self.submit(self.begin(operation))
 
     def get(self, name: str) -> Operation | None:
         rows = self._store.query("SELECT body FROM operations WHERE name = ?", (name,))

@@ -1,8 +1,12 @@
-"""Projects: made at the operator's first use of their id, each with what Google makes beside it."""
+"""Projects: made at the operator's first use of their id, each with what Google makes beside it; their resource.
+
+Cloud Resource Manager shows them in both versions' forms.
+"""
 
 from __future__ import annotations
 
 from gcp_openemr.sandbox.api.iam import OPERATOR, Caller
+from gcp_openemr.sandbox.api.listing import listed
 from gcp_openemr.sandbox.api.names import (
     PROJECT_ID,
     etag_of,
@@ -11,9 +15,7 @@ from gcp_openemr.sandbox.api.names import (
     project_number,
     service_account_name,
 )
-from gcp_openemr.sandbox.api.refusals import refuse
-from gcp_openemr.sandbox.api.store import Record, Store
-from gcp_openemr.sandbox.interfaces import Json
+from gcp_openemr.sandbox.api.rules import ApiError, Call, Collection, Json, Record, Store, handles, refuse_if, shape
 
 __all__ = ["WITH_PROJECT", "ensure_project", "find_service_account", "project_by_number", "service_account_exists"]
 
@@ -35,42 +37,14 @@ def ensure_project(store: Store, caller: Caller, project: str) -> None:
     """
     if store.get(project_name(project)) is not None:
         return
-    if caller != OPERATOR or not PROJECT_ID.fullmatch(project):
-        raise refuse("google.project", project=project)
-    number = project_number(project)
-    moment = now()
+    refuse_if(caller != OPERATOR or not PROJECT_ID.fullmatch(project), "google.project", project=project)
+    number, name = project_number(project), project_name(project)
+    email, unique = f"{number}{_DEVELOPER}", f"1{number}00000000"[:21]
     with store.transaction():
-        body = {
-            "name": f"projects/{number}",
-            "projectId": project,
-            "displayName": project,
-            "state": "ACTIVE",
-            "createTime": moment,
-            "updateTime": moment,
-            "etag": etag_of(project, moment),
-        }
-        store.put(project_name(project), body)
+        store.put(name, shape("project", name, etag=etag_of(project, now())))
         store.put_fact(f"project-number/{number}", project)
-        store.put_policy(
-            project_name(project),
-            {
-                "version": 1,
-                "etag": "BwYAAAAAAAA=",
-                "bindings": [
-                    {"role": "roles/owner", "members": [OPERATOR.member]},
-                    {"role": "roles/editor", "members": [f"serviceAccount:{number}@cloudservices.gserviceaccount.com"]},
-                ],
-            },
-        )
-        email = f"{number}{_DEVELOPER}"
-        account = {
-            "name": f"projects/{project}/serviceAccounts/{email}",
-            "projectId": project,
-            "uniqueId": f"1{number}00000000"[:21],
-            "email": email,
-            "displayName": "Compute Engine default service account",
-            "etag": "MDEwMjE5MjA=",
-        }
+        store.put_policy(name, shape("project.policy", name, owner=OPERATOR.member))
+        account = shape("project.account", name, email=email, unique=unique)
         store.put(service_account_name(email, project), account)
         for place, resource in WITH_PROJECT.items():
             named = {key: value.format(project=project) if key == "name" else value for key, value in resource.items()}
@@ -89,3 +63,33 @@ def service_account_exists(store: Store, email: str) -> bool:
     owner = domain.removesuffix(".iam.gserviceaccount.com")
     users = (owner != domain and not owner.startswith("gcp-sa-")) or email.endswith(_DEVELOPER)
     return find_service_account(store, email) is not None if users else domain.endswith("gserviceaccount.com")
+
+
+def _shown(call: Call, body: Json) -> Json:
+    if call.discovery.version == "v3":
+        return body
+    return shape("project.v1", project_name(body["projectId"]), **body)
+
+
+def _protected(_call: Call, _record: Record) -> None:
+    raise ApiError(501, "The sandbox deletes no projects: `sandbox reset` forgets everything.")
+
+
+PROJECTS = Collection(
+    "cloudresourcemanager.projects",
+    permission="resourcemanager.projects",
+    shown=_shown,
+    deletable=_protected,
+    verbs=("get", "delete"),
+)
+
+
+@handles("cloudresourcemanager.projects.list", "cloudresourcemanager.projects.search")
+def list_(call: Call) -> Json:
+    """Every project that the caller may see."""
+    found = [
+        (record.name, _shown(call, record.body))
+        for record in call.store.list(project_name(""))
+        if call.allowed("resourcemanager.projects.get", record.name)
+    ]
+    return listed(call, found, "projects")

@@ -3,6 +3,10 @@
 The rows stand in `refusals.json`; what an API makes of tables of its own comes in by `refusals(…)`.
 `refuse("run.ports", …)` makes the error of a row. A source that begins with "unverified" names a rule for which no text
 of Google's was found.
+
+How each API says that something is missing, is there already, or is not allowed are rows too: `API.not-found`,
+`API.exists`, `API.denied`, with {name} {id} {kind} {region} {project} {number} {numbered} {permission}. An API without
+such a row speaks as `google.…` does.
 """
 
 from __future__ import annotations
@@ -11,11 +15,16 @@ import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from gcp_openemr.sandbox.api.errors import ApiError
+from gcp_openemr.sandbox.api.names import host_of, id_of, numbered, path_of, project_number, project_of, segment
+from gcp_openemr.sandbox.api.store import Record, Store
 
-__all__ = ["REFUSALS", "Refusal", "refusals", "refuse"]
+__all__ = [
+    "REFUSALS", "Refusal", "demand", "denied", "duplicate", "existing", "missing", "refusals", "refuse", "refuse_if",
+]  # fmt: skip
+_Value = TypeVar("_Value")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,4 +76,59 @@ def refuse(
         details=details,
         location=location,
         refusal_id=row.id,
+    )
+
+
+def refuse_if(condition: object, refusal: str, /, **values: Any) -> None:
+    """Raise the error of a row when `condition` holds."""
+    if condition:
+        raise refuse(refusal, **values)
+
+
+def demand(value: _Value | None, refusal: str, /, **values: Any) -> _Value:
+    """A value that must be there. Raises the error of a row when it is None."""
+    if value is None:
+        raise refuse(refusal, **values)
+    return value
+
+
+def missing(name: str, kind: str = "") -> ApiError:
+    """404 for a full name, in its API's words."""
+    return _worded(host_of(name).partition(".")[0], "not-found", name, kind=kind)
+
+
+def duplicate(name: str, kind: str = "") -> ApiError:
+    """409 for a full name that is taken."""
+    return _worded(host_of(name).partition(".")[0], "exists", name, kind=kind)
+
+
+def denied(api: str, name: str, permission: str) -> ApiError:
+    """403 with the ErrorInfo that one-platform APIs attach."""
+    error = _worded(api, "denied", name, permission=permission)
+    metadata = {"permission": permission, "resource": path_of(name)}
+    info = {"reason": "IAM_PERMISSION_DENIED", "domain": host_of(name), "metadata": metadata}
+    error.details = [{"@type": "type.googleapis.com/google.rpc.ErrorInfo", **info}]
+    return error
+
+
+def existing(store: Store, name: str, kind: str = "") -> Record:
+    """The resource of a full name, else 404."""
+    record = store.get(name)
+    if record is None:
+        raise missing(name, kind)
+    return record
+
+
+def _worded(api: str, what: str, name: str, *, kind: str = "", permission: str = "") -> ApiError:
+    project = project_of(name)
+    return refuse(
+        f"{api}.{what}" if f"{api}.{what}" in REFUSALS else f"google.{what}",
+        name=path_of(name),
+        id=id_of(name),
+        kind=kind,
+        region=segment(name, "locations"),
+        project=project,
+        number=project_number(project),
+        numbered=numbered(name),
+        permission=permission,
     )

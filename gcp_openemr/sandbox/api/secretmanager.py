@@ -13,15 +13,10 @@ from collections.abc import Sequence
 import google_crc32c
 
 from gcp_openemr.sandbox.api import crud
-from gcp_openemr.sandbox.api.calls import Call
-from gcp_openemr.sandbox.api.errors import ApiError
-from gcp_openemr.sandbox.api.listing import page
-from gcp_openemr.sandbox.api.names import etag_of, id_of, now, path_of, project_number, project_of, timestamp
-from gcp_openemr.sandbox.api.refusals import refuse
-from gcp_openemr.sandbox.api.rules import Change, Collection, collection, handles
-from gcp_openemr.sandbox.api.store import Record, Store
-from gcp_openemr.sandbox.api.wording import wording_of
-from gcp_openemr.sandbox.interfaces import Json
+from gcp_openemr.sandbox.api.listing import listed
+from gcp_openemr.sandbox.api.names import etag_of, id_of, now, numbered, timestamp
+from gcp_openemr.sandbox.api.refusals import demand, missing, refuse, refuse_if
+from gcp_openemr.sandbox.api.rules import ApiError, Call, Change, Collection, Json, Record, Store, handles, shape
 
 __all__ = ["find_version", "read_version"]
 
@@ -35,26 +30,22 @@ _SHORTEST_DELAY = 86_400  # seconds of version_destroy_ttl
 
 def _complete(change: Change) -> None:
     new = change.new
-    new["name"] = _numbered(change.name)
+    new["name"] = numbered(change.name)
     replication = new.get("replication") or {}
     if change.old is None and not ({"automatic", "userManaged"} & replication.keys()):
         raise refuse("secretmanager.replication")
-    if change.old is not None and not change.call.mask():
-        raise refuse("secretmanager.mask")
-    if len(new.get("topics") or ()) > _MOST_TOPICS:
-        raise refuse("secretmanager.topics", most=_MOST_TOPICS)
+    refuse_if(change.old is not None and not change.call.mask(), "secretmanager.mask")
+    refuse_if(len(new.get("topics") or ()) > _MOST_TOPICS, "secretmanager.topics", most=_MOST_TOPICS)
     if new.get("versionDestroyTtl") and _seconds(new["versionDestroyTtl"]) < _SHORTEST_DELAY:
         raise refuse("secretmanager.destroy-ttl", least=_SHORTEST_DELAY)
     _check_rotation(new)
     _set_expiry(new)
     aliases = new.get("versionAliases") or {}
-    if len(aliases) > _MOST_ALIASES:
-        raise refuse("secretmanager.aliases", most=_MOST_ALIASES)
+    refuse_if(len(aliases) > _MOST_ALIASES, "secretmanager.aliases", most=_MOST_ALIASES)
     for alias, number in aliases.items():
-        if not _ALIAS.fullmatch(alias):
-            raise refuse("secretmanager.alias", alias=alias)
+        refuse_if(not _ALIAS.fullmatch(alias), "secretmanager.alias", alias=alias)
         if change.call.store.get(f"{change.name}/versions/{number}") is None:
-            raise wording_of("secretmanager").missing(f"{change.name}/versions/{number}", _VERSION)
+            raise missing(f"{change.name}/versions/{number}", _VERSION)
 
 
 def _check_rotation(secret: Json) -> None:
@@ -62,12 +53,9 @@ def _check_rotation(secret: Json) -> None:
     if not rotation:
         return
     period, (least, most) = rotation.get("rotationPeriod"), _ROTATION
-    if period and not rotation.get("nextRotationTime"):
-        raise refuse("secretmanager.rotation-time")
-    if period and not least <= _seconds(period) <= most:
-        raise refuse("secretmanager.rotation-period", least=least, most=most)
-    if not secret.get("topics"):
-        raise refuse("secretmanager.rotation-topics")
+    refuse_if(period and not rotation.get("nextRotationTime"), "secretmanager.rotation-time")
+    refuse_if(period and not least <= _seconds(period) <= most, "secretmanager.rotation-period", least=least, most=most)
+    refuse_if(not secret.get("topics"), "secretmanager.rotation-topics")
 
 
 def _set_expiry(secret: Json) -> None:
@@ -76,10 +64,8 @@ def _set_expiry(secret: Json) -> None:
     if ttl:
         twice = bool(secret.get("expireTime"))
         secret["expireTime"] = timestamp(time.time() + _seconds(ttl))
-        if twice:
-            raise refuse("secretmanager.expiry")
-    if secret.get("expireTime") and secret["expireTime"] <= now():
-        raise refuse("secretmanager.expiry")
+        refuse_if(twice, "secretmanager.expiry")
+    refuse_if(secret.get("expireTime") and secret["expireTime"] <= now(), "secretmanager.expiry")
 
 
 def _seconds(duration: object) -> float:
@@ -91,56 +77,41 @@ def _seconds(duration: object) -> float:
     return float(given)
 
 
-SECRETS = collection(
-    Collection(
-        key="secretmanager.projects.secrets",
-        kind="Secret",
-        permission="secretmanager.secrets",
-        id_parameter="secretId",
-        id_pattern=r"[A-Za-z0-9_-]{1,255}",
-        id_refusal="secretmanager.id",
-        complete=_complete,
-        immutable=("replication",),
-        expires="expireTime",
-    )
+SECRETS = Collection(
+    "secretmanager.projects.secrets",
+    kind="Secret",
+    id_parameter="secretId",
+    id_pattern=r"[A-Za-z0-9_-]{1,255}",
+    id_refusal="secretmanager.id",
+    complete=_complete,
+    immutable=("replication",),
+    expires="expireTime",
 )
 
 
-@handles("secretmanager.projects.secrets.addVersion")
+@handles("secretmanager.projects.secrets.addVersion", needs="secretmanager.versions.add")
 def add_version(call: Call) -> Json:
-    call.authorize("secretmanager.versions.add")
-    payload = call.body.get("payload")
-    if payload is None:
-        raise refuse("secretmanager.payload-missing")
+    payload = demand(call.body.get("payload"), "secretmanager.payload-missing")
     data = _decode(str(payload.get("data") or ""))
-    if not data:
-        raise refuse("secretmanager.empty")
-    if len(data) > _LARGEST_PAYLOAD:
-        raise refuse("secretmanager.payload", most=_LARGEST_PAYLOAD)
+    refuse_if(not data, "secretmanager.empty")
+    refuse_if(len(data) > _LARGEST_PAYLOAD, "secretmanager.payload", most=_LARGEST_PAYLOAD)
     given = payload.get("dataCrc32c")
-    if given is not None and int(given) != google_crc32c.value(data):
-        raise refuse("secretmanager.checksum")
+    refuse_if(given is not None and int(given) != google_crc32c.value(data), "secretmanager.checksum")
     with call.store.transaction():
         crud.existing(call, SECRETS)
         number = 1 + max((int(id_of(record.name)) for record in _versions(call.store, call.name)), default=0)
         name = f"{call.name}/versions/{number}"
-        version: Json = {
-            "name": _numbered(name),
-            "createTime": now(),
-            "state": "ENABLED",
-            "replicationStatus": {"automatic": {}},
-            "etag": etag_of(name, now()),
-        }
-        if given is not None:
-            version["clientSpecifiedPayloadChecksum"] = True
+        checked = None if given is None else True
+        version = shape(
+            "secretmanager.version", name, numbered=numbered(name), etag=etag_of(name, now()), checked=checked
+        )
         call.store.put(name, version)
         call.store.put_payload(name, data)
     return version
 
 
-@handles("secretmanager.projects.secrets.versions.access")
+@handles("secretmanager.projects.secrets.versions.access", needs="secretmanager.versions.access")
 def access(call: Call) -> Json:
-    call.authorize("secretmanager.versions.access")
     record, data = read_version(call.store, call.name.rsplit("/versions/", 1)[0], id_of(call.name))
     return {
         "name": record.body["name"],
@@ -148,9 +119,8 @@ def access(call: Call) -> Json:
     }
 
 
-@handles("secretmanager.projects.secrets.versions.get")
+@handles("secretmanager.projects.secrets.versions.get", needs="secretmanager.versions.get")
 def get_version(call: Call) -> Json:
-    call.authorize("secretmanager.versions.get")
     return find_version(call.store, call.name.rsplit("/versions/", 1)[0], id_of(call.name)).body
 
 
@@ -164,9 +134,7 @@ def list_versions(call: Call) -> Json:
         ((f"{10**9 - int(id_of(record.name)):010}", record.body) for record in _versions(call.store, secret)),
         key=lambda item: item[0],
     )
-    items, token = page(call, ordered, default_size=25000)
-    result: Json = {"totalSize": len(ordered)}
-    return result | ({"versions": items} if items else {}) | ({"nextPageToken": token} if token else {})
+    return {"totalSize": len(ordered), **listed(call, ordered, "versions", default_size=25000)}
 
 
 @handles(
@@ -220,7 +188,7 @@ def find_version(store: Store, secret: str, version: str) -> Record:
     """A version by number, alias or `latest`, in any state. Raises ApiError 404."""
     parent = store.get(secret)
     if parent is None or crud.is_expired(SECRETS, parent):
-        raise wording_of("secretmanager").missing(secret, "Secret")
+        raise missing(secret, "Secret")
     number = version
     if version == "latest":
         number = max((id_of(record.name) for record in _versions(store, secret)), key=int, default="latest")
@@ -228,7 +196,7 @@ def find_version(store: Store, secret: str, version: str) -> Record:
         number = str((parent.body.get("versionAliases") or {}).get(version, version))
     record = store.get(f"{secret}/versions/{number}")
     if record is None:
-        raise wording_of("secretmanager").missing(f"{secret}/versions/{number}", _VERSION)
+        raise missing(f"{secret}/versions/{number}", _VERSION)
     due = record.body.get("scheduledDestroyTime")
     if due and due <= now():
         body = {key: value for key, value in record.body.items() if key != "scheduledDestroyTime"}
@@ -244,12 +212,6 @@ def _versions(store: Store, secret: str) -> Sequence[Record]:
 
 def _wrong_state(version: Json) -> ApiError:
     return refuse("secretmanager.state", kind=_VERSION, name=version["name"], state=version["state"])
-
-
-def _numbered(name: str) -> str:
-    """Secret Manager answers with the project's number."""
-    project = project_of(name)
-    return path_of(name).replace(f"projects/{project}/", f"projects/{project_number(project)}/", 1)
 
 
 def _decode(data: str) -> bytes:

@@ -7,27 +7,15 @@ import re
 import secrets
 
 from gcp_openemr.sandbox.api import crud
-from gcp_openemr.sandbox.api.calls import Call
-from gcp_openemr.sandbox.api.names import id_of, now, path_of, project_of, service_account_name
+from gcp_openemr.sandbox.api.names import id_of, now, project_of, service_account_name
 from gcp_openemr.sandbox.api.projects import find_service_account
-from gcp_openemr.sandbox.api.refusals import refuse
-from gcp_openemr.sandbox.api.rules import Collection, collection, handles
-from gcp_openemr.sandbox.api.store import Record, Store
-from gcp_openemr.sandbox.interfaces import Json
-
-__all__: list[str] = []
+from gcp_openemr.sandbox.api.refusals import duplicate, missing, refuse, refuse_if
+from gcp_openemr.sandbox.api.rules import Call, Collection, Json, Record, Store, handles, shape
 
 _ACCOUNT_ID = re.compile(r"[a-z]([-a-z0-9]{4,28}[a-z0-9])")
 _CHANGEABLE = {"displayName": 100, "description": 256}  # field to its longest value in bytes
 
-ACCOUNTS = collection(
-    Collection(
-        key="iam.projects.serviceAccounts",
-        kind="service account",
-        permission="iam.serviceAccounts",
-        verbs=("list",),
-    )
-)
+ACCOUNTS = Collection("iam.projects.serviceAccounts", kind="service account", verbs=("list",))
 
 
 def _find(call: Call) -> Record:
@@ -39,7 +27,7 @@ def _find(call: Call) -> Record:
         accounts = call.store.list("iam.googleapis.com/projects/")
         record = next((found for found in accounts if found.body.get("uniqueId") == wanted), None)
     if record is None or call.project not in {"-", project_of(record.name)}:
-        raise call.wording.missing(call.name, "service account")
+        raise missing(call.name, "service account")
     return record
 
 
@@ -59,28 +47,20 @@ def _etag() -> str:
     return base64.b64encode(secrets.token_bytes(8)).decode()
 
 
-@handles("iam.projects.serviceAccounts.create")
+@handles("iam.projects.serviceAccounts.create", needs="iam.serviceAccounts.create", of_parent=True)
 def create(call: Call) -> Json:
-    call.authorize("iam.serviceAccounts.create", call.name.rsplit("/", 1)[0])
     account_id = str(call.body.get("accountId") or "")
-    if not _ACCOUNT_ID.fullmatch(account_id):
-        raise refuse("iam.account-id", id=account_id)
+    refuse_if(not _ACCOUNT_ID.fullmatch(account_id), "iam.account-id", id=account_id)
     given = call.body.get("serviceAccount") or {}
     _check(given)
     email = f"{account_id}@{call.project}.iam.gserviceaccount.com"
     name = service_account_name(email)
-    body: Json = {
-        "name": path_of(name),
-        "projectId": call.project,
-        "uniqueId": str(secrets.randbelow(9 * 10**20) + 10**20),
-        "email": email,
-        **{field: given[field] for field in _CHANGEABLE if given.get(field)},
-        "etag": _etag(),
-        "oauth2ClientId": str(secrets.randbelow(9 * 10**20) + 10**20),
-    }
+    unique, client = (str(secrets.randbelow(9 * 10**20) + 10**20) for _ in range(2))
+    told = {field: given.get(field) or None for field in _CHANGEABLE}
+    body = shape("iam.serviceAccount", name, unique=unique, client=client, etag=_etag(), **told)
     with call.store.transaction():
         if call.store.get(name) is not None:
-            raise call.wording.duplicate(f"{call.name}/{account_id}", "Service account")
+            raise duplicate(f"{call.name}/{account_id}", "Service account")
         call.store.put(name, body, hidden={"createTime": now()})
     return body
 
@@ -99,8 +79,7 @@ def patch(call: Call) -> Json:
         record = _permitted(call, "update")
         body = dict(record.body)
         for field in ("displayName" if part == "display_name" else part for part in mask):
-            if field not in _CHANGEABLE:
-                raise refuse("iam.account-field", field=field)
+            refuse_if(field not in _CHANGEABLE, "iam.account-field", field=field)
             body.pop(field, None)
             if given.get(field):
                 body[field] = given[field]

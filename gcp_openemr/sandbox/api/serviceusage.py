@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import time
 
-from gcp_openemr.sandbox.api.calls import Call
 from gcp_openemr.sandbox.api.envelopes import operation_json, operation_name
 from gcp_openemr.sandbox.api.iam import PROPAGATION_SECONDS
-from gcp_openemr.sandbox.api.listing import page
-from gcp_openemr.sandbox.api.names import id_of, now, project_number
-from gcp_openemr.sandbox.api.operations import Operation
-from gcp_openemr.sandbox.api.refusals import refuse
+from gcp_openemr.sandbox.api.listing import listed
+from gcp_openemr.sandbox.api.names import id_of, project_name
 from gcp_openemr.sandbox.api.routing import API_VERSIONS
-from gcp_openemr.sandbox.api.rules import handles
-from gcp_openemr.sandbox.api.store import Store
-from gcp_openemr.sandbox.interfaces import Json
+from gcp_openemr.sandbox.api.rules import Call, Json, Operation, Store, handles, missing, refuse, refuse_if, shape
 
 __all__ = ["ENABLED_AT_FIRST", "enable_apis", "require_enabled"]
 
-_RPC = "type.googleapis.com/google.rpc."
 _TYPES = "google.api.serviceusage.v1."
 _SUFFIX = ".googleapis.com"
 _MOST_AT_ONCE = 20
+_RESPONSES = {
+    "enable": "EnableServiceResponse", "disable": "DisableServiceResponse", "batchEnable": "BatchEnableServicesResponse"
+}  # fmt: skip
 # What a new project has (https://cloud.google.com/service-usage/docs/enabled-service), as far as spoken here.
 ENABLED_AT_FIRST = frozenset(
     f"{api}{_SUFFIX}"
@@ -50,14 +47,8 @@ def require_enabled(call: Call, project: str) -> None:
     title = call.discovery.document["title"]
     error = refuse("google.service-disabled", title=title, project=project, url=url)
     error.domain = "usageLimits"
-    consumer = {"consumer": f"projects/{project}", "containerInfo": project}
-    metadata = {"service": service, "serviceTitle": title, "activationUrl": url, **consumer}
-    link = {"description": "Google developers console API activation", "url": url}
-    error.details = [
-        {"@type": f"{_RPC}ErrorInfo", "reason": "SERVICE_DISABLED", "domain": "googleapis.com", "metadata": metadata},
-        {"@type": f"{_RPC}LocalizedMessage", "locale": "en-US", "message": error.message},
-        {"@type": f"{_RPC}Help", "links": [link]},
-    ]
+    values = {"service": service, "title": title, "url": url, "message": error.message}
+    error.details = list(shape("serviceusage.disabled", project_name(project), **values).values())
     raise error
 
 
@@ -71,13 +62,8 @@ def _enabled(store: Store, project: str, service: str) -> tuple[bool, float]:
 
 def _state(call: Call, service: str) -> Json:
     enabled, _ = _enabled(call.store, call.project, service)
-    number = project_number(call.project)
-    return {
-        "name": f"projects/{number}/services/{service}",
-        "parent": f"projects/{number}",
-        "config": {"name": service, "title": service.removesuffix(_SUFFIX)},
-        "state": "ENABLED" if enabled else "DISABLED",
-    }
+    state, title = "ENABLED" if enabled else "DISABLED", service.removesuffix(_SUFFIX)
+    return shape("serviceusage.service", f"{_project(call)}/services/{service}", state=state, title=title)
 
 
 def _project(call: Call) -> str:
@@ -87,7 +73,7 @@ def _project(call: Call) -> str:
 def _set(call: Call, services: list[str], *, enabled: bool) -> None:
     for service in services:
         if not service.endswith(_SUFFIX):
-            raise call.wording.missing(f"{_project(call)}/services/{service}")
+            raise missing(f"{_project(call)}/services/{service}")
     with call.store.transaction():
         for service in services:
             before, _ = _enabled(call.store, call.project, service)
@@ -96,56 +82,31 @@ def _set(call: Call, services: list[str], *, enabled: bool) -> None:
                 call.store.put(f"{_project(call)}/services/{service}", {"enabled": enabled}, hidden=hidden)
 
 
-def _done(call: Call, kind: str, response: Json) -> Json:
+@handles("serviceusage.services.enable", "serviceusage.services.disable", "serviceusage.services.batchEnable")
+def switch(call: Call) -> Json:
+    enabling, batch = call.verb != "disable", call.verb == "batchEnable"
+    call.authorize(f"serviceusage.services.{'enable' if enabling else 'disable'}", _project(call))
+    services = list(call.body.get("serviceIds") or []) if batch else [id_of(call.name)]
+    refuse_if(not 1 <= len(services) <= _MOST_AT_ONCE, "serviceusage.batch", most=_MOST_AT_ONCE)
+    _set(call, services, enabled=enabling)
+    states = [_state(call, service) for service in services]
     operation = Operation(
         name=operation_name("serviceusage", _project(call)),
         target=_project(call),
         verb=call.verb,
         user=call.caller.email,
-        insert_time=now(),
         metadata_type=f"{_TYPES}OperationMetadata",
-        response_type=_TYPES + kind,
-        response=response,
+        response_type=_TYPES + _RESPONSES[call.verb],
+        response={"services": states} if batch else {"service": states[0]},
     )
-    operations = call.app.operations
-    return operation_json(operations.submit(operations.begin(operation)))
+    return operation_json(call.app.operations.start(operation))
 
 
-@handles("serviceusage.services.enable")
-def enable(call: Call) -> Json:
-    call.authorize("serviceusage.services.enable", _project(call))
-    service = id_of(call.name)
-    _set(call, [service], enabled=True)
-    return _done(call, "EnableServiceResponse", {"service": _state(call, service)})
-
-
-@handles("serviceusage.services.batchEnable")
-def batch_enable(call: Call) -> Json:
-    call.authorize("serviceusage.services.enable", _project(call))
-    services = list(call.body.get("serviceIds") or [])
-    if not 1 <= len(services) <= _MOST_AT_ONCE:
-        raise refuse("serviceusage.batch", most=_MOST_AT_ONCE)
-    _set(call, services, enabled=True)
-    return _done(call, "BatchEnableServicesResponse", {"services": [_state(call, service) for service in services]})
-
-
-@handles("serviceusage.services.disable")
-def disable(call: Call) -> Json:
-    call.authorize("serviceusage.services.disable", _project(call))
-    service = id_of(call.name)
-    _set(call, [service], enabled=False)
-    return _done(call, "DisableServiceResponse", {"service": _state(call, service)})
-
-
-@handles("serviceusage.services.get")
+@handles("serviceusage.services.get", "serviceusage.services.batchGet")
 def get(call: Call) -> Json:
     call.authorize("serviceusage.services.get", _project(call))
-    return _state(call, id_of(call.name))
-
-
-@handles("serviceusage.services.batchGet")
-def batch_get(call: Call) -> Json:
-    call.authorize("serviceusage.services.get", _project(call))
+    if call.verb == "get":
+        return _state(call, id_of(call.name))
     return {"services": [_state(call, id_of(name)) for name in call.query.get("names", ())]}
 
 
@@ -155,5 +116,4 @@ def list_(call: Call) -> Json:
     call.authorize("serviceusage.services.list", _project(call))
     touched = {id_of(record.name) for record in call.store.list(f"{_project(call)}/services/")}
     found = [(service, _state(call, service)) for service in sorted(touched | ENABLED_AT_FIRST)]
-    items, token = page(call, found, default_size=50)
-    return ({"services": items} if items else {}) | ({"nextPageToken": token} if token else {})
+    return listed(call, found, "services", default_size=50)

@@ -1,17 +1,24 @@
-"""What can be switched on to make the sandbox as slow and as unforgiving as Google Cloud; kept in the store."""
+"""What can be switched on to make the sandbox as slow and as unforgiving as Google Cloud; kept in the store.
+
+How long Google takes is in a table in which each figure names its source (`latency.json`): `operations` are seconds
+from a call to the end of the operation it starts, `calls` seconds to an answer. What the table does not name takes the
+default, which is a guess and says so.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from gcp_openemr.sandbox.api.errors import ApiError
 from gcp_openemr.sandbox.api.store import Store
 
-__all__ = ["Settings", "change_settings", "read_settings"]
+__all__ = ["Settings", "call_seconds", "change_settings", "latencies", "operation_seconds", "read_settings"]
 
 _FACT = "settings"
 
@@ -58,3 +65,25 @@ def _value(name: str, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
         raise ApiError(400, f"Setting {name} is a number from 0 up, not {value!r}.")
     return float(value)
+
+
+@functools.cache
+def latencies() -> dict[str, Any]:
+    """`{"calls" | "operations": {API method id or "*": {"seconds", "source"}}}`."""
+    found: dict[str, Any] = json.loads(Path(__file__).with_name("latency.json").read_text(encoding="utf-8"))
+    return found
+
+
+def call_seconds(method: str) -> float:
+    """Seconds until a call is answered."""
+    return _seconds("calls", method)
+
+
+def operation_seconds(method: str) -> float:
+    """Seconds that the operation takes which a method starts."""
+    return _seconds("operations", method)
+
+
+def _seconds(kind: str, method: str) -> float:
+    rows = latencies()[kind]
+    return float(rows.get(method, rows["*"])["seconds"])

@@ -10,14 +10,10 @@ import re
 from collections.abc import Mapping
 
 from gcp_openemr.environment.values import REGIONS
-from gcp_openemr.sandbox.api.calls import Call
 from gcp_openemr.sandbox.api.compute.network import NETWORKS_LIMIT
 from gcp_openemr.sandbox.api.envelopes import COMPUTE_ROOT
 from gcp_openemr.sandbox.api.names import id_of, path_of, project_name, project_of, segment
-from gcp_openemr.sandbox.api.rules import handles
-from gcp_openemr.sandbox.interfaces import Json
-
-__all__: list[str] = []
+from gcp_openemr.sandbox.api.rules import Call, Json, handles, missing
 
 # https://cloud.google.com/compute/docs/regions-zones: three zones each, a to c save where it says otherwise.
 _ZONES = {"europe-west1": "bcd", "us-central1": "abcf", "us-east1": "bcd"}
@@ -73,17 +69,15 @@ def tiers(call: Call) -> Json:
     }
 
 
-@handles("compute.projects.get")
+@handles("compute.projects.get", needs="compute.projects.get")
 def project(call: Call) -> Json:
-    call.authorize("compute.projects.get")
     used = {"FIREWALLS": "firewalls", "NETWORKS": "networks", "ROUTERS": "routers", "SUBNETWORKS": "subnetworks"}
     usage = {metric: len(_existing(call, word)) for metric, word in used.items()}
     return {"kind": "compute#project", "name": call.project, "quotas": _quotas(call, _PROJECT_LIMITS, usage)}
 
 
-@handles("compute.regions.get")
+@handles("compute.regions.get", needs="compute.regions.get")
 def region(call: Call) -> Json:
-    call.authorize("compute.regions.get")
     name = _known(call, id_of(call.name))
     zones = [f"{COMPUTE_ROOT}projects/{call.project}/zones/{zone}" for zone in _zones(name)]
     machines = [body for body in _existing(call, "instances") if _zone(body)[:-2] == name]
@@ -102,19 +96,18 @@ def region(call: Call) -> Json:
     }
 
 
-@handles("compute.machineTypes.get")
+@handles("compute.machineTypes.get", needs="compute.machineTypes.get")
 def machine_type(call: Call) -> Json:
-    call.authorize("compute.machineTypes.get")
     zone = segment(call.name, "zones")
     cores = _cores(id_of(call.name))
     if cores is None or zone not in _zones(_known(call, zone[:-2])):
-        raise call.wording.missing(call.name)
+        raise missing(call.name)
     return {"kind": "compute#machineType", "name": id_of(call.name), "zone": zone, "guestCpus": cores}
 
 
 def _known(call: Call, name: str) -> str:
     if name not in REGIONS:
-        raise call.wording.missing(call.name)
+        raise missing(call.name)
     return name
 
 

@@ -2,22 +2,25 @@
 
 `accept` renames snake_case fields, turns enum numbers into names (Google's REST clients send numbers), drops fields
 that only the server sets, and refuses what the schema does not know, with the sentences of Google's JSON parser.
+`apply_mask` and `merge` make the changes: field masks of the one-platform APIs, JSON merge patches of the older ones.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
+import copy
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gcp_openemr.sandbox.api.errors import ApiError
-from gcp_openemr.sandbox.api.refusals import refuse
+from gcp_openemr.sandbox.api.names import snake
+from gcp_openemr.sandbox.api.refusals import refuse, refuse_if
 from gcp_openemr.sandbox.discovery import Discovery, Method, Schema
 from gcp_openemr.sandbox.interfaces import Json
 
-__all__ = ["accept", "camel", "check_query", "root_field"]
+__all__ = ["accept", "apply_mask", "camel", "check_query", "merge", "root_field"]
 
 # Enums whose numbers are not their places in the document (google/api/launch_stage.proto, secretmanager's
 # resources.proto).
@@ -79,13 +82,11 @@ def check_query(discovery: Discovery, method: Method, query: Mapping[str, Sequen
     """Refuse query parameters that the method does not have, and the lack of those it needs."""
     known = {camel(name) for name in (*method.parameters, *discovery.common_parameters)} | _ALWAYS_QUERY
     for name in query:
-        if camel(name) not in known and name not in known:
-            raise refuse("google.unknown-parameter", name=name)
+        refuse_if(camel(name) not in known and name not in known, "google.unknown-parameter", name=name)
     for name, parameter in method.parameters.items():
         if parameter.get("location") != "query":
             continue
-        if parameter.get("required") and name not in query:
-            raise refuse("google.required-parameter", name=name)
+        refuse_if(parameter.get("required") and name not in query, "google.required-parameter", name=name)
         for value in query.get(name, ()):
             _check_parameter(name, parameter, value)
 
@@ -98,8 +99,7 @@ def _check_parameter(name: str, parameter: Mapping[str, Any], value: str) -> Non
         or (kind == "boolean" and value.lower() not in {"true", "false", "0", "1"})
         or ("enum" in parameter and value not in parameter["enum"] and not value.isdigit())
     )
-    if wrong:
-        raise refuse("google.value", path=name, kind=kind, shown=f'"{value}"')
+    refuse_if(wrong, "google.value", path=name, kind=kind, shown=f'"{value}"')
 
 
 class _Checker:
@@ -126,7 +126,7 @@ class _Checker:
             elif (value is None and not self._keep_null) or (value == "" and "enum" in field and self._lenient):
                 continue
             elif not _output_only(field):
-                result[name] = self._value(field, value, f"{path}.{_snake(name)}")
+                result[name] = self._value(field, value, f"{path}.{snake(name)}")
         return result
 
     def _value(self, field: Mapping[str, Any], value: Any, path: str) -> Any:
@@ -201,13 +201,56 @@ def _output_only(field: Mapping[str, Any]) -> bool:
     return bool(field.get("readOnly")) or str(field.get("description", "")).startswith("[Output Only]")
 
 
-def _snake(name: str) -> str:
-    return re.sub(r"([A-Z])", lambda found: "_" + found.group(1).lower(), name)
-
-
 def _is_base64(value: str) -> bool:
     try:
         base64.b64decode(value.replace("-", "+").replace("_", "/") + "=" * (-len(value) % 4), validate=True)
     except (binascii.Error, ValueError):
         return False
     return True
+
+
+def apply_mask(old: Json, body: Json, mask: Sequence[str], schema: Schema) -> Json:
+    """The resource after an update of the masked fields; a masked field that the body lacks is cleared.
+
+    Raises:
+        ApiError: 400 for a path that is no field of the resource.
+    """
+    if list(mask) == ["*"]:
+        return {**{key: value for key, value in old.items() if _is_output(schema, key)}, **copy.deepcopy(body)}
+    result = copy.deepcopy(old)
+    for path in mask:
+        parts = [camel(part) for part in path.split(".")]
+        refuse_if(parts[0] not in schema.get("properties", {}), "google.mask", path=path)
+        _copy(body, result, parts)
+    return result
+
+
+def _is_output(schema: Schema, key: str) -> bool:
+    return bool(schema.get("properties", {}).get(key, {}).get("readOnly"))
+
+
+def _copy(source: Json, target: Json, parts: Sequence[str]) -> None:
+    for part in parts[:-1]:
+        inner = source.get(part)
+        source = inner if isinstance(inner, dict) else {}
+        if not isinstance(target.get(part), dict):
+            target[part] = {}
+        target = target[part]
+    if parts[-1] in source:
+        target[parts[-1]] = copy.deepcopy(source[parts[-1]])
+    else:
+        target.pop(parts[-1], None)
+
+
+def merge(old: Json, patch: Json) -> Json:
+    """JSON merge patch (RFC 7396): null takes a field away, objects are merged, everything else replaces."""
+    result = dict(old)
+    for key, value in patch.items():
+        if value is None:
+            result.pop(key, None)
+        elif isinstance(value, dict):
+            before = result.get(key)
+            result[key] = merge(before if isinstance(before, dict) else {}, value)
+        else:
+            result[key] = copy.deepcopy(value)
+    return result

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from gcp_openemr.sandbox.api.app import App
-from gcp_openemr.sandbox.api.latency import latencies, operation_seconds
 from gcp_openemr.sandbox.api.routing import API_VERSIONS
+from gcp_openemr.sandbox.api.settings import latencies, operation_seconds
 from gcp_openemr.sandbox.discovery import load
 from tests.sandbox.api.support import PROJECT, Cloud
 

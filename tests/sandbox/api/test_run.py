@@ -12,7 +12,7 @@ from google.oauth2.credentials import Credentials
 from google.protobuf import duration_pb2, field_mask_pb2
 
 from gcp_openemr.sandbox.api.artifactregistry import parse_image, push
-from gcp_openemr.sandbox.api.run.held import HELD
+from gcp_openemr.sandbox.api.compute.network import HELD
 from gcp_openemr.sandbox.interfaces import Refused, TrafficTarget
 from tests.sandbox.api.support import IMAGES, PROJECT, REGION, Cloud
 

@@ -17,9 +17,8 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule, 
 
 from gcp_openemr.sandbox.api.conditions import ConditionInvalid, evaluate
 from gcp_openemr.sandbox.api.errors import ApiError
-from gcp_openemr.sandbox.api.masks import apply_mask, merge
 from gcp_openemr.sandbox.api.store import Store
-from gcp_openemr.sandbox.api.validation import accept
+from gcp_openemr.sandbox.api.validation import accept, apply_mask, merge
 from gcp_openemr.sandbox.discovery import load
 
 JSON = st.recursive(

@@ -9,9 +9,8 @@ from typing import Any
 import pytest
 
 from gcp_openemr.sandbox.api.artifactregistry import parse_image, push
-from gcp_openemr.sandbox.api.cloudscheduler import fire
+from gcp_openemr.sandbox.api.cloudscheduler import ScheduleInvalid, fire, read_schedule
 from gcp_openemr.sandbox.api.names import timestamp
-from gcp_openemr.sandbox.api.schedule import ScheduleInvalid, read_schedule
 from tests.sandbox.api.support import IMAGES, PROJECT, REGION, Cloud
 
 LOCATION = f"projects/{PROJECT}/locations/{REGION}"

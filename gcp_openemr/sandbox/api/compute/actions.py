@@ -8,10 +8,7 @@ import secrets
 from collections.abc import Callable, Mapping
 
 from gcp_openemr.sandbox.api import crud
-from gcp_openemr.sandbox.api.calls import Call
-from gcp_openemr.sandbox.api.refusals import refuse
-from gcp_openemr.sandbox.api.rules import COLLECTIONS, handles
-from gcp_openemr.sandbox.interfaces import Json
+from gcp_openemr.sandbox.api.rules import COLLECTIONS, Call, Json, handles, refuse_if
 
 __all__ = ["Action", "actions", "fingerprint"]
 
@@ -52,16 +49,14 @@ def fingerprint() -> str:
 
 def _labels(call: Call, body: Json) -> Json:
     given = call.body.get("labelFingerprint")
-    if given and given != body.get("labelFingerprint"):
-        raise refuse("compute.labels-changed")
+    refuse_if(given and given != body.get("labelFingerprint"), "compute.labels-changed")
     return {"labels": call.body.get("labels") or {}, "labelFingerprint": fingerprint()}
 
 
 def _replaced(call: Call, body: Json, field: str) -> Json:
     """A part with a fingerprint of its own: metadata or tags."""
     given = call.body.get("fingerprint")
-    if given and given != body[field].get("fingerprint"):
-        raise refuse("compute.fingerprint", what=field)
+    refuse_if(given and given != body[field].get("fingerprint"), "compute.fingerprint", what=field)
     return {field: {**call.body, "fingerprint": fingerprint()}}
 
 

@@ -3,29 +3,21 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
 from gcp_openemr.sandbox.api import crud
-from gcp_openemr.sandbox.api.calls import Call
 from gcp_openemr.sandbox.api.compute.actions import Action, actions, fingerprint
 from gcp_openemr.sandbox.api.compute.links import full_name, normalize, referrers, self_link
 from gcp_openemr.sandbox.api.compute.network import adopt, in_use
-from gcp_openemr.sandbox.api.names import id_of, new_numeric_id, now, path_of, segment
+from gcp_openemr.sandbox.api.names import id_of, path_of, segment
 from gcp_openemr.sandbox.api.operations import Operation
-from gcp_openemr.sandbox.api.refusals import refuse
-from gcp_openemr.sandbox.api.rules import COLLECTIONS, WORK, Change, Collection, collection, handles
-from gcp_openemr.sandbox.api.store import Record
+from gcp_openemr.sandbox.api.refusals import duplicate, existing, refuse, refuse_if
+from gcp_openemr.sandbox.api.rules import COLLECTIONS, WORK, App, Call, Change, Collection, Record, handles, shape
 from gcp_openemr.sandbox.interfaces import Json, Refused
-
-if TYPE_CHECKING:
-    from gcp_openemr.sandbox.api.app import App
-
-__all__ = ["DISK_FIELDS"]
 
 _SMALLEST_DISK = 10  # GB
 _HOUR = re.compile(r"([01]\d|2[0-3]):00")
 _CYCLES = {"dailySchedule": "daysInCycle", "hourlySchedule": "hoursInCycle", "weeklySchedule": ""}
-DISK_FIELDS: Json = {"status": "READY", "physicalBlockSizeBytes": "4096", "enableConfidentialCompute": False}
+_DISK_FIELDS: Json = {"status": "READY", "physicalBlockSizeBytes": "4096", "enableConfidentialCompute": False}
 
 
 def _disk(change: Change) -> None:
@@ -35,15 +27,13 @@ def _disk(change: Change) -> None:
     new["type"] = kind if "/" in kind else f"{zone}/diskTypes/{kind}"
     snapshot = change.call.store.get(full_name(str(new.get("sourceSnapshot") or "")))
     size = int(new.get("sizeGb") or (snapshot.body["diskSizeGb"] if snapshot else 0))
-    if size < _SMALLEST_DISK:
-        raise refuse("compute.disk-size", field="sizeGb", value=size, least=_SMALLEST_DISK)
+    refuse_if(size < _SMALLEST_DISK, "compute.disk-size", field="sizeGb", value=size, least=_SMALLEST_DISK)
     _check_growth(change.old or {"sizeGb": snapshot.body["diskSizeGb"] if snapshot else "0"}, size)
-    change.new = {**DISK_FIELDS, "labelFingerprint": fingerprint(), **new, "sizeGb": str(size)}
+    change.new = {**_DISK_FIELDS, "labelFingerprint": fingerprint(), **new, "sizeGb": str(size)}
 
 
 def _check_growth(old: Json, size: int) -> None:
-    if size < int(old["sizeGb"]):
-        raise refuse("compute.disk-shrink", size=size, old=old["sizeGb"])
+    refuse_if(size < int(old["sizeGb"]), "compute.disk-shrink", size=size, old=old["sizeGb"])
 
 
 def _resize(call: Call, body: Json) -> Json:
@@ -71,8 +61,7 @@ def _policy(change: Change) -> None:
     schedule = (new.get("snapshotSchedulePolicy") or {}).get("schedule") or {}
     place = "snapshotSchedulePolicy.schedule"
     given = [field for field in _CYCLES if schedule.get(field)]
-    if len(given) != 1:
-        raise refuse("compute.schedule", field=place, value="", why="Exactly one schedule must be given.")
+    refuse_if(len(given) != 1, "compute.schedule", field=place, value="", why="Exactly one schedule must be given.")
     cycle = schedule[given[0]]
     days = cycle.get("dayOfWeeks") or [cycle]
     for day in days:
@@ -89,13 +78,10 @@ def _attach_policies(call: Call, body: Json) -> Json:
     wanted: list[str] = normalize(call.store, call.body.get("resourcePolicies") or [], call.project)
     names = {"policy": id_of(wanted[0]) if wanted else "", "name": body["name"]}
     for link in wanted:
-        policy = call.store.get(full_name(link))
-        if policy is None:
-            raise call.wording.missing(full_name(link))
+        policy = existing(call.store, full_name(link))
         if segment(policy.name, "regions") != segment(call.name, "zones")[:-2]:
             raise refuse("compute.schedule-region", **names)
-    if len(wanted) > 1 or body.get("resourcePolicies"):
-        raise refuse("compute.schedule-second", **names)
+    refuse_if(len(wanted) > 1 or body.get("resourcePolicies"), "compute.schedule-second", **names)
     return {"resourcePolicies": wanted}
 
 
@@ -104,34 +90,16 @@ def _detach_policies(call: Call, body: Json) -> Json:
     return {"resourcePolicies": [link for link in body.get("resourcePolicies") or () if link not in gone]}
 
 
-for _row in (
-    Collection(
-        key="compute.disks",
-        kind="disk",
-        permission="compute.disks",
-        complete=_disk,
-        deletable=_disk_free,
-        shown=_shown,
-        created="compute.fillDisk",
-        deleted="compute.deleteDisk",
-    ),
-    Collection(
-        key="compute.snapshots",
-        kind="snapshot",
-        permission="compute.snapshots",
-        deletable=in_use,
-        deleted="compute.deleteDisk",
-        verbs=("get", "list", "delete"),
-    ),
-    Collection(
-        key="compute.resourcePolicies",
-        kind="resourcePolicy",
-        permission="compute.resourcePolicies",
-        complete=_policy,
-        deletable=in_use,
-    ),
-):
-    collection(_row)
+Collection(
+    "compute.disks",
+    complete=_disk,
+    deletable=_disk_free,
+    shown=_shown,
+    created="compute.fillDisk",
+    deleted="compute.deleteDisk",
+)
+Collection("compute.snapshots", deletable=in_use, deleted="compute.deleteDisk", verbs=("get", "list", "delete"))
+Collection("compute.resourcePolicies", complete=_policy, deletable=in_use)
 
 actions(
     {
@@ -142,10 +110,9 @@ actions(
 )
 
 
-@handles("compute.disks.createSnapshot")
+@handles("compute.disks.createSnapshot", needs="compute.disks.createSnapshot")
 def create_snapshot(call: Call) -> Json:
     """A snapshot is global; the operation is on the disk."""
-    call.authorize("compute.disks.createSnapshot")
     rule = COLLECTIONS["compute.disks"]
     snapshot_id = crud.chosen_id(call, rule, call.body)
     name = f"compute.googleapis.com/projects/{call.project}/global/snapshots/{snapshot_id}"
@@ -153,19 +120,9 @@ def create_snapshot(call: Call) -> Json:
     with call.store.transaction():
         disk = crud.existing(call, rule)
         if call.store.get(name) is not None:
-            raise call.wording.duplicate(name)
-        snapshot = {
-            **call.body,
-            "kind": "compute#snapshot",
-            "id": new_numeric_id(),
-            "selfLink": self_link(name),
-            "creationTimestamp": now(),
-            "status": "CREATING",
-            "sourceDisk": disk.body["selfLink"],
-            "sourceDiskId": disk.body["id"],
-            "diskSizeGb": disk.body["sizeGb"],
-            "labelFingerprint": fingerprint(),
-        }
+            raise duplicate(name)
+        source = {"disk": disk.body["selfLink"], "disk_id": disk.body["id"], "size": disk.body["sizeGb"]}
+        snapshot = {**call.body, **shape("compute.snapshot", name, fingerprint=fingerprint(), **source)}
         call.store.put(name, snapshot)
         arguments = {"snapshot": name}
         operation = crud.begin(call, rule, disk.name, disk.body, work="compute.snapshot", arguments=arguments)

@@ -3,23 +3,13 @@
 from __future__ import annotations
 
 import secrets
-from typing import TYPE_CHECKING
 
 from gcp_openemr.sandbox.api.compute.actions import fingerprint
 from gcp_openemr.sandbox.api.compute.links import full_name
 from gcp_openemr.sandbox.api.compute.network import address_of, adopt
-from gcp_openemr.sandbox.api.errors import ApiError
 from gcp_openemr.sandbox.api.names import path_of, project_number, project_of
-from gcp_openemr.sandbox.api.operations import Operation
-from gcp_openemr.sandbox.api.refusals import refuse
-from gcp_openemr.sandbox.api.rules import WORK, Change, Collection, collection
-from gcp_openemr.sandbox.api.store import Record, Store
-from gcp_openemr.sandbox.interfaces import Json
-
-if TYPE_CHECKING:
-    from gcp_openemr.sandbox.api.app import App
-
-__all__: list[str] = []
+from gcp_openemr.sandbox.api.refusals import missing, refuse
+from gcp_openemr.sandbox.api.rules import WORK, ApiError, App, Change, Collection, Json, Operation, Record, Store
 
 _ATTACHMENT = "/serviceAttachments/"
 
@@ -33,7 +23,7 @@ def _complete(change: Change) -> None:
         raise ApiError(501, "The sandbox stands in for forwarding rules to service attachments only.")
     instance = _instance(change.call.store, target)
     if instance is None:
-        raise change.call.wording.missing(full_name(target))
+        raise missing(full_name(target))
     network = str(new.get("network") or "")
     if not network:
         raise refuse("compute.required", field="network", why="A Private Service Connect endpoint needs a network.")
@@ -77,15 +67,7 @@ def _subnetwork(change: Change, network: str) -> str:
     raise refuse("compute.endpoint-subnetwork", name=path_of(full_name(network)))
 
 
-collection(
-    Collection(
-        key="compute.forwardingRules",
-        kind="forwardingRule",
-        permission="compute.forwardingRules",
-        complete=_complete,
-        created="compute.connect",
-    )
-)
+Collection("compute.forwardingRules", complete=_complete, created="compute.connect")
 
 
 @WORK.register("compute.connect")

@@ -5,17 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from gcp_openemr.sandbox.api import crud
-from gcp_openemr.sandbox.api.calls import Call
 from gcp_openemr.sandbox.api.compute.actions import Action, actions, fingerprint
 from gcp_openemr.sandbox.api.compute.groups import machine_of, managed, save_members
 from gcp_openemr.sandbox.api.compute.links import check_references, normalize, self_link
 from gcp_openemr.sandbox.api.names import id_of, path_of, timestamp
-from gcp_openemr.sandbox.api.refusals import refuse
-from gcp_openemr.sandbox.api.rules import COLLECTIONS, handles
-from gcp_openemr.sandbox.api.store import Record
-from gcp_openemr.sandbox.interfaces import Json
-
-__all__: list[str] = []
+from gcp_openemr.sandbox.api.rules import COLLECTIONS, Call, Json, Record, handles, refuse, refuse_if
 
 _KEY = "compute.instanceGroupManagers"
 
@@ -28,8 +22,7 @@ def _named(call: Call, group: Record) -> list[str]:
     """The members that a call names, by URL or path."""
     names = [id_of(str(link)) for link in call.body.get("instances") or ()]
     for name in names:
-        if name not in managed(group):
-            raise refuse("compute.member", value=name, group=path_of(group.name))
+        refuse_if(name not in managed(group), "compute.member", value=name, group=path_of(group.name))
     return names
 
 

@@ -12,21 +12,14 @@ import secrets
 import string
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from gcp_openemr.sandbox.api.agents import ask, cloud_services
 from gcp_openemr.sandbox.api.compute.links import full_name, self_link
 from gcp_openemr.sandbox.api.envelopes import operation_name
-from gcp_openemr.sandbox.api.errors import ApiError
-from gcp_openemr.sandbox.api.names import host_of, now, path_of, project_of, segment
-from gcp_openemr.sandbox.api.operations import Operation
-from gcp_openemr.sandbox.api.rules import CHORES, WORK
-from gcp_openemr.sandbox.api.store import Record
-from gcp_openemr.sandbox.api.wording import wording_of
-from gcp_openemr.sandbox.interfaces import Json
-
-if TYPE_CHECKING:
-    from gcp_openemr.sandbox.api.app import App
+from gcp_openemr.sandbox.api.names import host_of, path_of, project_of, segment
+from gcp_openemr.sandbox.api.refusals import existing
+from gcp_openemr.sandbox.api.rules import CHORES, WORK, ApiError, App, Json, Operation, Record
 
 __all__ = ["Members", "bring_back", "group_status", "machine_of", "managed", "save_members"]
 
@@ -85,9 +78,7 @@ def machine_of(group: Record, name: str) -> str:
 def save_members(app: App, name: str, changes: Members, *, gone: str = "") -> Record:
     """Change fields of members, or take one away; returns the group as it is then."""
     with app.store.transaction():
-        group = app.store.get(name)
-        if group is None:
-            raise wording_of("compute").missing(name)
+        group = existing(app.store, name)
         members = {key: value for key, value in managed(group).items() if key != gone}
         for key, fields in changes.items():
             members[key] = {**members.get(key, {}), **fields}
@@ -109,10 +100,9 @@ def _repair(app: App, group: Record) -> None:
         target=group.name,
         verb="compute.instances.repair.recreateInstance",
         user=cloud_services(project_of(group.name)),
-        insert_time=now(),
         work="compute.reconcile",
     )
-    app.operations.submit(app.operations.begin(operation))
+    app.operations.start(operation)
 
 
 def _groups(app: App) -> Iterator[Record]:
@@ -147,9 +137,7 @@ def _bring(app: App, group: Record, name: str) -> None:
 
 def _machine(app: App, group: Record, name: str) -> Json:
     """The template's machine with what was kept."""
-    template = app.store.get(full_name(group.body["instanceTemplate"]))
-    if template is None:
-        raise wording_of("compute").missing(full_name(group.body["instanceTemplate"]))
+    template = existing(app.store, full_name(group.body["instanceTemplate"]))
     kept = _kept(group, name)
     machine: Json = copy.deepcopy(template.body["properties"])
     zone = self_link(group.name).split("/instanceGroupManagers/")[0]

@@ -7,12 +7,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from gcp_openemr.sandbox.api.envelopes import COMPUTE_ROOT
-from gcp_openemr.sandbox.api.names import id_of, path_of, project_of
+from gcp_openemr.sandbox.api.names import id_of, path_of, project_of, singular, snake
 from gcp_openemr.sandbox.api.projects import project_by_number
-from gcp_openemr.sandbox.api.refusals import refuse
-from gcp_openemr.sandbox.api.store import Record, Store
-from gcp_openemr.sandbox.api.wording import wording_of
-from gcp_openemr.sandbox.interfaces import Json
+from gcp_openemr.sandbox.api.rules import Json, Record, Store, missing, refuse
 
 __all__ = ["check_references", "full_name", "normalize", "referrers", "refuse_if_used", "self_link"]
 
@@ -57,7 +54,7 @@ def check_references(store: Store, body: Json) -> None:
     for link in _links(body):
         name = full_name(link)
         if name.rsplit("/", 2)[-2] in _HELD and store.get(name) is None:
-            raise wording_of("compute").missing(name)
+            raise missing(name)
 
 
 def referrers(store: Store, name: str) -> list[Record]:
@@ -79,14 +76,8 @@ def refuse_if_used(store: Store, name: str, users: list[str]) -> None:
     """400 when anything uses the resource. `users` are paths."""
     using = [path_of(record.name) for record in referrers(store, name)] + users
     if using:
-        word = name.rsplit("/", 2)[-2]
-        raise refuse("compute.in-use", kind=_singular(word), name=path_of(name), user=using[0])
-
-
-def _singular(collection: str) -> str:
-    """The word in messages: `healthChecks` → `health_check`."""
-    one = {"addresses": "address", "resourcePolicies": "resourcePolicy"}.get(collection, collection.removesuffix("s"))
-    return re.sub(r"([A-Z])", lambda found: "_" + found[1].lower(), one)
+        kind = snake(singular(name.rsplit("/", 2)[-2]))  # `healthChecks` → `health_check`
+        raise refuse("compute.in-use", kind=kind, name=path_of(name), user=using[0])
 
 
 def _links(value: Any, key: str = "") -> Iterator[str]:

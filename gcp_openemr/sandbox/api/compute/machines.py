@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from gcp_openemr.sandbox.api.calls import Call
 from gcp_openemr.sandbox.api.compute.actions import Action, actions, fingerprint
-from gcp_openemr.sandbox.api.compute.disks import DISK_FIELDS
 from gcp_openemr.sandbox.api.compute.groups import bring_back
 from gcp_openemr.sandbox.api.compute.links import full_name, normalize, referrers, self_link
 from gcp_openemr.sandbox.api.compute.network import address_of, adopt, in_use
-from gcp_openemr.sandbox.api.errors import ApiError
-from gcp_openemr.sandbox.api.names import new_numeric_id, now, path_of, project_number, project_of, segment
-from gcp_openemr.sandbox.api.operations import Operation
-from gcp_openemr.sandbox.api.refusals import refuse
-from gcp_openemr.sandbox.api.rules import WORK, Change, Collection, collection
-from gcp_openemr.sandbox.api.store import Record
+from gcp_openemr.sandbox.api.names import now, path_of, project_number, project_of, segment
+from gcp_openemr.sandbox.api.refusals import duplicate, refuse, refuse_if
+from gcp_openemr.sandbox.api.rules import WORK, ApiError, App, Call, Change, Collection, Operation, Record, fill, shape
 from gcp_openemr.sandbox.interfaces import Json, Refused
-
-if TYPE_CHECKING:
-    from gcp_openemr.sandbox.api.app import App
 
 __all__ = ["check_accounts"]
 
@@ -32,8 +22,7 @@ def _machine(change: Change) -> None:
     new = adopt(change)
     zone = self_link(change.name).split("/instances/")[0]
     kind = str(new.get("machineType") or "")
-    if not kind:
-        raise refuse("compute.required", field="machineType", why="It is required.")
+    refuse_if(not kind, "compute.required", field="machineType", why="It is required.")
     new["machineType"] = kind if "/" in kind else f"{zone}/machineTypes/{kind}"
     if change.old is None:
         check_accounts(change, new)
@@ -41,11 +30,8 @@ def _machine(change: Change) -> None:
         _join_networks(change)
         new["status"] = "PROVISIONING"
         new.setdefault("cpuPlatform", "Intel Broadwell")
-    new.setdefault("canIpForward", False)
-    new.setdefault("deletionProtection", False)
-    new.setdefault("startRestricted", False)
-    new.setdefault("fingerprint", fingerprint())
-    new.setdefault("labelFingerprint", fingerprint())
+    fill(new, canIpForward=False, deletionProtection=False, startRestricted=False, fingerprint=fingerprint())
+    fill(new, labelFingerprint=fingerprint())
     new["metadata"] = {"kind": "compute#metadata", "fingerprint": fingerprint(), **(new.get("metadata") or {})}
     new["tags"] = {"fingerprint": fingerprint(), **(new.get("tags") or {})}
     scheduling = {"onHostMaintenance": "MIGRATE", "automaticRestart": True, "preemptible": False}
@@ -62,15 +48,13 @@ def check_accounts(change: Change, machine: Json) -> None:
         if account.get("email") == "default":
             account["email"] = f"{project_number(project)}-compute@developer.gserviceaccount.com"
         email = str(account.get("email") or "")
-        if not change.call.app.service_account_exists(email):
-            raise refuse("compute.account", email=email)
+        refuse_if(not change.call.app.service_account_exists(email), "compute.account", email=email)
         change.call.app.authorize_act_as(change.call, email)
 
 
 def _attach_disks(change: Change, zone: str) -> None:
     disks = change.new.get("disks") or []
-    if not disks:
-        raise refuse("compute.required", field="disks", why="No disks are specified.")
+    refuse_if(not disks, "compute.required", field="disks", why="No disks are specified.")
     for index, disk in enumerate(disks):
         if disk.get("source"):
             _refuse_attached(change, disk)
@@ -109,30 +93,26 @@ def _boot_disk(change: Change, disk: Json, zone: str) -> str:
     link = f"{zone}/disks/{disk_id}"
     name = full_name(link)
     if change.call.store.get(name) is not None:
-        raise change.call.wording.duplicate(name)
+        raise duplicate(name)
     kind = str(wanted.get("diskType") or f"{zone}/diskTypes/pd-standard")
-    body: Json = {
-        **DISK_FIELDS,
-        "kind": "compute#disk",
-        "id": new_numeric_id(),
-        "name": disk_id,
-        "selfLink": link,
-        "zone": zone,
-        "type": kind if "/" in kind else f"{zone}/diskTypes/{kind}",
-        "sizeGb": str(wanted.get("diskSizeGb") or _BOOT_DISK),
-        "creationTimestamp": change.new["creationTimestamp"],
-        "labelFingerprint": fingerprint(),
-        **({"sourceImage": wanted["sourceImage"]} if wanted.get("sourceImage") else {}),
-        **({"labels": wanted["labels"]} if wanted.get("labels") else {}),
-    }
+    body = shape(
+        "compute.disk",
+        name,
+        zone=zone,
+        type=kind if "/" in kind else f"{zone}/diskTypes/{kind}",
+        size=str(wanted.get("diskSizeGb") or _BOOT_DISK),
+        born=change.new["creationTimestamp"],
+        fingerprint=fingerprint(),
+        image=wanted.get("sourceImage") or None,
+        labels=wanted.get("labels") or None,
+    )
     change.call.store.put(name, body)
     return link
 
 
 def _join_networks(change: Change) -> None:
     interfaces = change.new.get("networkInterfaces") or []
-    if not interfaces:
-        raise refuse("compute.required", field="networkInterfaces", why="At least one is required.")
+    refuse_if(not interfaces, "compute.required", field="networkInterfaces", why="At least one is required.")
     for place, interface in enumerate(interfaces):
         if interface.get("accessConfigs"):
             raise ApiError(501, "The sandbox has no external addresses.")
@@ -154,21 +134,16 @@ def _join_networks(change: Change) -> None:
 
 def _deletable(call: Call, record: Record) -> None:
     in_use(call, record)
-    if record.body.get("deletionProtection"):
-        raise refuse("compute.protected")
+    refuse_if(record.body.get("deletionProtection"), "compute.protected")
 
 
-collection(
-    Collection(
-        key="compute.instances",
-        kind="instance",
-        permission="compute.instances",
-        complete=_machine,
-        deletable=_deletable,
-        created="compute.startMachine",
-        updated="compute.startMachine",
-        deleted="compute.deleteMachine",
-    )
+Collection(
+    "compute.instances",
+    complete=_machine,
+    deletable=_deletable,
+    created="compute.startMachine",
+    updated="compute.startMachine",
+    deleted="compute.deleteMachine",
 )
 
 
@@ -216,8 +191,7 @@ def delete_machine(app: App, operation: Operation) -> Json:
 
 
 def _machine_type(call: Call, body: Json) -> Json:
-    if body.get("status") not in _STOPPED:
-        raise refuse("compute.not-stopped", status=body.get("status"))
+    refuse_if(body.get("status") not in _STOPPED, "compute.not-stopped", status=body.get("status"))
     return {"machineType": normalize(call.store, call.body.get("machineType") or "", call.project)}
 
 

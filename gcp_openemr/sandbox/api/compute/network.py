@@ -1,13 +1,12 @@
-"""Networks, subnetworks, firewalls, routers, reserved addresses."""
+"""Networks, subnetworks, firewalls, routers, reserved addresses, and which internal addresses are taken by whom."""
 
 from __future__ import annotations
 
 import ipaddress
 import time
+from collections.abc import Iterator
 
-from gcp_openemr.sandbox.api.calls import Call
 from gcp_openemr.sandbox.api.compute.actions import Action, actions, fingerprint
-from gcp_openemr.sandbox.api.compute.addresses import check_free, free_address, users_of
 from gcp_openemr.sandbox.api.compute.links import (
     check_references,
     full_name,
@@ -15,15 +14,97 @@ from gcp_openemr.sandbox.api.compute.links import (
     refuse_if_used,
     self_link,
 )
-from gcp_openemr.sandbox.api.errors import ApiError
-from gcp_openemr.sandbox.api.names import id_of, path_of, project_of, segment
-from gcp_openemr.sandbox.api.refusals import refuse
-from gcp_openemr.sandbox.api.rules import Change, Collection, collection
-from gcp_openemr.sandbox.api.run.held import HELD
-from gcp_openemr.sandbox.api.store import Record
-from gcp_openemr.sandbox.interfaces import Json
+from gcp_openemr.sandbox.api.envelopes import COMPUTE_ROOT
+from gcp_openemr.sandbox.api.names import id_of, new_uid, path_of, project_of, segment
+from gcp_openemr.sandbox.api.refusals import existing, refuse, refuse_if
+from gcp_openemr.sandbox.api.rules import ApiError, App, Call, Change, Collection, Json, Record, Store, fill
 
-__all__ = ["NETWORKS_LIMIT", "address_of", "adopt", "in_use"]
+__all__ = [
+    "HELD", "HOLD_SECONDS", "NETWORKS_LIMIT", "address_of", "adopt", "check_free", "free_address", "hold_addresses",
+    "in_use", "subnet_range", "users_of",
+]  # fmt: skip
+
+HELD = "run.googleapis.com/held/"
+HOLD_SECONDS = 5400.0
+
+
+def hold_addresses(app: App, name: str, template: Json) -> None:
+    """Keep a subnetwork's addresses from now on, inside the caller's transaction.
+
+    Writes `{HELD}{project}/{region}/{subnetwork}/{unique}` with `until` (seconds of the epoch) and Google's `id`.
+    """
+    if not app.settings.held_addresses:
+        return
+    for interface in (template.get("vpcAccess") or {}).get("networkInterfaces") or ():
+        given = str(interface.get("subnetwork") or interface.get("network"))
+        project, region = segment(given, "projects") or project_of(name), segment(name, "locations")
+        unique = new_uid()
+        body = {
+            "id": f"projects/{project}/regions/{region}/addressReservations/serverless-ipv4-{unique[:18]}",
+            "kind": "serverless.googleapis.com/addressReservations",
+            "until": time.time() + HOLD_SECONDS * app.settings.held_addresses,
+        }
+        app.store.put(f"{HELD}{project}/{region}/{id_of(given)}/{unique}", body)
+
+
+def subnet_range(store: Store, subnetwork: str) -> ipaddress.IPv4Network:
+    """The primary range of a subnetwork by URL. Raises 404 when there is none."""
+    record = existing(store, full_name(subnetwork))
+    return ipaddress.IPv4Network(record.body["ipCidrRange"])
+
+
+def free_address(store: Store, subnetwork: str, *, mine: str = "") -> str:
+    """The first address of a subnetwork that nobody has. Google keeps the first two and the last two."""
+    whole = subnet_range(store, subnetwork)
+    taken = {address for address, owner in _taken(store, project_of(subnetwork)) if owner != mine}
+    for number in range(2, whole.num_addresses - 2):
+        candidate = str(whole[number])
+        if candidate not in taken:
+            return candidate
+    raise refuse("compute.ip-exhausted", name=path_of(full_name(subnetwork)))
+
+
+def check_free(store: Store, subnetwork: str, address: str, *, allowed: str, among: str = "") -> None:
+    """Refuse an address outside the subnetwork, or one that somebody has other than the resource `allowed`.
+
+    `among` limits who counts: an address that a machine uses can be reserved for it
+    (https://cloud.google.com/compute/docs/ip-addresses/reserve-static-internal-ip-address#promote_address).
+    """
+    whole = subnet_range(store, subnetwork)
+    try:
+        inside = ipaddress.IPv4Address(address) in whole
+    except ValueError as error:
+        raise refuse("compute.ip-invalid", address=address) from error
+    refuse_if(not inside, "compute.ip-outside", address=address, range=whole)
+    owners = {owner for taken, owner in _taken(store, project_of(subnetwork)) if taken == address and among in owner}
+    refuse_if(owners - {allowed}, "compute.ip-in-use", address=address)
+
+
+def users_of(store: Store, name: str, address: str) -> list[str]:
+    """URLs of what listens on a reserved address."""
+    return [
+        COMPUTE_ROOT + path_of(owner)
+        for taken, owner in _taken(store, project_of(name))
+        if taken == address and "/addresses/" not in owner
+    ]
+
+
+def _taken(store: Store, project: str) -> Iterator[tuple[str, str]]:
+    """Internal addresses with the full name of who has them."""
+    for record in store.list(f"compute.googleapis.com/projects/{project}/"):
+        for address in _addresses_in(record.body):
+            yield address, record.name
+
+
+def _addresses_in(body: Json) -> Iterator[str]:
+    if body.get("addressType") == "INTERNAL" and body.get("address"):
+        yield body["address"]
+    if body.get("IPAddress"):
+        yield body["IPAddress"]
+    for interface in body.get("networkInterfaces") or ():
+        if interface.get("networkIP"):
+            yield interface["networkIP"]
+
 
 _WIDEST, _NARROWEST = 4, 29  # prefix lengths of a subnetwork
 # What a young project may have (https://cloud.google.com/vpc/docs/quota).
@@ -50,8 +131,7 @@ def _network(change: Change) -> None:
         raise ApiError(501, message)
     if change.old is None:
         _check_quota(change)
-    new.setdefault("routingConfig", {"routingMode": "REGIONAL"})
-    new.setdefault("networkFirewallPolicyEnforcementOrder", "AFTER_CLASSIC_FIREWALL")
+    fill(new, routingConfig={"routingMode": "REGIONAL"}, networkFirewallPolicyEnforcementOrder="AFTER_CLASSIC_FIREWALL")
     new["selfLinkWithId"] = f"{self_link(change.name).rsplit('/', 1)[0]}/{new['id']}"
 
 
@@ -59,8 +139,7 @@ def _check_quota(change: Change) -> None:
     """`settings.quotas` 1 gives a project as many networks as Google gives a young one; 0 counts nothing."""
     limit = NETWORKS_LIMIT * change.call.app.settings.quotas
     used = len(change.call.store.list(change.name.rsplit("/", 1)[0] + "/"))
-    if limit and used + 1 > limit:
-        raise refuse("compute.quota", metric="NETWORKS", limit=f"{limit:.1f}")
+    refuse_if(limit and used + 1 > limit, "compute.quota", metric="NETWORKS", limit=f"{limit:.1f}")
 
 
 def _network_shown(call: Call, body: Json) -> Json:
@@ -75,13 +154,10 @@ def _network_shown(call: Call, body: Json) -> Json:
 
 def _subnetwork(change: Change) -> None:
     new = adopt(change)
-    if not new.get("network"):
-        raise refuse("compute.required", field="network", why="The network is required.")
+    refuse_if(not new.get("network"), "compute.required", field="network", why="The network is required.")
     whole = _range(str(new.get("ipCidrRange") or ""))
     _refuse_overlap(change.call, change.name, new["network"], whole)
-    new.setdefault("privateIpGoogleAccess", False)
-    new.setdefault("purpose", "PRIVATE")
-    new.setdefault("stackType", "IPV4_ONLY")
+    fill(new, privateIpGoogleAccess=False, purpose="PRIVATE", stackType="IPV4_ONLY")
     new |= {
         "gatewayAddress": str(whole[1]),
         "privateIpv6GoogleAccess": new.get("privateIpv6GoogleAccess", "DISABLE_GOOGLE_ACCESS"),
@@ -123,19 +199,14 @@ def _subnetwork_free(call: Call, record: Record) -> None:
     in_use(call, record)
     path = path_of(record.name)
     for held in call.store.list(f"{HELD}{project_of(path)}/{segment(path, 'regions')}/{id_of(path)}/"):
-        if held.body["until"] > time.time():
-            raise refuse("compute.held", name=path, user=held.body["id"])
+        refuse_if(held.body["until"] > time.time(), "compute.held", name=path, user=held.body["id"])
 
 
 def _firewall(change: Change) -> None:
     new = adopt(change)
     new.setdefault("network", f"{self_link(change.name).split('/global/')[0]}/global/networks/default")
-    if not (new.get("allowed") or new.get("denied")):
-        raise refuse("compute.firewall-rules")
-    new.setdefault("direction", "INGRESS")
-    new.setdefault("priority", 1000)
-    new.setdefault("disabled", False)
-    new.setdefault("logConfig", {"enable": False})
+    refuse_if(not (new.get("allowed") or new.get("denied")), "compute.firewall-rules")
+    fill(new, direction="INGRESS", priority=1000, disabled=False, logConfig={"enable": False})
     sources = ("sourceRanges", "sourceTags", "sourceServiceAccounts")
     if new["direction"] == "INGRESS" and not any(new.get(field) for field in sources):
         new["sourceRanges"] = ["0.0.0.0/0"]
@@ -146,10 +217,8 @@ def _firewall(change: Change) -> None:
 def _router(change: Change) -> None:
     new = adopt(change)
     for nat in new.get("nats") or ():
-        nat.setdefault("type", "PUBLIC")
-        nat.setdefault("endpointTypes", ["ENDPOINT_TYPE_VM"])
-        nat.setdefault("enableEndpointIndependentMapping", False)
-        nat.setdefault("autoNetworkTier", "PREMIUM")
+        fill(nat, type="PUBLIC", endpointTypes=["ENDPOINT_TYPE_VM"], enableEndpointIndependentMapping=False)
+        fill(nat, autoNetworkTier="PREMIUM")
 
 
 def _address(change: Change) -> None:
@@ -157,15 +226,13 @@ def _address(change: Change) -> None:
     new.setdefault("addressType", "EXTERNAL")
     if new["addressType"] != "INTERNAL":
         raise ApiError(501, "The sandbox has no external addresses.")
-    if not new.get("subnetwork"):
-        raise refuse("compute.required", field="subnetwork", why="It is required.")
+    refuse_if(not new.get("subnetwork"), "compute.required", field="subnetwork", why="It is required.")
     if change.old is None:
         given = str(new.get("address") or "")
         if given:
             check_free(change.call.store, new["subnetwork"], given, allowed=change.name, among="/addresses/")
         new["address"] = given or free_address(change.call.store, new["subnetwork"])
-        new.setdefault("purpose", "GCE_ENDPOINT")
-        new.setdefault("networkTier", "PREMIUM")
+        fill(new, purpose="GCE_ENDPOINT", networkTier="PREMIUM")
     new.setdefault("labelFingerprint", fingerprint())
 
 
@@ -179,41 +246,13 @@ def _address_free(call: Call, record: Record) -> None:
     refuse_if_used(call.store, record.name, users)
 
 
-for _row in (
-    Collection(
-        key="compute.networks",
-        kind="network",
-        permission="compute.networks",
-        complete=_network,
-        deletable=in_use,
-        shown=_network_shown,
-    ),
-    Collection(
-        key="compute.subnetworks",
-        kind="subnetwork",
-        permission="compute.subnetworks",
-        complete=_subnetwork,
-        deletable=_subnetwork_free,
-        immutable=("network", "ipCidrRange"),
-    ),
-    Collection(
-        key="compute.firewalls",
-        kind="firewall",
-        permission="compute.firewalls",
-        complete=_firewall,
-        immutable=("network", "direction"),
-    ),
-    Collection(key="compute.routers", kind="router", permission="compute.routers", complete=_router),
-    Collection(
-        key="compute.addresses",
-        kind="address",
-        permission="compute.addresses",
-        complete=_address,
-        deletable=_address_free,
-        shown=_address_shown,
-    ),
-):
-    collection(_row)
+Collection("compute.networks", complete=_network, deletable=in_use, shown=_network_shown)
+Collection(
+    "compute.subnetworks", complete=_subnetwork, deletable=_subnetwork_free, immutable=("network", "ipCidrRange")
+)
+Collection("compute.firewalls", complete=_firewall, immutable=("network", "direction"))
+Collection("compute.routers", complete=_router)
+Collection("compute.addresses", complete=_address, deletable=_address_free, shown=_address_shown)
 
 actions(
     {
@@ -228,12 +267,9 @@ actions(
 def address_of(call: Call, given: str, subnetwork: str, name: str) -> str:
     """A literal address from a literal, a reserved address's URL, or nothing (then a free one)."""
     if "/addresses/" in given:
-        record = call.store.get(full_name(given))
-        if record is None:
-            raise call.wording.missing(full_name(given))
+        record = existing(call.store, full_name(given))
         given = str(record.body["address"])
-        if users_of(call.store, record.name, given):
-            raise refuse("compute.ip-in-use", address=given)
+        refuse_if(users_of(call.store, record.name, given), "compute.ip-in-use", address=given)
         return given
     if not given:
         return free_address(call.store, subnetwork, mine=name)
@@ -245,7 +281,6 @@ def address_of(call: Call, given: str, subnetwork: str, name: str) -> str:
         ),
         name,
     )
-    if users_of(call.store, reserved, given):
-        raise refuse("compute.ip-in-use", address=given)
+    refuse_if(users_of(call.store, reserved, given), "compute.ip-in-use", address=given)
     check_free(call.store, subnetwork, given, allowed=reserved)
     return given

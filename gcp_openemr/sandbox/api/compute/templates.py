@@ -4,18 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from gcp_openemr.sandbox.api.calls import Call
 from gcp_openemr.sandbox.api.compute.actions import fingerprint
 from gcp_openemr.sandbox.api.compute.groups import group_status
 from gcp_openemr.sandbox.api.compute.links import full_name, self_link
 from gcp_openemr.sandbox.api.compute.machines import check_accounts
 from gcp_openemr.sandbox.api.compute.network import adopt, in_use
 from gcp_openemr.sandbox.api.names import id_of
-from gcp_openemr.sandbox.api.refusals import refuse
-from gcp_openemr.sandbox.api.rules import Change, Collection, collection
-from gcp_openemr.sandbox.interfaces import Json
-
-__all__: list[str] = []
+from gcp_openemr.sandbox.api.rules import Call, Change, Collection, Json, refuse, refuse_if
 
 # https://cloud.google.com/compute/docs/reference/rest/v1/healthChecks
 _CHECK_DEFAULTS = {"checkIntervalSec": 5, "timeoutSec": 5, "healthyThreshold": 2, "unhealthyThreshold": 2}
@@ -47,8 +42,7 @@ def _template(change: Change) -> None:
     new = adopt(change)
     machine = new.get("properties") or {}
     for field in ("machineType", "disks", "networkInterfaces"):
-        if not machine.get(field):
-            raise refuse("compute.required", field=f"properties.{field}", why="It is required.")
+        refuse_if(not machine.get(field), "compute.required", field=f"properties.{field}", why="It is required.")
     check_accounts(change, machine)
     for index, disk in enumerate(machine["disks"]):
         disk |= {
@@ -67,8 +61,7 @@ def _health_check(change: Change) -> None:
     new = {**_CHECK_DEFAULTS, **adopt(change)}
     given = [kind for kind, field in _CHECKS.items() if new.get(field) is not None]
     new["type"] = new.get("type") or (given[0] if given else "")
-    if given != [new["type"]]:
-        raise refuse("compute.health-check", type=new["type"])
+    refuse_if(given != [new["type"]], "compute.health-check", type=new["type"])
     if new["timeoutSec"] > new["checkIntervalSec"]:
         raise refuse("compute.health-timeout", field="timeoutSec", value=new["timeoutSec"])
     new[_CHECKS[new["type"]]].setdefault("proxyHeader", "NONE")
@@ -130,32 +123,15 @@ def _group_shown(call: Call, body: Json) -> Json:
     return {**body, **group_status(call.app, full_name(body["selfLink"]))}
 
 
-for _row in (
-    Collection(
-        key="compute.instanceTemplates",
-        kind="instanceTemplate",
-        permission="compute.instanceTemplates",
-        complete=_template,
-        deletable=in_use,
-    ),
-    Collection(
-        key="compute.healthChecks",
-        kind="healthCheck",
-        permission="compute.healthChecks",
-        complete=_health_check,
-        deletable=in_use,
-    ),
-    Collection(
-        key="compute.instanceGroupManagers",
-        kind="instanceGroupManager",
-        permission="compute.instanceGroupManagers",
-        complete=_group,
-        deletable=in_use,
-        shown=_group_shown,
-        created="compute.reconcile",
-        updated="compute.reconcile",
-        deleted="compute.deleteGroup",
-        immutable=("baseInstanceName",),
-    ),
-):
-    collection(_row)
+Collection("compute.instanceTemplates", complete=_template, deletable=in_use)
+Collection("compute.healthChecks", complete=_health_check, deletable=in_use)
+Collection(
+    "compute.instanceGroupManagers",
+    complete=_group,
+    deletable=in_use,
+    shown=_group_shown,
+    created="compute.reconcile",
+    updated="compute.reconcile",
+    deleted="compute.deleteGroup",
+    immutable=("baseInstanceName",),
+)

@@ -5,17 +5,13 @@ from __future__ import annotations
 import copy
 import random
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from gcp_openemr.sandbox.api import crud
-from gcp_openemr.sandbox.api.calls import Call
-from gcp_openemr.sandbox.api.names import etag_of, id_of, new_uid, now, path_of, project_of
+from gcp_openemr.sandbox.api.compute.network import hold_addresses
+from gcp_openemr.sandbox.api.names import etag_of, id_of, now, path_of, project_of
 from gcp_openemr.sandbox.api.operations import INTERRUPTED, Operation
-from gcp_openemr.sandbox.api.refusals import refuse
-from gcp_openemr.sandbox.api.rules import WORK, Change, Collection, collection, handles
-from gcp_openemr.sandbox.api.run import conditions
-from gcp_openemr.sandbox.api.run.held import hold_addresses
-from gcp_openemr.sandbox.api.run.readiness import problem_of
+from gcp_openemr.sandbox.api.rules import WORK, App, Call, Change, Collection, Record, fill, handles, refuse_if, shape
+from gcp_openemr.sandbox.api.run.readiness import outcome, pending, problem_of
 from gcp_openemr.sandbox.api.run.refused import NAME_PATTERN, check_limit, violation
 from gcp_openemr.sandbox.api.run.templates import (
     check_labels,
@@ -25,13 +21,7 @@ from gcp_openemr.sandbox.api.run.templates import (
     fill_identity,
     seconds,
 )
-from gcp_openemr.sandbox.api.store import Record
 from gcp_openemr.sandbox.interfaces import Json, Refused
-
-if TYPE_CHECKING:
-    from gcp_openemr.sandbox.api.app import App
-
-__all__: list[str] = []
 
 _TYPES = "google.cloud.run.v2."
 _LETTERS = "bcdfghjkmnpqrstvwxz246789"
@@ -44,9 +34,7 @@ def _complete(change: Change) -> None:
     execution["taskCount"] = execution.get("taskCount") or 1
     template = execution.setdefault("template", {})
     fill_identity(template, project_of(change.name))
-    template.setdefault("timeout", "600s")
-    template.setdefault("maxRetries", 3)
-    template.setdefault("executionEnvironment", "EXECUTION_ENVIRONMENT_GEN2")
+    fill(template, timeout="600s", maxRetries=3, executionEnvironment="EXECUTION_ENVIRONMENT_GEN2")
     fill_containers(template, service=False)
     _check(call, execution, template)
     check_labels(call, new.get("labels"), execution.get("labels"))
@@ -60,7 +48,7 @@ def _complete(change: Change) -> None:
         "lastModifier": call.caller.email,
         "executionCount": old.get("executionCount", 0),
         "reconciling": True,
-        "terminalCondition": conditions.pending("Ready"),
+        "terminalCondition": pending("Ready"),
         "conditions": [],
     }
 
@@ -73,40 +61,32 @@ def _check(call: Call, execution: Json, template: Json) -> None:
 
 def _no_execution_runs(call: Call, record: Record) -> None:
     for execution in call.store.list(f"{record.name}/executions/"):
-        if not execution.body.get("completionTime"):
-            raise refuse("run.job-running", id=id_of(record.name))
+        refuse_if(not execution.body.get("completionTime"), "run.job-running", id=id_of(record.name))
     hold_addresses(call.app, record.name, record.body["template"]["template"])
 
 
 def _ended(_call: Call, record: Record) -> None:
-    if not record.body.get("completionTime"):
-        raise refuse("run.execution-running", id=id_of(record.name))
+    refuse_if(not record.body.get("completionTime"), "run.execution-running", id=id_of(record.name))
 
 
-JOBS = collection(
-    Collection(
-        key="run.projects.locations.jobs",
-        kind="JOB",
-        permission="run.jobs",
-        id_parameter="jobId",
-        id_pattern=NAME_PATTERN,
-        id_refusal="run.name",
-        message=f"{_TYPES}Job",
-        complete=_complete,
-        deletable=_no_execution_runs,
-        created="run.checkJob",
-        updated="run.checkJob",
-    )
+JOBS = Collection(
+    "run.projects.locations.jobs",
+    kind="JOB",
+    id_parameter="jobId",
+    id_pattern=NAME_PATTERN,
+    id_refusal="run.name",
+    message=f"{_TYPES}Job",
+    complete=_complete,
+    deletable=_no_execution_runs,
+    created="run.checkJob",
+    updated="run.checkJob",
 )
-EXECUTIONS = collection(
-    Collection(
-        key="run.projects.locations.jobs.executions",
-        kind="EXECUTION",
-        permission="run.executions",
-        message=f"{_TYPES}Execution",
-        deletable=_ended,
-        verbs=("get", "list", "delete"),
-    )
+EXECUTIONS = Collection(
+    "run.projects.locations.jobs.executions",
+    kind="EXECUTION",
+    message=f"{_TYPES}Execution",
+    deletable=_ended,
+    verbs=("get", "list", "delete"),
 )
 
 
@@ -123,7 +103,7 @@ def check_job(app: App, operation: Operation) -> Json:
             **current.body,
             "observedGeneration": current.body["generation"],
             "reconciling": False,
-            "terminalCondition": conditions.failed("Ready", problem, reason) if problem else conditions.ready("Ready"),
+            "terminalCondition": outcome("Ready", problem, reason),
         }
         app.store.put(operation.target, body)
     if problem:
@@ -131,10 +111,9 @@ def check_job(app: App, operation: Operation) -> Json:
     return body
 
 
-@handles("run.projects.locations.jobs.run")
+@handles("run.projects.locations.jobs.run", needs="run.jobs.run")
 def run(call: Call) -> Json:
     """Start an execution; the operation ends when the execution does."""
-    call.authorize("run.jobs.run")
     overrides = call.body.get("overrides") or {}
     if overrides:
         call.authorize("run.jobs.runWithOverrides")
@@ -143,8 +122,7 @@ def run(call: Call) -> Json:
         crud.check_etag(job.body, str(call.body.get("etag") or ""))
         template = _overridden(call, job.body["template"], overrides)
         problem, _ = problem_of(call.app, call.project, template["template"])
-        if problem:
-            raise refuse("run.job-not-ready", id=id_of(job.name), problem=problem)
+        refuse_if(problem, "run.job-not-ready", id=id_of(job.name), problem=problem)
         execution, name = _execution(call, job, template)
         call.store.put(name, execution)
         reference = {"name": id_of(name), "createTime": execution["createTime"]}
@@ -189,30 +167,19 @@ def _overridden_container(call: Call, containers: list[Json], name: str) -> Json
 def _execution(call: Call, job: Record, template: Json) -> tuple[Json, str]:
     unique = "".join(random.choices(_LETTERS, k=5))  # noqa: S311 -- a name, no secret
     name = f"{job.name}/executions/{id_of(job.name)}-{unique}"
-    moment = now()
-    body: Json = {
-        "name": path_of(name),
-        "uid": new_uid(),
-        "creator": call.caller.email,
-        "generation": "1",
-        "observedGeneration": "1",
-        "labels": {**(job.body.get("labels") or {}), **(template.get("labels") or {})},
-        "createTime": moment,
-        "updateTime": moment,
-        "startTime": moment,
-        "launchStage": job.body["launchStage"],
-        "job": id_of(job.name),
-        "parallelism": template.get("parallelism") or template["taskCount"],
-        "taskCount": template["taskCount"],
-        "template": template["template"],
-        "reconciling": True,
-        "conditions": [conditions.pending("Completed")],
-        "logUri": (
-            f"https://console.cloud.google.com/logs/viewer?project={project_of(name)}&advancedFilter="
-            f'labels."run.googleapis.com/execution_name"%3D"{id_of(name)}"'
-        ),
-        "etag": etag_of(name, moment),
-    }
+    body = shape(
+        "run.execution",
+        name,
+        creator=call.caller.email,
+        labels={**(job.body.get("labels") or {}), **(template.get("labels") or {})},
+        stage=job.body["launchStage"],
+        job=id_of(job.name),
+        parallelism=template.get("parallelism") or template["taskCount"],
+        tasks=template["taskCount"],
+        template=template["template"],
+        condition=pending("Completed"),
+        etag=etag_of(name, unique),
+    )
     return body, name
 
 
@@ -251,7 +218,7 @@ def _lost(app: App, name: str, message: str) -> Json:
         "failedCount": int(body.get("failedCount", 0)) + int(body.get("taskCount", 1)) - done,
         "completionTime": now(),
         "reconciling": False,
-        "conditions": [conditions.failed("Completed", message)],
+        "conditions": [outcome("Completed", message)],
     }
 
 
@@ -280,13 +247,11 @@ def _succeeded(execution: Json) -> bool:
     return int(execution.get("succeededCount", 0)) >= int(execution.get("taskCount", 1))
 
 
-@handles("run.projects.locations.jobs.executions.cancel")
+@handles("run.projects.locations.jobs.executions.cancel", needs="run.executions.cancel")
 def cancel(call: Call) -> Json:
-    call.authorize("run.executions.cancel")
     record = crud.existing(call, EXECUTIONS)
     crud.check_etag(record.body, str(call.body.get("etag") or ""))
-    if record.body.get("completionTime"):
-        raise refuse("run.execution-done", id=id_of(record.name))
+    refuse_if(record.body.get("completionTime"), "run.execution-done", id=id_of(record.name))
     call.app.runtime.cancel_execution(path_of(record.name))
     operation = crud.begin(call, EXECUTIONS, record.name, record.body)
     return crud.finish(call, operation)

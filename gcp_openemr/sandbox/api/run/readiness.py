@@ -1,27 +1,33 @@
-"""What Cloud Run finds out after it accepted a template: images that are missing, secrets that cannot be read.
+"""Whether a service or a job is ready: conditions, and what Cloud Run finds out after it accepted a template.
 
-The resource is there then, but not ready, and its operation fails.
+Images that are missing and secrets that cannot be read leave the resource there, but not ready: its operation fails.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from gcp_openemr.sandbox.api.artifactregistry import find_image, parse_image
-from gcp_openemr.sandbox.api.errors import ApiError
 from gcp_openemr.sandbox.api.iam import Iam, service_account
-from gcp_openemr.sandbox.api.names import project_name, project_number
+from gcp_openemr.sandbox.api.names import now, project_name, project_number
 from gcp_openemr.sandbox.api.projects import project_by_number
-from gcp_openemr.sandbox.api.refusals import refuse
+from gcp_openemr.sandbox.api.rules import ApiError, App, Json, Store, refuse
 from gcp_openemr.sandbox.api.secretmanager import find_version
-from gcp_openemr.sandbox.api.store import Store
-from gcp_openemr.sandbox.interfaces import Json
 
-if TYPE_CHECKING:
-    from gcp_openemr.sandbox.api.app import App
+__all__ = ["outcome", "pending", "problem_of", "secret_problem"]
 
-__all__ = ["problem_of", "secret_problem"]
+
+def pending(kind: str) -> Json:
+    """A condition that is under way."""
+    return {"type": kind, "state": "CONDITION_RECONCILING", "lastTransitionTime": now()}
+
+
+def outcome(kind: str, problem: str = "", reason: str = "") -> Json:
+    """A condition that holds, or failed; `reason` is one of the condition's common reasons (`CONTAINER_MISSING`, …)."""
+    if not problem:
+        return {"type": kind, "state": "CONDITION_SUCCEEDED", "lastTransitionTime": now()}
+    told = {"message": problem, "severity": "ERROR", "lastTransitionTime": now()}
+    return {"type": kind, "state": "CONDITION_FAILED", **told, **({"reason": reason} if reason else {})}
 
 
 def problem_of(app: App, project: str, template: Json) -> tuple[str, str]:

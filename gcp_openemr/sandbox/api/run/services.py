@@ -1,20 +1,21 @@
-"""Services: each change of the template makes a revision, which is a copy that never changes again."""
+"""Services: each change of the template makes a revision, which is a copy that never changes again.
+
+Traffic says which revision gets which share of a service's requests.
+"""
 
 from __future__ import annotations
 
 import copy
 import random
-from typing import TYPE_CHECKING
+import re
+from collections.abc import Sequence
 
-from gcp_openemr.sandbox.api.calls import Call
-from gcp_openemr.sandbox.api.names import etag_of, id_of, new_uid, now, path_of, project_of
-from gcp_openemr.sandbox.api.operations import Operation
-from gcp_openemr.sandbox.api.refusals import refuse
-from gcp_openemr.sandbox.api.rules import WORK, Change, Collection, collection
-from gcp_openemr.sandbox.api.run import conditions
-from gcp_openemr.sandbox.api.run.held import hold_addresses
-from gcp_openemr.sandbox.api.run.readiness import problem_of
-from gcp_openemr.sandbox.api.run.refused import NAME_PATTERN, check_limit, violation
+from gcp_openemr.sandbox.api.compute.network import hold_addresses
+from gcp_openemr.sandbox.api.names import etag_of, id_of, now, path_of, project_of
+from gcp_openemr.sandbox.api.refusals import refuse, refuse_if
+from gcp_openemr.sandbox.api.rules import WORK, App, Call, Change, Collection, Operation, Record, Store, fill, shape
+from gcp_openemr.sandbox.api.run.readiness import outcome, pending, problem_of
+from gcp_openemr.sandbox.api.run.refused import NAME_PATTERN, check_limit, violation, violation_if
 from gcp_openemr.sandbox.api.run.templates import (
     check_labels,
     check_template,
@@ -23,14 +24,68 @@ from gcp_openemr.sandbox.api.run.templates import (
     fill_identity,
     seconds,
 )
-from gcp_openemr.sandbox.api.run.traffic import check_traffic, statuses, targets
-from gcp_openemr.sandbox.api.store import Record
-from gcp_openemr.sandbox.interfaces import Json, Refused
+from gcp_openemr.sandbox.interfaces import Json, Refused, TrafficTarget
 
-if TYPE_CHECKING:
-    from gcp_openemr.sandbox.api.app import App
+__all__ = ["check_traffic", "statuses", "targets"]
 
-__all__: list[str] = []
+LATEST = "TRAFFIC_TARGET_ALLOCATION_TYPE_LATEST"
+BY_NAME = "TRAFFIC_TARGET_ALLOCATION_TYPE_REVISION"
+_TAG = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
+_LONGEST_LABEL = 46  # of a tag and a service's name together: both stand in one label of the host's name
+
+
+def check_traffic(call: Call, service: str, body: Json) -> None:
+    """Refuse shares that are no whole, tags that are none or stand twice, revisions that do not exist."""
+    total = 0
+    tags: set[str] = set()
+    for target in body["traffic"]:
+        total += int(target.get("percent") or 0)
+        named = str(target.get("revision") or "")
+        kind = target.get("type") or (BY_NAME if named else LATEST)
+        violation_if((kind == BY_NAME) != bool(named), call, "run.traffic-kind", "traffic")
+        target["type"] = kind
+        tag = str(target.get("tag") or "")
+        violation_if(tag and (not _TAG.fullmatch(tag) or tag in tags), call, "run.traffic-tag", "traffic", tag=tag)
+        if tag and len(tag) + len(id_of(service)) > _LONGEST_LABEL:
+            raise refuse("run.tag-length", tag=tag, service=id_of(service), most=_LONGEST_LABEL)
+        tags.add(tag)
+        if named and call.store.get(f"{service}/revisions/{named}") is None:
+            raise refuse("run.traffic-revision", revision=named)
+    refuse_if(total != 100, "run.traffic-sum", total=total)
+
+
+def targets(store: Store, service: str, body: Json) -> list[TrafficTarget]:
+    """What the runtime is told. Before anything is ready there is nothing to tell."""
+    ready = id_of(str(body.get("latestReadyRevision") or ""))
+    found = []
+    for target in body["traffic"]:
+        revision = str(target.get("revision") or "") or ready
+        if revision and store.get(f"{service}/revisions/{revision}") is not None:
+            percent = int(target.get("percent") or 0)
+            found.append(TrafficTarget(revision=revision, percent=percent, tag=str(target.get("tag") or "")))
+    return found
+
+
+def statuses(body: Json, routed: Sequence[TrafficTarget]) -> list[Json]:
+    """`trafficStatuses`: one for each target that is served."""
+    found = []
+    wanted = body["traffic"] if routed else []
+    for target, route in zip(wanted, routed, strict=False):
+        status: Json = {"type": target["type"], "revision": route.revision, "percent": route.percent}
+        if route.tag:
+            status |= {"tag": route.tag, "uri": _tag_uri(body, route.tag)}
+        found.append(status)
+    return found
+
+
+def _tag_uri(body: Json, tag: str) -> str:
+    """Cloud Run puts the tag before the host's name. Where the host is an address, the service's name stands there."""
+    scheme, _, host = str(body["uri"]).partition("://")
+    address, _, port = host.partition(":")
+    if address.replace(".", "").isdigit():
+        host = f"{id_of(str(body['name']))}.localhost:{port}"
+    return f"{scheme}://{tag}---{host}"
+
 
 _TYPES = "google.cloud.run.v2."
 _LETTERS = "bcdfghjkmnpqrstvwxz246789"
@@ -46,8 +101,7 @@ def _complete(change: Change) -> None:
     fill_identity(template, project)
     fill_containers(template, service=True)
     _fill_template(template)
-    new.setdefault("ingress", "INGRESS_TRAFFIC_ALL")
-    new.setdefault("launchStage", "GA")
+    fill(new, ingress="INGRESS_TRAFFIC_ALL", launchStage="GA")
     new["traffic"] = new.get("traffic") or [{"type": "TRAFFIC_TARGET_ALLOCATION_TYPE_LATEST", "percent": 100}]
     _check(change, template)
     old: Json = change.old or {}
@@ -57,8 +111,8 @@ def _complete(change: Change) -> None:
         "lastModifier": call.caller.email,
         "creator": old.get("creator") or call.caller.email,
         "reconciling": True,
-        "terminalCondition": conditions.pending("Ready"),
-        "conditions": [conditions.pending("RoutesReady"), conditions.pending("ConfigurationsReady")],
+        "terminalCondition": pending("Ready"),
+        "conditions": [pending("RoutesReady"), pending("ConfigurationsReady")],
     }
     new["latestCreatedRevision"] = _new_revision(change) if fresh else old["latestCreatedRevision"]
     check_traffic(call, change.name, new)
@@ -110,70 +164,42 @@ def _new_revision(change: Change) -> str:
     if not revision.startswith(f"{service}-") or len(revision) > 63:
         raise violation(change.call, "run.revision-name", "template.revision", revision=revision)
     name = f"{change.name}/revisions/{revision}"
-    if change.call.store.get(name) is not None:
-        raise refuse("run.revision-exists", revision=revision)
+    refuse_if(change.call.store.get(name) is not None, "run.revision-exists", revision=revision)
     template = {key: value for key, value in new["template"].items() if key not in _NOT_OF_REVISION}
-    moment = now()
-    body: Json = {
-        **copy.deepcopy(template),
-        "name": path_of(name),
-        "uid": new_uid(),
-        "generation": "1",
-        "createTime": moment,
-        "updateTime": moment,
-        "service": service,
-        "launchStage": new["launchStage"],
-        "creator": change.call.caller.email,
-        "reconciling": True,
-        "conditions": [conditions.pending("Ready")],
-        "logUri": _log_uri(name, "revision_name", revision),
-        "etag": etag_of(name, moment),
-    }
+    own = {"creator": change.call.caller.email, "stage": new["launchStage"], "condition": pending("Ready")}
+    body = copy.deepcopy(template) | shape("run.revision", name, service=service, etag=etag_of(name, unique), **own)
     change.call.store.put(name, body, hidden={"health_check": not new["template"].get("healthCheckDisabled")})
     return path_of(name)
 
 
-def _log_uri(name: str, field: str, value: str) -> str:
-    query = f'resource.labels.{field}%3D"{value}"'
-    return f"https://console.cloud.google.com/logs/viewer?project={project_of(name)}&advancedFilter={query}"
-
-
-SERVICES = collection(
-    Collection(
-        key="run.projects.locations.services",
-        kind="SERVICE",
-        permission="run.services",
-        id_parameter="serviceId",
-        id_pattern=NAME_PATTERN,
-        id_refusal="run.name",
-        message=f"{_TYPES}Service",
-        complete=_complete,
-        created="run.deploy",
-        updated="run.deploy",
-        deleted="run.deleteService",
-    )
+SERVICES = Collection(
+    "run.projects.locations.services",
+    kind="SERVICE",
+    id_parameter="serviceId",
+    id_pattern=NAME_PATTERN,
+    id_refusal="run.name",
+    message=f"{_TYPES}Service",
+    complete=_complete,
+    created="run.deploy",
+    updated="run.deploy",
+    deleted="run.deleteService",
 )
 
 
 def _idle(call: Call, record: Record) -> None:
     service = call.store.get(record.name.split("/revisions/")[0])
     serving = {status.get("revision") for status in (service.body if service else {}).get("trafficStatuses", ())}
-    if id_of(record.name) in serving:
-        raise refuse("run.revision-serving", id=id_of(record.name))
+    refuse_if(id_of(record.name) in serving, "run.revision-serving", id=id_of(record.name))
     latest = str(service.body["latestCreatedRevision"]) if service else ""
-    if latest == path_of(record.name):
-        raise refuse("run.revision-latest", id=id_of(record.name))
+    refuse_if(latest == path_of(record.name), "run.revision-latest", id=id_of(record.name))
 
 
-REVISIONS = collection(
-    Collection(
-        key="run.projects.locations.services.revisions",
-        kind="REVISION",
-        permission="run.revisions",
-        message=f"{_TYPES}Revision",
-        deletable=_idle,
-        verbs=("get", "list", "delete"),
-    )
+REVISIONS = Collection(
+    "run.projects.locations.services.revisions",
+    kind="REVISION",
+    message=f"{_TYPES}Revision",
+    deletable=_idle,
+    verbs=("get", "list", "delete"),
 )
 
 
@@ -221,7 +247,7 @@ def _start_latest(app: App, service: str, latest: str) -> tuple[str, str]:
             problem, reason = refused.message, "REVISION_FAILED"
     if problem and not problem.startswith("Revision "):
         problem = f"Revision '{id_of(latest)}' is not ready and cannot serve traffic. {problem}"
-    condition = conditions.failed("Ready", problem, reason) if problem else conditions.ready("Ready")
+    condition = outcome("Ready", problem, reason)
     moment = now()
     fields = {"reconciling": False, "conditions": [condition], "observedGeneration": "1", "updateTime": moment}
     with app.store.transaction():
@@ -232,12 +258,8 @@ def _start_latest(app: App, service: str, latest: str) -> tuple[str, str]:
 def _conclude(body: Json, problem: str, reason: str) -> None:
     body["observedGeneration"] = body["generation"]
     body["reconciling"] = False
-    if problem:
-        body["terminalCondition"] = conditions.failed("Ready", problem, reason)
-        body["conditions"] = [conditions.ready("RoutesReady"), conditions.failed("ConfigurationsReady", problem)]
-    else:
-        body["terminalCondition"] = conditions.ready("Ready")
-        body["conditions"] = [conditions.ready("RoutesReady"), conditions.ready("ConfigurationsReady")]
+    body["terminalCondition"] = outcome("Ready", problem, reason)
+    body["conditions"] = [outcome("RoutesReady"), outcome("ConfigurationsReady", problem)]
 
 
 def _current(app: App, name: str) -> Json:

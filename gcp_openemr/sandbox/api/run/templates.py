@@ -6,13 +6,9 @@ import ipaddress
 import re
 from collections.abc import Mapping
 
-from gcp_openemr.sandbox.api.calls import Call
-from gcp_openemr.sandbox.api.errors import ApiError
 from gcp_openemr.sandbox.api.names import id_of, project_number, segment
-from gcp_openemr.sandbox.api.refusals import refuse
-from gcp_openemr.sandbox.api.run.refused import check_limit, violation
-from gcp_openemr.sandbox.api.store import Record
-from gcp_openemr.sandbox.interfaces import Json
+from gcp_openemr.sandbox.api.rules import ApiError, Call, Json, Record, demand, fill, refuse, refuse_if
+from gcp_openemr.sandbox.api.run.refused import check_limit, violation, violation_if
 
 __all__ = ["check_labels", "check_template", "check_variables", "cpus", "fill_containers", "fill_identity", "seconds"]
 
@@ -40,9 +36,7 @@ _RESERVED_LABELS = re.compile(r"(run|cloud)\.googleapis\.com/|serving\.knative\.
 
 def seconds(duration: object) -> float:
     """Seconds of a protobuf duration (`600s`)."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)s", str(duration))
-    if found is None:
-        raise refuse("run.duration", value=duration)
+    found = demand(re.fullmatch(r"(\d+(?:\.\d+)?)s", str(duration)), "run.duration", value=duration)
     return float(found[1])
 
 
@@ -60,8 +54,7 @@ def fill_containers(template: Json, *, service: bool) -> None:
         if service and not resources:
             resources["cpuIdle"] = True
         limits = resources.setdefault("limits", {})
-        limits.setdefault("cpu", "1000m")
-        limits.setdefault("memory", "512Mi")
+        fill(limits, cpu="1000m", memory="512Mi")
         for probe in _PROBES:
             if container.get(f"{probe}Probe"):
                 _fill_probe(container[f"{probe}Probe"], container)
@@ -78,8 +71,7 @@ def _fill_ingress(containers: list[Json]) -> None:
     if ingress is None:
         return
     port = ingress["ports"][0]
-    port.setdefault("name", "http1")
-    port.setdefault("containerPort", 8080)
+    fill(port, name="http1", containerPort=8080)
     if not ingress.get("startupProbe"):
         ingress["startupProbe"] = {"timeoutSeconds": 240, "periodSeconds": 240, "failureThreshold": 1, "tcpSocket": {}}
         ingress["startupProbe"]["tcpSocket"]["port"] = port["containerPort"]
@@ -87,9 +79,7 @@ def _fill_ingress(containers: list[Json]) -> None:
 
 def _fill_probe(probe: Json, container: Json) -> None:
     ports = container.get("ports") or [{}]
-    probe.setdefault("timeoutSeconds", 1)
-    probe.setdefault("periodSeconds", 10)
-    probe.setdefault("failureThreshold", 3)
+    fill(probe, timeoutSeconds=1, periodSeconds=10, failureThreshold=3)
     for kind in _PROBE_KINDS:
         if kind in probe:
             probe[kind].setdefault("port", ports[0].get("containerPort", 8080))
@@ -104,25 +94,21 @@ def check_template(call: Call, template: Json, *, service: bool) -> None:
         ApiError: with Cloud Run's sentence.
     """
     containers = template.get("containers") or []
-    if not containers:
-        raise violation(call, "run.required", "template.containers")
+    violation_if(not containers, call, "run.required", "template.containers")
     email = str(template["serviceAccount"])
-    if not call.app.service_account_exists(email):
-        raise refuse("run.account", email=email)
+    refuse_if(not call.app.service_account_exists(email), "run.account", email=email)
     call.app.authorize_act_as(call, email)
     volumes = _volumes(call, template)
     for place, container in enumerate(containers):
         where = f"template.containers[{place}]"
-        if not container.get("image"):
-            raise violation(call, "run.required", f"{where}.image")
+        violation_if(not container.get("image"), call, "run.required", f"{where}.image")
         _check_resources(call, container, where, service=service)
         check_variables(call, container, where, service=service)
         _check_mounts(call, container, volumes, where)
         for kind in _PROBES:
             if container.get(f"{kind}Probe"):
                 _check_probe(call, container[f"{kind}Probe"], kind, where)
-        if len(container.get("ports") or ()) > 1:
-            raise violation(call, "run.ports", f"{where}.ports")
+        violation_if(len(container.get("ports") or ()) > 1, call, "run.ports", f"{where}.ports")
     if service:
         _check_ingress(call, containers)
     _check_network(call, template.get("vpcAccess") or {})
@@ -130,8 +116,7 @@ def check_template(call: Call, template: Json, *, service: bool) -> None:
 
 def check_labels(call: Call, *labels: Mapping[str, str] | None) -> None:
     for label in (name for given in labels for name in given or ()):
-        if _RESERVED_LABELS.match(label):
-            raise violation(call, "run.label", "labels", label=label)
+        violation_if(_RESERVED_LABELS.match(label), call, "run.label", "labels", label=label)
 
 
 def cpus(container: Json) -> float:
@@ -145,16 +130,14 @@ def cpus(container: Json) -> float:
 
 def _check_resources(call: Call, container: Json, where: str, *, service: bool) -> None:
     count = cpus(container)
-    if not (0.08 <= count < 1 or f"{count:g}" in _CPU):
-        raise refuse("run.cpu")
+    refuse_if(not (0.08 <= count < 1 or f"{count:g}" in _CPU), "run.cpu")
     given = container["resources"]["limits"]["memory"]
     found = _SIZE.fullmatch(str(given))
     if found is None:
         raise violation(call, "run.quantity", f"{where}.resources.limits.memory", value=given)
     memory = float(found[1]) * _UNITS[found[2]]
     least, most = _MEMORY[count if count in _MEMORY else 0.08]
-    if not least <= memory <= most:
-        raise refuse("run.memory", cpu=count, least=least // _MI, most=most // _MI)
+    refuse_if(not least <= memory <= most, "run.memory", cpu=count, least=least // _MI, most=most // _MI)
     if memory < _LEAST_UNTHROTTLED and not (service and container["resources"].get("cpuIdle")):
         raise refuse("run.memory-unthrottled")
 
@@ -164,17 +147,13 @@ def check_variables(call: Call, container: Json, where: str, *, service: bool) -
     reserved = _RESERVED if service else _RESERVED | _RESERVED_IN_JOBS
     where = f"{where}.env"
     variables = container.get("env") or ()
-    if len(variables) > _MOST_VARIABLES:
-        raise violation(call, "run.env-count", where, most=_MOST_VARIABLES)
+    violation_if(len(variables) > _MOST_VARIABLES, call, "run.env-count", where, most=_MOST_VARIABLES)
     seen: set[str] = set()
     for variable in variables:
         name = str(variable.get("name") or "")
-        if not _ENV_NAME.fullmatch(name):
-            raise violation(call, "run.env-name", where)
-        if name in reserved:
-            raise refuse("run.env-reserved", name=name)
-        if name in seen:
-            raise violation(call, "run.env-twice", where, name=name)
+        violation_if(not _ENV_NAME.fullmatch(name), call, "run.env-name", where)
+        refuse_if(name in reserved, "run.env-reserved", name=name)
+        violation_if(name in seen, call, "run.env-twice", where, name=name)
         if len(str(variable.get("value") or "").encode()) > _LONGEST_VALUE:
             raise violation(call, "run.env-value", where, name=name)
         seen.add(name)
@@ -184,8 +163,7 @@ def _volumes(call: Call, template: Json) -> set[str]:
     names: set[str] = set()
     for volume in template.get("volumes") or ():
         name = str(volume.get("name") or "")
-        if not name or name in names:
-            raise violation(call, "run.volume-name", "template.volumes", name=name)
+        violation_if(not name or name in names, call, "run.volume-name", "template.volumes", name=name)
         if len([kind for kind in _SOURCES if kind in volume]) != 1:
             raise violation(call, "run.volume-kind", "template.volumes", name=name)
         names.add(name)
@@ -196,10 +174,8 @@ def _check_mounts(call: Call, container: Json, volumes: set[str], where: str) ->
     where, used = f"{where}.volume_mounts", set()
     for mount in container.get("volumeMounts") or ():
         name, path = str(mount.get("name") or ""), str(mount.get("mountPath") or "")
-        if name not in volumes:
-            raise violation(call, "run.volume-missing", where, name=name)
-        if not path.startswith("/") or ":" in path or path in used:
-            raise violation(call, "run.mount-path", where, path=path)
+        violation_if(name not in volumes, call, "run.volume-missing", where, name=name)
+        violation_if(not path.startswith("/") or ":" in path or path in used, call, "run.mount-path", where, path=path)
         if any(path == root or path.startswith(f"{root}/") for root in _CLOSED_MOUNTS):
             raise violation(call, "run.mount-system", where, path=path)
         used.add(path)
@@ -212,18 +188,14 @@ def _check_probe(call: Call, probe: Json, kind: str, where: str) -> None:
     check_limit(call, f"{kind}-timeout", timeout, f"{where}.")
     check_limit(call, f"{kind}-threshold", threshold, f"{where}.")
     where = f"{where}.{kind}_probe"
-    if timeout > period:
-        raise violation(call, "run.probe-timeout", where)
-    if kind == "startup" and threshold * period > _STARTUP_WINDOW:
-        raise violation(call, "run.startup-window", where)
-    if len([action for action in _PROBE_KINDS if action in probe]) > 1:
-        raise violation(call, "run.probe-kind", where)
+    violation_if(timeout > period, call, "run.probe-timeout", where)
+    violation_if(kind == "startup" and threshold * period > _STARTUP_WINDOW, call, "run.startup-window", where)
+    violation_if(len([action for action in _PROBE_KINDS if action in probe]) > 1, call, "run.probe-kind", where)
 
 
 def _check_ingress(call: Call, containers: list[Json]) -> None:
     with_port = [container for container in containers if container.get("ports")]
-    if len(with_port) != 1:
-        raise refuse("run.ingress-containers")
+    refuse_if(len(with_port) != 1, "run.ingress-containers")
     check_limit(call, "port", int(with_port[0]["ports"][0]["containerPort"]), "template.containers.")
 
 
@@ -232,12 +204,10 @@ def _check_network(call: Call, access: Json) -> None:
     interfaces = access.get("networkInterfaces") or []
     if access.get("connector"):
         raise ApiError(501, "The sandbox stands in for direct VPC egress, not for connectors.")
-    if len(interfaces) > 1:
-        raise violation(call, "run.interfaces", where)
+    violation_if(len(interfaces) > 1, call, "run.interfaces", where)
     for interface in interfaces:
         subnetwork, network = str(interface.get("subnetwork") or ""), str(interface.get("network") or "")
-        if not (subnetwork or network):
-            raise violation(call, "run.interface", where)
+        violation_if(not (subnetwork or network), call, "run.interface", where)
         if network and _compute(call, network, "global/networks") is None:
             raise refuse("run.network", network=network)
         _check_subnetwork(call, subnetwork or id_of(network), network, where)

@@ -5,25 +5,14 @@ from __future__ import annotations
 import copy
 import time
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 from gcp_openemr.sandbox.api import crud
-from gcp_openemr.sandbox.api.calls import Call
-from gcp_openemr.sandbox.api.envelopes import SQL_ROOT
-from gcp_openemr.sandbox.api.listing import page
-from gcp_openemr.sandbox.api.names import id_of, now, path_of, timestamp
-from gcp_openemr.sandbox.api.operations import Operation
-from gcp_openemr.sandbox.api.refusals import refuse
-from gcp_openemr.sandbox.api.rules import WORK, Change, handles
+from gcp_openemr.sandbox.api.listing import listed, newest_first
+from gcp_openemr.sandbox.api.names import id_of, now, timestamp
+from gcp_openemr.sandbox.api.refusals import demand, duplicate, refuse, refuse_if
+from gcp_openemr.sandbox.api.rules import WORK, App, Call, Change, Json, Operation, Record, Refused, handles, shape
 from gcp_openemr.sandbox.api.sqladmin.instances import INSTANCES, begin, idle, online, start
 from gcp_openemr.sandbox.api.sqladmin.settings import complete
-from gcp_openemr.sandbox.api.store import Record
-from gcp_openemr.sandbox.interfaces import Json, Refused
-
-if TYPE_CHECKING:
-    from gcp_openemr.sandbox.api.app import App
-
-__all__: list[str] = []
 
 _DAY = 86_400.0
 
@@ -34,20 +23,9 @@ def insert(call: Call) -> Json:
     record = online(call, instance)
     number = call.store.next_number(f"backup/{instance}", at_least=int(time.time() * 1000))
     name = f"{call.name}/{number}"
-    body = {
-        "kind": "sql#backupRun",
-        "id": str(number),
-        "instance": id_of(instance),
-        "selfLink": f"{SQL_ROOT}{path_of(name)}",
-        "description": call.body.get("description", ""),
-        "location": call.body.get("location") or record.body["region"],
-        "type": "ON_DEMAND",
-        "backupKind": "SNAPSHOT",
-        "databaseVersion": record.body["databaseVersion"],
-        "enqueuedTime": now(),
-        "startTime": now(),
-        "status": "ENQUEUED",
-    }
+    description, location = call.body.get("description", ""), call.body.get("location") or record.body["region"]
+    values = {"description": description, "location": location, "version": record.body["databaseVersion"]}
+    body = shape("sql.backupRun", name, instance=id_of(instance), **values)
     call.store.put(name, body)
     return begin(call, record, "BACKUP_VOLUME", work="sql.backup", arguments={"backup": name})
 
@@ -75,27 +53,23 @@ def list_(call: Call) -> Json:
         crud.existing(call, INSTANCES, parent)
     prefix = call.name + "/"
     records = [record for record in call.store.list(prefix) if "/" not in record.name[len(prefix) :]]
-    ordered = sorted(records, key=_moment, reverse=True)
-    items, token = page(call, [(f"{place:09}", record.body) for place, record in enumerate(ordered)])
-    field = {"items": items, "kind": "sql#backupRunsList"} if call.verb == "list" else {"backups": items}
-    return field | ({"nextPageToken": token} if token else {})
+    field, kind = ("items", "sql#backupRunsList") if call.verb == "list" else ("backups", "")
+    return {field: []} | listed(call, newest_first(records, _moment), field, kind=kind)
 
 
 def _moment(record: Record) -> str:
     return str(record.body.get("enqueuedTime") or record.body["backupInterval"]["startTime"])
 
 
-@handles("sql.backupRuns.get", "sql.Backups.GetBackup")
+@handles("sql.backupRuns.get", "sql.Backups.GetBackup", needs="cloudsql.backupRuns.get")
 def get(call: Call) -> Json:
-    call.authorize("cloudsql.backupRuns.get")
-    return _backup(call, call.name).body
+    return demand(call.store.get(call.name), "sqladmin.backup").body
 
 
-@handles("sql.backupRuns.delete", "sql.Backups.DeleteBackup")
+@handles("sql.backupRuns.delete", "sql.Backups.DeleteBackup", needs="cloudsql.backupRuns.delete")
 def delete(call: Call) -> Json:
     """The data go with it."""
-    call.authorize("cloudsql.backupRuns.delete")
-    record = _backup(call, call.name)
+    record = demand(call.store.get(call.name), "sqladmin.backup")
     instance = call.store.get(call.name.split("/backupRuns/")[0])
     if instance is not None:
         idle(call, instance.name)
@@ -112,17 +86,9 @@ def delete_work(app: App, operation: Operation) -> Json:
     return {}
 
 
-def _backup(call: Call, name: str) -> Record:
-    record = call.store.get(name)
-    if record is None:
-        raise refuse("sqladmin.backup")
-    return record
-
-
-@handles("sql.instances.restoreBackup")
+@handles("sql.instances.restoreBackup", needs="cloudsql.instances.restoreBackup")
 def restore(call: Call) -> Json:
     """All data of the instance are replaced. The backup may be another instance's, or one that outlived its own."""
-    call.authorize("cloudsql.instances.restoreBackup")
     record = online(call, call.name)
     context = call.body.get("restoreBackupContext") or {}
     source = str(call.body.get("backup") or "")
@@ -130,10 +96,9 @@ def restore(call: Call) -> Json:
         instance = context.get("instanceId") or id_of(call.name)
         project = context.get("project") or call.project
         source = f"projects/{project}/instances/{instance}/backupRuns/{context.get('backupRunId', '')}"
-    kept = _backup(call, f"sqladmin.googleapis.com/{source}")
+    kept = demand(call.store.get(f"sqladmin.googleapis.com/{source}"), "sqladmin.backup")
     call.authorize("cloudsql.backupRuns.get", kept.name)
-    if "SUCCESSFUL" not in {kept.body.get("status"), kept.body.get("state")}:
-        raise refuse("sqladmin.backup-state")
+    refuse_if("SUCCESSFUL" not in {kept.body.get("status"), kept.body.get("state")}, "sqladmin.backup-state")
     data = kept.hidden.get("data", kept.name)
     return begin(call, record, "RESTORE_VOLUME", work="sql.restore", arguments={"source": data})
 
@@ -148,10 +113,9 @@ def restore_work(app: App, operation: Operation) -> Json:
     return {}
 
 
-@handles("sql.instances.clone")
+@handles("sql.instances.clone", needs="cloudsql.instances.clone")
 def clone(call: Call) -> Json:
     """A new instance with the settings and the data of another, now or at a moment that its log reaches."""
-    call.authorize("cloudsql.instances.clone")
     source = online(call, call.name)
     context = call.body.get("cloneContext") or {}
     body = {"name": str(context.get("destinationInstanceName") or "")}
@@ -165,7 +129,7 @@ def clone(call: Call) -> Json:
     new["settings"]["deletionProtectionEnabled"] = False
     with call.store.transaction():
         if call.store.get(name) is not None:
-            raise call.wording.duplicate(name, INSTANCES.kind)
+            raise duplicate(name, INSTANCES.kind)
         change = Change(call=call, name=name, new=new, old=None, hidden={})
         complete(change)
         record = call.store.put(name, change.new)
@@ -175,16 +139,14 @@ def clone(call: Call) -> Json:
 
 def _check_moment(source: Record, moment: str) -> None:
     backup_settings = source.body["settings"]["backupConfiguration"]
-    if not backup_settings.get("binaryLogEnabled"):
-        raise refuse("sqladmin.no-log")
+    refuse_if(not backup_settings.get("binaryLogEnabled"), "sqladmin.no-log")
     try:
         at = datetime.fromisoformat(moment).astimezone(UTC).timestamp()
     except (ValueError, OverflowError) as error:
         raise refuse("sqladmin.moment", moment=moment) from error
     oldest = time.time() - int(backup_settings.get("transactionLogRetentionDays") or 7) * _DAY
     born = str(source.body["createTime"])
-    if not oldest <= at <= time.time() or timestamp(at) < born:
-        raise refuse("sqladmin.moment", moment=moment)
+    refuse_if(not oldest <= at <= time.time() or timestamp(at) < born, "sqladmin.moment", moment=moment)
 
 
 @WORK.register("sql.clone")

@@ -1,27 +1,20 @@
-"""Instances: they start, stop, restart, fail over, and go with what is kept of them."""
+"""Instances: they start, stop, restart, fail over, and go with what is kept of them: backups of the project."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import time
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
 from gcp_openemr.sandbox.api import crud
-from gcp_openemr.sandbox.api.calls import Call
-from gcp_openemr.sandbox.api.names import id_of, path_of
-from gcp_openemr.sandbox.api.operations import Operation
-from gcp_openemr.sandbox.api.refusals import refuse
-from gcp_openemr.sandbox.api.rules import WORK, Change, Collection, collection, handles
-from gcp_openemr.sandbox.api.sqladmin.keeping import keep_backups
+from gcp_openemr.sandbox.api.names import host_of, id_of, new_uid, path_of, project_of, timestamp
+from gcp_openemr.sandbox.api.refusals import refuse, refuse_if
+from gcp_openemr.sandbox.api.rules import WORK, App, Call, Change, Collection, Operation, Record, handles, shape
 from gcp_openemr.sandbox.api.sqladmin.settings import complete
-from gcp_openemr.sandbox.api.store import Record
 from gcp_openemr.sandbox.interfaces import Json, Refused
 
-if TYPE_CHECKING:
-    from gcp_openemr.sandbox.api.app import App
-
-__all__ = ["INSTANCES", "begin", "begin_on", "idle", "online", "start"]
+__all__ = ["INSTANCES", "backup_of", "begin", "begin_on", "idle", "keep_backups", "online", "start"]
 
 _ONLINE = {"ALWAYS", ""}
 
@@ -34,35 +27,30 @@ def _complete(change: Change) -> None:
 
 def _deletable(call: Call, record: Record) -> None:
     idle(call, record.name)
-    if record.body["settings"].get("deletionProtectionEnabled"):
-        raise refuse("sqladmin.protected")
+    refuse_if(record.body["settings"].get("deletionProtectionEnabled"), "sqladmin.protected")
     final = {"enabled": call.flag("enableFinalBackup"), "retentionDays": call.number("finalBackupTtlDays")}
     if "enableFinalBackup" not in call.query:
         final = record.body["settings"].get("finalBackupConfig") or {}
     call.store.put(record.name, record.body, hidden={**record.hidden, "final": final})
 
 
-INSTANCES = collection(
-    Collection(
-        key="sql.instances",
-        kind="instance",
-        permission="cloudsql.instances",
-        complete=_complete,
-        deletable=_deletable,
-        id_pattern=r"[a-z]([-a-z0-9]{0,96}[a-z0-9])?",
-        id_refusal="sqladmin.name",
-        created="sql.start",
-        updated="sql.start",
-        deleted="sql.delete",
-        immutable=("region", "project", "instanceType"),
-    )
+INSTANCES = Collection(
+    "sql.instances",
+    permission="cloudsql.instances",
+    complete=_complete,
+    deletable=_deletable,
+    id_pattern=r"[a-z]([-a-z0-9]{0,96}[a-z0-9])?",
+    id_refusal="sqladmin.name",
+    created="sql.start",
+    updated="sql.start",
+    deleted="sql.delete",
+    immutable=("region", "project", "instanceType"),
 )
 
 
 def idle(call: Call, name: str) -> None:
     """409 while an operation on the instance is in progress: Cloud SQL does one at a time."""
-    if call.app.operations.unfinished(name):
-        raise refuse("sqladmin.busy")
+    refuse_if(call.app.operations.unfinished(name), "sqladmin.busy")
 
 
 def online(call: Call, name: str) -> Record:
@@ -77,7 +65,8 @@ def online(call: Call, name: str) -> Record:
 def begin(call: Call, record: Record, kind: str, *, work: str = "", arguments: Json | None = None) -> Json:
     """An operation on an instance. `kind` is Cloud SQL's type of operation (`CREATE_USER`)."""
     with call.store.transaction():
-        operation = crud.begin(call, INSTANCES, record.name, record.body, kind=kind, work=work, arguments=arguments)
+        told = {"operationType": kind}
+        operation = crud.begin(call, INSTANCES, record.name, record.body, work=work, arguments=arguments, metadata=told)
     return crud.finish(call, operation)
 
 
@@ -102,7 +91,7 @@ def start(app: App, operation: Operation) -> Json:
     except Refused:
         app.store.update(operation.target, {"state": "FAILED"})
         raise
-    authority = {"serverCaCert": _certificate(certificate, id_of(operation.target))} if certificate else {}
+    authority = {"serverCaCert": _certificate(certificate, operation.target)} if certificate else {}
     # `STOPPED` is what the API calls RUNNABLE with activation policy NEVER.
     app.store.update(operation.target, {"state": "RUNNABLE", **authority})
     return {}
@@ -132,32 +121,57 @@ def delete(app: App, operation: Operation) -> Json:
 
 def _certificate(pem: str, instance: str) -> Json:
     certificate = x509.load_pem_x509_certificate(pem.encode())
-    return {
-        "kind": "sql#sslCert",
-        "cert": pem,
-        "certSerialNumber": str(certificate.serial_number),
-        "commonName": certificate.subject.rfc4514_string(),
-        "createTime": certificate.not_valid_before_utc.strftime("%Y-%m-%dT%H:%M:%S.000Z"),
-        "expirationTime": certificate.not_valid_after_utc.strftime("%Y-%m-%dT%H:%M:%S.000Z"),
-        "sha1Fingerprint": certificate.fingerprint(hashes.SHA1()).hex(),  # noqa: S303 -- the API's field
-        "instance": instance,
-    }
+    begin, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    return shape(
+        "sql.certificate",
+        instance,
+        pem=pem,
+        serial=str(certificate.serial_number),
+        subject=certificate.subject.rfc4514_string(),
+        begin=begin.strftime("%Y-%m-%dT%H:%M:%S.000Z"),
+        end=end.strftime("%Y-%m-%dT%H:%M:%S.000Z"),
+        sha1=certificate.fingerprint(hashes.SHA1()).hex(),  # noqa: S303 -- the API's field
+    )
 
 
-@handles("sql.instances.restart")
+@handles("sql.instances.restart", needs="cloudsql.instances.restart")
 def restart(call: Call) -> Json:
-    call.authorize("cloudsql.instances.restart")
     return begin_on(call, "RESTART", "sql.restart")
 
 
-@handles("sql.instances.failover")
+@handles("sql.instances.failover", needs="cloudsql.instances.failover")
 def failover(call: Call) -> Json:
     """The standby in the other zone takes over; connections break as with a restart."""
-    call.authorize("cloudsql.instances.failover")
     settings = online(call, call.name).body["settings"]
-    if settings["availabilityType"] != "REGIONAL":
-        raise refuse("sqladmin.not-regional")
+    refuse_if(settings["availabilityType"] != "REGIONAL", "sqladmin.not-regional")
     given = (call.body.get("failoverContext") or {}).get("settingsVersion")
-    if given and given != settings["settingsVersion"]:
-        raise refuse("sqladmin.stale")
+    refuse_if(given and given != settings["settingsVersion"], "sqladmin.stale")
     return begin_on(call, "FAILOVER", "sql.restart")
+
+
+_DEFAULT_DAYS = 30  # https://cloud.google.com/sql/docs/mysql/backup-recovery/backups#final-backup
+
+
+def keep_backups(app: App, instance: Record) -> list[str]:
+    """Make the final backup and keep the others, as the settings say; returns the backups whose data go."""
+    runs = [record.name for record in app.store.list(f"{instance.name}/backupRuns/")]
+    final = instance.hidden.get("final") or {}
+    if final.get("enabled"):
+        days = int(final.get("retentionDays") or _DEFAULT_DAYS)
+        name = f"{host_of(instance.name)}/projects/{project_of(instance.name)}/backups/{new_uid()}"
+        app.runtime.copy_database(instance.name, name, "")
+        expires = {"ttlDays": str(days), "expiryTime": timestamp(time.time() + days * 86_400)}
+        app.store.put(name, backup_of(instance, name, "FINAL") | expires, hidden={"data": name})
+    if not instance.body["settings"].get("retainBackupsOnDelete"):
+        return runs
+    for run in app.store.list(f"{instance.name}/backupRuns/"):
+        name = f"{host_of(instance.name)}/projects/{project_of(instance.name)}/backups/{new_uid()}"
+        body = backup_of(instance, name, str(run.body["type"])) | {"backupRun": path_of(run.name)}
+        app.store.put(name, body, hidden={"data": run.name})
+    return []
+
+
+def backup_of(instance: Record, name: str, kind: str) -> Json:
+    """A `Backup` with the settings that its instance had."""
+    was = {"location": instance.body["region"], "version": instance.body["databaseVersion"], "settings": instance.body}
+    return shape("sql.backup", name, kind=kind, instance=id_of(instance.name), **was)

@@ -4,17 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from gcp_openemr.sandbox.api.calls import Call
-from gcp_openemr.sandbox.api.envelopes import SQL_ROOT
-from gcp_openemr.sandbox.api.errors import ApiError
-from gcp_openemr.sandbox.api.names import etag_of, id_of, path_of, project_of
-from gcp_openemr.sandbox.api.refusals import refuse
-from gcp_openemr.sandbox.api.rules import handles
+from gcp_openemr.sandbox.api.names import etag_of, id_of
+from gcp_openemr.sandbox.api.refusals import demand, refuse, refuse_if
+from gcp_openemr.sandbox.api.rules import ApiError, Call, Json, Record, Refused, handles, shape
 from gcp_openemr.sandbox.api.sqladmin.instances import begin, online
-from gcp_openemr.sandbox.api.store import Record
-from gcp_openemr.sandbox.interfaces import Json, Refused
-
-__all__: list[str] = []
 
 _OLD_PASSWORDS = {"DUAL_PASSWORD": "retain", "NO_DUAL_PASSWORD": "discard"}
 _VERBS = {"insert": "create", "patch": "update"}
@@ -36,20 +29,18 @@ def _done(call: Call, record: Record, kind: str, do: Callable[[], None]) -> Json
     return begin(call, record, kind)
 
 
-def _known(call: Call, record: Record) -> set[tuple[str, str]]:
-    return {(found["name"], found["host"]) for found in call.app.runtime.list_database_users(record.name)}
+def _known(call: Call, record: Record) -> list[tuple[str, str]]:
+    return [(found["name"], found["host"]) for found in call.app.runtime.list_database_users(record.name)]
 
 
 @handles("sql.users.insert")
 def insert_user(call: Call) -> Json:
     record = _instance(call, "users")
     user, host, password = (str(call.body.get(field) or "") for field in ("name", "host", "password"))
-    if not user:
-        raise refuse("sqladmin.required", field="name")
+    refuse_if(not user, "sqladmin.required", field="name")
     if call.body.get("type", "BUILT_IN") != "BUILT_IN":
         raise ApiError(501, "The sandbox stands in for built-in database users only.")
-    if not password:
-        raise refuse("sqladmin.password")
+    refuse_if(not password, "sqladmin.password")
     runtime = call.app.runtime
     return _done(
         call, record, "CREATE_USER", lambda: runtime.create_database_user(record.name, user, host or "%", password)
@@ -66,12 +57,10 @@ def update_user(call: Call) -> Json:
     user = str(call.one("name") or call.body.get("name") or "")
     host = str(call.one("host") or call.body.get("host") or "%")
     password, old = str(call.body.get("password") or ""), str(call.body.get("dualPasswordType") or "")
-    if (user, host) not in _known(call, record) and user != "root":
-        raise refuse("sqladmin.user", user=user, host=host)
+    refuse_if((user, host) not in _known(call, record) and user != "root", "sqladmin.user", user=user, host=host)
     if old in _OLD_PASSWORDS and not str(record.body["databaseVersion"]).startswith("MYSQL_8_0"):
         raise refuse("sqladmin.dual-version")
-    if old == "DUAL_PASSWORD" and not password:
-        raise refuse("sqladmin.dual-password")
+    refuse_if(old == "DUAL_PASSWORD" and not password, "sqladmin.dual-password")
     runtime, keep = call.app.runtime, _OLD_PASSWORDS.get(old, "")
     return _done(
         call,
@@ -85,8 +74,7 @@ def update_user(call: Call) -> Json:
 def delete_user(call: Call) -> Json:
     record = _instance(call, "users")
     user, host = call.one("name"), call.one("host") or "%"
-    if (user, host) not in _known(call, record):
-        raise refuse("sqladmin.user", user=user, host=host)
+    refuse_if((user, host) not in _known(call, record), "sqladmin.user", user=user, host=host)
     runtime = call.app.runtime
     return _done(call, record, "DELETE_USER", lambda: runtime.delete_database_user(record.name, user, host))
 
@@ -94,7 +82,10 @@ def delete_user(call: Call) -> Json:
 @handles("sql.users.list", "sql.users.get")
 def list_users(call: Call) -> Json:
     record = _instance(call, "users")
-    users = [_user(record, found["name"], found["host"]) for found in call.app.runtime.list_database_users(record.name)]
+    users = [
+        shape("sql.user", record.name, user=user, host=host, etag=etag_of(user, host).strip('"'))
+        for user, host in _known(call, record)
+    ]
     if call.verb == "list":
         return {"kind": "sql#usersList", "items": users}
     name, host = id_of(call.name), call.one("host")
@@ -104,47 +95,25 @@ def list_users(call: Call) -> Json:
     raise refuse("sqladmin.user", user=name, host=host or "%")
 
 
-def _user(instance: Record, name: str, host: str) -> Json:
-    return {
-        "kind": "sql#user",
-        "name": name,
-        "host": host,
-        "instance": id_of(instance.name),
-        "project": project_of(instance.name),
-        "etag": etag_of(name, host).strip('"'),
-    }
-
-
 def _databases(call: Call, record: Record) -> dict[str, Json]:
     """The schemas by name, as the server has them."""
     return {
-        found["name"]: {
-            "kind": "sql#database",
-            **found,
-            "instance": id_of(record.name),
-            "project": project_of(record.name),
-            "selfLink": f"{SQL_ROOT}{path_of(record.name)}/databases/{found['name']}",
-            "etag": etag_of(*found.values()).strip('"'),
-        }
+        name: shape("sql.database", record.name, database=name, etag=etag_of(*found.values()).strip('"'), **found)
         for found in call.app.runtime.list_schemas(record.name)
+        if (name := found["name"])
     }
 
 
 def _database(call: Call, record: Record) -> Json:
-    found = _databases(call, record).get(id_of(call.name))
-    if found is None:
-        raise refuse("sqladmin.database")
-    return found
+    return demand(_databases(call, record).get(id_of(call.name)), "sqladmin.database")
 
 
 @handles("sql.databases.insert", "sql.databases.patch", "sql.databases.update")
 def put_database(call: Call) -> Json:
     record = _instance(call, "databases")
     name = str(call.body.get("name") or "") if call.verb == "insert" else _database(call, record)["name"]
-    if not name:
-        raise refuse("sqladmin.required", field="name")
-    if call.verb == "insert" and name in _databases(call, record):
-        raise refuse("sqladmin.database-exists")
+    refuse_if(not name, "sqladmin.required", field="name")
+    refuse_if(call.verb == "insert" and name in _databases(call, record), "sqladmin.database-exists")
     charset, collation = (str(call.body.get(field) or "") for field in ("charset", "collation"))
     kind = "CREATE_DATABASE" if call.verb == "insert" else "UPDATE_DATABASE"
     runtime = call.app.runtime

@@ -1,26 +1,26 @@
-"""Cloud Storage: the JSON API with uploads, downloads and batches, and GET/HEAD of the XML API."""
+"""Cloud Storage: the JSON API with uploads, downloads and batches, and GET/HEAD of the XML API.
+
+A batch is several calls in one multipart/mixed request.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import email.parser
+import email.policy
+import http
+import io
+import re
 from urllib.parse import unquote
 
-from gcp_openemr.sandbox.api.calls import Call
-from gcp_openemr.sandbox.api.errors import ApiError
 from gcp_openemr.sandbox.api.messages import Request, Response, json_response
 from gcp_openemr.sandbox.api.names import bucket_name
-from gcp_openemr.sandbox.api.refusals import refuse
-from gcp_openemr.sandbox.api.rules import HANDLERS
+from gcp_openemr.sandbox.api.rules import HANDLERS, ApiError, App, Call, demand, refuse_if
 from gcp_openemr.sandbox.api.serviceusage import require_enabled
-from gcp_openemr.sandbox.api.storage.batch import answer_batch
 from gcp_openemr.sandbox.api.storage.downloads import xml_error
 from gcp_openemr.sandbox.api.validation import check_query
 from gcp_openemr.sandbox.discovery import Discovery, Method, load
 
-if TYPE_CHECKING:
-    from gcp_openemr.sandbox.api.app import App
-
-__all__ = ["answer_storage"]
+__all__ = ["answer_batch", "answer_storage"]
 
 _JSON_ROOT = "/storage/v1/"
 _UPLOAD_ROOTS = ("/upload/storage/v1/", "/resumable/upload/storage/v1/")
@@ -41,9 +41,7 @@ def answer_storage(app: App, request: Request, path: str) -> Response:
 
 def _json_api(app: App, request: Request, path: str, *, media: bool) -> Response:
     discovery = load("storage", "v1")
-    found = discovery.find("GET" if request.method == "HEAD" else request.method, path)
-    if found is None:
-        raise refuse("storage.method")
+    found = demand(discovery.find("GET" if request.method == "HEAD" else request.method, path), "storage.method")
     method, parameters = found
     extra = {"alt": ["media"]} if media else {}
     return _answer(_call(app, request, discovery, method, parameters, extra))
@@ -105,3 +103,55 @@ def _answer(call: Call) -> Response:
     call.app.arrive(call)
     answer = handler(call)
     return answer if isinstance(answer, Response) else json_response(answer)
+
+
+_MOST_CALLS = 100
+_BOUNDARY = "batch_answer"
+
+
+def answer_batch(app: App, request: Request) -> Response:
+    """Answer each call by itself; one that fails does not stop the others."""
+    parts = _parts(request)
+    refuse_if(len(parts) > _MOST_CALLS, "storage.batch-size", most=_MOST_CALLS)
+    answers = []
+    for content_id, inner in parts:
+        response = app.handle(inner)
+        body = response.body if isinstance(response.body, bytes) else b"".join(response.body)
+        phrase = http.HTTPStatus(response.status).phrase
+        headers = {**response.headers, "Content-Length": str(len(body))}
+        lines = "".join(f"{key}: {value}\r\n" for key, value in headers.items())
+        head = f"HTTP/1.1 {response.status} {phrase}\r\n{lines}"
+        label = f"Content-ID: {content_id.replace('<', '<response-', 1)}\r\n" if content_id else ""
+        answers.append(
+            f"--{_BOUNDARY}\r\nContent-Type: application/http\r\n{label}\r\n{head}\r\n".encode() + body + b"\r\n"
+        )
+    return Response(
+        headers={"Content-Type": f"multipart/mixed; boundary={_BOUNDARY}"},
+        body=b"".join(answers) + f"--{_BOUNDARY}--\r\n".encode(),
+    )
+
+
+def _parts(request: Request) -> list[tuple[str, Request]]:
+    kind = request.headers.get("content-type", "")
+    head = f"Content-Type: {kind}\r\nMIME-Version: 1.0\r\n\r\n".encode()
+    message = email.parser.BytesParser(policy=email.policy.HTTP).parsebytes(head + request.content())
+    refuse_if(not message.is_multipart(), "storage.batch-form")
+    return [
+        (str(part.get("Content-ID", "")), _inner(request, part.get_payload(decode=True)))
+        for part in message.iter_parts()
+    ]
+
+
+def _inner(outer: Request, raw: object) -> Request:
+    data = raw if isinstance(raw, bytes) else b""
+    head, _, body = data.replace(b"\r\n", b"\n").partition(b"\n\n")
+    first, _, rest = head.decode("utf-8", "replace").lstrip().partition("\n")
+    found = demand(re.fullmatch(r"(\w+) (\S+)( HTTP/1\.[01])?", first.strip()), "storage.batch-part")
+    headers = {"host": outer.host, "authorization": outer.headers.get("authorization", "")}
+    for line in rest.splitlines():
+        key, colon, value = line.partition(":")
+        if colon:
+            headers[key.strip().lower()] = value.strip()
+    headers["host"] = outer.host
+    target = re.sub(r"^https?://[^/]+", "", found[2])
+    return Request(method=found[1], target=target, headers=headers, body=io.BytesIO(body), scheme=outer.scheme)

@@ -6,9 +6,7 @@ import copy
 import re
 import time
 
-from gcp_openemr.sandbox.api.calls import Call
-from gcp_openemr.sandbox.api.listing import page
-from gcp_openemr.sandbox.api.masks import merge
+from gcp_openemr.sandbox.api.listing import listed
 from gcp_openemr.sandbox.api.messages import Response
 from gcp_openemr.sandbox.api.names import (
     bucket_name,
@@ -20,15 +18,17 @@ from gcp_openemr.sandbox.api.names import (
     timestamp,
 )
 from gcp_openemr.sandbox.api.projects import ensure_project, project_by_number
-from gcp_openemr.sandbox.api.refusals import refuse
-from gcp_openemr.sandbox.api.rules import handles
-from gcp_openemr.sandbox.api.storage import preconditions
-from gcp_openemr.sandbox.api.storage.common import base_url, bucket_record, listed, permit, refused
-from gcp_openemr.sandbox.api.storage.writing import keeping
-from gcp_openemr.sandbox.api.store import Record
-from gcp_openemr.sandbox.interfaces import Json
-
-__all__: list[str] = []
+from gcp_openemr.sandbox.api.rules import Call, Json, Record, handles, refuse, refuse_if, shape
+from gcp_openemr.sandbox.api.storage.common import (
+    base_url,
+    bucket_record,
+    check_conditions,
+    conditions_of,
+    keeping,
+    permit,
+    refused,
+)
+from gcp_openemr.sandbox.api.validation import merge
 
 # https://cloud.google.com/storage/docs/buckets#naming
 _NAME = re.compile(r"(?!goog)(?!\d+\.\d+\.\d+\.\d+$)[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
@@ -47,8 +47,7 @@ def insert(call: Call) -> Json:
     _permit_project(call, "storage.buckets.create", project)
     body = {key: value for key, value in call.body.items() if key not in _SERVER_FIELDS or key == "name"}
     name = str(body.get("name") or "")
-    if not name:
-        raise refuse("storage.required")
+    refuse_if(not name, "storage.required")
     if not _NAME.fullmatch(name) or max(map(len, name.split("."))) > _LONGEST_PART:
         raise refuse("storage.bucket-name", name=name)
     with call.store.transaction():
@@ -68,7 +67,7 @@ def get(call: Call) -> Json:
     bucket = call.parameters["bucket"]
     record = bucket_record(call, bucket)
     permit(call, "storage.buckets.get", bucket)
-    preconditions.check(preconditions.given(call), record.body, reading=True)
+    check_conditions(conditions_of(call), record.body, reading=True)
     return _shown(call, bucket)
 
 
@@ -80,15 +79,13 @@ def list_(call: Call) -> Json:
     if call.flag("softDeleted"):
         gone = [record for record in call.store.list(_SOFT_DELETED + prefix) if record.hidden.get("project") == project]
         found = [(record.name, record.body) for record in gone if record.body["hardDeleteTime"] > now()]
-        items, token = page(call, found, default_size=1000)
-        return listed("storage#buckets", items, token)
-    found = [
-        (id_of(record.name), _shown(call, id_of(record.name)))
-        for record in call.store.list(bucket_name(prefix))
-        if "/" not in record.name.removeprefix(bucket_name("")) and record.hidden.get("project") == project
-    ]
-    items, token = page(call, found, default_size=1000)
-    return listed("storage#buckets", items, token)
+    else:
+        found = [
+            (id_of(record.name), _shown(call, id_of(record.name)))
+            for record in call.store.list(bucket_name(prefix))
+            if "/" not in record.name.removeprefix(bucket_name("")) and record.hidden.get("project") == project
+        ]
+    return listed(call, found, "items", kind="storage#buckets", default_size=1000)
 
 
 @handles("storage.buckets.patch", "storage.buckets.update")
@@ -97,7 +94,7 @@ def patch(call: Call) -> Json:
     with call.store.transaction():
         record = bucket_record(call, bucket)
         permit(call, "storage.buckets.update", bucket)
-        preconditions.check(preconditions.given(call), record.body)
+        check_conditions(conditions_of(call), record.body)
         given = {key: value for key, value in call.merge_body.items() if key not in _SERVER_FIELDS}
         if call.verb == "update":
             own = _SERVER_FIELDS | {"location", "storageClass", "iamConfiguration", "softDeletePolicy"}
@@ -123,9 +120,8 @@ def delete(call: Call) -> Response:
     with call.store.transaction():
         record = bucket_record(call, bucket)
         permit(call, "storage.buckets.delete", bucket)
-        preconditions.check(preconditions.given(call), record.body)
-        if not call.app.objects.is_empty(bucket):
-            raise refuse("storage.bucket-filled")
+        check_conditions(conditions_of(call), record.body)
+        refuse_if(not call.app.objects.is_empty(bucket), "storage.bucket-filled")
         _keep_soft_deleted(call, record)
         call.store.delete_below(record.name + "/")
         call.store.delete(record.name)
@@ -153,8 +149,7 @@ def restore(call: Call) -> Json:
         if gone is None or gone.body["hardDeleteTime"] <= now():
             raise refuse("storage.bucket-missing")
         _permit_project(call, "storage.buckets.restore", gone.hidden["project"])
-        if call.store.get(bucket_name(bucket)) is not None:
-            raise refuse("storage.bucket-owned")
+        refuse_if(call.store.get(bucket_name(bucket)) is not None, "storage.bucket-owned")
         body = {key: value for key, value in gone.body.items() if key not in {"softDeleteTime", "hardDeleteTime"}}
         call.store.put(bucket_name(bucket), body, hidden={"project": gone.hidden["project"]})
         call.store.put_policy(bucket_name(bucket), gone.hidden["policy"])
@@ -183,21 +178,17 @@ def _permit_project(call: Call, permission: str, project: str) -> None:
 def _new_bucket(project: str, name: str, body: Json) -> Json:
     location = str(body.get("location") or "US").upper()
     moment = now()
-    new: Json = {
-        **copy.deepcopy(body),
-        "kind": "storage#bucket",
-        "id": name,
-        "name": name,
-        "projectNumber": project_number(project),
-        "generation": str(int(re.sub(r"\D", "", moment))),
-        "metageneration": "1",
-        "location": location,
-        "locationType": "multi-region" if location in _MULTI_REGIONS else "region",
-        "storageClass": str(body.get("storageClass") or "STANDARD").upper(),
-        "etag": etag_of(name, moment),
-        "timeCreated": moment,
-        "updated": moment,
-    }
+    new = copy.deepcopy(body) | shape(
+        "storage.bucket",
+        bucket_name(name),
+        owner=project_number(project),
+        generation=str(int(re.sub(r"\D", "", moment))),
+        location=location,
+        kind="multi-region" if location in _MULTI_REGIONS else "region",
+        storage_class=str(body.get("storageClass") or "STANDARD").upper(),
+        etag=etag_of(name, moment),
+        born=moment,
+    )
     new.setdefault("softDeletePolicy", {"retentionDurationSeconds": _WEEK})
     new["softDeletePolicy"].setdefault("effectiveTime", moment)
     if new["locationType"] == "multi-region":
@@ -232,14 +223,12 @@ def _first_policy(project: str) -> Json:
 
 
 def _check_location(old: Json, new: Json) -> None:
-    if str(new.get("location", old["location"])).upper() != old["location"]:
-        raise refuse("storage.location")
+    refuse_if(str(new.get("location", old["location"])).upper() != old["location"], "storage.location")
 
 
 def _check_policies(old: Json, new: Json) -> None:
     soft = int((new.get("softDeletePolicy") or {}).get("retentionDurationSeconds") or 0)
-    if soft and not _SOFT_DAYS[0] <= soft / 86400 <= _SOFT_DAYS[1]:
-        raise refuse("storage.soft-delete")
+    refuse_if(soft and not _SOFT_DAYS[0] <= soft / 86400 <= _SOFT_DAYS[1], "storage.soft-delete")
     before, after = old.get("retentionPolicy") or {}, new.get("retentionPolicy") or {}
     if before.get("isLocked") and int(after.get("retentionPeriod") or 0) < int(before["retentionPeriod"]):
         raise refuse("storage.retention-locked", bucket=old["name"])

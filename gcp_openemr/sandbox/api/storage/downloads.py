@@ -7,10 +7,8 @@ from datetime import datetime
 from email.utils import format_datetime
 from xml.sax.saxutils import escape
 
-from gcp_openemr.sandbox.api.calls import Call
-from gcp_openemr.sandbox.api.errors import ApiError
 from gcp_openemr.sandbox.api.messages import Response
-from gcp_openemr.sandbox.api.refusals import refuse
+from gcp_openemr.sandbox.api.rules import ApiError, Call, refuse
 from gcp_openemr.sandbox.api.storage.objects import StoredObject
 
 __all__ = ["media", "xml_error"]

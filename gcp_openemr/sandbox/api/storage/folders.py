@@ -5,38 +5,29 @@ from __future__ import annotations
 from urllib.parse import quote
 
 from gcp_openemr.sandbox.api import policies
-from gcp_openemr.sandbox.api.calls import Call
-from gcp_openemr.sandbox.api.listing import page
+from gcp_openemr.sandbox.api.listing import listed
 from gcp_openemr.sandbox.api.messages import Response
-from gcp_openemr.sandbox.api.names import now, path_of
-from gcp_openemr.sandbox.api.refusals import refuse
-from gcp_openemr.sandbox.api.rules import handles
-from gcp_openemr.sandbox.api.storage.common import base_url, bucket_record, listed, permit
-from gcp_openemr.sandbox.interfaces import Json
-
-__all__: list[str] = []
+from gcp_openemr.sandbox.api.names import path_of
+from gcp_openemr.sandbox.api.rules import Call, Json, handles, refuse, refuse_if, shape
+from gcp_openemr.sandbox.api.storage.common import base_url, bucket_record, permit
 
 
-@handles("storage.buckets.getIamPolicy", "storage.managedFolders.getIamPolicy")
-def get_policy(call: Call) -> Json:
+@handles(
+    *(f"storage.buckets.{verb}" for verb in ("getIamPolicy", "setIamPolicy", "testIamPermissions")),
+    *(f"storage.managedFolders.{verb}" for verb in ("getIamPolicy", "setIamPolicy", "testIamPermissions")),
+)
+def answer_policy(call: Call) -> Json:
     name = _resource(call)
-    permit(call, f"storage.{_kind(call)}.getIamPolicy", call.parameters["bucket"])
-    return _policy(name, policies.get_policy(call, name))
-
-
-@handles("storage.buckets.setIamPolicy", "storage.managedFolders.setIamPolicy")
-def set_policy(call: Call) -> Json:
-    name = _resource(call)
-    permit(call, f"storage.{_kind(call)}.setIamPolicy", call.parameters["bucket"])
-    _refuse_public(call)
-    return _policy(name, policies.set_policy(call, name, call.body))
-
-
-@handles("storage.buckets.testIamPermissions", "storage.managedFolders.testIamPermissions")
-def test_permissions(call: Call) -> Json:
-    name = _resource(call)
-    held = policies.test_permissions(call, name, list(call.query.get("permissions", ())))
-    return {"kind": "storage#testIamPermissionsResponse", **held}
+    if call.verb == "testIamPermissions":
+        held = policies.test_permissions(call, name, list(call.query.get("permissions", ())))
+        return {"kind": "storage#testIamPermissionsResponse", **held}
+    permit(call, f"storage.{_kind(call)}.{call.verb}", call.parameters["bucket"])
+    if call.verb == "setIamPolicy":
+        _refuse_public(call)
+    policy = (
+        policies.get_policy(call, name) if call.verb == "getIamPolicy" else policies.set_policy(call, name, call.body)
+    )
+    return {"kind": "storage#policy", "resourceId": path_of(name), **policy}
 
 
 @handles("storage.managedFolders.insert")
@@ -45,24 +36,12 @@ def insert_folder(call: Call) -> Json:
     record = bucket_record(call, bucket)
     folder = str(call.body.get("name") or "").rstrip("/") + "/"
     permit(call, "storage.managedFolders.create", bucket)
-    if not record.body["iamConfiguration"]["uniformBucketLevelAccess"]["enabled"]:
-        raise refuse("storage.folder-uniform")
-    if folder == "/":
-        raise refuse("storage.required")
+    refuse_if(not record.body["iamConfiguration"]["uniformBucketLevelAccess"]["enabled"], "storage.folder-uniform")
+    refuse_if(folder == "/", "storage.required")
     name = f"{record.name}/managedFolders/{folder}"
     with call.store.transaction():
-        if call.store.get(name) is not None:
-            raise refuse("storage.folder-exists")
-        moment = now()
-        body = {
-            "kind": "storage#managedFolder",
-            "id": f"{bucket}/{folder}",
-            "bucket": bucket,
-            "name": folder,
-            "metageneration": "1",
-            "createTime": moment,
-            "updateTime": moment,
-        }
+        refuse_if(call.store.get(name) is not None, "storage.folder-exists")
+        body = shape("storage.folder", name, bucket=bucket, folder=folder)
         call.store.put(name, body)
     return _shown_folder(call, body)
 
@@ -79,8 +58,7 @@ def list_folders(call: Call) -> Json:
     start = f"{bucket_record(call, bucket).name}/managedFolders/"
     permit(call, "storage.managedFolders.list", bucket)
     found = [(record.name, _shown_folder(call, record.body)) for record in call.store.list(start + call.one("prefix"))]
-    items, token = page(call, found, default_size=1000)
-    return listed("storage#managedFolders", items, token)
+    return listed(call, found, "items", kind="storage#managedFolders", default_size=1000)
 
 
 @handles("storage.managedFolders.delete")
@@ -90,8 +68,7 @@ def delete_folder(call: Call) -> Response:
     permit(call, "storage.managedFolders.delete", bucket)
     folder = name.partition("/managedFolders/")[2]
     filled = next(call.app.objects.list(bucket, prefix=folder), None) is not None
-    if filled and not call.flag("allowNonEmpty"):
-        raise refuse("storage.folder-filled")
+    refuse_if(filled and not call.flag("allowNonEmpty"), "storage.folder-filled")
     call.store.delete(name)
     return Response(status=204)
 
@@ -119,10 +96,5 @@ def _resource(call: Call) -> str:
     if _kind(call) == "buckets":
         return record.name
     name = f"{record.name}/managedFolders/{call.parameters['managedFolder'].rstrip('/')}/"
-    if call.store.get(name) is None:
-        raise refuse("storage.folder-missing")
+    refuse_if(call.store.get(name) is None, "storage.folder-missing")
     return name
-
-
-def _policy(name: str, policy: Json) -> Json:
-    return {"kind": "storage#policy", "resourceId": path_of(name), **policy}

@@ -7,27 +7,27 @@ import re
 from collections.abc import Iterator, Mapping
 
 from gcp_openemr.sandbox.api import policies
-from gcp_openemr.sandbox.api.calls import Call
-from gcp_openemr.sandbox.api.errors import ApiError
 from gcp_openemr.sandbox.api.listing import page_token, read_token
-from gcp_openemr.sandbox.api.masks import merge
 from gcp_openemr.sandbox.api.messages import Response
 from gcp_openemr.sandbox.api.names import bucket_name
-from gcp_openemr.sandbox.api.refusals import refuse
-from gcp_openemr.sandbox.api.rules import handles
-from gcp_openemr.sandbox.api.storage import preconditions
-from gcp_openemr.sandbox.api.storage.common import bucket_record, missing_object, permit, shown_object
-from gcp_openemr.sandbox.api.storage.downloads import media
-from gcp_openemr.sandbox.api.storage.objects import LIVE, NONCURRENT, SOFT_DELETED, StoredObject
-from gcp_openemr.sandbox.api.storage.writing import (
+from gcp_openemr.sandbox.api.rules import ApiError, Call, Json, handles, refuse, refuse_if
+from gcp_openemr.sandbox.api.storage.common import (
+    bucket_record,
+    check_conditions,
+    conditions_of,
     create_object,
     early_check,
     insert_row,
     keeping,
+    permit,
     refuse_if_kept,
+    shown_object,
+    source_conditions,
     writable,
 )
-from gcp_openemr.sandbox.interfaces import Json
+from gcp_openemr.sandbox.api.storage.downloads import media
+from gcp_openemr.sandbox.api.storage.objects import LIVE, NONCURRENT, SOFT_DELETED, StoredObject
+from gcp_openemr.sandbox.api.validation import merge
 
 __all__ = ["find"]
 
@@ -44,9 +44,9 @@ def find(
     found = call.app.objects.get(bucket, name, generation, soft=reading and call.flag("softDeleted"))
     if found is None:
         if "ifGenerationMatch" in conditions and conditions["ifGenerationMatch"] != 0 and not reading:
-            preconditions.check(conditions, None)
-        raise missing_object(bucket, name)
-    preconditions.check(conditions, found.body, reading=reading)
+            check_conditions(conditions, None)
+        raise refuse("storage.object-missing", bucket=bucket, name=name)
+    check_conditions(conditions, found.body, reading=reading)
     return found
 
 
@@ -55,7 +55,7 @@ def get(call: Call) -> Json | Response:
     bucket, name = call.parameters["bucket"], call.parameters["object"]
     bucket_record(call, bucket)
     permit(call, "storage.objects.get", bucket, name)
-    conditions = preconditions.given(call)
+    conditions = conditions_of(call)
     found = find(call, bucket, name, conditions, generation=call.number("generation"), reading=True)
     return media(call, found) if call.one("alt") == "media" else shown_object(call, found)
 
@@ -134,7 +134,7 @@ def patch(call: Call) -> Json:
     permit(call, "storage.objects.update", bucket, name)
     given = {key: value for key, value in writable(call.merge_body).items() if key not in {"name", "crc32c", "md5Hash"}}
     with call.store.transaction():
-        conditions = preconditions.given(call)
+        conditions = conditions_of(call)
         found = find(call, bucket, name, conditions, generation=call.number("generation"), reading=False)
 
         def change(body: Json) -> None:
@@ -154,7 +154,7 @@ def delete(call: Call) -> Response:
     with call.store.transaction():
         record = bucket_record(call, bucket)
         permit(call, "storage.objects.delete", bucket, name)
-        found = find(call, bucket, name, preconditions.given(call), generation=generation, reading=False)
+        found = find(call, bucket, name, conditions_of(call), generation=generation, reading=False)
         refuse_if_kept(record.body, found)
         kept = keeping(record.body)
         free = call.app.objects.retire(found, dataclasses.replace(kept, versions=kept.versions and generation is None))
@@ -181,7 +181,7 @@ def restore(call: Call) -> Json:
 def _insert_copy(call: Call, source: StoredObject, bucket: str, name: str, body: Json) -> StoredObject:
     file = call.app.objects.duplicate(source)
     try:
-        return insert_row(call, bucket, name, body, file, preconditions.given(call))
+        return insert_row(call, bucket, name, body, file, conditions_of(call))
     except BaseException:
         call.app.objects.discard(file)
         raise
@@ -194,7 +194,7 @@ def copy(call: Call) -> Json:
     bucket, name = call.parameters["destinationBucket"], call.parameters["destinationObject"]
     bucket_record(call, bucket)
     permit(call, "storage.objects.create", bucket, name)
-    early_check(call, bucket, name, preconditions.given(call))
+    early_check(call, bucket, name, conditions_of(call))
     given = {key: value for key, value in writable(call.body).items() if key not in {"name", *_CONTENT}}
     kept: Json = {key: source.body[key] for key in _CONTENT if key in source.body}
     described = given or {key: value for key, value in writable(source.body).items() if key not in {"name", *kept}}
@@ -217,10 +217,9 @@ def compose(call: Call) -> Json:
     bucket_record(call, bucket)
     permit(call, "storage.objects.create", bucket, name)
     given = call.body.get("sourceObjects") or []
-    if not 1 <= len(given) <= _MOST_SOURCES:
-        raise refuse("storage.compose", count=len(given), most=_MOST_SOURCES)
+    refuse_if(not 1 <= len(given) <= _MOST_SOURCES, "storage.compose", count=len(given), most=_MOST_SOURCES)
     sources = [_component(call, bucket, item) for item in given]
-    conditions = preconditions.given(call)
+    conditions = conditions_of(call)
     early_check(call, bucket, name, conditions)
     content = call.app.objects.receive(
         chunk for source in sources for chunk in call.app.objects.read(source, 0, int(source.body["size"]))
@@ -247,7 +246,7 @@ def test_permissions(call: Call) -> Json:
 def _source(call: Call, bucket: str, name: str) -> StoredObject:
     bucket_record(call, bucket)
     permit(call, "storage.objects.get", bucket, name)
-    conditions = preconditions.given_source(call)
+    conditions = source_conditions(call)
     return find(call, bucket, name, conditions, generation=call.number("sourceGeneration"), reading=False)
 
 

@@ -21,8 +21,7 @@ from typing import Any
 import google_crc32c
 
 from gcp_openemr.sandbox.api.names import timestamp
-from gcp_openemr.sandbox.api.store import Store
-from gcp_openemr.sandbox.interfaces import Json
+from gcp_openemr.sandbox.api.rules import Json, Store
 
 __all__ = ["LIVE", "NONCURRENT", "SOFT_DELETED", "Content", "Keeping", "Objects", "StoredObject"]
 

@@ -14,18 +14,19 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-from gcp_openemr.sandbox.api.calls import Call
-from gcp_openemr.sandbox.api.errors import ApiError
 from gcp_openemr.sandbox.api.messages import Readable, Request, Response, json_response, parse_json
-from gcp_openemr.sandbox.api.refusals import refuse
-from gcp_openemr.sandbox.api.rules import handles
-from gcp_openemr.sandbox.api.storage import preconditions
-from gcp_openemr.sandbox.api.storage.common import base_url, bucket_record, permit, shown_object
-from gcp_openemr.sandbox.api.storage.writing import create_object, early_check, writable
+from gcp_openemr.sandbox.api.rules import ApiError, Call, Json, demand, handles, refuse_if
+from gcp_openemr.sandbox.api.storage.common import (
+    base_url,
+    bucket_record,
+    conditions_of,
+    create_object,
+    early_check,
+    permit,
+    shown_object,
+    writable,
+)
 from gcp_openemr.sandbox.api.validation import accept
-from gcp_openemr.sandbox.interfaces import Json
-
-__all__: list[str] = []
 
 _STEP = 256 * 1024
 _CHUNK = 1024 * 1024
@@ -56,7 +57,7 @@ def insert(call: Call) -> Json | Response:
 
 def _store(call: Call, resource: Json, chunks: Iterator[bytes]) -> Json:
     name = _name(call, resource)
-    early_check(call, call.parameters["bucket"], name, preconditions.given(call))
+    early_check(call, call.parameters["bucket"], name, conditions_of(call))
     content = call.app.objects.receive(chunks)
     found = create_object(
         call,
@@ -64,7 +65,7 @@ def _store(call: Call, resource: Json, chunks: Iterator[bytes]) -> Json:
         name,
         resource | _hash_header(call.request),
         content,
-        preconditions.given(call),
+        conditions_of(call),
     )
     return shown_object(call, found)
 
@@ -73,7 +74,7 @@ def _begin(call: Call) -> Response:
     resource = _metadata(call, call.request.json())
     bucket = call.parameters["bucket"]
     name = _name(call, resource)
-    conditions = preconditions.given(call)
+    conditions = conditions_of(call)
     early_check(call, bucket, name, conditions)
     resource.setdefault("contentType", call.request.headers.get("x-upload-content-type", "application/octet-stream"))
     upload = uuid.uuid4().hex
@@ -94,8 +95,7 @@ def _begin(call: Call) -> Response:
 def _continue(call: Call) -> Json | Response:
     upload = call.one("upload_id")
     rows = call.store.query("SELECT body FROM uploads WHERE id = ?", (upload,))
-    if not rows:
-        raise refuse("storage.upload-missing")
+    refuse_if(not rows, "storage.upload-missing")
     body = json.loads(rows[0][0])
     if call.request.method == "DELETE":
         _forget(call, upload)
@@ -107,8 +107,7 @@ def _continue(call: Call) -> Json | Response:
     start, total = _content_range(call.request, received)
     if start is None:
         return _incomplete(received) if total is None or received < total else _complete(call, upload, body, path)
-    if start > received:
-        raise refuse("storage.upload-offset", start=start, received=received)
+    refuse_if(start > received, "storage.upload-offset", start=start, received=received)
     size = _append(path, call.request.body, start, received)
     if total is not None and size >= total:
         return _complete(call, upload, body, path)
@@ -121,9 +120,7 @@ def _content_range(request: Request, received: int) -> tuple[int | None, int | N
     if given is None:
         length = request.headers.get("content-length")
         return received, received + int(length) if length is not None else None
-    found = _RANGE.fullmatch(given.strip())
-    if found is None:
-        raise refuse("storage.content-range", given=given)
+    found = demand(_RANGE.fullmatch(given.strip()), "storage.content-range", given=given)
     total = None if found[3] == "*" else int(found[3])
     return (None if found[1] is None else int(found[1])), total
 
@@ -168,9 +165,7 @@ def _complete(call: Call, upload: str, body: Json, path: Path) -> Response:
 
 
 def _finished(call: Call, body: Json) -> Response:
-    found = call.app.objects.get(body["bucket"], body["name"], body["done"])
-    if found is None:
-        raise refuse("storage.upload-missing")
+    found = demand(call.app.objects.get(body["bucket"], body["name"], body["done"]), "storage.upload-missing")
     return json_response(shown_object(call, found))
 
 
@@ -185,8 +180,7 @@ def _metadata(call: Call, given: object) -> Json:
 
 def _name(call: Call, resource: Json) -> str:
     name = call.one("name") or str(resource.get("name") or "")
-    if not name:
-        raise refuse("storage.required")
+    refuse_if(not name, "storage.required")
     permit(call, "storage.objects.create", call.parameters["bucket"], name)
     return name
 
@@ -205,13 +199,10 @@ def _hash_header(request: Request) -> Json:
 
 def _multipart(request: Request) -> tuple[object, str, bytes]:
     """Metadata, media type and bytes of a multipart/related body."""
-    found = re.search(r'boundary="?([^";]+)"?', request.headers.get("content-type", ""))
-    if found is None:
-        raise refuse("storage.boundary")
+    found = demand(re.search(r'boundary="?([^";]+)"?', request.headers.get("content-type", "")), "storage.boundary")
     mark = b"--" + found[1].encode()
     parts = (b"\r\n" + request.body.read()).split(b"\r\n" + mark)
-    if len(parts) != 4 or not parts[3].startswith(b"--"):
-        raise refuse("storage.multipart")
+    refuse_if(len(parts) != 4 or not parts[3].startswith(b"--"), "storage.multipart")
     heads = [part.lstrip(b" \t").removeprefix(b"\r\n").partition(b"\r\n\r\n") for part in parts[1:3]]
     headers = email.parser.BytesHeaderParser(policy=email.policy.HTTP).parsebytes(heads[1][0] + b"\r\n\r\n")
     return parse_json(heads[0][2]), str(headers.get("content-type", "application/octet-stream")), heads[1][2]

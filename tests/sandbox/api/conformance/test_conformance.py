@@ -15,9 +15,9 @@ from gcp_openemr.sandbox.api.app import App
 from gcp_openemr.sandbox.api.artifactregistry import parse_image, push
 from gcp_openemr.sandbox.api.names import project_number
 from gcp_openemr.sandbox.api.refusals import REFUSALS
+from gcp_openemr.sandbox.api.rules import load_tables
 from gcp_openemr.sandbox.api.server import serve
 from gcp_openemr.sandbox.api.serviceusage import enable_apis
-from gcp_openemr.sandbox.api.tables import load_tables
 from tests.sandbox.api.conformance import (  # noqa: F401
     cases_identity,
     cases_platform,
