@@ -18,7 +18,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
@@ -48,13 +48,16 @@ _running: set[subprocess.Popen[str]] = set()
 class Change:
     """One planned change. `action` is create, update, delete, replace or import (and no more than that).
 
-    `reason` is Terraform's word for it.
+    `reason` is Terraform's word for it. `before` and `after` are the values of an update that was asked to be compared;
+    what is unknown is missing.
     """
 
     address: str
     type: str
     action: str
     reason: str = ""
+    before: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    after: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -118,11 +121,13 @@ class Terraform:
         destroy: bool = False,
         lock: bool = True,
         imports: Mapping[str, str] | None = None,
+        compared: Collection[str] = (),
         report: Callable[[Event], None] | None = None,
     ) -> Plan:
         """Make and save a plan. `lock=False` only for looking, never before an apply.
 
-        `imports` (address → import id) are adopted when the plan is applied.
+        `imports` (address → import id) are adopted when the plan is applied. Updates of resources of the `compared`
+        types come with their values before and after.
         """
         flags: dict[str, Any] = {"input": False, "lock": lock, "destroy": destroy or None}
         blocks = self._directory / _IMPORTS
@@ -131,20 +136,29 @@ class Terraform:
                 blocks.write_text(
                     "".join(f"import {{\n  to = {a}\n  id = {json.dumps(i)}\n}}\n" for a, i in imports.items())
                 )
-            return self._again(lambda: self._plan(flags, report))
+            plan = self._again(lambda: self._plan(flags, report))
         finally:
             blocks.unlink(missing_ok=True)
+        if any(change.action == "update" and change.type in compared for change in plan.changes):
+            values = {one["address"]: one["change"] for one in self._shown(plan) if one["type"] in compared}
+            return dataclasses.replace(plan, changes=tuple(_with(c, values.get(c.address)) for c in plan.changes))
+        return plan
 
     def creations(self) -> dict[str, tuple[str, Mapping[str, Any]]]:
         """What a plan would create: address → type and the values known before it is made."""
         self._save_left_over()
         plan = self._again(lambda: self._plan({"input": False, "refresh": False}, None))
         try:
-            shown = json.loads(self._must("show", str(plan.file), json=IsFlagged, no_color=IsFlagged))
+            changes = [one for one in self._shown(plan) if one["change"]["actions"] == ["create"]]
         finally:
             plan.file.unlink()
-        changes = [one for one in shown.get("resource_changes", []) if one["change"]["actions"] == ["create"]]
         return {one["address"]: (one["type"], one["change"]["after"]) for one in changes}
+
+    def _shown(self, plan: Plan) -> list[dict[str, Any]]:
+        """A plan's changes as `terraform show` tells them, with their values."""
+        shown = json.loads(self._must("show", plan.file.name, json=IsFlagged, no_color=IsFlagged))
+        changes: list[dict[str, Any]] = shown.get("resource_changes", [])
+        return changes
 
     def _plan(self, flags: Mapping[str, Any], report: Callable[[Event], None] | None) -> Plan:
         file = self._directory / "tfplan"
@@ -327,6 +341,12 @@ def _change(change: Mapping[str, Any]) -> Change:
         action=change["action"],
         reason=change.get("reason", "").replace("_", " "),
     )
+
+
+def _with(change: Change, values: Mapping[str, Any] | None) -> Change:
+    if values is None:
+        return change
+    return dataclasses.replace(change, before=values["before"] or {}, after=values["after"] or {})
 
 
 _KINDS = {"apply_start": "started", "apply_complete": "completed", "apply_errored": "failed"}

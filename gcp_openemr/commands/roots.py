@@ -83,7 +83,7 @@ def prepare(
     """
     with context.console.step(f"{root.path}: plan") as step:
         terraform = open_root(context, root, variables)
-        plan = terraform.plan(destroy=destroy, report=_reporter(step))
+        plan = terraform.plan(destroy=destroy, compared=guard.COMPARED, report=_reporter(step))
     if not destroy:
         guard.check(plan, allowed=allowed)
     if not plan.empty:
@@ -137,8 +137,9 @@ def _adopt(context: Context, prepared: Prepared, failure: ThereAlready) -> Prepa
         found = adoption.find(context.environment, context.cloud, named, step.update)
         if not found:
             raise failure
-        plan = terraform.plan(imports={one.address: one.id for one in found}, report=_reporter(step))
-    _refuse_other_shapes(plan, {one.address: one.id for one in found})
+        imports = {one.address: one.id for one in found}
+        plan = terraform.plan(imports=imports, compared=guard.COMPARED, report=_reporter(step))
+    _refuse_other_shapes(plan, imports)
     guard.check(plan, allowed=prepared.allowed)
     _agree(context, root, plan)
     told = [f"{one.address} ({one.id})" for one in found] + adoption.finish(context.cloud, context.environment, found)
