@@ -18,7 +18,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
@@ -36,6 +36,7 @@ _FOLLOW_SECONDS = 0.02
 _LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 _PAUSES = (0.0, 2.0, 8.0)  # seconds
+_IMPORTS = "adopted.tf"
 
 _Output = int | IO[bytes]
 T = TypeVar("T")
@@ -45,12 +46,18 @@ _running: set[subprocess.Popen[str]] = set()
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Change:
-    """One planned change. `action` is create, update, delete or replace; `reason` is Terraform's word for it."""
+    """One planned change. `action` is create, update, delete, replace or import (and no more than that).
+
+    `reason` is Terraform's word for it. `before` and `after` are the values of an update that was asked to be compared;
+    what is unknown is missing.
+    """
 
     address: str
     type: str
     action: str
     reason: str = ""
+    before: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    after: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -104,19 +111,60 @@ class Terraform:
 
     def init(self) -> None:
         """Download providers and connect the backend. A state that a former apply could not save is saved now."""
+        (self._directory / _IMPORTS).unlink(missing_ok=True)  # of a run that was killed while it planned
         self._must("init", input=False, no_color=IsFlagged, reconfigure=IsFlagged)
         self._save_left_over()
 
-    def plan(self, *, destroy: bool = False, lock: bool = True, report: Callable[[Event], None] | None = None) -> Plan:
-        """Make and save a plan. `lock=False` only for looking, never before an apply."""
-        return self._again(lambda: self._plan(destroy=destroy, lock=lock, report=report))
+    def plan(
+        self,
+        *,
+        destroy: bool = False,
+        lock: bool = True,
+        imports: Mapping[str, str] | None = None,
+        compared: Collection[str] = (),
+        report: Callable[[Event], None] | None = None,
+    ) -> Plan:
+        """Make and save a plan. `lock=False` only for looking, never before an apply.
 
-    def _plan(self, *, destroy: bool, lock: bool, report: Callable[[Event], None] | None) -> Plan:
+        `imports` (address → import id) are adopted when the plan is applied. Updates of resources of the `compared`
+        types come with their values before and after.
+        """
+        flags: dict[str, Any] = {"input": False, "lock": lock, "destroy": destroy or None}
+        blocks = self._directory / _IMPORTS
+        try:
+            if imports:
+                blocks.write_text(
+                    "".join(f"import {{\n  to = {a}\n  id = {json.dumps(i)}\n}}\n" for a, i in imports.items())
+                )
+            plan = self._again(lambda: self._plan(flags, report))
+        finally:
+            blocks.unlink(missing_ok=True)
+        if any(change.action == "update" and change.type in compared for change in plan.changes):
+            values = {one["address"]: one["change"] for one in self._shown(plan) if one["type"] in compared}
+            return dataclasses.replace(plan, changes=tuple(_with(c, values.get(c.address)) for c in plan.changes))
+        return plan
+
+    def creations(self) -> dict[str, tuple[str, Mapping[str, Any]]]:
+        """What a plan would create: address → type and the values known before it is made."""
+        self._save_left_over()
+        plan = self._again(lambda: self._plan({"input": False, "refresh": False}, None))
+        try:
+            changes = [one for one in self._shown(plan) if one["change"]["actions"] == ["create"]]
+        finally:
+            plan.file.unlink()
+        return {one["address"]: (one["type"], one["change"]["after"]) for one in changes}
+
+    def _shown(self, plan: Plan) -> list[dict[str, Any]]:
+        """A plan's changes as `terraform show` tells them, with their values."""
+        shown = json.loads(self._must("show", plan.file.name, json=IsFlagged, no_color=IsFlagged))
+        changes: list[dict[str, Any]] = shown.get("resource_changes", [])
+        return changes
+
+    def _plan(self, flags: Mapping[str, Any], report: Callable[[Event], None] | None) -> Plan:
         file = self._directory / "tfplan"
-        flags: dict[str, Any] = {"out": str(file), "input": False, "lock": lock, "destroy": destroy or None}
         changes: list[Change] = []
         outputs_change = False
-        for message in self._stream("plan", report=report, **flags):
+        for message in self._stream("plan", report=report, out=str(file), **flags):
             if message["type"] == "planned_change":
                 changes.append(_change(message["change"]))
             elif message["type"] == "outputs":
@@ -293,6 +341,12 @@ def _change(change: Mapping[str, Any]) -> Change:
         action=change["action"],
         reason=change.get("reason", "").replace("_", " "),
     )
+
+
+def _with(change: Change, values: Mapping[str, Any] | None) -> Change:
+    if values is None:
+        return change
+    return dataclasses.replace(change, before=values["before"] or {}, after=values["after"] or {})
 
 
 _KINDS = {"apply_start": "started", "apply_complete": "completed", "apply_errored": "failed"}

@@ -16,15 +16,20 @@ from typing import Any
 
 from gcp_openemr.errors import Locked, TerraformFailed
 
-__all__ = ["Passing", "StateLocked", "failure_of"]
+__all__ = ["Passing", "StateLocked", "ThereAlready", "failure_of"]
 
 _PASSING = re.compile(
-    r"\bEOF\b|connection re(set|fused)|broken pipe|i/o timeout|TLS handshake timeout|context deadline exceeded"
+    r"\bEOF\b|connection re(set|fused)|broken pipe|use of closed network connection|i/o timeout|TLS handshake timeout"
+    r"|context deadline exceeded"
     r"|Error (408|429|500|502|503|504)\b|status code (429|5\d\d)|unexpected HTTP status 5\d\d"
     # Tried again after its answer was lost, an unlock finds nothing to unlock.
     r"|releasing the state lock|unlocking the state file"
 )
-_THERE_ALREADY = re.compile(r"Error 409: .*already exists|alreadyExists")
+# Each API's words (the sources stand with the sandbox's refusals), then the provider's own.
+_THERE_ALREADY = re.compile(
+    r"already exists|[aA]lreadyExists|you already own it|bucket name is not available|already has a .* attached"
+    r"|existing object already found"
+)
 _AFTERWARDS = ("Failed to save state", "Failed to persist state to backend", "Error releasing the state lock")
 
 
@@ -34,6 +39,14 @@ class Passing(TerraformFailed):
     def __init__(self, what: str, *, do: str, afterwards: bool) -> None:
         super().__init__(what, do=do)
         self.afterwards = afterwards
+
+
+class ThereAlready(TerraformFailed):
+    """Planned resources exist already: `addresses`."""
+
+    def __init__(self, what: str, *, do: str, addresses: tuple[str, ...]) -> None:
+        super().__init__(what, do=do)
+        self.addresses = addresses
 
 
 class StateLocked(Locked):
@@ -55,12 +68,15 @@ def failure_of(directory: Path, diagnostics: Sequence[Mapping[str, Any]], stderr
     """The failure that error diagnostics, or what a command without them printed, tell of."""
     errors = [d for d in diagnostics if d.get("severity") == "error"]
     text = "\n".join(_describe(diagnostic) for diagnostic in errors) or stderr.strip()[-3000:]
-    if "acquiring the state lock" in text or ("Error 412" in text and "Lock Info:" in text):
+    unanswered = _PASSING.search(text) and "Lock Info:" not in text  # then nobody is known to hold it
+    if ("acquiring the state lock" in text and not unanswered) or ("Error 412" in text and "Lock Info:" in text):
         return _state_locked(directory, text)
     what = f"Terraform failed in {directory.name}:\n{text}"
-    if _THERE_ALREADY.search(text):
-        do = "Where it is yours (made by a call whose answer was lost), take it into the state: "
-        return TerraformFailed(what, do=f"{do}terraform -chdir={directory} import ADDRESS NAME. Then run this again.")
+    there = [error for error in errors if _THERE_ALREADY.search(_describe(error))]
+    if addresses := tuple(error["address"] for error in there if error.get("address")):
+        do = "Where it is yours, take it into the state: "
+        do += f"terraform -chdir={directory} import ADDRESS NAME. Then run this again."
+        return ThereAlready(what, do=do, addresses=addresses)
     if not _PASSING.search(text):
         return TerraformFailed(what, do="Mend what it names, then run the same command again: it continues.")
     afterwards = bool(errors) and all(str(error["summary"]).startswith(_AFTERWARDS) for error in errors)

@@ -7,12 +7,14 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
-from gcp_openemr import guard
+from gcp_openemr import adoption, guard
 from gcp_openemr.commands import state
 from gcp_openemr.commands.context import Context
 from gcp_openemr.console import Step
+from gcp_openemr.errors import DataLossRefused
 from gcp_openemr.render import render
 from gcp_openemr.terraform import Event, Plan, Terraform
+from gcp_openemr.terraform_failures import ThereAlready
 
 __all__ = ["FOUNDATION", "PLATFORM", "Prepared", "Root", "apply", "clinic_root", "open_root", "prepare", "summary"]
 
@@ -38,11 +40,12 @@ def clinic_root(clinic: str) -> Root:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Prepared:
-    """A root with a saved plan that the guard let through."""
+    """A root with a saved plan that the guard let through; `allowed` as it was asked for."""
 
     root: Root
     terraform: Terraform
     plan: Plan
+    allowed: Collection[str] = ()
 
 
 def open_root(context: Context, root: Root, variables: Mapping[str, Any]) -> Terraform:
@@ -80,13 +83,13 @@ def prepare(
     """
     with context.console.step(f"{root.path}: plan") as step:
         terraform = open_root(context, root, variables)
-        plan = terraform.plan(destroy=destroy, report=_reporter(step))
+        plan = terraform.plan(destroy=destroy, compared=guard.COMPARED, report=_reporter(step))
     if not destroy:
         guard.check(plan, allowed=allowed)
     if not plan.empty:
         context.console.say(f"  {root.path}: {summary(plan)}")
         _agree(context, root, plan)
-    return Prepared(root=root, terraform=terraform, plan=plan)
+    return Prepared(root=root, terraform=terraform, plan=plan, allowed=allowed)
 
 
 def _agree(context: Context, root: Root, plan: Plan) -> None:
@@ -99,13 +102,63 @@ def _agree(context: Context, root: Root, plan: Plan) -> None:
 
 
 def apply(context: Context, prepared: Prepared) -> dict[str, Any]:
-    """Apply the saved plan, where it changes anything, and return the root's outputs."""
+    """Apply the saved plan, where it changes anything, and return the root's outputs.
+
+    What exists already and is this environment's is adopted: again and again, since what depends on it comes after it,
+    as long as every round finds something new.
+    """
+    adopted: set[str] = set()
+    while True:
+        try:
+            _apply(context, prepared)
+        except ThereAlready as failure:
+            if adopted.issuperset(failure.addresses):
+                raise
+            adopted |= {*failure.addresses}
+            prepared = _adopt(context, prepared, failure)
+        else:
+            return prepared.terraform.outputs()
+
+
+def _apply(context: Context, prepared: Prepared) -> None:
     if prepared.plan.empty:
         prepared.plan.file.unlink(missing_ok=True)
-    else:
-        with context.console.step(f"{prepared.root.path}: apply") as step:
-            prepared.terraform.apply(prepared.plan, report=_reporter(step, total=len(prepared.plan.changes)))
-    return prepared.terraform.outputs()
+        return
+    with context.console.step(f"{prepared.root.path}: apply") as step:
+        prepared.terraform.apply(prepared.plan, report=_reporter(step, total=len(prepared.plan.changes)))
+
+
+def _adopt(context: Context, prepared: Prepared, failure: ThereAlready) -> Prepared:
+    """A plan that imports what exists already; the failure again where nothing of it can be adopted."""
+    root, terraform = prepared.root, prepared.terraform
+    with context.console.step(f"{root.path}: look at what exists already") as step:
+        creations = terraform.creations()
+        named = {address: creations[address] for address in failure.addresses if address in creations}
+        found = adoption.find(context.environment, context.cloud, named, step.update)
+        if not found:
+            raise failure
+        imports = {one.address: one.id for one in found}
+        plan = terraform.plan(imports=imports, compared=guard.COMPARED, report=_reporter(step))
+    _refuse_other_shapes(plan, imports)
+    guard.check(plan, allowed=prepared.allowed)
+    _agree(context, root, plan)
+    told = [f"{one.address} ({one.id})" for one in found] + adoption.finish(context.cloud, context.environment, found)
+    context.console.say(
+        f"  {root.path}: adopts what a create made whose answer was lost; by name, project and labels it is this "
+        f"environment's: {', '.join(told)}"
+    )
+    return dataclasses.replace(prepared, plan=plan)
+
+
+def _refuse_other_shapes(plan: Plan, found: Mapping[str, str]) -> None:
+    """Nothing is adopted to be destroyed, whatever was allowed for what is known."""
+    strange = [change for change in plan.changes if change.address in found and change.action in ("delete", "replace")]
+    if strange:
+        told = "".join(f"\n  {c.address}: {found[c.address]} ({c.reason})" for c in strange)
+        raise DataLossRefused(
+            f"What exists already has another shape than planned, and adopting it would replace it:{told}",
+            do="Nothing of it was changed. Bring the environment file to its shape, or delete it if it is nobody's.",
+        )
 
 
 def summary(plan: Plan) -> str:

@@ -145,8 +145,7 @@ def names(subject: Subject) -> Iterator[Finding]:
     if strange:
         yield failed(
             f"{len(strange)} names are taken by something that is not in this environment's state",
-            do="Choose another name in [environment]; or, if it is this environment's: gcp-openemr render -o DIR, "
-            "then terraform import in DIR.",
+            do="Choose another name in [environment]; or let deploy adopt it, if it has this environment's labels.",
             items=strange,
         )
     else:

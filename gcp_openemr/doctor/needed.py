@@ -94,6 +94,7 @@ secret_manager_secret_iam_member        secretmanager.secrets getIamPolicy +setI
 service_account                         iam.serviceAccounts get +create +update -delete
 service_account_iam_member              iam.serviceAccounts getIamPolicy +setIamPolicy -setIamPolicy
 sql_database_instance                   cloudsql.instances get +create +update -delete -update
+sql_database_instance                   cloudsql.users +list +delete
 storage_bucket                          storage.buckets get +create +update
 storage_bucket_iam_member               storage.buckets getIamPolicy +setIamPolicy
 storage_managed_folder                  storage.managedFolders get +create -delete

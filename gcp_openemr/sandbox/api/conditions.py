@@ -1,8 +1,8 @@
 """IAM conditions: the part of CEL that bindings of this product use.
 
-`resource.name`, `resource.type`, `resource.service` and `request.time` with `==`, `!=`, comparisons, `startsWith`,
-`endsWith`, `timestamp("…")`, `&&`, `||`, `!` and parentheses
-(https://cloud.google.com/iam/docs/conditions-attribute-reference).
+`resource.name`, `resource.type`, `resource.service`, `request.time`, and `destination.ip` and `destination.port` of a
+tunnel, with `==`, `!=`, comparisons, `startsWith`, `endsWith`, `timestamp("…")`, `&&`, `||`, `!`, whole numbers and
+parentheses (https://cloud.google.com/iam/docs/conditions-attribute-reference).
 """
 
 from __future__ import annotations
@@ -11,13 +11,23 @@ import dataclasses
 import operator
 import re
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
-__all__ = ["ConditionInvalid", "evaluate"]
+__all__ = ["ATTRIBUTES", "ConditionInvalid", "evaluate"]
+
+ATTRIBUTES: Mapping[str, str | int | datetime] = {
+    "resource.name": "",
+    "resource.type": "",
+    "resource.service": "",
+    "request.time": datetime.min.replace(tzinfo=UTC),
+    "destination.ip": "",
+    "destination.port": 0,
+}
+"""What conditions may ask for, as it is where there is nothing to say: only a tunnel has a destination."""
 
 _TOKEN = re.compile(
-    r"\s*(?:(?P<text>\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*')|(?P<name>[A-Za-z_][\w.]*)|(?P<sign>&&|\|\||[=!<>]=|[!<>(),]))"
+    r"\s*(?:(?P<text>\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*')|(?P<name>[A-Za-z_][\w.]*|\d+\b)|(?P<sign>&&|\|\||[=!<>]=|[!<>(),]))"
 )
 _COMPARE: Mapping[str, Callable[[Any, Any], bool]] = {
     "==": operator.eq,
@@ -33,16 +43,9 @@ class ConditionInvalid(ValueError):
     """The expression cannot be read; the message says where."""
 
 
-def evaluate(expression: str, *, resource_name: str, resource_type: str, service: str, moment: datetime) -> bool:
-    """Whether a condition holds. Raises ConditionInvalid."""
-    values = {
-        "resource.name": resource_name,
-        "resource.type": resource_type,
-        "resource.service": service,
-        "request.time": moment,
-        "true": True,
-        "false": False,
-    }
+def evaluate(expression: str, known: Mapping[str, str | int | datetime]) -> bool:
+    """Whether a condition holds, by what is `known` of ATTRIBUTES; the others are empty. Raises ConditionInvalid."""
+    values = {**ATTRIBUTES, "true": True, "false": False, **known}
     reader = _Reader(tokens=_tokens(expression), values=values)
     result = reader.alternatives()
     if reader.tokens or not isinstance(result, bool):
@@ -106,6 +109,8 @@ class _Reader:
             return result
         if word[0] in "\"'":
             return re.sub(r"\\(.)", r"\1", word[1:-1])
+        if word.isdecimal():
+            return int(word)
         if word == "timestamp":
             return _moment(self._argument())
         return self._named(word)

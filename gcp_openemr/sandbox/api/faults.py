@@ -21,7 +21,7 @@ import json
 import math
 import random
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from typing import Any
 
 from gcp_openemr.sandbox.api.call_log import Trace
@@ -165,7 +165,11 @@ class Faults:
             if fault.effect == "truncate":
                 response = _truncated(response, fault.bytes)
             elif fault.effect != "operation":
-                self._apply(fault, request)
+                try:
+                    self._apply(fault, request)
+                except BaseException:
+                    _discard(response)
+                    raise
         return response
 
     def _struck(self, request: Request, trace: Trace) -> list[Fault]:
@@ -235,6 +239,15 @@ def _check_value(key: str, value: Any, kind: str) -> None:
         raise ApiError(400, f"{key} of a fault is a {kind}, not {value!r}.")
     if isinstance(value, int | float) and not (math.isfinite(value) and value >= 0):
         raise ApiError(400, f"{key} of a fault is a number from 0 up.")
+
+
+def _discard(response: Response) -> None:
+    """Let go of what a body that nobody gets holds open: a generator does so only once it was begun."""
+    if not isinstance(response.body, bytes):
+        chunks = iter(response.body)
+        next(chunks, b"")
+        if isinstance(chunks, Generator):
+            chunks.close()
 
 
 def _truncated(response: Response, size: int) -> Response:

@@ -198,10 +198,12 @@ class Iam:
         try:
             return evaluate(
                 expression,
-                resource_name=name,
-                resource_type=_resource_type(resource),
-                service=host_of(resource),
-                moment=datetime.now(tz=UTC),
+                {
+                    "resource.name": name,
+                    "resource.type": _resource_type(resource),
+                    "resource.service": host_of(resource),
+                    "request.time": datetime.now(tz=UTC),
+                },
             )
         except ConditionInvalid:
             return False

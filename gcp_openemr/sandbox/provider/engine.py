@@ -65,7 +65,7 @@ def _filled(query: Mapping[str, str], state: State) -> dict[str, str]:
 
 def _add_element(row: ResourceType, block: Block, state: State, change: Change) -> None:
     if _get(row, state, change.settings) is not None:
-        raise ApiError(409, {"error": {"message": f"The {row.title} {state['name']} already exists"}})
+        raise Refusal(f"Unable to create {row.schema}, existing object already found: map[name:{state['name']}]")
     _put_element(row, state, change.settings, _body(row, block, state, change), row.timeouts.create)
 
 
