@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from gcp_openemr.sandbox.api import crud, policies
-from gcp_openemr.sandbox.api.access import CloudAccess
+from gcp_openemr.sandbox.api.access import CloudAccess, guarded
 from gcp_openemr.sandbox.api.call_log import CURRENT, CallLog
 from gcp_openemr.sandbox.api.callers import Callers
 from gcp_openemr.sandbox.api.calls import unauthenticated
 from gcp_openemr.sandbox.api.faults import Faults
-from gcp_openemr.sandbox.api.guarded import guarded
 from gcp_openemr.sandbox.api.iam import ANONYMOUS, Caller, Iam, Tokens
 from gcp_openemr.sandbox.api.messages import Request, Response, json_response
 from gcp_openemr.sandbox.api.names import project_of, service_account_name

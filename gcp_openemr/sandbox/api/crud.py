@@ -27,9 +27,7 @@ from gcp_openemr.sandbox.api.rules import ApiError, Call, Change, Collection, Js
 from gcp_openemr.sandbox.api.validation import apply_mask, merge
 from gcp_openemr.sandbox.discovery import Schema
 
-__all__ = [
-    "VERBS", "answer", "begin", "check_etag", "chosen_id", "existing", "finish", "is_expired", "stamp",
-]  # fmt: skip
+__all__ = ["VERBS", "answer", "begin", "check_etag", "chosen_id", "existing", "finish", "is_expired", "stamp"]
 
 _OPERATIONS = {"Operation", "GoogleLongrunningOperation"}
 _SERVERS_OWN = ("name", "id", "kind", "selfLink", "creationTimestamp", "zone", "region")

@@ -5,8 +5,15 @@ from __future__ import annotations
 import re
 
 from gcp_openemr.sandbox.api import crud
-from gcp_openemr.sandbox.api.compute.actions import Action, actions, fingerprint
-from gcp_openemr.sandbox.api.compute.links import full_name, normalize, referrers, self_link
+from gcp_openemr.sandbox.api.compute.links import (
+    Action,
+    actions,
+    fingerprint,
+    full_name,
+    normalize,
+    referrers,
+    self_link,
+)
 from gcp_openemr.sandbox.api.compute.network import adopt, in_use
 from gcp_openemr.sandbox.api.names import id_of, path_of, segment
 from gcp_openemr.sandbox.api.operations import Operation

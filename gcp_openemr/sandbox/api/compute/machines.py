@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-from gcp_openemr.sandbox.api.compute.actions import Action, actions, fingerprint
 from gcp_openemr.sandbox.api.compute.groups import bring_back
-from gcp_openemr.sandbox.api.compute.links import full_name, normalize, referrers, self_link
+from gcp_openemr.sandbox.api.compute.links import (
+    Action,
+    actions,
+    fingerprint,
+    full_name,
+    normalize,
+    referrers,
+    self_link,
+)
 from gcp_openemr.sandbox.api.compute.network import address_of, adopt, in_use
 from gcp_openemr.sandbox.api.names import now, path_of, project_number, project_of, segment
 from gcp_openemr.sandbox.api.refusals import duplicate, refuse, refuse_if

@@ -1,23 +1,30 @@
-"""Networks, subnetworks, firewalls, routers, reserved addresses, and which internal addresses are taken by whom."""
+"""Networks, subnetworks, firewalls, routers, reserved addresses, and which internal addresses are taken by whom.
+
+Forwarding rules are as Private Service Connect uses them: an address of the network that answers for a database.
+"""
 
 from __future__ import annotations
 
 import ipaddress
+import secrets
 import time
 from collections.abc import Iterator
 
-from gcp_openemr.sandbox.api.compute.actions import Action, actions, fingerprint
 from gcp_openemr.sandbox.api.compute.links import (
+    Action,
+    actions,
     check_references,
+    fingerprint,
     full_name,
     normalize,
     refuse_if_used,
     self_link,
 )
 from gcp_openemr.sandbox.api.envelopes import COMPUTE_ROOT
-from gcp_openemr.sandbox.api.names import id_of, new_uid, path_of, project_of, segment
-from gcp_openemr.sandbox.api.refusals import existing, refuse, refuse_if
-from gcp_openemr.sandbox.api.rules import ApiError, App, Call, Change, Collection, Json, Record, Store, fill
+from gcp_openemr.sandbox.api.names import id_of, new_uid, path_of, project_number, project_of, segment
+from gcp_openemr.sandbox.api.refusals import existing, missing, refuse, refuse_if
+from gcp_openemr.sandbox.api.rules import WORK, ApiError, App, Call, Change, Collection, Json, Operation, fill
+from gcp_openemr.sandbox.api.store import Record, Store
 
 __all__ = [
     "HELD", "HOLD_SECONDS", "NETWORKS_LIMIT", "address_of", "adopt", "check_free", "free_address", "hold_addresses",
@@ -284,3 +291,74 @@ def address_of(call: Call, given: str, subnetwork: str, name: str) -> str:
     refuse_if(users_of(call.store, reserved, given), "compute.ip-in-use", address=given)
     check_free(call.store, subnetwork, given, allowed=reserved)
     return given
+
+
+_ATTACHMENT = "/serviceAttachments/"
+
+
+def _forwarding_rule(change: Change) -> None:
+    new = adopt(change)
+    if change.old is not None:
+        return
+    target = str(new.get("target") or "")
+    if _ATTACHMENT not in target:
+        raise ApiError(501, "The sandbox stands in for forwarding rules to service attachments only.")
+    instance = _database(change.call.store, target)
+    if instance is None:
+        raise missing(full_name(target))
+    network = str(new.get("network") or "")
+    if not network:
+        raise refuse("compute.required", field="network", why="A Private Service Connect endpoint needs a network.")
+    new["IPAddress"] = address_of(
+        change.call, str(new.get("IPAddress") or ""), _endpoint_subnetwork(change, network), change.name
+    )
+    new |= {
+        "fingerprint": fingerprint(),
+        "labelFingerprint": fingerprint(),
+        "networkTier": new.get("networkTier", "PREMIUM"),
+        "pscConnectionId": str(secrets.randbits(62)),
+        "pscConnectionStatus": "ACCEPTED" if _accepts(instance, project_of(change.name)) else "PENDING",
+    }
+
+
+def _database(store: Store, target: str) -> Record | None:
+    """The database instance behind a service attachment."""
+    attachment = path_of(full_name(target))
+    instances = store.list("sqladmin.googleapis.com/projects/")
+    return next((found for found in instances if found.body.get("pscServiceAttachmentLink") == attachment), None)
+
+
+def _accepts(instance: Record, project: str) -> bool:
+    psc = ((instance.body.get("settings") or {}).get("ipConfiguration") or {}).get("pscConfig") or {}
+    allowed = psc.get("allowedConsumerProjects") or ()
+    return project in allowed or project_number(project) in allowed
+
+
+def _endpoint_subnetwork(change: Change, network: str) -> str:
+    """The subnetwork of the endpoint's region whose range holds the reserved address, or the only one."""
+    given = str(change.new.get("subnetwork") or "")
+    reserved = change.call.store.get(full_name(str(change.new.get("IPAddress") or ""))) if not given else None
+    if reserved is not None:
+        given = str(reserved.body.get("subnetwork") or "")
+    if given:
+        return given
+    start = change.name.split("/forwardingRules/")[0] + "/subnetworks/"
+    for record in change.call.store.list(start):
+        if record.body.get("network") == network:
+            return str(record.body["selfLink"])
+    raise refuse("compute.endpoint-subnetwork", name=path_of(full_name(network)))
+
+
+Collection("compute.forwardingRules", complete=_forwarding_rule, created="compute.connect")
+
+
+@WORK.register("compute.connect")
+def connect(app: App, operation: Operation) -> Json:
+    """Let the endpoint's address answer, once the instance accepts its project."""
+    record = app.store.get(operation.target)
+    if record is None or record.body["pscConnectionStatus"] != "ACCEPTED":
+        return {}
+    instance = _database(app.store, record.body["target"])
+    if instance is not None:
+        app.runtime.connect_endpoint(record.body["IPAddress"], instance.name)
+    return {}

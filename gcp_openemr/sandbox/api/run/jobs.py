@@ -12,14 +12,16 @@ from gcp_openemr.sandbox.api.names import etag_of, id_of, now, path_of, project_
 from gcp_openemr.sandbox.api.operations import INTERRUPTED, Operation
 from gcp_openemr.sandbox.api.rules import WORK, App, Call, Change, Collection, Record, fill, handles, refuse_if, shape
 from gcp_openemr.sandbox.api.run.readiness import outcome, pending, problem_of
-from gcp_openemr.sandbox.api.run.refused import NAME_PATTERN, check_limit, violation
 from gcp_openemr.sandbox.api.run.templates import (
+    NAME_PATTERN,
     check_labels,
+    check_limit,
     check_template,
     check_variables,
     fill_containers,
     fill_identity,
     seconds,
+    violation,
 )
 from gcp_openemr.sandbox.interfaces import Json, Refused
 

@@ -15,14 +15,17 @@ from gcp_openemr.sandbox.api.names import etag_of, id_of, now, path_of, project_
 from gcp_openemr.sandbox.api.refusals import refuse, refuse_if
 from gcp_openemr.sandbox.api.rules import WORK, App, Call, Change, Collection, Operation, Record, Store, fill, shape
 from gcp_openemr.sandbox.api.run.readiness import outcome, pending, problem_of
-from gcp_openemr.sandbox.api.run.refused import NAME_PATTERN, check_limit, violation, violation_if
 from gcp_openemr.sandbox.api.run.templates import (
+    NAME_PATTERN,
     check_labels,
+    check_limit,
     check_template,
     cpus,
     fill_containers,
     fill_identity,
     seconds,
+    violation,
+    violation_if,
 )
 from gcp_openemr.sandbox.interfaces import Json, Refused, TrafficTarget
 

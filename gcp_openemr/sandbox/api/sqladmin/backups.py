@@ -11,8 +11,7 @@ from gcp_openemr.sandbox.api.listing import listed, newest_first
 from gcp_openemr.sandbox.api.names import id_of, now, timestamp
 from gcp_openemr.sandbox.api.refusals import demand, duplicate, refuse, refuse_if
 from gcp_openemr.sandbox.api.rules import WORK, App, Call, Change, Json, Operation, Record, Refused, handles, shape
-from gcp_openemr.sandbox.api.sqladmin.instances import INSTANCES, begin, idle, online, start
-from gcp_openemr.sandbox.api.sqladmin.settings import complete
+from gcp_openemr.sandbox.api.sqladmin.instances import INSTANCES, begin, complete, idle, online, start
 
 _DAY = 86_400.0
 

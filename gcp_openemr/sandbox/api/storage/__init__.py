@@ -16,7 +16,7 @@ from gcp_openemr.sandbox.api.messages import Request, Response, json_response
 from gcp_openemr.sandbox.api.names import bucket_name
 from gcp_openemr.sandbox.api.rules import HANDLERS, ApiError, App, Call, demand, refuse_if
 from gcp_openemr.sandbox.api.serviceusage import require_enabled
-from gcp_openemr.sandbox.api.storage.downloads import xml_error
+from gcp_openemr.sandbox.api.storage.common import xml_error
 from gcp_openemr.sandbox.api.validation import check_query
 from gcp_openemr.sandbox.discovery import Discovery, Method, load
 

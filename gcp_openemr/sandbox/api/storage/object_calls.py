@@ -19,13 +19,13 @@ from gcp_openemr.sandbox.api.storage.common import (
     early_check,
     insert_row,
     keeping,
+    media,
     permit,
     refuse_if_kept,
     shown_object,
     source_conditions,
     writable,
 )
-from gcp_openemr.sandbox.api.storage.downloads import media
 from gcp_openemr.sandbox.api.storage.objects import LIVE, NONCURRENT, SOFT_DELETED, StoredObject
 from gcp_openemr.sandbox.api.validation import merge
 
