@@ -6,6 +6,8 @@ A project comes into being when the operator first names it, with a number made 
 
 from __future__ import annotations
 
+import io
+import json
 import threading
 import traceback
 from collections.abc import Callable, Mapping
@@ -28,7 +30,7 @@ from gcp_openemr.sandbox.api.projects import (
     project_by_number,
     service_account_exists,
 )
-from gcp_openemr.sandbox.api.refusals import demand, refuse, refuse_if
+from gcp_openemr.sandbox.api.refusals import beyond_if, demand, refuse, refuse_if
 from gcp_openemr.sandbox.api.routing import API_VERSIONS, Target, find_method, resource_path, target_of
 from gcp_openemr.sandbox.api.rules import CHORES, COLLECTIONS, HANDLERS, WORK, ApiError, Call, Json, Store, load_tables
 from gcp_openemr.sandbox.api.serviceusage import require_enabled
@@ -136,6 +138,23 @@ class App:
     def service_account_exists(self, email: str) -> bool:
         return service_account_exists(self.store, email)
 
+    def ask(self, email: str, method: str, target: str, body: Json | None = None) -> Json:
+        """The answer to a call of `target` (`/HOST/PATH?QUERY`) as a service account. Raises ApiError.
+
+        So Google's own agents call the APIs, as everybody does.
+        """
+        data = json.dumps(body).encode() if body is not None else b""
+        headers = {"authorization": f"Bearer {self.mint_token(email)}", "content-type": "application/json"}
+        try:
+            answer = self.handle(Request(method=method, target=target, headers=headers, body=io.BytesIO(data)))
+        except ConnectionAbortedError as error:
+            raise ApiError(503, "The service is currently unavailable.") from error
+        content: Json = json.loads(answer.body) if isinstance(answer.body, bytes) and answer.body else {}
+        if answer.status >= 400:
+            refusal = content.get("error") or {}
+            raise ApiError(answer.status, str(refusal.get("message", "")), status=str(refusal.get("status", "")))
+        return content
+
     def authorize_act_as(self, call: Call, email: str) -> None:
         """Raise 403 unless the caller may let something run as this service account."""
         account = find_service_account(self.store, email)
@@ -197,8 +216,7 @@ class App:
         return caller
 
     def _one_platform(self, request: Request, target: Target) -> Response:
-        if target.api not in API_VERSIONS:
-            raise ApiError(501, f"The sandbox does not speak {target.api}.googleapis.com.")
+        beyond_if(target.api not in API_VERSIONS, f"The sandbox does not speak {target.api}.googleapis.com.")
         found = demand(find_method(target.api, request.method, target.path), "google.method")
         discovery, method, parameters = found
         caller = self.caller(request)

@@ -15,11 +15,10 @@ from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from gcp_openemr.sandbox.api import crud
-from gcp_openemr.sandbox.api.agents import ask
 from gcp_openemr.sandbox.api.errors import CODES, ApiError
 from gcp_openemr.sandbox.api.messages import parse_json
 from gcp_openemr.sandbox.api.names import new_uid, now, timestamp
-from gcp_openemr.sandbox.api.refusals import refuse, refuse_if
+from gcp_openemr.sandbox.api.refusals import beyond_if, refuse, refuse_if
 from gcp_openemr.sandbox.api.rules import CHORES, WORK, App, Call, Change, Collection, Json, Operation, handles
 
 __all__ = ["Schedule", "ScheduleInvalid", "fire", "read_schedule"]
@@ -134,8 +133,7 @@ def _complete(change: Change) -> None:
         raise refuse("cloudscheduler.schedule") from error
     targets = [field for field in ("httpTarget", "pubsubTarget", "appEngineHttpTarget") if new.get(field)]
     refuse_if(len(targets) != 1, "cloudscheduler.target")
-    if targets != ["httpTarget"]:
-        raise ApiError(501, "The sandbox stands in for HTTP targets only.")
+    beyond_if(targets != ["httpTarget"], "The sandbox stands in for HTTP targets only.")
     _check_target(call, new["httpTarget"])
     deadline = _SECONDS.fullmatch(str(new.setdefault("attemptDeadline", "180s")))
     if deadline is None or not _SHORTEST <= int(deadline[1]) <= _LONGEST:
@@ -231,7 +229,7 @@ def _call(app: App, target: Json) -> None:
         raise ApiError(501, "The sandbox's scheduler calls APIs with an OAuth token only.")
     body = parse_json(base64.b64decode(target.get("body") or ""))
     path = f"/{uri.hostname}{uri.path}" + (f"?{uri.query}" if uri.query else "")
-    ask(app, account["serviceAccountEmail"], target["httpMethod"], path, body)
+    app.ask(account["serviceAccountEmail"], target["httpMethod"], path, body)
 
 
 def fire(app: App) -> None:

@@ -265,7 +265,7 @@ def _complete_provider(change: Change) -> None:
         raise refuse("iam.provider-condition")
 
 
-for _key, _kind, _parameter, _check in (
+for _key, _kind, _parameter, _rule in (
     (_POOLS, "WorkloadIdentityPool", "workloadIdentityPoolId", _complete_pool),
     (f"{_POOLS}.providers", "WorkloadIdentityPoolProvider", "workloadIdentityPoolProviderId", _complete_provider),
 ):
@@ -277,7 +277,7 @@ for _key, _kind, _parameter, _check in (
         id_pattern=r"(?!gcp-)[a-z0-9-]{4,32}",
         id_refusal="iam.pool-id",
         message=f"google.iam.v1.{_kind}",
-        complete=_check,
+        complete=_rule,
         parent_kind="" if _key == _POOLS else "WorkloadIdentityPool",
         expires="expireTime",
         verbs=("create", "get", "list", "patch"),

@@ -17,7 +17,7 @@ from gcp_openemr.sandbox.api.errors import ApiError
 from gcp_openemr.sandbox.api.messages import Response
 from gcp_openemr.sandbox.api.names import singular
 from gcp_openemr.sandbox.api.operations import Operation, WorkTable
-from gcp_openemr.sandbox.api.refusals import demand, missing, refuse, refuse_if
+from gcp_openemr.sandbox.api.refusals import beyond_if, demand, missing, refuse, refuse_if
 from gcp_openemr.sandbox.api.shapes import shape
 from gcp_openemr.sandbox.api.store import Record, Store
 from gcp_openemr.sandbox.interfaces import Json, Refused
@@ -29,8 +29,8 @@ else:
 
 __all__ = [
     "CHORES", "COLLECTIONS", "HANDLERS", "WORK", "ApiError", "App", "Call", "Change", "Collection", "Handler", "Json",
-    "Operation", "Record", "Refused", "Store", "demand", "fill", "handles", "load_tables", "missing", "refuse",
-    "refuse_if", "shape",
+    "Operation", "Record", "Refused", "Store", "beyond_if", "demand", "fill", "handles", "load_tables", "missing",
+    "refuse", "refuse_if", "shape",
 ]  # fmt: skip
 
 

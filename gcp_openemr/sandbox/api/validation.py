@@ -28,17 +28,7 @@ _NUMBERS: Mapping[str, Sequence[int]] = {
     "LAUNCH_STAGE_UNSPECIFIED": (0, 6, 7, 1, 2, 3, 4, 5),
     "SECRET_TYPE_UNSPECIFIED": (0, 1, 2, 3, 4, 50),
 }
-_PROTO_TYPES = {
-    ("string", ""): "TYPE_STRING",
-    ("string", "int64"): "TYPE_INT64",
-    ("string", "uint64"): "TYPE_UINT64",
-    ("string", "byte"): "TYPE_BYTES",
-    ("integer", "int32"): "TYPE_INT32",
-    ("integer", "uint32"): "TYPE_UINT32",
-    ("boolean", ""): "TYPE_BOOL",
-    ("number", "double"): "TYPE_DOUBLE",
-    ("number", "float"): "TYPE_FLOAT",
-}
+_PROTO_FORMATS = {"int32", "uint32", "int64", "uint64", "double", "float", "byte"}
 # The older APIs take an empty enum for one that is not given (Terraform sends `loadBalancingScheme: ""`).
 _EMPTY_ENUMS = {"compute", "dns", "sqladmin", "storage"}
 _WHOLE = re.compile(r"-?\d{1,20}")
@@ -171,7 +161,7 @@ class _Checker:
             good = isinstance(value, (int, float)) and not isinstance(value, bool)
         else:
             good = isinstance(value, str) and (form != "byte" or _is_base64(value))
-        return value if good else self._wrong(path, _PROTO_TYPES.get((kind, form), "TYPE_STRING"), value)
+        return value if good else self._wrong(path, _proto_type(kind, form), value)
 
     def _whole(self, field: Mapping[str, Any], kind: str, value: Any, path: str) -> Any:
         good = isinstance(value, int) and not isinstance(value, bool)
@@ -180,7 +170,7 @@ class _Checker:
         if isinstance(value, str) and _WHOLE.fullmatch(value):
             good = True
         if not good:
-            return self._wrong(path, _PROTO_TYPES.get((kind, field.get("format", "")), "TYPE_INT64"), value)
+            return self._wrong(path, _proto_type(kind, field.get("format", "")), value)
         return str(value) if kind == "string" else int(value)
 
     def _enum(self, names: Sequence[str], value: Any, path: str) -> Any:
@@ -195,6 +185,11 @@ class _Checker:
     def _wrong(self, path: str, kind: str, value: Any) -> None:
         shown = f'"{value}"' if isinstance(value, str) else value
         self.problems.append((path, refuse("google.value", path=path, kind=kind, shown=shown)))
+
+
+def _proto_type(kind: str, form: str) -> str:
+    word = form if form in _PROTO_FORMATS else kind
+    return "TYPE_" + {"byte": "BYTES", "boolean": "BOOL"}.get(word, word.upper())
 
 
 def _output_only(field: Mapping[str, Any]) -> bool:

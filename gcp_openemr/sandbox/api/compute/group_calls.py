@@ -15,11 +15,11 @@ from gcp_openemr.sandbox.api.compute.links import (
     normalize,
     self_link,
 )
-from gcp_openemr.sandbox.api.compute.machines import check_accounts
+from gcp_openemr.sandbox.api.compute.machines import attached, check_accounts
 from gcp_openemr.sandbox.api.compute.network import adopt, in_use
 from gcp_openemr.sandbox.api.names import id_of, path_of, timestamp
 from gcp_openemr.sandbox.api.refusals import refuse, refuse_if
-from gcp_openemr.sandbox.api.rules import COLLECTIONS, Call, Change, Collection, Json, Record, handles
+from gcp_openemr.sandbox.api.rules import COLLECTIONS, Call, Change, Collection, Json, Record, handles, shape
 
 # https://cloud.google.com/compute/docs/reference/rest/v1/healthChecks
 _CHECK_DEFAULTS = {"checkIntervalSec": 5, "timeoutSec": 5, "healthyThreshold": 2, "unhealthyThreshold": 2}
@@ -32,19 +32,6 @@ _CHECKS = {
     "GRPC": "grpcHealthCheck",
     "GRPC_WITH_TLS": "grpcTlsHealthCheck",
 }
-# https://cloud.google.com/compute/docs/reference/rest/v1/instanceGroupManagers
-_UPDATE_DEFAULTS: Json = {
-    "type": "OPPORTUNISTIC",
-    "minimalAction": "REPLACE",
-    "replacementMethod": "SUBSTITUTE",
-    "maxSurge": {"fixed": 1, "calculated": 1},
-    "maxUnavailable": {"fixed": 1, "calculated": 1},
-}
-_LIFECYCLE: Json = {
-    "defaultActionOnFailure": "REPAIR",
-    "forceUpdateOnRepair": "NO",
-    "onFailedHealthCheck": "DEFAULT_ACTION",
-}
 
 
 def _template(change: Change) -> None:
@@ -54,15 +41,7 @@ def _template(change: Change) -> None:
         refuse_if(not machine.get(field), "compute.required", field=f"properties.{field}", why="It is required.")
     check_accounts(change, machine)
     for index, disk in enumerate(machine["disks"]):
-        disk |= {
-            "kind": "compute#attachedDisk",
-            "index": index,
-            "type": disk.get("type", "PERSISTENT"),
-            "mode": disk.get("mode", "READ_WRITE"),
-            "boot": bool(disk.get("boot")),
-            "autoDelete": bool(disk.get("autoDelete")),
-            "deviceName": disk.get("deviceName") or f"persistent-disk-{index}",
-        }
+        disk.update(attached(disk, index))
     machine["metadata"] = {"kind": "compute#metadata", "fingerprint": fingerprint(), **(machine.get("metadata") or {})}
 
 
@@ -88,13 +67,14 @@ def _complete_group(change: Change) -> None:
     new |= {"instanceTemplate": version["instanceTemplate"], "versions": [version], "fingerprint": fingerprint()}
     new.setdefault("baseInstanceName", id_of(change.name))
     new["instanceGroup"] = self_link(change.name).replace("/instanceGroupManagers/", "/instanceGroups/")
-    new["instanceLifecyclePolicy"] = {**_LIFECYCLE, **(new.get("instanceLifecyclePolicy") or {})}
+    for part, defaults in shape("compute.instanceGroupManager.defaults", change.name).items():
+        new[part] = {**defaults, **(new.get(part) or {})}
     _check_update(new)
     _check_stateful(new, template.body["properties"])
 
 
 def _check_update(new: Json) -> None:
-    policy = new["updatePolicy"] = {**_UPDATE_DEFAULTS, **(new.get("updatePolicy") or {})}
+    policy = new["updatePolicy"]
     numbers = {}
     for field in ("maxSurge", "maxUnavailable"):
         given = policy[field]

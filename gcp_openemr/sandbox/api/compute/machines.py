@@ -14,11 +14,11 @@ from gcp_openemr.sandbox.api.compute.links import (
 )
 from gcp_openemr.sandbox.api.compute.network import address_of, adopt, in_use
 from gcp_openemr.sandbox.api.names import now, path_of, project_number, project_of, segment
-from gcp_openemr.sandbox.api.refusals import duplicate, refuse, refuse_if
-from gcp_openemr.sandbox.api.rules import WORK, ApiError, App, Call, Change, Collection, Operation, Record, fill, shape
-from gcp_openemr.sandbox.interfaces import Json, Refused
+from gcp_openemr.sandbox.api.refusals import beyond_if, duplicate, refuse, refuse_if
+from gcp_openemr.sandbox.api.rules import WORK, App, Call, Change, Collection, Json, Operation, Record, Refused, shape
+from gcp_openemr.sandbox.api.validation import merge
 
-__all__ = ["check_accounts"]
+__all__ = ["attached", "check_accounts"]
 
 _BOOT_DISK = 10  # GB
 # https://cloud.google.com/compute/docs/instances/instance-lifecycle
@@ -36,16 +36,7 @@ def _machine(change: Change) -> None:
         _attach_disks(change, zone)
         _join_networks(change)
         new["status"] = "PROVISIONING"
-        new.setdefault("cpuPlatform", "Intel Broadwell")
-    fill(new, canIpForward=False, deletionProtection=False, startRestricted=False, fingerprint=fingerprint())
-    fill(new, labelFingerprint=fingerprint())
-    new["metadata"] = {"kind": "compute#metadata", "fingerprint": fingerprint(), **(new.get("metadata") or {})}
-    new["tags"] = {"fingerprint": fingerprint(), **(new.get("tags") or {})}
-    scheduling = {"onHostMaintenance": "MIGRATE", "automaticRestart": True, "preemptible": False}
-    new["scheduling"] = {**scheduling, "provisioningModel": "STANDARD", **(new.get("scheduling") or {})}
-    shielded = {"enableSecureBoot": False, "enableVtpm": True, "enableIntegrityMonitoring": True}
-    new["shieldedInstanceConfig"] = {**shielded, **(new.get("shieldedInstanceConfig") or {})}
-    new.setdefault("shieldedInstanceIntegrityPolicy", {"updateAutoLearnPolicy": True})
+    change.new = merge(shape("compute.instance.defaults", change.name, fingerprint=fingerprint()), new)
 
 
 def check_accounts(change: Change, machine: Json) -> None:
@@ -67,19 +58,18 @@ def _attach_disks(change: Change, zone: str) -> None:
             _refuse_attached(change, disk)
         else:
             disk["source"] = _boot_disk(change, disk, zone)
-        disk |= {
-            "kind": "compute#attachedDisk",
-            "index": index,
-            "type": disk.get("type", "PERSISTENT"),
-            "mode": disk.get("mode", "READ_WRITE"),
-            "boot": bool(disk.get("boot")),
-            "autoDelete": bool(disk.get("autoDelete")),
-            "interface": disk.get("interface", "SCSI"),
-            "deviceName": disk.get("deviceName") or f"persistent-disk-{index}",
-        }
+        disk |= {**attached(disk, index), "interface": disk.get("interface", "SCSI")}
         record = change.call.store.get(full_name(disk["source"]))
         disk["diskSizeGb"] = record.body["sizeGb"] if record else str(_BOOT_DISK)
         disk.pop("initializeParams", None)
+
+
+def attached(disk: Json, index: int) -> Json:
+    """A machine's or a template's disk with what Google fills in."""
+    values = {"type": disk.get("type", "PERSISTENT"), "mode": disk.get("mode", "READ_WRITE")}
+    values |= {"device": disk.get("deviceName") or f"persistent-disk-{index}", "index": index}
+    own = {"boot": bool(disk.get("boot")), "auto": bool(disk.get("autoDelete"))}
+    return shape("compute.attachedDisk", "compute.googleapis.com/", **values, **own)
 
 
 def _refuse_attached(change: Change, disk: Json) -> None:
@@ -121,8 +111,7 @@ def _join_networks(change: Change) -> None:
     interfaces = change.new.get("networkInterfaces") or []
     refuse_if(not interfaces, "compute.required", field="networkInterfaces", why="At least one is required.")
     for place, interface in enumerate(interfaces):
-        if interface.get("accessConfigs"):
-            raise ApiError(501, "The sandbox has no external addresses.")
+        beyond_if(interface.get("accessConfigs"), "The sandbox has no external addresses.")
         subnetwork = str(interface.get("subnetwork") or "")
         if not subnetwork:
             why = "Subnetwork should be specified for custom subnetmode network"

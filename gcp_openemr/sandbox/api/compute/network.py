@@ -22,7 +22,7 @@ from gcp_openemr.sandbox.api.compute.links import (
 )
 from gcp_openemr.sandbox.api.envelopes import COMPUTE_ROOT
 from gcp_openemr.sandbox.api.names import id_of, new_uid, path_of, project_number, project_of, segment
-from gcp_openemr.sandbox.api.refusals import existing, missing, refuse, refuse_if
+from gcp_openemr.sandbox.api.refusals import beyond_if, existing, missing, refuse, refuse_if
 from gcp_openemr.sandbox.api.rules import WORK, ApiError, App, Call, Change, Collection, Json, Operation, fill
 from gcp_openemr.sandbox.api.store import Record, Store
 
@@ -231,8 +231,7 @@ def _router(change: Change) -> None:
 def _address(change: Change) -> None:
     new = adopt(change)
     new.setdefault("addressType", "EXTERNAL")
-    if new["addressType"] != "INTERNAL":
-        raise ApiError(501, "The sandbox has no external addresses.")
+    beyond_if(new["addressType"] != "INTERNAL", "The sandbox has no external addresses.")
     refuse_if(not new.get("subnetwork"), "compute.required", field="subnetwork", why="It is required.")
     if change.old is None:
         given = str(new.get("address") or "")
@@ -301,8 +300,7 @@ def _forwarding_rule(change: Change) -> None:
     if change.old is not None:
         return
     target = str(new.get("target") or "")
-    if _ATTACHMENT not in target:
-        raise ApiError(501, "The sandbox stands in for forwarding rules to service attachments only.")
+    beyond_if(_ATTACHMENT not in target, "The sandbox stands in for forwarding rules to service attachments only.")
     instance = _database(change.call.store, target)
     if instance is None:
         raise missing(full_name(target))

@@ -16,7 +16,7 @@ from typing import Any
 
 from gcp_openemr.sandbox.api.names import id_of, project_number, segment
 from gcp_openemr.sandbox.api.refusals import Refusal, refusals
-from gcp_openemr.sandbox.api.rules import ApiError, Call, Json, Record, demand, fill, refuse, refuse_if
+from gcp_openemr.sandbox.api.rules import ApiError, Call, Json, Record, beyond_if, demand, fill, refuse, refuse_if
 
 __all__ = [
     "LIMITS", "NAME_PATTERN", "Limit", "check_labels", "check_limit", "check_template", "check_variables", "cpus",
@@ -267,8 +267,7 @@ def _check_ingress(call: Call, containers: list[Json]) -> None:
 def _check_network(call: Call, access: Json) -> None:
     where = "template.vpc_access.network_interfaces"
     interfaces = access.get("networkInterfaces") or []
-    if access.get("connector"):
-        raise ApiError(501, "The sandbox stands in for direct VPC egress, not for connectors.")
+    beyond_if(access.get("connector"), "The sandbox stands in for direct VPC egress, not for connectors.")
     violation_if(len(interfaces) > 1, call, "run.interfaces", where)
     for interface in interfaces:
         subnetwork, network = str(interface.get("subnetwork") or ""), str(interface.get("network") or "")

@@ -18,7 +18,7 @@ from gcp_openemr.environment.values import tier_fault
 from gcp_openemr.sandbox.api import crud
 from gcp_openemr.sandbox.api.names import etag_of, host_of, id_of, new_uid, now, path_of, project_of, timestamp
 from gcp_openemr.sandbox.api.operations import Operation
-from gcp_openemr.sandbox.api.refusals import demand, refuse, refuse_if
+from gcp_openemr.sandbox.api.refusals import beyond_if, demand, refuse, refuse_if
 from gcp_openemr.sandbox.api.rules import WORK, ApiError, App, Call, Change, Collection, Record, fill, handles, shape
 from gcp_openemr.sandbox.interfaces import Json, Refused
 
@@ -86,8 +86,7 @@ def _check(change: Change, settings: Json) -> None:
 
 
 def _check_connectivity(addresses: Json) -> None:
-    if addresses.get("ipv4Enabled", True):
-        raise ApiError(501, "The sandbox has no public addresses: set ipv4Enabled to false.")
+    beyond_if(addresses.get("ipv4Enabled", True), "The sandbox has no public addresses: set ipv4Enabled to false.")
     if addresses.get("privateNetwork"):
         raise ApiError(501, "The sandbox stands in for Private Service Connect, not for private services access.")
     refuse_if(not (addresses.get("pscConfig") or {}).get("pscEnabled"), "sqladmin.connectivity")

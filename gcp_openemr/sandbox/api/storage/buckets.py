@@ -61,7 +61,7 @@ def insert(call: Call) -> Json:
         _check_policies({}, new)
         call.app.objects.forget_soft_deleted(name)
         call.store.put(bucket_name(name), new, hidden={"project": project})
-        call.store.put_policy(bucket_name(name), _first_policy(project))
+        call.store.put_policy(bucket_name(name), shape("storage.bucket.policy", bucket_name(name), owner=project))
     return _shown(call, name)
 
 
@@ -210,19 +210,6 @@ def _iam_configuration(bucket: Json) -> None:
     config["uniformBucketLevelAccess"] = state
     config["bucketPolicyOnly"] = dict(state)
     config.setdefault("publicAccessPrevention", "inherited")
-
-
-def _first_policy(project: str) -> Json:
-    owners = [f"projectEditor:{project}", f"projectOwner:{project}"]
-    readers = [f"projectViewer:{project}"]
-    roles = {
-        "roles/storage.legacyBucketOwner": owners,
-        "roles/storage.legacyBucketReader": readers,
-        "roles/storage.legacyObjectOwner": owners,
-        "roles/storage.legacyObjectReader": readers,
-    }
-    bindings = [{"role": role, "members": list(members)} for role, members in roles.items()]
-    return {"version": 1, "etag": "CAE=", "bindings": bindings}
 
 
 def _check_location(old: Json, new: Json) -> None:

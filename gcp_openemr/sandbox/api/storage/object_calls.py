@@ -10,7 +10,7 @@ from gcp_openemr.sandbox.api import policies
 from gcp_openemr.sandbox.api.listing import page_token, read_token
 from gcp_openemr.sandbox.api.messages import Response
 from gcp_openemr.sandbox.api.names import bucket_name
-from gcp_openemr.sandbox.api.rules import ApiError, Call, Json, handles, refuse, refuse_if
+from gcp_openemr.sandbox.api.rules import Call, Json, beyond_if, handles, refuse, refuse_if, shape
 from gcp_openemr.sandbox.api.storage.common import (
     bucket_record,
     check_conditions,
@@ -67,8 +67,7 @@ def list_(call: Call) -> Json:
     bucket_record(call, bucket)
     # Who may list in a managed folder lists with its prefix.
     permit(call, "storage.objects.list", bucket, call.one("prefix"))
-    if call.one("filter"):
-        raise ApiError(501, "The sandbox does not stand in for filter.")
+    beyond_if(call.one("filter"), "The sandbox does not stand in for filter.")
     fits = glob_pattern(call.one("matchGlob")).fullmatch if call.one("matchGlob") else None
     size = min(call.number("maxResults") or _PAGE, _PAGE)
     items: list[Json] = []
@@ -201,14 +200,8 @@ def copy(call: Call) -> Json:
     found = _insert_copy(call, source, bucket, name, {**described, **kept})
     if call.verb == "copy":
         return shown_object(call, found)
-    size = source.body["size"]
-    return {
-        "kind": "storage#rewriteResponse",
-        "totalBytesRewritten": size,
-        "objectSize": size,
-        "done": True,
-        "resource": shown_object(call, found),
-    }
+    resource = shown_object(call, found)
+    return shape("storage.rewrite", bucket_name(bucket), size=source.body["size"], resource=resource)
 
 
 @handles("storage.objects.compose")
