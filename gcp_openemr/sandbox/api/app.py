@@ -34,7 +34,7 @@ from gcp_openemr.sandbox.api.refusals import beyond_if, demand, refuse, refuse_i
 from gcp_openemr.sandbox.api.routing import API_VERSIONS, Target, find_method, resource_path, target_of
 from gcp_openemr.sandbox.api.rules import CHORES, COLLECTIONS, HANDLERS, WORK, ApiError, Call, Json, Store, load_tables
 from gcp_openemr.sandbox.api.serviceusage import require_enabled
-from gcp_openemr.sandbox.api.settings import Settings, call_seconds, change_settings, read_settings
+from gcp_openemr.sandbox.api.settings import Settings, change_settings, read_settings, seconds_of
 from gcp_openemr.sandbox.api.steering import answer_steering, is_steering
 from gcp_openemr.sandbox.api.storage import answer_storage
 from gcp_openemr.sandbox.api.storage.objects import Objects
@@ -184,7 +184,7 @@ class App:
         trace.resource = "/objects/".join(filter(None, (call.name, call.parameters.get("object"))))
         CURRENT.set(trace)
         if self.settings.latency:
-            self.faults.pause(call_seconds(call.method.id) * self.settings.latency)
+            self.faults.pause(seconds_of("calls", call.method.id) * self.settings.latency)
         self.faults.arrive(call.request)
 
     def _refusing(self, request: Request, answer: Callable[[App, Request], Response]) -> Response:

@@ -10,19 +10,9 @@ import re
 import secrets
 import time
 
-from gcp_openemr.sandbox.api import crud
+from gcp_openemr.sandbox.api import crud, names
 from gcp_openemr.sandbox.api.iam import predefined_roles
 from gcp_openemr.sandbox.api.listing import listed
-from gcp_openemr.sandbox.api.names import (
-    etag_of,
-    id_of,
-    now,
-    numbered,
-    path_of,
-    project_of,
-    service_account_name,
-    timestamp,
-)
 from gcp_openemr.sandbox.api.projects import find_service_account
 from gcp_openemr.sandbox.api.refusals import demand, duplicate, missing, refuse, refuse_if
 from gcp_openemr.sandbox.api.rules import COLLECTIONS, Call, Change, Collection, Json, Record, Store, handles, shape
@@ -35,13 +25,13 @@ ACCOUNTS = Collection("iam.projects.serviceAccounts", kind="service account", ve
 
 def _find(call: Call) -> Record:
     """By address or unique id, below a project or `projects/-`."""
-    wanted = id_of(call.name)
+    wanted = names.id_of(call.name)
     if "@" in wanted:
         record = find_service_account(call.store, wanted)
     else:
         accounts = call.store.list("iam.googleapis.com/projects/")
         record = next((found for found in accounts if found.body.get("uniqueId") == wanted), None)
-    if record is None or call.project not in {"-", project_of(record.name)}:
+    if record is None or call.project not in {"-", names.project_of(record.name)}:
         raise missing(call.name, "service account")
     return record
 
@@ -69,14 +59,14 @@ def create(call: Call) -> Json:
     given = call.body.get("serviceAccount") or {}
     _check(given)
     email = f"{account_id}@{call.project}.iam.gserviceaccount.com"
-    name = service_account_name(email)
+    name = names.service_account_name(email)
     unique, client = (str(secrets.randbelow(9 * 10**20) + 10**20) for _ in range(2))
     told = {field: given.get(field) or None for field in _CHANGEABLE}
     body = shape("iam.serviceAccount", name, unique=unique, client=client, etag=_etag(), **told)
     with call.store.transaction():
         if call.store.get(name) is not None:
             raise duplicate(f"{call.name}/{account_id}", "Service account")
-        call.store.put(name, body, hidden={"createTime": now()})
+        call.store.put(name, body, hidden={"createTime": names.now()})
     return body
 
 
@@ -141,7 +131,7 @@ _FIELDS = ("title", "description", "includedPermissions", "stage")
 def _find_role(call: Call) -> Record:
     record = call.store.get(call.name)
     if record is None or _days_deleted(record) > _HELD_DAYS:
-        raise refuse("iam.role-not-found", name=path_of(call.name))
+        raise refuse("iam.role-not-found", name=names.path_of(call.name))
     return record
 
 
@@ -169,8 +159,8 @@ def create_role(call: Call) -> Json:
         old = call.store.get(name)
         refuse_if(old is not None and 0 <= _days_deleted(old) <= _HELD_DAYS, "iam.role-deleted", id=role_id)
         refuse_if(old is not None and not old.body.get("deleted"), "iam.role-exists", id=role_id, project=call.project)
-        body: Json = {"name": path_of(name), **{field: given[field] for field in _FIELDS if field in given}}
-        body |= {"stage": given.get("stage", "ALPHA"), "etag": etag_of(name, now()).strip('"')}
+        body: Json = {"name": names.path_of(name), **{field: given[field] for field in _FIELDS if field in given}}
+        body |= {"stage": given.get("stage", "ALPHA"), "etag": names.etag_of(name, names.now()).strip('"')}
         call.store.put(name, body, hidden={})
     return body
 
@@ -203,7 +193,7 @@ def patch_role(call: Call) -> Json:
             body.pop(field, None)
             if field in call.body:
                 body[field] = call.body[field]
-        body["etag"] = etag_of(record.name, now()).strip('"')
+        body["etag"] = names.etag_of(record.name, names.now()).strip('"')
         call.store.put(record.name, body)
     return body
 
@@ -214,7 +204,7 @@ def switch_role(call: Call) -> Json:
     with call.store.transaction():
         record = _find_role(call)
         if call.verb == "undelete" and _days_deleted(record) > _UNDELETABLE_DAYS:
-            raise refuse("iam.role-gone", id=id_of(record.name), days=_UNDELETABLE_DAYS)
+            raise refuse("iam.role-gone", id=names.id_of(record.name), days=_UNDELETABLE_DAYS)
         body = {key: value for key, value in record.body.items() if key != "deleted"}
         body |= {"deleted": True} if call.verb == "delete" else {}
         call.store.put(record.name, body, hidden={"deleted": time.time()} if call.verb == "delete" else {})
@@ -228,7 +218,7 @@ def _days_deleted(record: Record) -> float:
 
 @handles("iam.roles.get")
 def get_predefined(call: Call) -> Json:
-    name = f"roles/{id_of(call.name)}"
+    name = f"roles/{names.id_of(call.name)}"
     role = demand(predefined_roles().get(name), "iam.role-not-found", name=name)
     return {"name": name, "title": role["title"], "includedPermissions": sorted(role["permissions"]), "stage": "GA"}
 
@@ -249,7 +239,7 @@ _SHARED = re.compile(r"https://(token\.actions\.githubusercontent\.com|gitlab\.c
 
 
 def _complete_pool(change: Change) -> None:
-    change.new["name"] = numbered(change.name)
+    change.new["name"] = names.numbered(change.name)
     change.new.setdefault("state", "ACTIVE")
 
 
@@ -292,7 +282,7 @@ def switch_pool(call: Call) -> Json:
         record = crud.existing(call, rule)
         body = {key: value for key, value in record.body.items() if key != "expireTime"} | {"state": "ACTIVE"}
         if call.verb == "delete":
-            body |= {"state": "DELETED", "expireTime": timestamp(time.time() + _DAYS * 86400)}
+            body |= {"state": "DELETED", "expireTime": names.timestamp(time.time() + _DAYS * 86400)}
         call.store.put(record.name, body)
         operation = crud.begin(call, rule, record.name, body)
     return crud.finish(call, operation)

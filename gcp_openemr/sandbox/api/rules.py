@@ -5,11 +5,12 @@ Here are all the words that an API's rows and functions are written in.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import importlib
 import pkgutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from gcp_openemr.sandbox.api.calls import Call
@@ -29,8 +30,8 @@ else:
 
 __all__ = [
     "CHORES", "COLLECTIONS", "HANDLERS", "WORK", "ApiError", "App", "Call", "Change", "Collection", "Handler", "Json",
-    "Operation", "Record", "Refused", "Store", "beyond_if", "demand", "fill", "handles", "load_tables", "missing",
-    "refuse", "refuse_if", "shape",
+    "Operation", "Record", "Refused", "Store", "beyond_if", "demand", "fill", "handles", "load_tables", "marking",
+    "missing", "refuse", "refuse_if", "shape",
 ]  # fmt: skip
 
 
@@ -130,6 +131,16 @@ def handles(*method_ids: str, needs: str = "", of_parent: bool = False) -> Calla
         return function
 
     return add
+
+
+@contextlib.contextmanager
+def marking(app: App, name: str, **fields: Any) -> Iterator[None]:
+    """Write fields of a resource when the runtime refuses what is done meanwhile."""
+    try:
+        yield
+    except Refused:
+        app.store.update(name, fields)
+        raise
 
 
 def load_tables() -> None:

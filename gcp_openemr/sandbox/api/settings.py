@@ -18,7 +18,7 @@ from typing import Any
 from gcp_openemr.sandbox.api.errors import ApiError
 from gcp_openemr.sandbox.api.store import Store
 
-__all__ = ["Settings", "call_seconds", "change_settings", "latencies", "operation_seconds", "read_settings"]
+__all__ = ["Settings", "change_settings", "latencies", "read_settings", "seconds_of"]
 
 _FACT = "settings"
 
@@ -74,16 +74,7 @@ def latencies() -> dict[str, Any]:
     return found
 
 
-def call_seconds(method: str) -> float:
-    """Seconds until a call is answered."""
-    return _seconds("calls", method)
-
-
-def operation_seconds(method: str) -> float:
-    """Seconds that the operation takes which a method starts."""
-    return _seconds("operations", method)
-
-
-def _seconds(kind: str, method: str) -> float:
+def seconds_of(kind: str, method: str) -> float:
+    """Seconds until a method's call is answered (`calls`), or the operation takes that it starts (`operations`)."""
     rows = latencies()[kind]
     return float(rows.get(method, rows["*"])["seconds"])

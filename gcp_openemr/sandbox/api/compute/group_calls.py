@@ -5,16 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from gcp_openemr.sandbox.api import crud
+from gcp_openemr.sandbox.api.compute import links
 from gcp_openemr.sandbox.api.compute.groups import group_status, machine_of, managed, save_members
-from gcp_openemr.sandbox.api.compute.links import (
-    Action,
-    actions,
-    check_references,
-    fingerprint,
-    full_name,
-    normalize,
-    self_link,
-)
 from gcp_openemr.sandbox.api.compute.machines import attached, check_accounts
 from gcp_openemr.sandbox.api.compute.network import adopt, in_use
 from gcp_openemr.sandbox.api.names import id_of, path_of, timestamp
@@ -23,15 +15,8 @@ from gcp_openemr.sandbox.api.rules import COLLECTIONS, Call, Change, Collection,
 
 # https://cloud.google.com/compute/docs/reference/rest/v1/healthChecks
 _CHECK_DEFAULTS = {"checkIntervalSec": 5, "timeoutSec": 5, "healthyThreshold": 2, "unhealthyThreshold": 2}
-_CHECKS = {
-    "TCP": "tcpHealthCheck",
-    "SSL": "sslHealthCheck",
-    "HTTP": "httpHealthCheck",
-    "HTTPS": "httpsHealthCheck",
-    "HTTP2": "http2HealthCheck",
-    "GRPC": "grpcHealthCheck",
-    "GRPC_WITH_TLS": "grpcTlsHealthCheck",
-}
+_CHECKS = {kind: f"{kind.lower()}HealthCheck" for kind in ("TCP", "SSL", "HTTP", "HTTPS", "HTTP2", "GRPC")}
+_CHECKS["GRPC_WITH_TLS"] = "grpcTlsHealthCheck"
 
 
 def _template(change: Change) -> None:
@@ -42,7 +27,11 @@ def _template(change: Change) -> None:
     check_accounts(change, machine)
     for index, disk in enumerate(machine["disks"]):
         disk.update(attached(disk, index))
-    machine["metadata"] = {"kind": "compute#metadata", "fingerprint": fingerprint(), **(machine.get("metadata") or {})}
+    machine["metadata"] = {
+        "kind": "compute#metadata",
+        "fingerprint": links.fingerprint(),
+        **(machine.get("metadata") or {}),
+    }
 
 
 def _health_check(change: Change) -> None:
@@ -59,14 +48,14 @@ def _health_check(change: Change) -> None:
 def _complete_group(change: Change) -> None:
     new = adopt(change)
     version = next(iter(new.get("versions") or ()), {"instanceTemplate": new.get("instanceTemplate")})
-    template = change.call.store.get(full_name(str(version.get("instanceTemplate") or "")))
+    template = change.call.store.get(links.full_name(str(version.get("instanceTemplate") or "")))
     if template is None:
         raise refuse("compute.required", field="instanceTemplate", why="An existing instance template is required.")
     if new.get("targetSize") is None:
         raise refuse("compute.required", field="targetSize", why="It is required.")
-    new |= {"instanceTemplate": version["instanceTemplate"], "versions": [version], "fingerprint": fingerprint()}
+    new |= {"instanceTemplate": version["instanceTemplate"], "versions": [version], "fingerprint": links.fingerprint()}
     new.setdefault("baseInstanceName", id_of(change.name))
-    new["instanceGroup"] = self_link(change.name).replace("/instanceGroupManagers/", "/instanceGroups/")
+    new["instanceGroup"] = links.self_link(change.name).replace("/instanceGroupManagers/", "/instanceGroups/")
     for part, defaults in shape("compute.instanceGroupManager.defaults", change.name).items():
         new[part] = {**defaults, **(new.get(part) or {})}
     _check_update(new)
@@ -109,7 +98,7 @@ def _devices(kept: Mapping[str, Json]) -> Iterator[str]:
 
 
 def _group_shown(call: Call, body: Json) -> Json:
-    return {**body, **group_status(call.app, full_name(body["selfLink"]))}
+    return {**body, **group_status(call.app, links.full_name(body["selfLink"]))}
 
 
 Collection("compute.instanceTemplates", complete=_template, deletable=in_use)
@@ -172,18 +161,18 @@ def _resize(call: Call, _body: Json) -> Json:
 
 
 def _set_template(call: Call, _body: Json) -> Json:
-    link = normalize(call.store, call.body.get("instanceTemplate") or "", call.project)
-    check_references(call.store, {"instanceTemplate": link})
-    return {"instanceTemplate": link, "versions": [{"instanceTemplate": link}], "fingerprint": fingerprint()}
+    link = links.normalize(call.store, call.body.get("instanceTemplate") or "", call.project)
+    links.check_references(call.store, {"instanceTemplate": link})
+    return {"instanceTemplate": link, "versions": [{"instanceTemplate": link}], "fingerprint": links.fingerprint()}
 
 
 def _configure(call: Call, _body: Json) -> Json:
     """A configuration may come before its machine: then the machine is made with that name."""
     group = _group(call)
-    given = normalize(call.store, call.body.get("perInstanceConfigs") or [], call.project)
-    check_references(call.store, {"configs": given})
+    given = links.normalize(call.store, call.body.get("perInstanceConfigs") or [], call.project)
+    links.check_references(call.store, {"configs": given})
     found = {
-        str(item["name"]): {**item, "fingerprint": fingerprint(), "status": "EFFECTIVE"}
+        str(item["name"]): {**item, "fingerprint": links.fingerprint(), "status": "EFFECTIVE"}
         for item in given
         if item.get("name")
     }
@@ -224,12 +213,12 @@ _CHANGES: Mapping[str, tuple[Callable[[Call, Json], Json], str]] = {
     "updatePerInstanceConfigs": (_configure, ""),
     "deletePerInstanceConfigs": (_unconfigure, ""),
 }
-actions({f"{_KEY}.{verb}": Action(change, work, "update") for verb, (change, work) in _CHANGES.items()})
+links.actions({f"{_KEY}.{verb}": links.Action(change, work, "update") for verb, (change, work) in _CHANGES.items()})
 
 
 def _preserved(group: Record, name: str, disks: Mapping[str, str], addresses: Mapping[str, str]) -> Json:
-    zone = self_link(group.name).split("/zones/")[1].split("/")[0]
-    address = f"{self_link(group.name).split('/zones/')[0]}/regions/{zone[:-2]}/addresses/{name}-"
+    zone = links.self_link(group.name).split("/zones/")[1].split("/")[0]
+    address = f"{links.self_link(group.name).split('/zones/')[0]}/regions/{zone[:-2]}/addresses/{name}-"
     return {
         "disks": {
             device: {"source": source, "mode": "READ_WRITE", "autoDelete": "NEVER"} for device, source in disks.items()
@@ -247,7 +236,7 @@ def _managed(call: Call, group: Record, name: str) -> Json:
     machine = call.store.get(machine_of(group, name))
     result: Json = {
         "name": name,
-        "instance": self_link(machine_of(group, name)),
+        "instance": links.self_link(machine_of(group, name)),
         "currentAction": "NONE" if machine and machine.body["status"] == "RUNNING" else "CREATING",
         "version": {"instanceTemplate": member.get("template", "")},
         "preservedStateFromPolicy": _preserved(group, name, member.get("disks", {}), member.get("addresses", {})),
@@ -285,12 +274,8 @@ def list_errors(call: Call) -> Json:
     call.authorize(f"{_KEY}.get")
     group = _group(call)
     items = [
-        {
-            "error": {"code": "ERROR", "message": member["error"]},
-            "instanceActionDetails": {"action": "CREATING", "instance": self_link(machine_of(group, name))},
-            "timestamp": timestamp(member["tried"]),
-        }
-        for name, member in managed(group).items()
-        if member.get("error")
+        shape("compute.group.error", machine_of(group, name), message=item["error"], tried=timestamp(item["tried"]))
+        for name, item in managed(group).items()
+        if item.get("error")
     ]
     return {"items": items}

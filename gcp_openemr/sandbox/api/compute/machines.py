@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
+from gcp_openemr.sandbox.api.compute import links
 from gcp_openemr.sandbox.api.compute.groups import bring_back
-from gcp_openemr.sandbox.api.compute.links import (
-    Action,
-    actions,
-    fingerprint,
-    full_name,
-    normalize,
-    referrers,
-    self_link,
-)
 from gcp_openemr.sandbox.api.compute.network import address_of, adopt, in_use
 from gcp_openemr.sandbox.api.names import now, path_of, project_number, project_of, segment
 from gcp_openemr.sandbox.api.refusals import beyond_if, duplicate, refuse, refuse_if
-from gcp_openemr.sandbox.api.rules import WORK, App, Call, Change, Collection, Json, Operation, Record, Refused, shape
+from gcp_openemr.sandbox.api.rules import WORK, App, Call, Change, Collection, Json, Operation, Record, marking, shape
 from gcp_openemr.sandbox.api.validation import merge
 
 __all__ = ["attached", "check_accounts"]
@@ -27,7 +19,7 @@ _STOPPED = {"TERMINATED", "STOPPED", "SUSPENDED"}
 
 def _machine(change: Change) -> None:
     new = adopt(change)
-    zone = self_link(change.name).split("/instances/")[0]
+    zone = links.self_link(change.name).split("/instances/")[0]
     kind = str(new.get("machineType") or "")
     refuse_if(not kind, "compute.required", field="machineType", why="It is required.")
     new["machineType"] = kind if "/" in kind else f"{zone}/machineTypes/{kind}"
@@ -36,7 +28,7 @@ def _machine(change: Change) -> None:
         _attach_disks(change, zone)
         _join_networks(change)
         new["status"] = "PROVISIONING"
-    change.new = merge(shape("compute.instance.defaults", change.name, fingerprint=fingerprint()), new)
+    change.new = merge(shape("compute.instance.defaults", change.name, fingerprint=links.fingerprint()), new)
 
 
 def check_accounts(change: Change, machine: Json) -> None:
@@ -59,7 +51,7 @@ def _attach_disks(change: Change, zone: str) -> None:
         else:
             disk["source"] = _boot_disk(change, disk, zone)
         disk |= {**attached(disk, index), "interface": disk.get("interface", "SCSI")}
-        record = change.call.store.get(full_name(disk["source"]))
+        record = change.call.store.get(links.full_name(disk["source"]))
         disk["diskSizeGb"] = record.body["sizeGb"] if record else str(_BOOT_DISK)
         disk.pop("initializeParams", None)
 
@@ -73,10 +65,10 @@ def attached(disk: Json, index: int) -> Json:
 
 
 def _refuse_attached(change: Change, disk: Json) -> None:
-    name = full_name(disk["source"])
+    name = links.full_name(disk["source"])
     users = [
         record
-        for record in referrers(change.call.store, name)
+        for record in links.referrers(change.call.store, name)
         if record.name != change.name and segment(record.name, "instances")
     ]
     if users and disk.get("mode", "READ_WRITE") == "READ_WRITE":
@@ -88,7 +80,7 @@ def _boot_disk(change: Change, disk: Json, zone: str) -> str:
     wanted = disk.get("initializeParams") or {}
     disk_id = str(wanted.get("diskName") or change.new["name"])
     link = f"{zone}/disks/{disk_id}"
-    name = full_name(link)
+    name = links.full_name(link)
     if change.call.store.get(name) is not None:
         raise duplicate(name)
     kind = str(wanted.get("diskType") or f"{zone}/diskTypes/pd-standard")
@@ -99,7 +91,7 @@ def _boot_disk(change: Change, disk: Json, zone: str) -> str:
         type=kind if "/" in kind else f"{zone}/diskTypes/{kind}",
         size=str(wanted.get("diskSizeGb") or _BOOT_DISK),
         born=change.new["creationTimestamp"],
-        fingerprint=fingerprint(),
+        fingerprint=links.fingerprint(),
         image=wanted.get("sourceImage") or None,
         labels=wanted.get("labels") or None,
     )
@@ -116,7 +108,7 @@ def _join_networks(change: Change) -> None:
         if not subnetwork:
             why = "Subnetwork should be specified for custom subnetmode network"
             raise refuse("compute.required", field=f"networkInterfaces[{place}].subnetwork", why=why)
-        record = change.call.store.get(full_name(subnetwork))
+        record = change.call.store.get(links.full_name(subnetwork))
         given = str(interface.get("networkIP") or "")
         interface |= {
             "kind": "compute#networkInterface",
@@ -124,7 +116,7 @@ def _join_networks(change: Change) -> None:
             "network": record.body["network"] if record else "",
             "networkIP": address_of(change.call, given, subnetwork, change.name),
             "stackType": interface.get("stackType", "IPV4_ONLY"),
-            "fingerprint": fingerprint(),
+            "fingerprint": links.fingerprint(),
         }
 
 
@@ -148,11 +140,8 @@ def start_machine(app: App, operation: Operation) -> Json:
     record = app.store.get(operation.target)
     if record is None:
         return {}
-    try:
+    with marking(app, operation.target, status="TERMINATED"):
         app.runtime.start_machine(record.body)
-    except Refused:
-        app.store.update(operation.target, {"status": "TERMINATED"})
-        raise
     app.store.update(operation.target, {"status": "RUNNING", "lastStartTimestamp": now()})
     return {}
 
@@ -175,7 +164,9 @@ def delete_machine(app: App, operation: Operation) -> Json:
     """The group that a machine was made by brings it back, unless it took it away itself."""
     app.runtime.delete_machine(operation.target)
     record = app.store.get(operation.target)
-    disks = [full_name(disk["source"]) for disk in (record.body["disks"] if record else ()) if disk.get("autoDelete")]
+    disks = [
+        links.full_name(disk["source"]) for disk in (record.body["disks"] if record else ()) if disk.get("autoDelete")
+    ]
     with app.store.transaction():
         for name in (operation.target, *disks):
             app.store.delete(name)
@@ -188,17 +179,17 @@ def delete_machine(app: App, operation: Operation) -> Json:
 
 def _machine_type(call: Call, body: Json) -> Json:
     refuse_if(body.get("status") not in _STOPPED, "compute.not-stopped", status=body.get("status"))
-    return {"machineType": normalize(call.store, call.body.get("machineType") or "", call.project)}
+    return {"machineType": links.normalize(call.store, call.body.get("machineType") or "", call.project)}
 
 
-actions(
+links.actions(
     {
-        "compute.instances.setDeletionProtection": Action(
+        "compute.instances.setDeletionProtection": links.Action(
             lambda call, _body: {"deletionProtection": call.one("deletionProtection", "true").lower() == "true"}
         ),
-        "compute.instances.setMachineType": Action(_machine_type),
-        "compute.instances.start": Action(lambda _call, _body: {"status": "STAGING"}, "compute.startMachine"),
-        "compute.instances.reset": Action(work="compute.resetMachine"),
-        "compute.instances.stop": Action(lambda _call, _body: {"status": "STOPPING"}, "compute.stopMachine"),
+        "compute.instances.setMachineType": links.Action(_machine_type),
+        "compute.instances.start": links.Action(lambda _call, _body: {"status": "STAGING"}, "compute.startMachine"),
+        "compute.instances.reset": links.Action(work="compute.resetMachine"),
+        "compute.instances.stop": links.Action(lambda _call, _body: {"status": "STOPPING"}, "compute.stopMachine"),
     }
 )

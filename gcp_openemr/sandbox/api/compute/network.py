@@ -10,16 +10,7 @@ import secrets
 import time
 from collections.abc import Iterator
 
-from gcp_openemr.sandbox.api.compute.links import (
-    Action,
-    actions,
-    check_references,
-    fingerprint,
-    full_name,
-    normalize,
-    refuse_if_used,
-    self_link,
-)
+from gcp_openemr.sandbox.api.compute import links
 from gcp_openemr.sandbox.api.envelopes import COMPUTE_ROOT
 from gcp_openemr.sandbox.api.names import id_of, new_uid, path_of, project_number, project_of, segment
 from gcp_openemr.sandbox.api.refusals import beyond_if, existing, missing, refuse, refuse_if
@@ -56,7 +47,7 @@ def hold_addresses(app: App, name: str, template: Json) -> None:
 
 def subnet_range(store: Store, subnetwork: str) -> ipaddress.IPv4Network:
     """The primary range of a subnetwork by URL. Raises 404 when there is none."""
-    record = existing(store, full_name(subnetwork))
+    record = existing(store, links.full_name(subnetwork))
     return ipaddress.IPv4Network(record.body["ipCidrRange"])
 
 
@@ -68,7 +59,7 @@ def free_address(store: Store, subnetwork: str, *, mine: str = "") -> str:
         candidate = str(whole[number])
         if candidate not in taken:
             return candidate
-    raise refuse("compute.ip-exhausted", name=path_of(full_name(subnetwork)))
+    raise refuse("compute.ip-exhausted", name=path_of(links.full_name(subnetwork)))
 
 
 def check_free(store: Store, subnetwork: str, address: str, *, allowed: str, among: str = "") -> None:
@@ -120,14 +111,14 @@ NETWORKS_LIMIT = 15
 
 def adopt(change: Change) -> Json:
     """References in full, and all of them there. Returns the resource."""
-    new: Json = normalize(change.call.store, change.new, project_of(change.name))
-    check_references(change.call.store, new)
+    new: Json = links.normalize(change.call.store, change.new, project_of(change.name))
+    links.check_references(change.call.store, new)
     change.new = new
     return new
 
 
 def in_use(call: Call, record: Record) -> None:
-    refuse_if_used(call.store, record.name, [])
+    links.refuse_if_used(call.store, record.name, [])
 
 
 def _network(change: Change) -> None:
@@ -139,7 +130,7 @@ def _network(change: Change) -> None:
     if change.old is None:
         _check_quota(change)
     fill(new, routingConfig={"routingMode": "REGIONAL"}, networkFirewallPolicyEnforcementOrder="AFTER_CLASSIC_FIREWALL")
-    new["selfLinkWithId"] = f"{self_link(change.name).rsplit('/', 1)[0]}/{new['id']}"
+    new["selfLinkWithId"] = f"{links.self_link(change.name).rsplit('/', 1)[0]}/{new['id']}"
 
 
 def _check_quota(change: Change) -> None:
@@ -150,7 +141,7 @@ def _check_quota(change: Change) -> None:
 
 
 def _network_shown(call: Call, body: Json) -> Json:
-    project = project_of(full_name(body["selfLink"]))
+    project = project_of(links.full_name(body["selfLink"]))
     subnetworks = [
         record.body["selfLink"]
         for record in call.store.list(f"compute.googleapis.com/projects/{project}/regions/")
@@ -168,7 +159,7 @@ def _subnetwork(change: Change) -> None:
     new |= {
         "gatewayAddress": str(whole[1]),
         "privateIpv6GoogleAccess": new.get("privateIpv6GoogleAccess", "DISABLE_GOOGLE_ACCESS"),
-        "fingerprint": fingerprint(),
+        "fingerprint": links.fingerprint(),
     }
 
 
@@ -211,7 +202,7 @@ def _subnetwork_free(call: Call, record: Record) -> None:
 
 def _firewall(change: Change) -> None:
     new = adopt(change)
-    new.setdefault("network", f"{self_link(change.name).split('/global/')[0]}/global/networks/default")
+    new.setdefault("network", f"{links.self_link(change.name).split('/global/')[0]}/global/networks/default")
     refuse_if(not (new.get("allowed") or new.get("denied")), "compute.firewall-rules")
     fill(new, direction="INGRESS", priority=1000, disabled=False, logConfig={"enable": False})
     sources = ("sourceRanges", "sourceTags", "sourceServiceAccounts")
@@ -239,17 +230,17 @@ def _address(change: Change) -> None:
             check_free(change.call.store, new["subnetwork"], given, allowed=change.name, among="/addresses/")
         new["address"] = given or free_address(change.call.store, new["subnetwork"])
         fill(new, purpose="GCE_ENDPOINT", networkTier="PREMIUM")
-    new.setdefault("labelFingerprint", fingerprint())
+    new.setdefault("labelFingerprint", links.fingerprint())
 
 
 def _address_shown(call: Call, body: Json) -> Json:
-    users = users_of(call.store, full_name(body["selfLink"]), body["address"])
+    users = users_of(call.store, links.full_name(body["selfLink"]), body["address"])
     return {**body, "status": "IN_USE" if users else "RESERVED", **({"users": users} if users else {})}
 
 
 def _address_free(call: Call, record: Record) -> None:
-    users = [path_of(full_name(link)) for link in users_of(call.store, record.name, record.body["address"])]
-    refuse_if_used(call.store, record.name, users)
+    users = [path_of(links.full_name(link)) for link in users_of(call.store, record.name, record.body["address"])]
+    links.refuse_if_used(call.store, record.name, users)
 
 
 Collection("compute.networks", complete=_network, deletable=in_use, shown=_network_shown)
@@ -260,10 +251,10 @@ Collection("compute.firewalls", complete=_firewall, immutable=("network", "direc
 Collection("compute.routers", complete=_router)
 Collection("compute.addresses", complete=_address, deletable=_address_free, shown=_address_shown)
 
-actions(
+links.actions(
     {
-        "compute.subnetworks.expandIpCidrRange": Action(_expand),
-        "compute.subnetworks.setPrivateIpGoogleAccess": Action(
+        "compute.subnetworks.expandIpCidrRange": links.Action(_expand),
+        "compute.subnetworks.setPrivateIpGoogleAccess": links.Action(
             lambda call, _body: {"privateIpGoogleAccess": bool(call.body.get("privateIpGoogleAccess"))}
         ),
     }
@@ -273,7 +264,7 @@ actions(
 def address_of(call: Call, given: str, subnetwork: str, name: str) -> str:
     """A literal address from a literal, a reserved address's URL, or nothing (then a free one)."""
     if "/addresses/" in given:
-        record = existing(call.store, full_name(given))
+        record = existing(call.store, links.full_name(given))
         given = str(record.body["address"])
         refuse_if(users_of(call.store, record.name, given), "compute.ip-in-use", address=given)
         return given
@@ -303,7 +294,7 @@ def _forwarding_rule(change: Change) -> None:
     beyond_if(_ATTACHMENT not in target, "The sandbox stands in for forwarding rules to service attachments only.")
     instance = _database(change.call.store, target)
     if instance is None:
-        raise missing(full_name(target))
+        raise missing(links.full_name(target))
     network = str(new.get("network") or "")
     if not network:
         raise refuse("compute.required", field="network", why="A Private Service Connect endpoint needs a network.")
@@ -311,8 +302,8 @@ def _forwarding_rule(change: Change) -> None:
         change.call, str(new.get("IPAddress") or ""), _endpoint_subnetwork(change, network), change.name
     )
     new |= {
-        "fingerprint": fingerprint(),
-        "labelFingerprint": fingerprint(),
+        "fingerprint": links.fingerprint(),
+        "labelFingerprint": links.fingerprint(),
         "networkTier": new.get("networkTier", "PREMIUM"),
         "pscConnectionId": str(secrets.randbits(62)),
         "pscConnectionStatus": "ACCEPTED" if _accepts(instance, project_of(change.name)) else "PENDING",
@@ -321,7 +312,7 @@ def _forwarding_rule(change: Change) -> None:
 
 def _database(store: Store, target: str) -> Record | None:
     """The database instance behind a service attachment."""
-    attachment = path_of(full_name(target))
+    attachment = path_of(links.full_name(target))
     instances = store.list("sqladmin.googleapis.com/projects/")
     return next((found for found in instances if found.body.get("pscServiceAttachmentLink") == attachment), None)
 
@@ -335,7 +326,7 @@ def _accepts(instance: Record, project: str) -> bool:
 def _endpoint_subnetwork(change: Change, network: str) -> str:
     """The subnetwork of the endpoint's region whose range holds the reserved address, or the only one."""
     given = str(change.new.get("subnetwork") or "")
-    reserved = change.call.store.get(full_name(str(change.new.get("IPAddress") or ""))) if not given else None
+    reserved = change.call.store.get(links.full_name(str(change.new.get("IPAddress") or ""))) if not given else None
     if reserved is not None:
         given = str(reserved.body.get("subnetwork") or "")
     if given:
@@ -344,7 +335,7 @@ def _endpoint_subnetwork(change: Change, network: str) -> str:
     for record in change.call.store.list(start):
         if record.body.get("network") == network:
             return str(record.body["selfLink"])
-    raise refuse("compute.endpoint-subnetwork", name=path_of(full_name(network)))
+    raise refuse("compute.endpoint-subnetwork", name=path_of(links.full_name(network)))
 
 
 Collection("compute.forwardingRules", complete=_forwarding_rule, created="compute.connect")

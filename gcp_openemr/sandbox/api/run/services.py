@@ -14,19 +14,8 @@ from gcp_openemr.sandbox.api.compute.network import hold_addresses
 from gcp_openemr.sandbox.api.names import etag_of, id_of, now, path_of, project_of
 from gcp_openemr.sandbox.api.refusals import refuse, refuse_if
 from gcp_openemr.sandbox.api.rules import WORK, App, Call, Change, Collection, Operation, Record, Store, fill, shape
+from gcp_openemr.sandbox.api.run import templates
 from gcp_openemr.sandbox.api.run.readiness import outcome, pending, problem_of
-from gcp_openemr.sandbox.api.run.templates import (
-    NAME_PATTERN,
-    check_labels,
-    check_limit,
-    check_template,
-    cpus,
-    fill_containers,
-    fill_identity,
-    seconds,
-    violation,
-    violation_if,
-)
 from gcp_openemr.sandbox.interfaces import Json, Refused, TrafficTarget
 
 __all__ = ["check_traffic", "statuses", "targets"]
@@ -45,10 +34,12 @@ def check_traffic(call: Call, service: str, body: Json) -> None:
         total += int(target.get("percent") or 0)
         named = str(target.get("revision") or "")
         kind = target.get("type") or (BY_NAME if named else LATEST)
-        violation_if((kind == BY_NAME) != bool(named), call, "run.traffic-kind", "traffic")
+        templates.violation_if((kind == BY_NAME) != bool(named), call, "run.traffic-kind", "traffic")
         target["type"] = kind
         tag = str(target.get("tag") or "")
-        violation_if(tag and (not _TAG.fullmatch(tag) or tag in tags), call, "run.traffic-tag", "traffic", tag=tag)
+        templates.violation_if(
+            tag and (not _TAG.fullmatch(tag) or tag in tags), call, "run.traffic-tag", "traffic", tag=tag
+        )
         if tag and len(tag) + len(id_of(service)) > _LONGEST_LABEL:
             raise refuse("run.tag-length", tag=tag, service=id_of(service), most=_LONGEST_LABEL)
         tags.add(tag)
@@ -101,8 +92,8 @@ def _complete(change: Change) -> None:
     new, call = change.new, change.call
     project = project_of(change.name)
     template = new.setdefault("template", {})
-    fill_identity(template, project)
-    fill_containers(template, service=True)
+    templates.fill_identity(template, project)
+    templates.fill_containers(template, service=True)
     _fill_template(template)
     fill(new, ingress="INGRESS_TRAFFIC_ALL", launchStage="GA")
     new["traffic"] = new.get("traffic") or [{"type": "TRAFFIC_TARGET_ALLOCATION_TYPE_LATEST", "percent": 100}]
@@ -132,20 +123,20 @@ def _fill_template(template: Json) -> None:
 
 
 def _whole_cpu(template: Json) -> bool:
-    return all(cpus(container) >= 1 for container in template.get("containers") or ())
+    return all(templates.cpus(container) >= 1 for container in template.get("containers") or ())
 
 
 def _check(change: Change, template: Json) -> None:
     call, concurrency = change.call, int(template["maxInstanceRequestConcurrency"])
-    check_limit(call, "service-timeout", seconds(template["timeout"]))
-    check_limit(call, "concurrency", concurrency)
+    templates.check_limit(call, "service-timeout", templates.seconds(template["timeout"]))
+    templates.check_limit(call, "concurrency", concurrency)
     scaling = template["scaling"]
     if int(scaling.get("minInstanceCount") or 0) > int(scaling["maxInstanceCount"]):
-        raise violation(call, "run.scaling", "template.scaling")
-    check_labels(call, change.new.get("labels"), template.get("labels"))
-    check_template(call, template, service=True)
+        raise templates.violation(call, "run.scaling", "template.scaling")
+    templates.check_labels(call, change.new.get("labels"), template.get("labels"))
+    templates.check_template(call, template, service=True)
     if concurrency > 1 and not _whole_cpu(template):
-        raise violation(call, "run.cpu-concurrency", "template.max_instance_request_concurrency")
+        raise templates.violation(call, "run.cpu-concurrency", "template.max_instance_request_concurrency")
 
 
 def _differs(old: Json, new: Json) -> bool:
@@ -165,7 +156,7 @@ def _new_revision(change: Change) -> str:
     unique = "".join(random.choices(_LETTERS, k=3))  # noqa: S311 -- a name, no secret
     revision = wanted or f"{service}-{number:05}-{unique}"
     if not revision.startswith(f"{service}-") or len(revision) > 63:
-        raise violation(change.call, "run.revision-name", "template.revision", revision=revision)
+        raise templates.violation(change.call, "run.revision-name", "template.revision", revision=revision)
     name = f"{change.name}/revisions/{revision}"
     refuse_if(change.call.store.get(name) is not None, "run.revision-exists", revision=revision)
     template = {key: value for key, value in new["template"].items() if key not in _NOT_OF_REVISION}
@@ -179,7 +170,7 @@ SERVICES = Collection(
     "run.projects.locations.services",
     kind="SERVICE",
     id_parameter="serviceId",
-    id_pattern=NAME_PATTERN,
+    id_pattern=templates.NAME_PATTERN,
     id_refusal="run.name",
     message=f"{_TYPES}Service",
     complete=_complete,

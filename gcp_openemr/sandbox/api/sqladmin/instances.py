@@ -16,11 +16,12 @@ from cryptography.hazmat.primitives import hashes
 
 from gcp_openemr.environment.values import tier_fault
 from gcp_openemr.sandbox.api import crud
+from gcp_openemr.sandbox.api.errors import ApiError
 from gcp_openemr.sandbox.api.names import etag_of, host_of, id_of, new_uid, now, path_of, project_of, timestamp
 from gcp_openemr.sandbox.api.operations import Operation
 from gcp_openemr.sandbox.api.refusals import beyond_if, demand, refuse, refuse_if
-from gcp_openemr.sandbox.api.rules import WORK, ApiError, App, Call, Change, Collection, Record, fill, handles, shape
-from gcp_openemr.sandbox.interfaces import Json, Refused
+from gcp_openemr.sandbox.api.rules import WORK, App, Call, Change, Collection, Json, fill, handles, marking, shape
+from gcp_openemr.sandbox.api.store import Record
 
 __all__ = ["INSTANCES", "backup_of", "begin", "begin_on", "complete", "idle", "keep_backups", "online", "start"]
 
@@ -207,15 +208,12 @@ def start(app: App, operation: Operation) -> Json:
     if record is None:
         return {}
     running = record.body["settings"].get("activationPolicy", "") in _ONLINE
-    try:
+    with marking(app, operation.target, state="FAILED"):
         if running:
             app.runtime.start_database(record.body)
         else:
             app.runtime.stop_database(operation.target)
         certificate = app.runtime.database_certificate(record.body)
-    except Refused:
-        app.store.update(operation.target, {"state": "FAILED"})
-        raise
     authority = {"serverCaCert": _certificate(certificate, operation.target)} if certificate else {}
     # `STOPPED` is what the API calls RUNNABLE with activation policy NEVER.
     app.store.update(operation.target, {"state": "RUNNABLE", **authority})

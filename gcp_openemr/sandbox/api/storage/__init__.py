@@ -14,7 +14,7 @@ from urllib.parse import unquote
 
 from gcp_openemr.sandbox.api.messages import Request, Response, json_response
 from gcp_openemr.sandbox.api.names import bucket_name
-from gcp_openemr.sandbox.api.rules import HANDLERS, ApiError, App, Call, beyond_if, demand, refuse_if
+from gcp_openemr.sandbox.api.rules import HANDLERS, ApiError, App, Call, demand, refuse_if
 from gcp_openemr.sandbox.api.serviceusage import require_enabled
 from gcp_openemr.sandbox.api.storage.common import xml_error
 from gcp_openemr.sandbox.api.validation import check_query
@@ -48,7 +48,7 @@ def _json_api(app: App, request: Request, path: str, *, media: bool) -> Response
 def _upload(app: App, request: Request, path: str) -> Response:
     method = load("storage", "v1").method("storage.objects.insert")
     bucket = path.split("/b/", 1)[-1].split("/", 1)[0]
-    return _answer(_call(app, request, method, {"bucket": unquote(bucket)}, {}, upload=True))
+    return _answer(_call(app, request, method, {"bucket": unquote(bucket)}, {}))
 
 
 def _xml_api(app: App, request: Request, path: str) -> Response:
@@ -65,9 +65,7 @@ def _xml_api(app: App, request: Request, path: str) -> Response:
         return xml_error(error, bucket)
 
 
-def _call(
-    app: App, request: Request, method: Method, parameters: dict[str, str], extra: dict[str, list[str]], **more: bool
-) -> Call:
+def _call(app: App, request: Request, method: Method, parameters: dict[str, str], extra: dict[str, list[str]]) -> Call:
     discovery = load("storage", "v1")
     check_query(discovery, method, request.query)
     return Call(
@@ -80,7 +78,6 @@ def _call(
         query={**request.query, **extra},
         request=request,
         name=bucket_name(parameters.get("bucket", "")),
-        **more,
     )
 
 

@@ -11,21 +11,7 @@ from gcp_openemr.sandbox.api.listing import page_token, read_token
 from gcp_openemr.sandbox.api.messages import Response
 from gcp_openemr.sandbox.api.names import bucket_name
 from gcp_openemr.sandbox.api.rules import Call, Json, beyond_if, handles, refuse, refuse_if, shape
-from gcp_openemr.sandbox.api.storage.common import (
-    bucket_record,
-    check_conditions,
-    conditions_of,
-    create_object,
-    early_check,
-    insert_row,
-    keeping,
-    media,
-    permit,
-    refuse_if_kept,
-    shown_object,
-    source_conditions,
-    writable,
-)
+from gcp_openemr.sandbox.api.storage import common
 from gcp_openemr.sandbox.api.storage.objects import LIVE, NONCURRENT, SOFT_DELETED, StoredObject
 from gcp_openemr.sandbox.api.validation import merge
 
@@ -40,33 +26,33 @@ def find(
     call: Call, bucket: str, name: str, conditions: Mapping[str, int], *, generation: int | None, reading: bool
 ) -> StoredObject:
     """The object of a call once its preconditions hold; 404 otherwise."""
-    bucket_record(call, bucket)
+    common.bucket_record(call, bucket)
     found = call.app.objects.get(bucket, name, generation, soft=reading and call.flag("softDeleted"))
     if found is None:
         if "ifGenerationMatch" in conditions and conditions["ifGenerationMatch"] != 0 and not reading:
-            check_conditions(conditions, None)
+            common.check_conditions(conditions, None)
         raise refuse("storage.object-missing", bucket=bucket, name=name)
-    check_conditions(conditions, found.body, reading=reading)
+    common.check_conditions(conditions, found.body, reading=reading)
     return found
 
 
 @handles("storage.objects.get")
 def get(call: Call) -> Json | Response:
     bucket, name = call.parameters["bucket"], call.parameters["object"]
-    bucket_record(call, bucket)
-    permit(call, "storage.objects.get", bucket, name)
-    conditions = conditions_of(call)
+    common.bucket_record(call, bucket)
+    common.permit(call, "storage.objects.get", bucket, name)
+    conditions = common.conditions_of(call)
     found = find(call, bucket, name, conditions, generation=call.number("generation"), reading=True)
-    return media(call, found) if call.one("alt") == "media" else shown_object(call, found)
+    return common.media(call, found) if call.one("alt") == "media" else common.shown_object(call, found)
 
 
 @handles("storage.objects.list")
 def list_(call: Call) -> Json:
     """By name; with a delimiter, what lies deeper is told as prefixes."""
     bucket = call.parameters["bucket"]
-    bucket_record(call, bucket)
+    common.bucket_record(call, bucket)
     # Who may list in a managed folder lists with its prefix.
-    permit(call, "storage.objects.list", bucket, call.one("prefix"))
+    common.permit(call, "storage.objects.list", bucket, call.one("prefix"))
     beyond_if(call.one("filter"), "The sandbox does not stand in for filter.")
     fits = glob_pattern(call.one("matchGlob")).fullmatch if call.one("matchGlob") else None
     size = min(call.number("maxResults") or _PAGE, _PAGE)
@@ -84,7 +70,7 @@ def list_(call: Call) -> Json:
         if isinstance(entry, str):
             prefixes.append(entry)
         else:
-            items.append(shown_object(call, entry))
+            items.append(common.shown_object(call, entry))
     result: Json = {"kind": "storage#objects"}
     result |= {"items": items} if items else {}
     result |= {"prefixes": prefixes} if prefixes else {}
@@ -129,11 +115,15 @@ def glob_pattern(glob: str) -> re.Pattern[str]:
 @handles("storage.objects.patch", "storage.objects.update")
 def patch(call: Call) -> Json:
     bucket, name = call.parameters["bucket"], call.parameters["object"]
-    bucket_record(call, bucket)
-    permit(call, "storage.objects.update", bucket, name)
-    given = {key: value for key, value in writable(call.merge_body).items() if key not in {"name", "crc32c", "md5Hash"}}
+    common.bucket_record(call, bucket)
+    common.permit(call, "storage.objects.update", bucket, name)
+    given = {
+        key: value
+        for key, value in common.writable(call.merge_body).items()
+        if key not in {"name", "crc32c", "md5Hash"}
+    }
     with call.store.transaction():
-        conditions = conditions_of(call)
+        conditions = common.conditions_of(call)
         found = find(call, bucket, name, conditions, generation=call.number("generation"), reading=False)
 
         def change(body: Json) -> None:
@@ -143,7 +133,7 @@ def patch(call: Call) -> Json:
             body.clear()
             body.update(merged)
 
-        return shown_object(call, call.app.objects.rewrite_body(found, change))
+        return common.shown_object(call, call.app.objects.rewrite_body(found, change))
 
 
 @handles("storage.objects.delete")
@@ -151,11 +141,11 @@ def delete(call: Call) -> Response:
     bucket, name = call.parameters["bucket"], call.parameters["object"]
     generation = call.number("generation")
     with call.store.transaction():
-        record = bucket_record(call, bucket)
-        permit(call, "storage.objects.delete", bucket, name)
-        found = find(call, bucket, name, conditions_of(call), generation=generation, reading=False)
-        refuse_if_kept(record.body, found)
-        kept = keeping(record.body)
+        record = common.bucket_record(call, bucket)
+        common.permit(call, "storage.objects.delete", bucket, name)
+        found = find(call, bucket, name, common.conditions_of(call), generation=generation, reading=False)
+        common.refuse_if_kept(record.body, found)
+        kept = common.keeping(record.body)
         free = call.app.objects.retire(found, dataclasses.replace(kept, versions=kept.versions and generation is None))
     if free:
         call.app.objects.discard(free)
@@ -166,21 +156,21 @@ def delete(call: Call) -> Response:
 def restore(call: Call) -> Json:
     """A soft-deleted object comes back as a new live generation with the same bytes; the soft-deleted one stays."""
     bucket, name = call.parameters["bucket"], call.parameters["object"]
-    bucket_record(call, bucket)
+    common.bucket_record(call, bucket)
     for permission in ("restore", "create"):
-        permit(call, f"storage.objects.{permission}", bucket, name)
+        common.permit(call, f"storage.objects.{permission}", bucket, name)
     found = call.app.objects.get(bucket, name, call.number("generation"), soft=True)
     if found is None:
         raise refuse("storage.soft-deleted-missing", bucket=bucket, name=name)
     kept: Json = {key: found.body[key] for key in _CONTENT if key in found.body}
-    described = {key: value for key, value in writable(found.body).items() if key not in {"name", *kept}}
-    return shown_object(call, _insert_copy(call, found, bucket, name, {**described, **kept}))
+    described = {key: value for key, value in common.writable(found.body).items() if key not in {"name", *kept}}
+    return common.shown_object(call, _insert_copy(call, found, bucket, name, {**described, **kept}))
 
 
 def _insert_copy(call: Call, source: StoredObject, bucket: str, name: str, body: Json) -> StoredObject:
     file = call.app.objects.duplicate(source)
     try:
-        return insert_row(call, bucket, name, body, file, conditions_of(call))
+        return common.insert_row(call, bucket, name, body, file, common.conditions_of(call))
     except BaseException:
         call.app.objects.discard(file)
         raise
@@ -191,34 +181,36 @@ def copy(call: Call) -> Json:
     """One step, whatever the size."""
     source = _source(call, call.parameters["sourceBucket"], call.parameters["sourceObject"])
     bucket, name = call.parameters["destinationBucket"], call.parameters["destinationObject"]
-    bucket_record(call, bucket)
-    permit(call, "storage.objects.create", bucket, name)
-    early_check(call, bucket, name, conditions_of(call))
-    given = {key: value for key, value in writable(call.body).items() if key not in {"name", *_CONTENT}}
+    common.bucket_record(call, bucket)
+    common.permit(call, "storage.objects.create", bucket, name)
+    common.early_check(call, bucket, name, common.conditions_of(call))
+    given = {key: value for key, value in common.writable(call.body).items() if key not in {"name", *_CONTENT}}
     kept: Json = {key: source.body[key] for key in _CONTENT if key in source.body}
-    described = given or {key: value for key, value in writable(source.body).items() if key not in {"name", *kept}}
+    described = given or {
+        key: value for key, value in common.writable(source.body).items() if key not in {"name", *kept}
+    }
     found = _insert_copy(call, source, bucket, name, {**described, **kept})
     if call.verb == "copy":
-        return shown_object(call, found)
-    resource = shown_object(call, found)
+        return common.shown_object(call, found)
+    resource = common.shown_object(call, found)
     return shape("storage.rewrite", bucket_name(bucket), size=source.body["size"], resource=resource)
 
 
 @handles("storage.objects.compose")
 def compose(call: Call) -> Json:
     bucket, name = call.parameters["destinationBucket"], call.parameters["destinationObject"]
-    bucket_record(call, bucket)
-    permit(call, "storage.objects.create", bucket, name)
+    common.bucket_record(call, bucket)
+    common.permit(call, "storage.objects.create", bucket, name)
     given = call.body.get("sourceObjects") or []
     refuse_if(not 1 <= len(given) <= _MOST_SOURCES, "storage.compose", count=len(given), most=_MOST_SOURCES)
     sources = [_component(call, bucket, item) for item in given]
-    conditions = conditions_of(call)
-    early_check(call, bucket, name, conditions)
+    conditions = common.conditions_of(call)
+    common.early_check(call, bucket, name, conditions)
     content = call.app.objects.receive(
         chunk for source in sources for chunk in call.app.objects.read(source, 0, int(source.body["size"]))
     )
-    resource = writable(call.body.get("destination") or {})
-    found = create_object(call, bucket, name, resource, content, conditions)
+    resource = common.writable(call.body.get("destination") or {})
+    found = common.create_object(call, bucket, name, resource, content, conditions)
 
     def composed(body: Json) -> None:
         body.pop("md5Hash", None)
@@ -226,7 +218,7 @@ def compose(call: Call) -> Json:
         body["metageneration"] = "0"
 
     with call.store.transaction():
-        return shown_object(call, call.app.objects.rewrite_body(found, composed))
+        return common.shown_object(call, call.app.objects.rewrite_body(found, composed))
 
 
 @handles("storage.objects.testIamPermissions")
@@ -237,15 +229,15 @@ def test_permissions(call: Call) -> Json:
 
 
 def _source(call: Call, bucket: str, name: str) -> StoredObject:
-    bucket_record(call, bucket)
-    permit(call, "storage.objects.get", bucket, name)
-    conditions = source_conditions(call)
+    common.bucket_record(call, bucket)
+    common.permit(call, "storage.objects.get", bucket, name)
+    conditions = common.source_conditions(call)
     return find(call, bucket, name, conditions, generation=call.number("sourceGeneration"), reading=False)
 
 
 def _component(call: Call, bucket: str, item: Json) -> StoredObject:
     name = str(item.get("name") or "")
-    permit(call, "storage.objects.get", bucket, name)
+    common.permit(call, "storage.objects.get", bucket, name)
     generation = int(item["generation"]) if item.get("generation") else None
     wanted = (item.get("objectPreconditions") or {}).get("ifGenerationMatch")
     conditions = {} if wanted is None else {"ifGenerationMatch": int(wanted)}
