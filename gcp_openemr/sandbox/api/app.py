@@ -46,6 +46,9 @@ __all__ = ["App", "Clock"]
 _SECONDS = 1.0
 
 
+_POLICY_VERBS = {"getIamPolicy", "setIamPolicy", "testIamPermissions"}
+
+
 class Clock:
     """Does every chore about once a second from its making until `close`."""
 
@@ -66,9 +69,6 @@ class Clock:
                     chore(self._app)
                 except Exception:  # one chore's defect must not end the others
                     traceback.print_exc()
-
-
-_POLICY_VERBS = {"getIamPolicy", "setIamPolicy", "testIamPermissions"}
 
 
 class App:

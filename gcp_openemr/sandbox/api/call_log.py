@@ -30,6 +30,10 @@ _MOST = 20_000  # entries of one file
 _PATH_LIMIT = 500  # characters
 
 
+# The call that this thread answers.
+CURRENT: contextvars.ContextVar[Trace | None] = contextvars.ContextVar("call", default=None)
+
+
 @dataclasses.dataclass(kw_only=True)
 class Trace:
     """What becomes known of a call while it is answered; `left` are the faults that still wait for it."""
@@ -41,10 +45,6 @@ class Trace:
     fault: str = ""
     status: int = 0
     left: Sequence[Fault] = ()
-
-
-# The call that this thread answers.
-CURRENT: contextvars.ContextVar[Trace | None] = contextvars.ContextVar("call", default=None)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -31,6 +31,18 @@ _NAMES = {name: number for number, name in (*enumerate(_MONTHS, 1), *enumerate(_
 _FARTHEST_DAYS = 4 * 366 + 1  # the 29th of February comes within them
 
 
+_API = re.compile(r"[a-z0-9-]+\.googleapis\.com")
+_SECONDS = re.compile(r"(\d+)(\.\d+)?s")
+_LONGEST, _SHORTEST = 1800, 15  # seconds of an attempt at an HTTP target
+# https://cloud.google.com/scheduler/docs/configuring/retry-jobs
+_RETRY: Json = {
+    "maxRetryDuration": "0s",
+    "minBackoffDuration": "5s",
+    "maxBackoffDuration": "3600s",
+    "maxDoublings": 5,
+}
+
+
 class ScheduleInvalid(ValueError):
     """The text is no schedule, or the zone no time zone."""
 
@@ -110,18 +122,6 @@ def _number(text: str) -> int:
         return _NAMES[text.upper()]
     except KeyError as error:
         raise ScheduleInvalid(text) from error
-
-
-_API = re.compile(r"[a-z0-9-]+\.googleapis\.com")
-_SECONDS = re.compile(r"(\d+)(\.\d+)?s")
-_LONGEST, _SHORTEST = 1800, 15  # seconds of an attempt at an HTTP target
-# https://cloud.google.com/scheduler/docs/configuring/retry-jobs
-_RETRY: Json = {
-    "maxRetryDuration": "0s",
-    "minBackoffDuration": "5s",
-    "maxBackoffDuration": "3600s",
-    "maxDoublings": 5,
-}
 
 
 def _complete(change: Change) -> None:

@@ -14,7 +14,7 @@ from gcp_openemr.sandbox.api import names, refusals
 from gcp_openemr.sandbox.api.envelopes import COMPUTE_ROOT, operation_json, operation_name, place_links
 from gcp_openemr.sandbox.api.listing import listed
 from gcp_openemr.sandbox.api.messages import Response
-from gcp_openemr.sandbox.api.rules import ApiError, Call, Change, Collection, Json, Operation, Record
+from gcp_openemr.sandbox.api.rules import ApiError, Call, Change, Collection, Json, Operation, Record, only
 from gcp_openemr.sandbox.api.validation import apply_mask, merge
 from gcp_openemr.sandbox.discovery import Schema
 
@@ -280,7 +280,7 @@ def _updated(call: Call, old: Json, body: Json) -> Json:
     if call.api in _MERGING and call.verb == "patch":
         return merge(old, body)
     mask = call.mask() or ["*"]
-    return apply_mask(old, merge({}, body), mask, schema) | {key: old[key] for key in _SERVERS_OWN if key in old}
+    return apply_mask(old, merge({}, body), mask, schema) | only(old, _SERVERS_OWN)
 
 
 VERBS: Mapping[str, Callable[[Call, Collection], Json | Response]] = {

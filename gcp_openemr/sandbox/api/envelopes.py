@@ -20,6 +20,11 @@ _SQL_CODES = {3: "INVALID_ARGUMENT", 9: "OPERATION_FAILED", 13: "INTERNAL_ERROR"
 _SQL_TYPES = {"insert": "CREATE", "delete": "DELETE", "patch": "UPDATE", "update": "UPDATE", "restart": "RESTART"}
 
 
+_LONGEST_WAIT = 120.0  # seconds; Compute Engine's `wait` answers after two minutes at the latest
+_COMPUTE = ("compute.zoneOperations", "compute.regionOperations", "compute.globalOperations")
+_PERMISSIONS = {"sqladmin": "cloudsql.instances.get"}
+
+
 def operation_name(api: str, target: str) -> str:
     """A fresh full name of an operation on `target`, below what the API polls."""
     host = host_of(target)
@@ -124,11 +129,6 @@ def _sql(operation: Operation) -> Json:
     return result
 
 
-_LONGEST_WAIT = 120.0  # seconds; Compute Engine's `wait` answers after two minutes at the latest
-_COMPUTE = ("compute.zoneOperations", "compute.regionOperations", "compute.globalOperations")
-_PERMISSIONS = {"sqladmin": "cloudsql.instances.get"}
-
-
 def _find(call: Call) -> Operation:
     found = demand(call.app.operations.get(call.name), "google.operation-not-found", id=id_of(call.name))
     _authorize(call, found.target)
@@ -167,9 +167,3 @@ def list_(call: Call) -> Json:
     if call.one("instance"):
         found = [(name, item) for name, item in found if item.get("targetId") == call.one("instance")]
     return listed(call, sorted(found, key=lambda pair: pair[0]), "operations" if call.api == "run" else "items")
-
-
-@handles("run.projects.locations.operations.delete")
-def delete(call: Call) -> Json:
-    call.app.operations.delete(_find(call).name)
-    return {}

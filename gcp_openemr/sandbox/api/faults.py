@@ -48,6 +48,9 @@ _ANSWERS: Mapping[int, tuple[str, str]] = {
 Kill = Callable[[Request], str]
 
 
+_TYPES: Mapping[str, tuple[type, ...]] = {"str": (str,), "int": (int,), "float": (int, float), "bool": (bool,)}
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Fault:
     """One rule. `method`, `path` and `caller` are globs; all must match.
@@ -225,9 +228,6 @@ def _checked(name: str, wish: Mapping[str, Any]) -> Fault:
     if sum(map(bool, (fault.nth, fault.every, fault.probability))) > 1:
         raise ApiError(400, "Say one of nth, every and probability.")
     return fault
-
-
-_TYPES: Mapping[str, tuple[type, ...]] = {"str": (str,), "int": (int,), "float": (int, float), "bool": (bool,)}
 
 
 def _check_value(key: str, value: Any, kind: str) -> None:

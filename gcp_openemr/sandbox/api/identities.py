@@ -15,12 +15,22 @@ from gcp_openemr.sandbox.api.iam import predefined_roles
 from gcp_openemr.sandbox.api.listing import listed
 from gcp_openemr.sandbox.api.projects import find_service_account
 from gcp_openemr.sandbox.api.refusals import demand, duplicate, missing, refuse, refuse_if
-from gcp_openemr.sandbox.api.rules import COLLECTIONS, Call, Change, Collection, Json, Record, Store, handles, shape
+from gcp_openemr.sandbox.api.rules import COLLECTIONS, Call, Change, Collection, Json, handles, only, shape, without
+from gcp_openemr.sandbox.api.store import Record, Store
 
 _ACCOUNT_ID = re.compile(r"[a-z]([-a-z0-9]{4,28}[a-z0-9])")
 _CHANGEABLE = {"displayName": 100, "description": 256}  # field to its longest value in bytes
 
 ACCOUNTS = Collection("iam.projects.serviceAccounts", kind="service account", verbs=("list",))
+
+
+_UNDELETABLE_DAYS, _HELD_DAYS = 7, 37  # a deleted role can be brought back, and its id stays taken, so long
+_ROLE_ID = re.compile(r"[a-zA-Z0-9_.]{3,64}")
+_FIELDS = ("title", "description", "includedPermissions", "stage")
+_POOLS = "iam.projects.locations.workloadIdentityPools"
+_DAYS = 30
+# Issuers whose tokens are anybody's: a provider for them must say whose it takes.
+_SHARED = re.compile(r"https://(token\.actions\.githubusercontent\.com|gitlab\.com|app\.terraform\.io)(/.*)?")
 
 
 def _find(call: Call) -> Record:
@@ -97,7 +107,7 @@ def patch(call: Call) -> Json:
 def switch(call: Call) -> Json:
     with call.store.transaction():
         record = _permitted(call, call.verb)
-        body = {key: value for key, value in record.body.items() if key != "disabled"}
+        body = without(record.body, "disabled")
         call.store.put(record.name, body | ({"disabled": True} if call.verb == "disable" else {}))
     return {}
 
@@ -123,11 +133,6 @@ def _mark_deleted(store: Store, account: Record) -> None:
         store.put_policy(name, policy)
 
 
-_UNDELETABLE_DAYS, _HELD_DAYS = 7, 37  # a deleted role can be brought back, and its id stays taken, so long
-_ROLE_ID = re.compile(r"[a-zA-Z0-9_.]{3,64}")
-_FIELDS = ("title", "description", "includedPermissions", "stage")
-
-
 def _find_role(call: Call) -> Record:
     record = call.store.get(call.name)
     if record is None or _days_deleted(record) > _HELD_DAYS:
@@ -144,7 +149,7 @@ def _check_role(role: Json) -> None:
 def _shown_role(call: Call, body: Json) -> Json:
     """Lists leave the permissions out unless the whole view is asked for."""
     if call.verb == "list" and call.one("view") != "FULL":
-        return {key: value for key, value in body.items() if key != "includedPermissions"}
+        return without(body, "includedPermissions")
     return body
 
 
@@ -159,7 +164,7 @@ def create_role(call: Call) -> Json:
         old = call.store.get(name)
         refuse_if(old is not None and 0 <= _days_deleted(old) <= _HELD_DAYS, "iam.role-deleted", id=role_id)
         refuse_if(old is not None and not old.body.get("deleted"), "iam.role-exists", id=role_id, project=call.project)
-        body: Json = {"name": names.path_of(name), **{field: given[field] for field in _FIELDS if field in given}}
+        body: Json = {"name": names.path_of(name), **only(given, _FIELDS)}
         body |= {"stage": given.get("stage", "ALPHA"), "etag": names.etag_of(name, names.now()).strip('"')}
         call.store.put(name, body, hidden={})
     return body
@@ -177,7 +182,7 @@ def list_roles(call: Call) -> Json:
         for record in call.store.list(call.name + "/")
         if call.flag("showDeleted") or not record.body.get("deleted")
     ]
-    return _answer(call, found)
+    return listed(call, sorted(found, key=lambda pair: pair[0]), "roles", default_size=300)
 
 
 @handles("iam.projects.roles.patch", needs="iam.roles.update")
@@ -205,7 +210,7 @@ def switch_role(call: Call) -> Json:
         record = _find_role(call)
         if call.verb == "undelete" and _days_deleted(record) > _UNDELETABLE_DAYS:
             raise refuse("iam.role-gone", id=names.id_of(record.name), days=_UNDELETABLE_DAYS)
-        body = {key: value for key, value in record.body.items() if key != "deleted"}
+        body = without(record.body, "deleted")
         body |= {"deleted": True} if call.verb == "delete" else {}
         call.store.put(record.name, body, hidden={"deleted": time.time()} if call.verb == "delete" else {})
     return body
@@ -221,21 +226,6 @@ def get_predefined(call: Call) -> Json:
     name = f"roles/{names.id_of(call.name)}"
     role = demand(predefined_roles().get(name), "iam.role-not-found", name=name)
     return {"name": name, "title": role["title"], "includedPermissions": sorted(role["permissions"]), "stage": "GA"}
-
-
-@handles("iam.roles.list")
-def list_predefined(call: Call) -> Json:
-    return _answer(call, [(name, {"name": name, "title": role["title"]}) for name, role in predefined_roles().items()])
-
-
-def _answer(call: Call, found: list[tuple[str, Json]]) -> Json:
-    return listed(call, sorted(found, key=lambda pair: pair[0]), "roles", default_size=300)
-
-
-_POOLS = "iam.projects.locations.workloadIdentityPools"
-_DAYS = 30
-# Issuers whose tokens are anybody's: a provider for them must say whose it takes.
-_SHARED = re.compile(r"https://(token\.actions\.githubusercontent\.com|gitlab\.com|app\.terraform\.io)(/.*)?")
 
 
 def _complete_pool(change: Change) -> None:
@@ -280,7 +270,7 @@ def switch_pool(call: Call) -> Json:
     call.authorize(f"{rule.permission}.{call.verb}")
     with call.store.transaction():
         record = crud.existing(call, rule)
-        body = {key: value for key, value in record.body.items() if key != "expireTime"} | {"state": "ACTIVE"}
+        body = without(record.body, "expireTime") | {"state": "ACTIVE"}
         if call.verb == "delete":
             body |= {"state": "DELETED", "expireTime": names.timestamp(time.time() + _DAYS * 86400)}
         call.store.put(record.name, body)

@@ -34,6 +34,15 @@ WITH_PROJECT |= {
 }  # fmt: skip
 
 
+# What writes, by its full name, and what its entries have in common ({source} is who wrote the line).
+_WRITERS = (
+    (r"run\.googleapis\.com/.+/services/[^/]+", "logs.service"),
+    (r"run\.googleapis\.com/.+/executions/[^/]+", "logs.execution"),
+    (r"sqladmin\.googleapis\.com/.+/instances/[^/]+", "logs.database"),
+    (r"compute\.googleapis\.com/.+/instances/[^/]+", "logs.machine"),
+)
+
+
 def _bucket(change: Change) -> None:
     new, old = change.new, change.old or {}
     refuse_if(id_of(change.name) == "_Required", "logging.required-bucket", name=path_of(change.name))
@@ -95,15 +104,6 @@ Collection(
     permission="logging.logMetrics",
     id_pattern=r"[\w.,+!*',()%/-]{1,100}",
     complete=_metric,
-)
-
-
-# What writes, by its full name, and what its entries have in common ({source} is who wrote the line).
-_WRITERS = (
-    (r"run\.googleapis\.com/.+/services/[^/]+", "logs.service"),
-    (r"run\.googleapis\.com/.+/executions/[^/]+", "logs.execution"),
-    (r"sqladmin\.googleapis\.com/.+/instances/[^/]+", "logs.database"),
-    (r"compute\.googleapis\.com/.+/instances/[^/]+", "logs.machine"),
 )
 
 

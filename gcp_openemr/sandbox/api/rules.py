@@ -10,7 +10,7 @@ import dataclasses
 import functools
 import importlib
 import pkgutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from gcp_openemr.sandbox.api.calls import Call
@@ -31,8 +31,16 @@ else:
 __all__ = [
     "CHORES", "COLLECTIONS", "HANDLERS", "WORK", "ApiError", "App", "Call", "Change", "Collection", "Handler", "Json",
     "Operation", "Record", "Refused", "Store", "beyond_if", "demand", "fill", "handles", "load_tables", "marking",
-    "missing", "refuse", "refuse_if", "shape",
+    "missing", "only", "refuse", "refuse_if", "shape", "without",
 ]  # fmt: skip
+
+
+COLLECTIONS: dict[str, Collection] = {}
+_ALL_VERBS = ("create", "insert", "get", "list", "aggregatedList", "patch", "update", "delete")
+HANDLERS: dict[str, Handler] = {}
+WORK = WorkTable()
+# What Google does by itself, about once a second.
+CHORES: list[Callable[[App], None]] = []
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -48,10 +56,6 @@ class Change:
     old: Json | None
     hidden: Json
     arguments: Json = dataclasses.field(default_factory=dict)
-
-
-COLLECTIONS: dict[str, Collection] = {}
-_ALL_VERBS = ("create", "insert", "get", "list", "aggregatedList", "patch", "update", "delete")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,16 +106,21 @@ class Collection:
 
 Handler = Callable[[Call], "Json | Response"]
 
-HANDLERS: dict[str, Handler] = {}
-WORK = WorkTable()
-# What Google does by itself, about once a second.
-CHORES: list[Callable[[App], None]] = []
-
 
 def fill(resource: Json, **fields: Any) -> None:
     """Set the fields that are not given."""
     for field, value in fields.items():
         resource.setdefault(field, value)
+
+
+def without(resource: Json, *fields: str) -> Json:
+    """A copy that lacks some fields."""
+    return {key: value for key, value in resource.items() if key not in fields}
+
+
+def only(resource: Json, fields: Iterable[str]) -> Json:
+    """A copy that has some fields, as far as they are given."""
+    return {field: resource[field] for field in fields if field in resource}
 
 
 def handles(*method_ids: str, needs: str = "", of_parent: bool = False) -> Callable[[Handler], Handler]:

@@ -22,6 +22,11 @@ __all__ = ["answer_steering", "is_steering"]
 _ROOT = "/sandbox/v1/"
 
 
+_HTTP = {5: 404, 12: 501}  # by google.rpc.Code
+_KINDS = ("database", "redis", "share")
+_CONDITIONS = ("stopped", "slow", "full", "well")
+
+
 def is_steering(request: Request) -> bool:
     """Whether a request is for the sandbox itself."""
     return request.raw_path.startswith(_ROOT) and not request.host.partition(":")[0].endswith("googleapis.com")
@@ -95,9 +100,6 @@ def _object(request: Request) -> Json:
     return body
 
 
-_HTTP = {5: 404, 12: 501}  # by google.rpc.Code
-_KINDS = ("database", "redis", "share")
-_CONDITIONS = ("stopped", "slow", "full", "well")
 _METHODS: Mapping[tuple[str, str], Callable[[App, Request], Json]] = {
     ("GET", "settings"): _get_settings,
     ("POST", "settings"): _set_settings,

@@ -19,6 +19,9 @@ _CHECKS = {kind: f"{kind.lower()}HealthCheck" for kind in ("TCP", "SSL", "HTTP",
 _CHECKS["GRPC_WITH_TLS"] = "grpcTlsHealthCheck"
 
 
+_KEY = "compute.instanceGroupManagers"
+
+
 def _template(change: Change) -> None:
     new = adopt(change)
     machine = new.get("properties") or {}
@@ -114,8 +117,6 @@ Collection(
     immutable=("baseInstanceName",),
 )
 
-_KEY = "compute.instanceGroupManagers"
-
 
 def _group(call: Call) -> Record:
     return crud.existing(call, COLLECTIONS[_KEY])
@@ -160,12 +161,6 @@ def _resize(call: Call, _body: Json) -> Json:
     return {"targetSize": int(call.one("size") or 0)}
 
 
-def _set_template(call: Call, _body: Json) -> Json:
-    link = links.normalize(call.store, call.body.get("instanceTemplate") or "", call.project)
-    links.check_references(call.store, {"instanceTemplate": link})
-    return {"instanceTemplate": link, "versions": [{"instanceTemplate": link}], "fingerprint": links.fingerprint()}
-
-
 def _configure(call: Call, _body: Json) -> Json:
     """A configuration may come before its machine: then the machine is made with that name."""
     group = _group(call)
@@ -208,7 +203,6 @@ _CHANGES: Mapping[str, tuple[Callable[[Call, Json], Json], str]] = {
     "createInstances": (_create_members, "compute.reconcile"),
     "deleteInstances": (_delete_members, "compute.reconcile"),
     "resize": (_resize, "compute.reconcile"),
-    "setInstanceTemplate": (_set_template, "compute.reconcile"),
     "patchPerInstanceConfigs": (_configure, ""),
     "updatePerInstanceConfigs": (_configure, ""),
     "deletePerInstanceConfigs": (_unconfigure, ""),

@@ -37,6 +37,9 @@ _TEXTS = {"metadata", "labels", "description", "name", "tags", "selfLink"}
 _BACK_REFERENCES = {"users", "selfLink", "subnetworks"}
 
 
+_ACTIONS: dict[str, Action] = {}
+
+
 def self_link(name: str) -> str:
     return COMPUTE_ROOT + path_of(name)
 
@@ -110,9 +113,6 @@ class Action:
     change: Callable[[Call, Json], Json] = lambda _call, _body: {}
     work: str = ""
     verb: str = ""
-
-
-_ACTIONS: dict[str, Action] = {}
 
 
 def actions(rows: Mapping[str, Action]) -> None:

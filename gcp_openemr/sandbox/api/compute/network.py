@@ -26,6 +26,12 @@ HELD = "run.googleapis.com/held/"
 HOLD_SECONDS = 5400.0
 
 
+_WIDEST, _NARROWEST = 4, 29  # prefix lengths of a subnetwork
+# What a young project may have (https://cloud.google.com/vpc/docs/quota).
+NETWORKS_LIMIT = 15
+_ATTACHMENT = "/serviceAttachments/"
+
+
 def hold_addresses(app: App, name: str, template: Json) -> None:
     """Keep a subnetwork's addresses from now on, inside the caller's transaction.
 
@@ -102,11 +108,6 @@ def _addresses_in(body: Json) -> Iterator[str]:
     for interface in body.get("networkInterfaces") or ():
         if interface.get("networkIP"):
             yield interface["networkIP"]
-
-
-_WIDEST, _NARROWEST = 4, 29  # prefix lengths of a subnetwork
-# What a young project may have (https://cloud.google.com/vpc/docs/quota).
-NETWORKS_LIMIT = 15
 
 
 def adopt(change: Change) -> Json:
@@ -281,9 +282,6 @@ def address_of(call: Call, given: str, subnetwork: str, name: str) -> str:
     refuse_if(users_of(call.store, reserved, given), "compute.ip-in-use", address=given)
     check_free(call.store, subnetwork, given, allowed=reserved)
     return given
-
-
-_ATTACHMENT = "/serviceAttachments/"
 
 
 def _forwarding_rule(change: Change) -> None:

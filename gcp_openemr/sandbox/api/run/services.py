@@ -13,9 +13,10 @@ from collections.abc import Sequence
 from gcp_openemr.sandbox.api.compute.network import hold_addresses
 from gcp_openemr.sandbox.api.names import etag_of, id_of, now, path_of, project_of
 from gcp_openemr.sandbox.api.refusals import refuse, refuse_if
-from gcp_openemr.sandbox.api.rules import WORK, App, Call, Change, Collection, Operation, Record, Store, fill, shape
+from gcp_openemr.sandbox.api.rules import WORK, App, Call, Change, Collection, Operation, fill, shape, without
 from gcp_openemr.sandbox.api.run import templates
 from gcp_openemr.sandbox.api.run.readiness import outcome, pending, problem_of
+from gcp_openemr.sandbox.api.store import Record, Store
 from gcp_openemr.sandbox.interfaces import Json, Refused, TrafficTarget
 
 __all__ = ["check_traffic", "statuses", "targets"]
@@ -24,6 +25,12 @@ LATEST = "TRAFFIC_TARGET_ALLOCATION_TYPE_LATEST"
 BY_NAME = "TRAFFIC_TARGET_ALLOCATION_TYPE_REVISION"
 _TAG = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
 _LONGEST_LABEL = 46  # of a tag and a service's name together: both stand in one label of the host's name
+
+
+_TYPES = "google.cloud.run.v2."
+_LETTERS = "bcdfghjkmnpqrstvwxz246789"
+# Fields of the template that are not copied into the revision.
+_NOT_OF_REVISION = {"revision", "healthCheckDisabled"}
 
 
 def check_traffic(call: Call, service: str, body: Json) -> None:
@@ -81,12 +88,6 @@ def _tag_uri(body: Json, tag: str) -> str:
     return f"{scheme}://{tag}---{host}"
 
 
-_TYPES = "google.cloud.run.v2."
-_LETTERS = "bcdfghjkmnpqrstvwxz246789"
-# Fields of the template that are not copied into the revision.
-_NOT_OF_REVISION = {"revision", "healthCheckDisabled"}
-
-
 def _complete(change: Change) -> None:
     """Fill, check, and put the next revision into the store when the template changed."""
     new, call = change.new, change.call
@@ -142,9 +143,7 @@ def _check(change: Change, template: Json) -> None:
 def _differs(old: Json, new: Json) -> bool:
     """Whether a template asks for a new revision. The client's own marks do not count."""
     marks = {"client", "clientVersion"}
-    return {key: value for key, value in old.items() if key not in marks} != {
-        key: value for key, value in new.items() if key not in marks
-    }
+    return without(old, *marks) != without(new, *marks)
 
 
 def _new_revision(change: Change) -> str:
@@ -159,7 +158,7 @@ def _new_revision(change: Change) -> str:
         raise templates.violation(change.call, "run.revision-name", "template.revision", revision=revision)
     name = f"{change.name}/revisions/{revision}"
     refuse_if(change.call.store.get(name) is not None, "run.revision-exists", revision=revision)
-    template = {key: value for key, value in new["template"].items() if key not in _NOT_OF_REVISION}
+    template = without(new["template"], *_NOT_OF_REVISION)
     own = {"creator": change.call.caller.email, "stage": new["launchStage"], "condition": pending("Ready")}
     body = copy.deepcopy(template) | shape("run.revision", name, service=service, etag=etag_of(name, unique), **own)
     change.call.store.put(name, body, hidden={"health_check": not new["template"].get("healthCheckDisabled")})

@@ -26,6 +26,28 @@ __all__ = [
 NAME_PATTERN = r"[a-z]([-a-z0-9]{0,47}[a-z0-9])?"
 
 
+_ENV_NAME = re.compile(r"[^=\0]{1,32768}")
+_LONGEST_VALUE, _MOST_VARIABLES = 32768, 1000
+_RESERVED = {"PORT", "K_SERVICE", "K_REVISION", "K_CONFIGURATION"}
+_RESERVED_IN_JOBS = {"CLOUD_RUN_JOB", "CLOUD_RUN_EXECUTION", "CLOUD_RUN_TASK_INDEX", "CLOUD_RUN_TASK_ATTEMPT",
+                     "CLOUD_RUN_TASK_COUNT"}  # fmt: skip
+_CLOSED_MOUNTS = ("/dev", "/proc", "/sys")
+_SOURCES = ("secret", "cloudSqlInstance", "emptyDir", "nfs", "gcs")
+_CPU = {"0.08", "1", "2", "4", "6", "8"}
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)(k|Ki|M|Mi|G|Gi)?")
+_UNITS = {None: 1, "k": 10**3, "Ki": 2**10, "M": 10**6, "Mi": 2**20, "G": 10**9, "Gi": 2**30}
+_MI, _GI = 2**20, 2**30
+# CPUs to the least and the most memory (https://cloud.google.com/run/docs/configuring/services/memory-limits).
+_MEMORY = {0.08: (128 * _MI, 512 * _MI), 1: (128 * _MI, 4 * _GI), 2: (128 * _MI, 8 * _GI), 4: (2 * _GI, 16 * _GI),
+           6: (4 * _GI, 24 * _GI), 8: (4 * _GI, 32 * _GI)}  # fmt: skip
+_LEAST_UNTHROTTLED = 512 * _MI
+_PROBES = ("startup", "liveness", "readiness")
+_PROBE_KINDS = ("httpGet", "tcpSocket", "grpc")
+_STARTUP_WINDOW = 240
+_SMALLEST_SUBNETWORK = 26  # bits of the prefix
+_RESERVED_LABELS = re.compile(r"(run|cloud)\.googleapis\.com/|serving\.knative\.dev/|autoscaling\.knative\.dev/")
+
+
 @dataclasses.dataclass(frozen=True)
 class Limit:
     """A number of the API's `field` from `least` to `most`; its refusal is `run.{id}`."""
@@ -75,28 +97,6 @@ def check_limit(call: Call, limit: str, value: float, where: str = "template.") 
     """Raise 400 for a number outside of a row of LIMITS."""
     row = LIMITS[limit]
     violation_if(not row.least <= value <= row.most, call, f"run.{limit}", where + row.field)
-
-
-_ENV_NAME = re.compile(r"[^=\0]{1,32768}")
-_LONGEST_VALUE, _MOST_VARIABLES = 32768, 1000
-_RESERVED = {"PORT", "K_SERVICE", "K_REVISION", "K_CONFIGURATION"}
-_RESERVED_IN_JOBS = {"CLOUD_RUN_JOB", "CLOUD_RUN_EXECUTION", "CLOUD_RUN_TASK_INDEX", "CLOUD_RUN_TASK_ATTEMPT",
-                     "CLOUD_RUN_TASK_COUNT"}  # fmt: skip
-_CLOSED_MOUNTS = ("/dev", "/proc", "/sys")
-_SOURCES = ("secret", "cloudSqlInstance", "emptyDir", "nfs", "gcs")
-_CPU = {"0.08", "1", "2", "4", "6", "8"}
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)(k|Ki|M|Mi|G|Gi)?")
-_UNITS = {None: 1, "k": 10**3, "Ki": 2**10, "M": 10**6, "Mi": 2**20, "G": 10**9, "Gi": 2**30}
-_MI, _GI = 2**20, 2**30
-# CPUs to the least and the most memory (https://cloud.google.com/run/docs/configuring/services/memory-limits).
-_MEMORY = {0.08: (128 * _MI, 512 * _MI), 1: (128 * _MI, 4 * _GI), 2: (128 * _MI, 8 * _GI), 4: (2 * _GI, 16 * _GI),
-           6: (4 * _GI, 24 * _GI), 8: (4 * _GI, 32 * _GI)}  # fmt: skip
-_LEAST_UNTHROTTLED = 512 * _MI
-_PROBES = ("startup", "liveness", "readiness")
-_PROBE_KINDS = ("httpGet", "tcpSocket", "grpc")
-_STARTUP_WINDOW = 240
-_SMALLEST_SUBNETWORK = 26  # bits of the prefix
-_RESERVED_LABELS = re.compile(r"(run|cloud)\.googleapis\.com/|serving\.knative\.dev/|autoscaling\.knative\.dev/")
 
 
 def seconds(duration: object) -> float:

@@ -37,6 +37,10 @@ _FLAGS = {name: form for form, names in _TABLES["flags"].items() for name in nam
 _FORMS = {"boolean": r"(?i)on|off", "number": r"-?\d+(\.\d+)?", "string": r".+"}
 
 
+_ONLINE = {"ALWAYS", ""}
+_DEFAULT_DAYS = 30  # https://cloud.google.com/sql/docs/mysql/backup-recovery/backups#final-backup
+
+
 def complete(change: Change) -> None:
     """Refuse what does not fit together, then fill in."""
     new = change.new
@@ -140,9 +144,6 @@ def _endpoints(change: Change, new: Json) -> Json:
 def _hash(text: str, length: int) -> str:
     """Letters and digits that begin with a letter."""
     return "s" + hashlib.sha256(text.encode()).hexdigest()[: length - 1]
-
-
-_ONLINE = {"ALWAYS", ""}
 
 
 def _complete(change: Change) -> None:
@@ -270,9 +271,6 @@ def failover(call: Call) -> Json:
     given = (call.body.get("failoverContext") or {}).get("settingsVersion")
     refuse_if(given and given != settings["settingsVersion"], "sqladmin.stale")
     return begin_on(call, "FAILOVER", "sql.restart")
-
-
-_DEFAULT_DAYS = 30  # https://cloud.google.com/sql/docs/mysql/backup-recovery/backups#final-backup
 
 
 def keep_backups(app: App, instance: Record) -> list[str]:

@@ -26,6 +26,10 @@ _JSON_ROOT = "/storage/v1/"
 _UPLOAD_ROOTS = ("/upload/storage/v1/", "/resumable/upload/storage/v1/")
 
 
+_MOST_CALLS = 100
+_BOUNDARY = "batch_answer"
+
+
 def answer_storage(app: App, request: Request, path: str) -> Response:
     """Answer by the form of the (still encoded) path."""
     if path.startswith("/batch"):
@@ -89,10 +93,6 @@ def _answer(call: Call) -> Response:
     call.app.arrive(call)
     answer = handler(call)
     return answer if isinstance(answer, Response) else json_response(answer)
-
-
-_MOST_CALLS = 100
-_BOUNDARY = "batch_answer"
 
 
 def answer_batch(app: App, request: Request) -> Response:

@@ -11,7 +11,7 @@ from gcp_openemr.sandbox.api import names, policies
 from gcp_openemr.sandbox.api.listing import listed
 from gcp_openemr.sandbox.api.messages import Response
 from gcp_openemr.sandbox.api.projects import ensure_project, project_by_number
-from gcp_openemr.sandbox.api.rules import Call, Json, Record, handles, refuse, refuse_if, shape
+from gcp_openemr.sandbox.api.rules import Call, Json, Record, handles, refuse, refuse_if, shape, without
 from gcp_openemr.sandbox.api.storage import common
 from gcp_openemr.sandbox.api.validation import merge
 
@@ -82,7 +82,7 @@ def patch(call: Call) -> Json:
         record = common.bucket_record(call, bucket)
         common.permit(call, "storage.buckets.update", bucket)
         common.check_conditions(common.conditions_of(call), record.body)
-        given = {key: value for key, value in call.merge_body.items() if key not in _SERVER_FIELDS}
+        given = without(call.merge_body, *_SERVER_FIELDS)
         if call.verb == "update":
             own = _SERVER_FIELDS | {"location", "storageClass", "iamConfiguration", "softDeletePolicy"}
             old = {key: value for key, value in record.body.items() if key in own}
@@ -137,7 +137,7 @@ def restore(call: Call) -> Json:
             raise refuse("storage.bucket-missing")
         _permit_project(call, "storage.buckets.restore", gone.hidden["project"])
         refuse_if(call.store.get(names.bucket_name(bucket)) is not None, "storage.bucket-owned")
-        body = {key: value for key, value in gone.body.items() if key not in {"softDeleteTime", "hardDeleteTime"}}
+        body = without(gone.body, "softDeleteTime", "hardDeleteTime")
         call.store.put(names.bucket_name(bucket), body, hidden={"project": gone.hidden["project"]})
         call.store.put_policy(names.bucket_name(bucket), gone.hidden["policy"])
         call.store.delete(gone.name)

@@ -14,7 +14,7 @@ from xml.sax.saxutils import escape
 
 from gcp_openemr.sandbox.api.messages import Response
 from gcp_openemr.sandbox.api.names import bucket_name, now, timestamp
-from gcp_openemr.sandbox.api.rules import ApiError, Call, Json, Record, demand, refuse, refuse_if
+from gcp_openemr.sandbox.api.rules import ApiError, Call, Json, Record, demand, only, refuse, refuse_if, without
 from gcp_openemr.sandbox.api.storage.objects import Content, Keeping, StoredObject
 
 __all__ = [
@@ -22,6 +22,17 @@ __all__ = [
     "insert_row", "keeping", "media", "permit", "refuse_if_kept", "shown_object", "source_conditions", "writable",
     "xml_error",
 ]  # fmt: skip
+
+
+_CONDITIONS = ("ifGenerationMatch", "ifGenerationNotMatch", "ifMetagenerationMatch", "ifMetagenerationNotMatch")
+_WRITABLE = (
+    "name", "contentType", "contentEncoding", "contentDisposition", "contentLanguage", "cacheControl", "metadata",
+    "storageClass", "customTime", "temporaryHold", "eventBasedHold", "crc32c", "md5Hash",
+)  # fmt: skip
+_LONGEST_NAME = 1024  # bytes of UTF-8
+_RANGE = re.compile(r"bytes=(\d*)-(\d*)")
+_XML_CODES = {400: "InvalidArgument", 401: "AuthenticationRequired", 403: "AccessDenied", 412: "PreconditionFailed",
+              416: "InvalidRange"}  # fmt: skip
 
 
 def bucket_record(call: Call, bucket: str) -> Record:
@@ -61,9 +72,6 @@ def shown_object(call: Call, found: StoredObject) -> Json:
     }
 
 
-_CONDITIONS = ("ifGenerationMatch", "ifGenerationNotMatch", "ifMetagenerationMatch", "ifMetagenerationNotMatch")
-
-
 def conditions_of(call: Call) -> dict[str, int]:
     """Preconditions of a call, from the query or (XML API) the x-goog-if-… headers."""
     found = {name: number for name in _CONDITIONS if (number := call.number(name)) is not None}
@@ -97,16 +105,9 @@ def check_conditions(conditions: Mapping[str, int], current: Json | None, *, rea
             raise refuse("storage.precondition", location=("header", "If-Match"))
 
 
-_WRITABLE = (
-    "name", "contentType", "contentEncoding", "contentDisposition", "contentLanguage", "cacheControl", "metadata",
-    "storageClass", "customTime", "temporaryHold", "eventBasedHold", "crc32c", "md5Hash",
-)  # fmt: skip
-_LONGEST_NAME = 1024  # bytes of UTF-8
-
-
 def writable(given: Json) -> Json:
     """The fields of an object that its writer may set."""
-    return {key: given[key] for key in _WRITABLE if key in given}
+    return only(given, _WRITABLE)
 
 
 def early_check(call: Call, bucket: str, name: str, conditions: Mapping[str, int]) -> None:
@@ -125,7 +126,7 @@ def create_object(
     """A new live object of received bytes. The file is discarded when the object is refused."""
     try:
         _check_hashes(resource, content)
-        body = {key: value for key, value in resource.items() if key not in {"name", "crc32c", "md5Hash"}}
+        body = without(resource, "name", "crc32c", "md5Hash")
         body |= {"size": str(content.size), "crc32c": content.crc32c, "md5Hash": content.md5}
         return insert_row(call, bucket, name, body, content.file, conditions)
     except BaseException:
@@ -175,11 +176,6 @@ def _check_hashes(resource: Json, content: Content) -> None:
     for field, label, actual in (("crc32c", "CRC32C", content.crc32c), ("md5Hash", "MD5 hash", content.md5)):
         stated = resource.get(field)
         refuse_if(stated and stated != actual, "storage.checksum", label=label, stated=stated, actual=actual)
-
-
-_RANGE = re.compile(r"bytes=(\d*)-(\d*)")
-_XML_CODES = {400: "InvalidArgument", 401: "AuthenticationRequired", 403: "AccessDenied", 412: "PreconditionFailed",
-              416: "InvalidRange"}  # fmt: skip
 
 
 def media(call: Call, found: StoredObject) -> Response:

@@ -10,7 +10,7 @@ from gcp_openemr.sandbox.api import policies
 from gcp_openemr.sandbox.api.listing import page_token, read_token
 from gcp_openemr.sandbox.api.messages import Response
 from gcp_openemr.sandbox.api.names import bucket_name
-from gcp_openemr.sandbox.api.rules import Call, Json, beyond_if, handles, refuse, refuse_if, shape
+from gcp_openemr.sandbox.api.rules import Call, Json, beyond_if, handles, only, refuse, refuse_if, shape, without
 from gcp_openemr.sandbox.api.storage import common
 from gcp_openemr.sandbox.api.storage.objects import LIVE, NONCURRENT, SOFT_DELETED, StoredObject
 from gcp_openemr.sandbox.api.validation import merge
@@ -117,11 +117,7 @@ def patch(call: Call) -> Json:
     bucket, name = call.parameters["bucket"], call.parameters["object"]
     common.bucket_record(call, bucket)
     common.permit(call, "storage.objects.update", bucket, name)
-    given = {
-        key: value
-        for key, value in common.writable(call.merge_body).items()
-        if key not in {"name", "crc32c", "md5Hash"}
-    }
+    given = without(common.writable(call.merge_body), "name", "crc32c", "md5Hash")
     with call.store.transaction():
         conditions = common.conditions_of(call)
         found = find(call, bucket, name, conditions, generation=call.number("generation"), reading=False)
@@ -162,8 +158,8 @@ def restore(call: Call) -> Json:
     found = call.app.objects.get(bucket, name, call.number("generation"), soft=True)
     if found is None:
         raise refuse("storage.soft-deleted-missing", bucket=bucket, name=name)
-    kept: Json = {key: found.body[key] for key in _CONTENT if key in found.body}
-    described = {key: value for key, value in common.writable(found.body).items() if key not in {"name", *kept}}
+    kept: Json = only(found.body, _CONTENT)
+    described = without(common.writable(found.body), "name", *kept)
     return common.shown_object(call, _insert_copy(call, found, bucket, name, {**described, **kept}))
 
 
@@ -184,11 +180,9 @@ def copy(call: Call) -> Json:
     common.bucket_record(call, bucket)
     common.permit(call, "storage.objects.create", bucket, name)
     common.early_check(call, bucket, name, common.conditions_of(call))
-    given = {key: value for key, value in common.writable(call.body).items() if key not in {"name", *_CONTENT}}
-    kept: Json = {key: source.body[key] for key in _CONTENT if key in source.body}
-    described = given or {
-        key: value for key, value in common.writable(source.body).items() if key not in {"name", *kept}
-    }
+    given = without(common.writable(call.body), "name", *_CONTENT)
+    kept: Json = only(source.body, _CONTENT)
+    described = given or without(common.writable(source.body), "name", *kept)
     found = _insert_copy(call, source, bucket, name, {**described, **kept})
     if call.verb == "copy":
         return common.shown_object(call, found)
