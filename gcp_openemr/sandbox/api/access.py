@@ -12,7 +12,7 @@ from gcp_openemr.sandbox.api.iam import Caller, Iam, Tokens
 from gcp_openemr.sandbox.api.names import bucket_name
 from gcp_openemr.sandbox.api.projects import project_by_number
 from gcp_openemr.sandbox.api.rules import Json, Refused, Store
-from gcp_openemr.sandbox.api.run.readiness import secret_problem
+from gcp_openemr.sandbox.api.run.services import secret_problem
 from gcp_openemr.sandbox.api.secretmanager import read_version
 from gcp_openemr.sandbox.api.settings import read_settings
 from gcp_openemr.sandbox.api.storage.objects import Objects

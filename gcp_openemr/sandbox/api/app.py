@@ -34,8 +34,14 @@ from gcp_openemr.sandbox.api.refusals import beyond_if, demand, refuse, refuse_i
 from gcp_openemr.sandbox.api.routing import API_VERSIONS, Target, find_method, resource_path, target_of
 from gcp_openemr.sandbox.api.rules import CHORES, COLLECTIONS, HANDLERS, WORK, ApiError, Call, Json, Store, load_tables
 from gcp_openemr.sandbox.api.serviceusage import require_enabled
-from gcp_openemr.sandbox.api.settings import Settings, change_settings, read_settings, seconds_of
-from gcp_openemr.sandbox.api.steering import answer_steering, is_steering
+from gcp_openemr.sandbox.api.settings import (
+    Settings,
+    answer_steering,
+    change_settings,
+    is_steering,
+    read_settings,
+    seconds_of,
+)
 from gcp_openemr.sandbox.api.storage import answer_storage
 from gcp_openemr.sandbox.api.storage.objects import Objects
 from gcp_openemr.sandbox.api.validation import check_query

@@ -10,8 +10,7 @@ import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from gcp_openemr.sandbox.api.conditions import ConditionInvalid, evaluate
-from gcp_openemr.sandbox.api.iam import predefined_roles
+from gcp_openemr.sandbox.api.iam import ConditionInvalid, evaluate, predefined_roles
 from gcp_openemr.sandbox.api.names import segment
 from gcp_openemr.sandbox.api.rules import ApiError, Call, Json, handles, refuse, refuse_if
 

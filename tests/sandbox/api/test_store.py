@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
-from gcp_openemr.sandbox.api.conditions import ConditionInvalid, evaluate
 from gcp_openemr.sandbox.api.errors import ApiError
+from gcp_openemr.sandbox.api.iam import ConditionInvalid, evaluate
 from gcp_openemr.sandbox.api.store import Store
 from gcp_openemr.sandbox.api.validation import accept, apply_mask, merge
 from gcp_openemr.sandbox.discovery import load

@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 
 from gcp_openemr.sandbox.api import crud
-from gcp_openemr.sandbox.api.calls import Call
 from gcp_openemr.sandbox.api.compute import links
 from gcp_openemr.sandbox.api.compute.network import adopt, in_use
 from gcp_openemr.sandbox.api.names import id_of, path_of, segment
 from gcp_openemr.sandbox.api.operations import Operation
 from gcp_openemr.sandbox.api.refusals import duplicate, existing, refuse, refuse_if
-from gcp_openemr.sandbox.api.rules import COLLECTIONS, WORK, App, Change, Collection, Json, handles, marking, shape
+from gcp_openemr.sandbox.api.rules import COLLECTIONS, WORK, App, Call, Change, Collection, handles, marking, shape
 from gcp_openemr.sandbox.api.store import Record
+from gcp_openemr.sandbox.interfaces import Json
 
 _SMALLEST_DISK = 10  # GB
 _HOUR = re.compile(r"([01]\d|2[0-3]):00")

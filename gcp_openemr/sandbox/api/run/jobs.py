@@ -12,7 +12,7 @@ from gcp_openemr.sandbox.api.names import etag_of, id_of, now, path_of, project_
 from gcp_openemr.sandbox.api.operations import INTERRUPTED, Operation
 from gcp_openemr.sandbox.api.rules import WORK, App, Call, Change, Collection, Record, fill, handles, refuse_if, shape
 from gcp_openemr.sandbox.api.run import templates
-from gcp_openemr.sandbox.api.run.readiness import outcome, pending, problem_of
+from gcp_openemr.sandbox.api.run.services import outcome, pending, problem_of
 from gcp_openemr.sandbox.interfaces import Json, Refused
 
 _TYPES = "google.cloud.run.v2."
