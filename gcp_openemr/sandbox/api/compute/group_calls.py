@@ -54,8 +54,7 @@ def _complete_group(change: Change) -> None:
     template = change.call.store.get(links.full_name(str(version.get("instanceTemplate") or "")))
     if template is None:
         raise refuse("compute.required", field="instanceTemplate", why="An existing instance template is required.")
-    if new.get("targetSize") is None:
-        raise refuse("compute.required", field="targetSize", why="It is required.")
+    refuse_if(new.get("targetSize") is None, "compute.required", field="targetSize", why="It is required.")
     new |= {"instanceTemplate": version["instanceTemplate"], "versions": [version], "fingerprint": links.fingerprint()}
     new.setdefault("baseInstanceName", id_of(change.name))
     new["instanceGroup"] = links.self_link(change.name).replace("/instanceGroupManagers/", "/instanceGroups/")
@@ -171,12 +170,10 @@ def _configure(call: Call, _body: Json) -> Json:
         for item in given
         if item.get("name")
     }
-    for name in found:
-        if name not in managed(group) and call.verb != "createInstances":
-            raise refuse("compute.member", value=name, group=path_of(group.name))
-    call.store.put(
-        group.name, group.body, hidden={**group.hidden, "configs": {**group.hidden.get("configs", {}), **found}}
-    )
+    strange = next((name for name in found if name not in managed(group)), "")
+    refuse_if(strange and call.verb != "createInstances", "compute.member", value=strange, group=path_of(group.name))
+    configs = {**group.hidden.get("configs", {}), **found}
+    call.store.put(group.name, group.body, hidden={**group.hidden, "configs": configs})
     return {}
 
 
@@ -250,22 +247,19 @@ def _managed(call: Call, group: Record, name: str) -> Json:
     return result
 
 
-@handles(f"{_KEY}.listManagedInstances")
+@handles(f"{_KEY}.listManagedInstances", needs=f"{_KEY}.get")
 def list_managed(call: Call) -> Json:
-    call.authorize(f"{_KEY}.get")
     group = _group(call)
     return {"managedInstances": [_managed(call, group, name) for name in managed(group)]}
 
 
-@handles(f"{_KEY}.listPerInstanceConfigs")
+@handles(f"{_KEY}.listPerInstanceConfigs", needs=f"{_KEY}.get")
 def list_configs(call: Call) -> Json:
-    call.authorize(f"{_KEY}.get")
     return {"items": list(_group(call).hidden.get("configs", {}).values())}
 
 
-@handles(f"{_KEY}.listErrors")
+@handles(f"{_KEY}.listErrors", needs=f"{_KEY}.get")
 def list_errors(call: Call) -> Json:
-    call.authorize(f"{_KEY}.get")
     group = _group(call)
     items = [
         shape("compute.group.error", machine_of(group, name), message=item["error"], tried=timestamp(item["tried"]))

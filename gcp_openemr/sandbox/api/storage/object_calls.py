@@ -22,6 +22,16 @@ _MOST_SOURCES = 32
 _CONTENT = ("size", "crc32c", "md5Hash", "componentCount")
 
 
+def _permitted(call: Call, *verbs: str, which: str = "") -> tuple[str, str]:
+    """Bucket and name of the object of a call, whose bucket is there and with which the caller may do that."""
+    fields = (f"{which}Bucket", f"{which}Object") if which else ("bucket", "object")
+    bucket, name = (call.parameters[field] for field in fields)
+    common.bucket_record(call, bucket)
+    for verb in verbs:
+        common.permit(call, f"storage.objects.{verb}", bucket, name)
+    return bucket, name
+
+
 def find(
     call: Call, bucket: str, name: str, conditions: Mapping[str, int], *, generation: int | None, reading: bool
 ) -> StoredObject:
@@ -38,9 +48,7 @@ def find(
 
 @handles("storage.objects.get")
 def get(call: Call) -> Json | Response:
-    bucket, name = call.parameters["bucket"], call.parameters["object"]
-    common.bucket_record(call, bucket)
-    common.permit(call, "storage.objects.get", bucket, name)
+    bucket, name = _permitted(call, "get")
     conditions = common.conditions_of(call)
     found = find(call, bucket, name, conditions, generation=call.number("generation"), reading=True)
     return common.media(call, found) if call.one("alt") == "media" else common.shown_object(call, found)
@@ -114,9 +122,7 @@ def glob_pattern(glob: str) -> re.Pattern[str]:
 
 @handles("storage.objects.patch", "storage.objects.update")
 def patch(call: Call) -> Json:
-    bucket, name = call.parameters["bucket"], call.parameters["object"]
-    common.bucket_record(call, bucket)
-    common.permit(call, "storage.objects.update", bucket, name)
+    bucket, name = _permitted(call, "update")
     given = without(common.writable(call.merge_body), "name", "crc32c", "md5Hash")
     with call.store.transaction():
         conditions = common.conditions_of(call)
@@ -151,10 +157,7 @@ def delete(call: Call) -> Response:
 @handles("storage.objects.restore")
 def restore(call: Call) -> Json:
     """A soft-deleted object comes back as a new live generation with the same bytes; the soft-deleted one stays."""
-    bucket, name = call.parameters["bucket"], call.parameters["object"]
-    common.bucket_record(call, bucket)
-    for permission in ("restore", "create"):
-        common.permit(call, f"storage.objects.{permission}", bucket, name)
+    bucket, name = _permitted(call, "restore", "create")
     found = call.app.objects.get(bucket, name, call.number("generation"), soft=True)
     if found is None:
         raise refuse("storage.soft-deleted-missing", bucket=bucket, name=name)
@@ -175,26 +178,24 @@ def _insert_copy(call: Call, source: StoredObject, bucket: str, name: str, body:
 @handles("storage.objects.copy", "storage.objects.rewrite")
 def copy(call: Call) -> Json:
     """One step, whatever the size."""
-    source = _source(call, call.parameters["sourceBucket"], call.parameters["sourceObject"])
-    bucket, name = call.parameters["destinationBucket"], call.parameters["destinationObject"]
-    common.bucket_record(call, bucket)
-    common.permit(call, "storage.objects.create", bucket, name)
+    origin = _permitted(call, "get", which="source")
+    wanted, conditions = call.number("sourceGeneration"), common.source_conditions(call)
+    source = find(call, *origin, conditions, generation=wanted, reading=False)
+    bucket, name = _permitted(call, "create", which="destination")
     common.early_check(call, bucket, name, common.conditions_of(call))
     given = without(common.writable(call.body), "name", *_CONTENT)
     kept: Json = only(source.body, _CONTENT)
     described = given or without(common.writable(source.body), "name", *kept)
     found = _insert_copy(call, source, bucket, name, {**described, **kept})
-    if call.verb == "copy":
-        return common.shown_object(call, found)
     resource = common.shown_object(call, found)
+    if call.verb == "copy":
+        return resource
     return shape("storage.rewrite", bucket_name(bucket), size=source.body["size"], resource=resource)
 
 
 @handles("storage.objects.compose")
 def compose(call: Call) -> Json:
-    bucket, name = call.parameters["destinationBucket"], call.parameters["destinationObject"]
-    common.bucket_record(call, bucket)
-    common.permit(call, "storage.objects.create", bucket, name)
+    bucket, name = _permitted(call, "create", which="destination")
     given = call.body.get("sourceObjects") or []
     refuse_if(not 1 <= len(given) <= _MOST_SOURCES, "storage.compose", count=len(given), most=_MOST_SOURCES)
     sources = [_component(call, bucket, item) for item in given]
@@ -220,13 +221,6 @@ def test_permissions(call: Call) -> Json:
     name = f"{bucket_name(call.parameters['bucket'])}/objects/{call.parameters['object']}"
     held = policies.test_permissions(call, name, list(call.query.get("permissions", ())))
     return {"kind": "storage#testIamPermissionsResponse", **held}
-
-
-def _source(call: Call, bucket: str, name: str) -> StoredObject:
-    common.bucket_record(call, bucket)
-    common.permit(call, "storage.objects.get", bucket, name)
-    conditions = common.source_conditions(call)
-    return find(call, bucket, name, conditions, generation=call.number("sourceGeneration"), reading=False)
 
 
 def _component(call: Call, bucket: str, item: Json) -> StoredObject:
