@@ -50,8 +50,6 @@ from gcp_openemr.sandbox.interfaces import Access, Runtime
 __all__ = ["App", "Clock"]
 
 _SECONDS = 1.0
-
-
 _POLICY_VERBS = {"getIamPolicy", "setIamPolicy", "testIamPermissions"}
 
 

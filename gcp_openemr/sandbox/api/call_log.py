@@ -28,8 +28,6 @@ __all__ = ["CURRENT", "CallLog", "Entry", "Trace"]
 
 _MOST = 20_000  # entries of one file
 _PATH_LIMIT = 500  # characters
-
-
 # The call that this thread answers.
 CURRENT: contextvars.ContextVar[Trace | None] = contextvars.ContextVar("call", default=None)
 

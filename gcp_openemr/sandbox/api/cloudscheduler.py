@@ -29,8 +29,6 @@ _MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT",
 _DAYS = ("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT")
 _NAMES = {name: number for number, name in (*enumerate(_MONTHS, 1), *enumerate(_DAYS))}
 _FARTHEST_DAYS = 4 * 366 + 1  # the 29th of February comes within them
-
-
 _API = re.compile(r"[a-z0-9-]+\.googleapis\.com")
 _SECONDS = re.compile(r"(\d+)(\.\d+)?s")
 _LONGEST, _SHORTEST = 1800, 15  # seconds of an attempt at an HTTP target

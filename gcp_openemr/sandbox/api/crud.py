@@ -68,7 +68,7 @@ def _save(call: Call, rule: Collection, change: Change, work: str) -> Json | Ope
     call.store.put(change.name, change.new, hidden=change.hidden)
     if not _is_long(call):
         return rule.shown(call, change.new)
-    return begin(call, rule, change.name, change.new, work=work, arguments=change.arguments)
+    return begin(call, rule, change.name, change.new, work=work)
 
 
 def _answered(call: Call, outcome: Json | Operation) -> Json:

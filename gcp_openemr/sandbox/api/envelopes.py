@@ -18,8 +18,6 @@ SQL_ROOT = "https://sqladmin.googleapis.com/sql/v1beta4/"
 _HTTP_OF_CODE = {3: 400, 5: 404, 6: 409, 7: 403, 8: 429, 9: 400, 10: 409, 12: 501, 13: 500, 14: 503, 16: 401}
 _SQL_CODES = {3: "INVALID_ARGUMENT", 9: "OPERATION_FAILED", 13: "INTERNAL_ERROR"}
 _SQL_TYPES = {"insert": "CREATE", "delete": "DELETE", "patch": "UPDATE", "update": "UPDATE", "restart": "RESTART"}
-
-
 _LONGEST_WAIT = 120.0  # seconds; Compute Engine's `wait` answers after two minutes at the latest
 _COMPUTE = ("compute.zoneOperations", "compute.regionOperations", "compute.globalOperations")
 _PERMISSIONS = {"sqladmin": "cloudsql.instances.get"}

@@ -46,8 +46,6 @@ _ANSWERS: Mapping[int, tuple[str, str]] = {
 }
 
 Kill = Callable[[Request], str]
-
-
 _TYPES: Mapping[str, tuple[type, ...]] = {"str": (str,), "int": (int,), "float": (int, float), "bool": (bool,)}
 
 

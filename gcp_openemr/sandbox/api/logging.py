@@ -17,8 +17,6 @@ _LONGEST_RETENTION = 3650  # days
 _DESTINATION = re.compile(r"(storage|bigquery|pubsub|logging)\.googleapis\.com/.+")
 _QUOTED = re.compile(r'labels\."([^"]+)"')
 _CLAUSE = re.compile(r"\s+AND\s+|\s*\n\s*")
-
-
 _LOG_BUCKET: Json = {
     "retentionDays": 30,
     "lifecycleState": "ACTIVE",

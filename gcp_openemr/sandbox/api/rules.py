@@ -33,8 +33,6 @@ __all__ = [
     "Operation", "Record", "Refused", "Store", "beyond_if", "demand", "fill", "handles", "load_tables", "marking",
     "missing", "only", "refuse", "refuse_if", "shape", "without",
 ]  # fmt: skip
-
-
 COLLECTIONS: dict[str, Collection] = {}
 _ALL_VERBS = ("create", "insert", "get", "list", "aggregatedList", "patch", "update", "delete")
 HANDLERS: dict[str, Handler] = {}
@@ -45,17 +43,13 @@ CHORES: list[Callable[[App], None]] = []
 
 @dataclasses.dataclass(kw_only=True)
 class Change:
-    """A resource on its way into the store. `old` is None when it is new; `hidden` is what only the sandbox knows.
-
-    `arguments` go to the work of the operation.
-    """
+    """A resource on its way into the store. `old` is None when it is new; `hidden` is what only the sandbox knows."""
 
     call: Call
     name: str
     new: Json
     old: Json | None
     hidden: Json
-    arguments: Json = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)

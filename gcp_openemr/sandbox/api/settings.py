@@ -89,8 +89,6 @@ def seconds_of(kind: str, method: str) -> float:
 
 
 _ROOT = "/sandbox/v1/"
-
-
 _HTTP = {5: 404, 12: 501}  # by google.rpc.Code
 _KINDS = ("database", "redis", "share")
 _CONDITIONS = ("stopped", "slow", "full", "well")

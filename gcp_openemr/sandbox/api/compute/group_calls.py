@@ -17,8 +17,6 @@ from gcp_openemr.sandbox.api.rules import COLLECTIONS, Call, Change, Collection,
 _CHECK_DEFAULTS = {"checkIntervalSec": 5, "timeoutSec": 5, "healthyThreshold": 2, "unhealthyThreshold": 2}
 _CHECKS = {kind: f"{kind.lower()}HealthCheck" for kind in ("TCP", "SSL", "HTTP", "HTTPS", "HTTP2", "GRPC")}
 _CHECKS["GRPC_WITH_TLS"] = "grpcTlsHealthCheck"
-
-
 _KEY = "compute.instanceGroupManagers"
 
 

@@ -35,8 +35,6 @@ _HELD = {
 }  # fmt: skip
 _TEXTS = {"metadata", "labels", "description", "name", "tags", "selfLink"}
 _BACK_REFERENCES = {"users", "selfLink", "subnetworks"}
-
-
 _ACTIONS: dict[str, Action] = {}
 
 

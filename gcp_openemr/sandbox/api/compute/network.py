@@ -24,8 +24,6 @@ __all__ = [
 
 HELD = "run.googleapis.com/held/"
 HOLD_SECONDS = 5400.0
-
-
 _WIDEST, _NARROWEST = 4, 29  # prefix lengths of a subnetwork
 # What a young project may have (https://cloud.google.com/vpc/docs/quota).
 NETWORKS_LIMIT = 15

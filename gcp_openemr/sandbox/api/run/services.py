@@ -99,8 +99,6 @@ LATEST = "TRAFFIC_TARGET_ALLOCATION_TYPE_LATEST"
 BY_NAME = "TRAFFIC_TARGET_ALLOCATION_TYPE_REVISION"
 _TAG = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
 _LONGEST_LABEL = 46  # of a tag and a service's name together: both stand in one label of the host's name
-
-
 _TYPES = "google.cloud.run.v2."
 _LETTERS = "bcdfghjkmnpqrstvwxz246789"
 # Fields of the template that are not copied into the revision.

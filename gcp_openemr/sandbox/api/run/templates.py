@@ -24,8 +24,6 @@ __all__ = [
 ]  # fmt: skip
 
 NAME_PATTERN = r"[a-z]([-a-z0-9]{0,47}[a-z0-9])?"
-
-
 _ENV_NAME = re.compile(r"[^=\0]{1,32768}")
 _LONGEST_VALUE, _MOST_VARIABLES = 32768, 1000
 _RESERVED = {"PORT", "K_SERVICE", "K_REVISION", "K_CONFIGURATION"}

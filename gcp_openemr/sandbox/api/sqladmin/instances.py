@@ -35,8 +35,6 @@ _LOG_DAYS = {"ENTERPRISE": 7, "ENTERPRISE_PLUS": 35}
 _TABLES: Json = json.loads(Path(__file__).with_name("settings.json").read_text(encoding="utf-8"))
 _FLAGS = {name: form for form, names in _TABLES["flags"].items() for name in names.split()}
 _FORMS = {"boolean": r"(?i)on|off", "number": r"-?\d+(\.\d+)?", "string": r".+"}
-
-
 _ONLINE = {"ALWAYS", ""}
 _DEFAULT_DAYS = 30  # https://cloud.google.com/sql/docs/mysql/backup-recovery/backups#final-backup
 

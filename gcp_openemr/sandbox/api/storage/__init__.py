@@ -24,8 +24,6 @@ __all__ = ["answer_batch", "answer_storage"]
 
 _JSON_ROOT = "/storage/v1/"
 _UPLOAD_ROOTS = ("/upload/storage/v1/", "/resumable/upload/storage/v1/")
-
-
 _MOST_CALLS = 100
 _BOUNDARY = "batch_answer"
 

@@ -22,8 +22,6 @@ __all__ = [
     "insert_row", "keeping", "media", "permit", "refuse_if_kept", "shown_object", "source_conditions", "writable",
     "xml_error",
 ]  # fmt: skip
-
-
 _CONDITIONS = ("ifGenerationMatch", "ifGenerationNotMatch", "ifMetagenerationMatch", "ifMetagenerationNotMatch")
 _WRITABLE = (
     "name", "contentType", "contentEncoding", "contentDisposition", "contentLanguage", "cacheControl", "metadata",
