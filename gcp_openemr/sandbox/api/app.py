@@ -47,13 +47,13 @@ from gcp_openemr.sandbox.api.storage.objects import Objects
 from gcp_openemr.sandbox.api.validation import check_query
 from gcp_openemr.sandbox.interfaces import Access, Runtime
 
-__all__ = ["App", "Clock"]
+__all__ = ["App"]
 
 _SECONDS = 1.0
 _POLICY_VERBS = {"getIamPolicy", "setIamPolicy", "testIamPermissions"}
 
 
-class Clock:
+class _Clock:
     """Does every chore about once a second from its making until `close`."""
 
     def __init__(self, app: App) -> None:
@@ -92,7 +92,7 @@ class App:
         self._access = CloudAccess(self.store, self.objects, self.iam, self._tokens)
         self.operations = Operations(self, self.store, WORK)
         self._runtime: Runtime | None = None
-        self._clock: Clock | None = None
+        self._clock: _Clock | None = None
         self._closing = False
 
     @property
@@ -116,7 +116,7 @@ class App:
         self._runtime = guarded(runtime)
         runtime.resume()
         self.operations.resume()
-        self._clock = Clock(self)
+        self._clock = _Clock(self)
 
     def close(self) -> None:
         """End the runtime, let operations end, close the store. Calls that still come are answered 503."""

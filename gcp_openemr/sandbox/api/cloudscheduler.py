@@ -21,7 +21,7 @@ from gcp_openemr.sandbox.api.names import new_uid, now, timestamp
 from gcp_openemr.sandbox.api.refusals import beyond_if, refuse, refuse_if
 from gcp_openemr.sandbox.api.rules import CHORES, WORK, App, Call, Change, Collection, Json, Operation, handles
 
-__all__ = ["Schedule", "ScheduleInvalid", "fire", "read_schedule"]
+__all__ = ["ScheduleInvalid", "fire", "read_schedule"]
 
 # Least and greatest value of minute, hour, day of the month, month, day of the week (0 and 7 are Sunday).
 _RANGES = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 7))
@@ -46,7 +46,7 @@ class ScheduleInvalid(ValueError):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Schedule:
+class _Schedule:
     """Values that fit, by field. `either_day`: a day fits when one of its two fields does, as in cron."""
 
     minutes: frozenset[int]
@@ -76,7 +76,7 @@ class Schedule:
         return any(fits) if self.either_day else all(fits)
 
 
-def read_schedule(text: str, zone: str) -> Schedule:
+def read_schedule(text: str, zone: str) -> _Schedule:
     """Raises ScheduleInvalid."""
     parts = text.split()
     if len(parts) != len(_RANGES):
@@ -88,7 +88,7 @@ def read_schedule(text: str, zone: str) -> Schedule:
     minutes, hours, days, months, weekdays = (
         frozenset(_values(part, *limits)) for part, limits in zip(parts, _RANGES, strict=True)
     )
-    return Schedule(
+    return _Schedule(
         minutes=minutes,
         hours=hours,
         days=days,

@@ -11,10 +11,9 @@ from gcp_openemr.sandbox.api.listing import listed
 from gcp_openemr.sandbox.api.names import host_of, id_of, path_of, project_number, project_of, segment
 from gcp_openemr.sandbox.api.rules import Call, Json, Operation, demand, handles, shape
 
-__all__ = ["COMPUTE_ROOT", "SQL_ROOT", "operation_json", "operation_name"]
+__all__ = ["COMPUTE_ROOT", "operation_json", "operation_name"]
 
 COMPUTE_ROOT = "https://www.googleapis.com/compute/v1/"
-SQL_ROOT = "https://sqladmin.googleapis.com/sql/v1beta4/"
 _HTTP_OF_CODE = {3: 400, 5: 404, 6: 409, 7: 403, 8: 429, 9: 400, 10: 409, 12: 501, 13: 500, 14: 503, 16: 401}
 _SQL_CODES = {3: "INVALID_ARGUMENT", 9: "OPERATION_FAILED", 13: "INTERNAL_ERROR"}
 _SQL_TYPES = {"insert": "CREATE", "delete": "DELETE", "patch": "UPDATE", "update": "UPDATE", "restart": "RESTART"}

@@ -68,7 +68,7 @@ def _protected(_call: Call, _record: Record) -> None:
     raise ApiError(501, "The sandbox deletes no projects: `sandbox reset` forgets everything.")
 
 
-PROJECTS = Collection(
+Collection(
     "cloudresourcemanager.projects",
     permission="resourcemanager.projects",
     shown=_shown,

@@ -20,7 +20,7 @@ from gcp_openemr.sandbox.api.refusals import refuse, refuse_if
 from gcp_openemr.sandbox.discovery import Discovery, Method, Schema
 from gcp_openemr.sandbox.interfaces import Json
 
-__all__ = ["accept", "apply_mask", "camel", "check_query", "merge", "root_field"]
+__all__ = ["accept", "apply_mask", "camel", "check_query", "merge"]
 
 # Enums whose numbers are not their places in the document (google/api/launch_stage.proto, secretmanager's
 # resources.proto).
@@ -44,7 +44,7 @@ def camel(name: str) -> str:
     return re.sub(r"_([a-z0-9])", lambda found: found.group(1).upper(), name)
 
 
-def root_field(schema: str) -> str:
+def _root_field(schema: str) -> str:
     """What Google calls the body in messages: `GoogleCloudRunV2Service` → `service`."""
     short = re.sub(r"^Google(?:Cloud|Api|Devtools|Iam|Longrunning)?[A-Z]?[a-z]*V\d+", "", schema) or schema
     return short[:1].lower() + short[1:]
@@ -57,7 +57,7 @@ def accept(discovery: Discovery, schema: str, body: Any, *, keep_null: bool = Fa
         ApiError: 400 with every problem, one per line, and as BadRequest field violations.
     """
     checker = _Checker(discovery, keep_null=keep_null)
-    result = checker.message(discovery.schema(schema), body, root_field(schema))
+    result = checker.message(discovery.schema(schema), body, _root_field(schema))
     if checker.problems:
         violations = [{"field": field, "description": problem.message} for field, problem in checker.problems]
         details = [{"@type": "type.googleapis.com/google.rpc.BadRequest", "fieldViolations": violations}]

@@ -20,9 +20,9 @@ from gcp_openemr.sandbox.api.names import host_of, path_of, project_number, proj
 from gcp_openemr.sandbox.api.refusals import existing
 from gcp_openemr.sandbox.api.rules import CHORES, WORK, ApiError, App, Json, Operation, Record, shape
 
-__all__ = ["Members", "bring_back", "group_status", "machine_of", "managed", "save_members"]
+__all__ = ["bring_back", "group_status", "machine_of", "managed", "save_members"]
 
-Members = dict[str, Json]
+_Members = dict[str, Json]
 _LETTERS = string.ascii_lowercase + string.digits
 _SECONDS = 60.0  # for one machine
 _RETRY_SECONDS = 5.0
@@ -63,9 +63,9 @@ def delete_group(app: App, operation: Operation) -> Json:
     return {}
 
 
-def managed(group: Record) -> Members:
+def managed(group: Record) -> _Members:
     """Members by the machine's name."""
-    found: Members = group.hidden.get("members") or {}
+    found: _Members = group.hidden.get("members") or {}
     return found
 
 
@@ -74,7 +74,7 @@ def machine_of(group: Record, name: str) -> str:
     return f"{group.name.split('/instanceGroupManagers/')[0]}/instances/{name}"
 
 
-def save_members(app: App, name: str, changes: Members, *, gone: str = "") -> Record:
+def save_members(app: App, name: str, changes: _Members, *, gone: str = "") -> Record:
     """Change fields of members, or take one away; returns the group as it is then."""
     with app.store.transaction():
         group = existing(app.store, name)

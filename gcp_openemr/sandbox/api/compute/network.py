@@ -17,13 +17,10 @@ from gcp_openemr.sandbox.api.refusals import beyond_if, existing, missing, refus
 from gcp_openemr.sandbox.api.rules import WORK, ApiError, App, Call, Change, Collection, Json, Operation, fill
 from gcp_openemr.sandbox.api.store import Record, Store
 
-__all__ = [
-    "HELD", "HOLD_SECONDS", "NETWORKS_LIMIT", "address_of", "adopt", "check_free", "free_address", "hold_addresses",
-    "in_use", "subnet_range", "users_of",
-]  # fmt: skip
+__all__ = ["HELD", "NETWORKS_LIMIT", "address_of", "adopt", "hold_addresses", "in_use"]
 
 HELD = "run.googleapis.com/held/"
-HOLD_SECONDS = 5400.0
+_HOLD_SECONDS = 5400.0
 _WIDEST, _NARROWEST = 4, 29  # prefix lengths of a subnetwork
 # What a young project may have (https://cloud.google.com/vpc/docs/quota).
 NETWORKS_LIMIT = 15
@@ -44,20 +41,20 @@ def hold_addresses(app: App, name: str, template: Json) -> None:
         body = {
             "id": f"projects/{project}/regions/{region}/addressReservations/serverless-ipv4-{unique[:18]}",
             "kind": "serverless.googleapis.com/addressReservations",
-            "until": time.time() + HOLD_SECONDS * app.settings.held_addresses,
+            "until": time.time() + _HOLD_SECONDS * app.settings.held_addresses,
         }
         app.store.put(f"{HELD}{project}/{region}/{id_of(given)}/{unique}", body)
 
 
-def subnet_range(store: Store, subnetwork: str) -> ipaddress.IPv4Network:
+def _subnet_range(store: Store, subnetwork: str) -> ipaddress.IPv4Network:
     """The primary range of a subnetwork by URL. Raises 404 when there is none."""
     record = existing(store, links.full_name(subnetwork))
     return ipaddress.IPv4Network(record.body["ipCidrRange"])
 
 
-def free_address(store: Store, subnetwork: str, *, mine: str = "") -> str:
+def _free_address(store: Store, subnetwork: str, *, mine: str = "") -> str:
     """The first address of a subnetwork that nobody has. Google keeps the first two and the last two."""
-    whole = subnet_range(store, subnetwork)
+    whole = _subnet_range(store, subnetwork)
     taken = {address for address, owner in _taken(store, project_of(subnetwork)) if owner != mine}
     for number in range(2, whole.num_addresses - 2):
         candidate = str(whole[number])
@@ -66,13 +63,13 @@ def free_address(store: Store, subnetwork: str, *, mine: str = "") -> str:
     raise refuse("compute.ip-exhausted", name=path_of(links.full_name(subnetwork)))
 
 
-def check_free(store: Store, subnetwork: str, address: str, *, allowed: str, among: str = "") -> None:
+def _check_free(store: Store, subnetwork: str, address: str, *, allowed: str, among: str = "") -> None:
     """Refuse an address outside the subnetwork, or one that somebody has other than the resource `allowed`.
 
     `among` limits who counts: an address that a machine uses can be reserved for it
     (https://cloud.google.com/compute/docs/ip-addresses/reserve-static-internal-ip-address#promote_address).
     """
-    whole = subnet_range(store, subnetwork)
+    whole = _subnet_range(store, subnetwork)
     try:
         inside = ipaddress.IPv4Address(address) in whole
     except ValueError as error:
@@ -82,7 +79,7 @@ def check_free(store: Store, subnetwork: str, address: str, *, allowed: str, amo
     refuse_if(owners - {allowed}, "compute.ip-in-use", address=address)
 
 
-def users_of(store: Store, name: str, address: str) -> list[str]:
+def _users_of(store: Store, name: str, address: str) -> list[str]:
     """URLs of what listens on a reserved address."""
     return [
         COMPUTE_ROOT + path_of(owner)
@@ -226,19 +223,19 @@ def _address(change: Change) -> None:
     if change.old is None:
         given = str(new.get("address") or "")
         if given:
-            check_free(change.call.store, new["subnetwork"], given, allowed=change.name, among="/addresses/")
-        new["address"] = given or free_address(change.call.store, new["subnetwork"])
+            _check_free(change.call.store, new["subnetwork"], given, allowed=change.name, among="/addresses/")
+        new["address"] = given or _free_address(change.call.store, new["subnetwork"])
         fill(new, purpose="GCE_ENDPOINT", networkTier="PREMIUM")
     new.setdefault("labelFingerprint", links.fingerprint())
 
 
 def _address_shown(call: Call, body: Json) -> Json:
-    users = users_of(call.store, links.full_name(body["selfLink"]), body["address"])
+    users = _users_of(call.store, links.full_name(body["selfLink"]), body["address"])
     return {**body, "status": "IN_USE" if users else "RESERVED", **({"users": users} if users else {})}
 
 
 def _address_free(call: Call, record: Record) -> None:
-    users = [path_of(links.full_name(link)) for link in users_of(call.store, record.name, record.body["address"])]
+    users = [path_of(links.full_name(link)) for link in _users_of(call.store, record.name, record.body["address"])]
     links.refuse_if_used(call.store, record.name, users)
 
 
@@ -265,10 +262,10 @@ def address_of(call: Call, given: str, subnetwork: str, name: str) -> str:
     if "/addresses/" in given:
         record = existing(call.store, links.full_name(given))
         given = str(record.body["address"])
-        refuse_if(users_of(call.store, record.name, given), "compute.ip-in-use", address=given)
+        refuse_if(_users_of(call.store, record.name, given), "compute.ip-in-use", address=given)
         return given
     if not given:
-        return free_address(call.store, subnetwork, mine=name)
+        return _free_address(call.store, subnetwork, mine=name)
     reserved = next(
         (
             record.name
@@ -277,8 +274,8 @@ def address_of(call: Call, given: str, subnetwork: str, name: str) -> str:
         ),
         name,
     )
-    refuse_if(users_of(call.store, reserved, given), "compute.ip-in-use", address=given)
-    check_free(call.store, subnetwork, given, allowed=reserved)
+    refuse_if(_users_of(call.store, reserved, given), "compute.ip-in-use", address=given)
+    _check_free(call.store, subnetwork, given, allowed=reserved)
     return given
 
 

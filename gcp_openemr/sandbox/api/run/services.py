@@ -24,7 +24,7 @@ from gcp_openemr.sandbox.api.secretmanager import find_version
 from gcp_openemr.sandbox.api.store import Record, Store
 from gcp_openemr.sandbox.interfaces import Json, Refused, TrafficTarget
 
-__all__ = ["check_traffic", "outcome", "pending", "problem_of", "secret_problem", "statuses", "targets"]
+__all__ = ["outcome", "pending", "problem_of", "secret_problem"]
 
 
 def pending(kind: str) -> Json:
@@ -105,7 +105,7 @@ _LETTERS = "bcdfghjkmnpqrstvwxz246789"
 _NOT_OF_REVISION = {"revision", "healthCheckDisabled"}
 
 
-def check_traffic(call: Call, service: str, body: Json) -> None:
+def _check_traffic(call: Call, service: str, body: Json) -> None:
     """Refuse shares that are no whole, tags that are none or stand twice, revisions that do not exist."""
     total = 0
     tags: set[str] = set()
@@ -127,7 +127,7 @@ def check_traffic(call: Call, service: str, body: Json) -> None:
     refuse_if(total != 100, "run.traffic-sum", total=total)
 
 
-def targets(store: Store, service: str, body: Json) -> list[TrafficTarget]:
+def _targets(store: Store, service: str, body: Json) -> list[TrafficTarget]:
     """What the runtime is told. Before anything is ready there is nothing to tell."""
     ready = id_of(str(body.get("latestReadyRevision") or ""))
     found = []
@@ -139,7 +139,7 @@ def targets(store: Store, service: str, body: Json) -> list[TrafficTarget]:
     return found
 
 
-def statuses(body: Json, routed: Sequence[TrafficTarget]) -> list[Json]:
+def _statuses(body: Json, routed: Sequence[TrafficTarget]) -> list[Json]:
     """`trafficStatuses`: one for each target that is served."""
     found = []
     wanted = body["traffic"] if routed else []
@@ -182,7 +182,7 @@ def _complete(change: Change) -> None:
         "conditions": [pending("RoutesReady"), pending("ConfigurationsReady")],
     }
     new["latestCreatedRevision"] = _new_revision(change) if fresh else old["latestCreatedRevision"]
-    check_traffic(call, change.name, new)
+    _check_traffic(call, change.name, new)
     new["trafficStatuses"] = old.get("trafficStatuses", [])
 
 
@@ -259,7 +259,7 @@ def _idle(call: Call, record: Record) -> None:
     refuse_if(latest == path_of(record.name), "run.revision-latest", id=id_of(record.name))
 
 
-REVISIONS = Collection(
+Collection(
     "run.projects.locations.services.revisions",
     kind="REVISION",
     message=f"{_TYPES}Revision",
@@ -284,13 +284,13 @@ def deploy(app: App, operation: Operation) -> Json:
         if not problem:
             body["latestReadyRevision"] = latest
         app.store.put(operation.target, body)
-    routed = targets(app.store, operation.target, body)
+    routed = _targets(app.store, operation.target, body)
     if routed:
         app.runtime.set_traffic(path, routed)
     with app.store.transaction():
         body = _current(app, operation.target)
         _conclude(body, problem, reason)
-        body["trafficStatuses"] = statuses(body, routed)
+        body["trafficStatuses"] = _statuses(body, routed)
         body["etag"] = etag_of(operation.target, now(), operation.name)
         app.store.put(operation.target, body)
     if problem:

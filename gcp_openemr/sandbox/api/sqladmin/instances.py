@@ -23,7 +23,7 @@ from gcp_openemr.sandbox.api.refusals import beyond_if, demand, refuse, refuse_i
 from gcp_openemr.sandbox.api.rules import WORK, App, Call, Change, Collection, Json, fill, handles, marking, shape
 from gcp_openemr.sandbox.api.store import Record
 
-__all__ = ["INSTANCES", "backup_of", "begin", "begin_on", "complete", "idle", "keep_backups", "online", "start"]
+__all__ = ["INSTANCES", "begin", "complete", "idle", "online", "start"]
 
 _VERSION = re.compile(r"MYSQL_(5_7|8_0(_\d+)?|8_4)")
 _LONGEST_NAME = 98  # of project and instance together (https://cloud.google.com/sql/docs/mysql/instance-settings)
@@ -195,11 +195,6 @@ def begin(call: Call, record: Record, kind: str, *, work: str = "", arguments: J
     return crud.finish(call, operation)
 
 
-def begin_on(call: Call, kind: str, work: str, arguments: Json | None = None) -> Json:
-    """The same on the instance of the call, which must run and be idle."""
-    return begin(call, online(call, call.name), kind, work=work, arguments=arguments)
-
-
 @WORK.register("sql.start")
 def start(app: App, operation: Operation) -> Json:
     """Bring the server to what its settings say."""
@@ -231,7 +226,7 @@ def delete(app: App, operation: Operation) -> Json:
     record = app.store.get(operation.target)
     if record is None:
         return {}
-    gone = keep_backups(app, record)
+    gone = _keep_backups(app, record)
     app.runtime.delete_database(operation.target)
     for name in gone:
         app.runtime.delete_database(name)
@@ -258,20 +253,21 @@ def _certificate(pem: str, instance: str) -> Json:
 
 @handles("sql.instances.restart", needs="cloudsql.instances.restart")
 def restart(call: Call) -> Json:
-    return begin_on(call, "RESTART", "sql.restart")
+    return begin(call, online(call, call.name), "RESTART", work="sql.restart")
 
 
 @handles("sql.instances.failover", needs="cloudsql.instances.failover")
 def failover(call: Call) -> Json:
     """The standby in the other zone takes over; connections break as with a restart."""
-    settings = online(call, call.name).body["settings"]
+    record = online(call, call.name)
+    settings = record.body["settings"]
     refuse_if(settings["availabilityType"] != "REGIONAL", "sqladmin.not-regional")
     given = (call.body.get("failoverContext") or {}).get("settingsVersion")
     refuse_if(given and given != settings["settingsVersion"], "sqladmin.stale")
-    return begin_on(call, "FAILOVER", "sql.restart")
+    return begin(call, record, "FAILOVER", work="sql.restart")
 
 
-def keep_backups(app: App, instance: Record) -> list[str]:
+def _keep_backups(app: App, instance: Record) -> list[str]:
     """Make the final backup and keep the others, as the settings say; returns the backups whose data go."""
     runs = [record.name for record in app.store.list(f"{instance.name}/backupRuns/")]
     final = instance.hidden.get("final") or {}
@@ -280,17 +276,17 @@ def keep_backups(app: App, instance: Record) -> list[str]:
         name = f"{host_of(instance.name)}/projects/{project_of(instance.name)}/backups/{new_uid()}"
         app.runtime.copy_database(instance.name, name, "")
         expires = {"ttlDays": str(days), "expiryTime": timestamp(time.time() + days * 86_400)}
-        app.store.put(name, backup_of(instance, name, "FINAL") | expires, hidden={"data": name})
+        app.store.put(name, _backup_of(instance, name, "FINAL") | expires, hidden={"data": name})
     if not instance.body["settings"].get("retainBackupsOnDelete"):
         return runs
     for run in app.store.list(f"{instance.name}/backupRuns/"):
         name = f"{host_of(instance.name)}/projects/{project_of(instance.name)}/backups/{new_uid()}"
-        body = backup_of(instance, name, str(run.body["type"])) | {"backupRun": path_of(run.name)}
+        body = _backup_of(instance, name, str(run.body["type"])) | {"backupRun": path_of(run.name)}
         app.store.put(name, body, hidden={"data": run.name})
     return []
 
 
-def backup_of(instance: Record, name: str, kind: str) -> Json:
+def _backup_of(instance: Record, name: str, kind: str) -> Json:
     """A `Backup` with the settings that its instance had."""
     was = {"location": instance.body["region"], "version": instance.body["databaseVersion"], "settings": instance.body}
     return shape("sql.backup", name, kind=kind, instance=id_of(instance.name), **was)

@@ -20,7 +20,7 @@ from gcp_openemr.sandbox.api.storage.common import xml_error
 from gcp_openemr.sandbox.api.validation import check_query
 from gcp_openemr.sandbox.discovery import Method, load
 
-__all__ = ["answer_batch", "answer_storage"]
+__all__ = ["answer_storage"]
 
 _JSON_ROOT = "/storage/v1/"
 _UPLOAD_ROOTS = ("/upload/storage/v1/", "/resumable/upload/storage/v1/")
@@ -31,7 +31,7 @@ _BOUNDARY = "batch_answer"
 def answer_storage(app: App, request: Request, path: str) -> Response:
     """Answer by the form of the (still encoded) path."""
     if path.startswith("/batch"):
-        return answer_batch(app, request)
+        return _answer_batch(app, request)
     if path.startswith(_UPLOAD_ROOTS):
         return _upload(app, request, path)
     media = path.startswith("/download")
@@ -93,7 +93,7 @@ def _answer(call: Call) -> Response:
     return answer if isinstance(answer, Response) else json_response(answer)
 
 
-def answer_batch(app: App, request: Request) -> Response:
+def _answer_batch(app: App, request: Request) -> Response:
     """Answer each call by itself; one that fails does not stop the others."""
     parts = _parts(request)
     refuse_if(len(parts) > _MOST_CALLS, "storage.batch-size", most=_MOST_CALLS)
