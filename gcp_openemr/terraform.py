@@ -18,7 +18,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
@@ -45,12 +45,17 @@ _running: set[subprocess.Popen[str]] = set()
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Change:
-    """One planned change. `action` is create, update, delete or replace; `reason` is Terraform's word for it."""
+    """One planned change. `action` is create, update, delete or replace; `reason` is Terraform's word for it.
+
+    `before` and `after` are the values of an update that was asked to be compared; what is unknown is missing.
+    """
 
     address: str
     type: str
     action: str
     reason: str = ""
+    before: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    after: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -107,9 +112,24 @@ class Terraform:
         self._must("init", input=False, no_color=IsFlagged, reconfigure=IsFlagged)
         self._save_left_over()
 
-    def plan(self, *, destroy: bool = False, lock: bool = True, report: Callable[[Event], None] | None = None) -> Plan:
-        """Make and save a plan. `lock=False` only for looking, never before an apply."""
-        return self._again(lambda: self._plan(destroy=destroy, lock=lock, report=report))
+    def plan(
+        self,
+        *,
+        destroy: bool = False,
+        lock: bool = True,
+        compared: Collection[str] = (),
+        report: Callable[[Event], None] | None = None,
+    ) -> Plan:
+        """Make and save a plan. `lock=False` only for looking, never before an apply.
+
+        Updates of resources of the `compared` types come with their values before and after.
+        """
+        plan = self._again(lambda: self._plan(destroy=destroy, lock=lock, report=report))
+        if any(change.action == "update" and change.type in compared for change in plan.changes):
+            shown = json.loads(self._must("show", plan.file.name, json=IsFlagged, no_color=IsFlagged))
+            values = {one["address"]: one["change"] for one in shown["resource_changes"] if one["type"] in compared}
+            return dataclasses.replace(plan, changes=tuple(_with(c, values.get(c.address)) for c in plan.changes))
+        return plan
 
     def _plan(self, *, destroy: bool, lock: bool, report: Callable[[Event], None] | None) -> Plan:
         file = self._directory / "tfplan"
@@ -293,6 +313,12 @@ def _change(change: Mapping[str, Any]) -> Change:
         action=change["action"],
         reason=change.get("reason", "").replace("_", " "),
     )
+
+
+def _with(change: Change, values: Mapping[str, Any] | None) -> Change:
+    if values is None:
+        return change
+    return dataclasses.replace(change, before=values["before"] or {}, after=values["after"] or {})
 
 
 _KINDS = {"apply_start": "started", "apply_complete": "completed", "apply_errored": "failed"}

@@ -95,7 +95,7 @@ def _versions(context: Context, clinic: Clinic) -> SecretVersions | None:
 def _look(context: Context, root: roots.Root, variables: dict[str, Any]) -> Plan:
     with context.console.step(f"{root.path}: plan"):
         terraform = roots.open_root(context, root, variables)
-        seen = terraform.plan(lock=False)
+        seen = terraform.plan(lock=False, compared=guard.COMPARED)
     seen.file.unlink()
     return seen
 

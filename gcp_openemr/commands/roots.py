@@ -80,7 +80,7 @@ def prepare(
     """
     with context.console.step(f"{root.path}: plan") as step:
         terraform = open_root(context, root, variables)
-        plan = terraform.plan(destroy=destroy, report=_reporter(step))
+        plan = terraform.plan(destroy=destroy, compared=guard.COMPARED, report=_reporter(step))
     if not destroy:
         guard.check(plan, allowed=allowed)
     if not plan.empty:

@@ -1,4 +1,10 @@
 # What is watched in a platform. Each row says what to do, because it is read at night.
+#
+# Metrics and their labels: https://docs.cloud.google.com/monitoring/api/metrics_gcp_c (cloudsql) and metrics_gcp_p_z
+# (run). Repairs by a group are entries of the method compute.instances.repair.recreateInstance, as seen in others' logs:
+# https://docs.cloud.google.com/compute/docs/instance-groups/about-repair. Serial ports are in
+# serialconsole.googleapis.com/serial_port_1_output:
+# https://docs.cloud.google.com/compute/docs/troubleshooting/viewing-serial-port-output. No alert has been seen to fire.
 
 locals {
   _group  = "${var.names.files_instance}-"

@@ -12,9 +12,11 @@ from typing import Any
 
 import pytest
 
+from gcp_openemr.assets import asset
 from gcp_openemr.sandbox.standin.sample_backup import SampleBackup
 
 HERE = Path(__file__).parent / "kernel_nfs"
+SCRIPT = asset("terraform") / "modules" / "files" / "startup.sh"
 SECONDS = 240
 RIGHT = {
     "documents": [1000, 0o750],
@@ -31,7 +33,7 @@ pytestmark = pytest.mark.torture
 
 @pytest.fixture(scope="module")
 def answers(backups: dict[str, SampleBackup], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What was found in the three exports."""
+    """What was found in the three exports and in the files machine's own."""
     linux = shutil.which("linux.uml")
     if linux is None:
         pytest.fail("User-Mode Linux is not on this machine. Run: make kernel-nfs")
@@ -39,8 +41,11 @@ def answers(backups: dict[str, SampleBackup], tmp_path_factory: pytest.TempPathF
     for suffix in (".zip", ".tar.zst"):
         shutil.copy(backups[suffix].path, work / f"clinic{suffix}")
     machine = [linux, "mem=768M", "rootfstype=hostfs", "rootflags=/", "ro", "con=null", "con0=null,fd:1", "con1=null"]
+    shutil.copy(SCRIPT, work)
+    with (work / "disk").open("wb") as disk:
+        disk.truncate(64 << 20)
     words = [f"init={HERE / 'init.sh'}", f"python={sys.executable}", f"inside={HERE / 'inside.py'}", f"work={work}"]
-    place = [f"uml_dir={work}", "umid=nfs"]
+    place = [f"uml_dir={work}", "umid=nfs", f"ubd0={work / 'disk'}"]
     with (work / "console").open("wb") as console:
         subprocess.run(
             [*machine, *place, *words],
@@ -79,3 +84,14 @@ def test_what_cannot_be_read_is_told_not_broken(answers: dict[str, Any], squash:
 
 def test_root_gives_everything_away_where_the_export_lets_it(answers: dict[str, Any]) -> None:
     assert answers["no_root_squash"]["owners after root"] == RIGHT
+
+
+@pytest.mark.parametrize("uid", [1000, 0])
+@pytest.mark.parametrize("version", [3, 4])
+def test_the_files_machines_share_is_one_users_whoever_writes(answers: dict[str, Any], version: int, uid: int) -> None:
+    """On the disk and with the export that its start-up script made."""
+    found = answers["share"][f"NFS {version} uid {uid}"]
+    refused = {"read": "a document", "owner": [1000, 1000], "to root": "Operation not permitted"}
+    assert found == refused, found
+    assert answers["share"]["server"][f"share{version}-by{uid}/document"] == [1000, 0o640]
+    assert answers["share"]["server"][f"share{version}-by{uid}"] == [1000, 0o750]

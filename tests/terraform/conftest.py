@@ -37,9 +37,10 @@ def plan_of(roots: dict[str, Root]) -> Planner:
     made: dict[str, dict[str, Any]] = {}
 
     def plan(kind: str, **changes: Any) -> dict[str, Any]:
-        key = f"{kind} {changes!r}"
+        wanted = values[kind](**changes)
+        key = f"{kind} {wanted!r}"
         if key not in made:
-            made[key] = roots[kind].plan(values[kind](**changes))
+            made[key] = roots[kind].plan(wanted)
         return made[key]
 
     return plan

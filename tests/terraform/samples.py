@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+from gcp_openemr.environment import Environment
 from gcp_openemr.environment.names import ClinicNames, Names
-from gcp_openemr.variables import SERVICES
+from gcp_openemr.image import Images
+from gcp_openemr.variables import (
+    SERVICES,
+    Foundation,
+    Platform,
+    SecretVersions,
+    clinic_variables,
+    foundation_variables,
+    platform_variables,
+)
 
-__all__ = ["CLINICS", "ENVIRONMENT", "IMAGE", "NAMES", "PLATFORM", "clinic", "foundation", "platform"]
+__all__ = ["CLINICS", "ENVIRONMENT", "IMAGE", "NAMES", "PLATFORM", "clinic", "foundation", "of_environment", "platform"]
 
 PROJECT = "example-clinic"
 REGION = "europe-west1"
@@ -105,6 +115,35 @@ def clinic(name: str = "main", **changes: Any) -> Values:
         "protect": True,
     }
     return _changed(values, changes)
+
+
+def of_environment(environment: Environment) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Path, kind and values of each root, as the orchestrator hands them in when everything is there."""
+    images = Images(service=IMAGE, job=IMAGE)
+    secrets = SecretVersions(database_password=1, redis_password=2, admin_password=3)
+    names = environment.names
+    foundation = Foundation(
+        registry=f"{environment.region}-docker.pkg.dev/{environment.project}/{names.registry}",
+        build_account="build",
+        build_bucket=names.build_bucket,
+        backup_bucket=names.backup_bucket,
+    )
+    protect = environment.protect
+    yield "foundation", "foundation", foundation_variables(environment)
+    yield (
+        "platform",
+        "platform",
+        platform_variables(environment, foundation, images=images, redis_admin_version=1, protect=protect),
+    )
+    for name, clinic in environment.clinics.items():
+        platform = Platform(outputs=PLATFORM)
+        yield (
+            f"clinics/{name}",
+            "clinic",
+            clinic_variables(
+                environment, clinic, foundation, platform, images, versions=secrets, serve=True, protect=protect
+            ),
+        )
 
 
 def _common() -> Values:

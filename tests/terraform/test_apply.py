@@ -13,11 +13,19 @@ import pytest
 
 from gcp_openemr import guard
 from gcp_openemr.doctor.needed import needed
-from tests.terraform import samples
+from gcp_openemr.environment.load import parse_environment
+from gcp_openemr.sandbox.api.conditions import evaluate
+from gcp_openemr.terraform import Change, Plan
+from tests.terraform import rights, samples
+from tests.terraform.options import OPTIONS, OTHERWISE, leaves
 from tests.terraform.world import Cloud, Root
 
 NOT_TERRAFORMS = {"secret_versions": None, "serve": False}
 RUN = "run.googleapis.com/v2"
+NIGHTLY = {"cron": "30 2 * * *", "time_zone": "Europe/Berlin"}
+INSTANCES = f"compute.googleapis.com/compute/v1/projects/{samples.PROJECT}/zones/{samples.REGION}-b/instances"
+GOLDEN = Path(__file__).parent / "golden" / "plans"
+ADMINISTRATOR = "it@clinic.example"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -30,8 +38,13 @@ class Stack:
     leftovers: dict[str, list[str]]
 
     def clinic(self, name: str = "main", **changes: Any) -> dict[str, Any]:
-        values = samples.clinic(name, platform=self.outputs["platform"], **changes)
+        always = {"platform": self.outputs["platform"], "schedules": {"nfs-init": NIGHTLY}}
+        values = samples.clinic(name, **{**always, "service": {"public_access": True}, **changes})
         return {**values, "backup_bucket": self.outputs["foundation"]["backup_bucket"]}
+
+    @staticmethod
+    def platform(**changes: Any) -> dict[str, Any]:
+        return samples.platform(**{"files": {"ssh_members": [f"user:{ADMINISTRATOR}"]}, **changes})
 
 
 @pytest.fixture(scope="module")
@@ -47,14 +60,16 @@ def stack(cloud: Cloud, tmp_path_factory: pytest.TempPathFactory) -> Stack:
         built.leftovers.setdefault(path, []).extend(root.changes())
 
     apply("foundation", "foundation", samples.foundation())
-    apply("platform", "platform", samples.platform(provision=None))
-    apply("platform", "platform", samples.platform())
+    apply("platform", "platform", built.platform(provision=None))
+    apply("platform", "platform", built.platform())
+    cloud.add_secret_version(f"projects/{samples.PROJECT}/secrets/{samples.NAMES.redis_admin_secret}", "first")
     for name in samples.CLINICS:
         apply("clinic", f"clinics/{name}", built.clinic(name, **NOT_TERRAFORMS))
         for secret in built.outputs[f"clinics/{name}"]["secrets"].values():
             for value in ("first", "second", "third"):
                 cloud.add_secret_version(secret, value)
-        apply("clinic", f"clinics/{name}", built.clinic(name, service={"public_access": True}))
+        cloud.add_secret_version(built.outputs["foundation"]["backup_stores"][name]["password"], "first")
+        apply("clinic", f"clinics/{name}", built.clinic(name))
     return built
 
 
@@ -138,6 +153,46 @@ def test_secrets_are_open_to_their_readers_alone(stack: Stack) -> None:
     }
 
 
+def test_each_account_can_do_its_work_and_nothing_else(stack: Stack) -> None:
+    done = {
+        who: {name for name, act in rights.acts(who).items() if stack.cloud.may(who, *act)} for who in rights.expected()
+    }
+    assert done == rights.expected()
+
+
+def test_a_schedule_starts_its_job(stack: Stack) -> None:
+    place = f"projects/{samples.PROJECT}/locations/{samples.REGION}/jobs/oe-prod-main-nfs-init"
+    before = len(stack.cloud.call("GET", f"{RUN}/{place}/executions")["executions"])
+    stack.cloud.call("POST", f"cloudscheduler.googleapis.com/v1/{place}:run", {})
+    for _ in range(100):
+        found = stack.cloud.call("GET", f"{RUN}/{place}/executions")["executions"]
+        if len(found) > before:
+            break
+        time.sleep(0.1)
+    latest = max(found, key=lambda execution: str(execution["createTime"]))
+    assert len(found) == before + 1
+    assert latest["creator"] == f"oe-prod-main-sched@{samples.PROJECT}.iam.gserviceaccount.com"
+    assert not stack.cloud.call("GET", f"cloudscheduler.googleapis.com/v1/{place}").get("status")
+
+
+def test_ssh_is_open_to_the_files_machine_alone(stack: Stack) -> None:
+    path = f"cloudresourcemanager.googleapis.com/v3/projects/{samples.PROJECT}:getIamPolicy"
+    theirs = {
+        binding["role"]: binding["condition"]["expression"]
+        for binding in stack.cloud.call("POST", path, {})["bindings"]
+        if binding["members"] == [f"user:{ADMINISTRATOR}"]
+    }
+    assert theirs.keys() == {"roles/iap.tunnelResourceAccessor", "roles/compute.osAdminLogin"}
+    address = stack.outputs["platform"]["files"]["address"]
+    for ip, port, opened in ((address, 22, True), (address, 2049, False), ("10.60.0.99", 22, False), ("", 0, False)):
+        known = {"destination.ip": ip, "destination.port": port}
+        assert evaluate(theirs["roles/iap.tunnelResourceAccessor"], known) is opened
+    (machine,) = stack.cloud.call("GET", INSTANCES)["items"]
+    own = machine["selfLink"].partition("/v1/")[2]
+    for name, opened in ((own, True), (f"{own.rpartition('/')[0]}/other-abcd", False)):
+        assert evaluate(theirs["roles/compute.osAdminLogin"], {"resource.name": name}) is opened
+
+
 def test_traffic_is_the_orchestrators(stack: Stack) -> None:
     name = stack.outputs["clinics/main"]["service"]["name"]
     service = stack.cloud.call("GET", f"{RUN}/{name}")
@@ -157,63 +212,8 @@ def test_an_access_taken_away_by_hand_comes_back(stack: Stack) -> None:
     stack.cloud.call("POST", f"secretmanager.googleapis.com/v1/{secret}:setIamPolicy", {"policy": {"bindings": []}})
     (change,) = stack.roots["clinics/main"].changes()
     assert change.endswith("reader[\"admin_password/init\"] ['create']")
-    stack.roots["clinics/main"].apply(stack.clinic(service={"public_access": True}))
+    stack.roots["clinics/main"].apply(stack.clinic())
     assert stack.roots["clinics/main"].changes() == []
-
-
-DISK = "module.files.google_compute_disk.default"
-OPTIONS: list[tuple[str, dict[str, Any], set[str]]] = [
-    (
-        "platform",
-        {
-            "labels": {"team": "it", **samples.LABELS},
-            "database": {
-                "tier": "db-custom-4-15360", "disk_size_gb": 30, "availability_type": "ZONAL", "backups": False,
-            },
-            "files": {
-                "machine_type": "e2-small", "disk_size_gb": 200, "snapshot_days": 0, "nfs_v3": False,
-                "ssh_members": ["group:it@clinic.example"],
-            },
-            "alerts": {"emails": []},
-            "provision": None,
-        },
-        set(),
-    ),
-    ("platform", {"database": {"edition": "ENTERPRISE_PLUS", "tier": "db-perf-optimized-N-2"}}, set()),
-    ("platform", {"zone": f"{samples.REGION}-c"}, {DISK}),
-    ("platform", {"files": {"disk_size_gb": 50}}, {DISK}),
-    ("platform", {"network": {"cidr": "10.80.0.0/20"}}, set()),
-    (
-        "foundation",
-        {
-            "labels": {"team": "it", **samples.LABELS},
-            "audit": {"data_access_logs": False, "retention_days": 30},
-            "services": ["run.googleapis.com"],
-        },
-        set(),
-    ),
-    (
-        "foundation",
-        {"clinics": {}},
-        {f'module.backup_passwords.google_secret_manager_secret.default["{name}"]' for name in samples.CLINICS},
-    ),
-    (
-        "clinics/main",
-        {
-            "labels": {"team": "it", **samples.LABELS},
-            "service": {
-                "cpu": 4, "memory": "8Gi", "min_instances": 0, "max_instances": 9, "concurrency": 5, "timeout": 60,
-                "ingress": "internal", "vpc_egress": "ALL_TRAFFIC", "public_access": False, "environment": {"A": "b"},
-                "public_url": "https://other.example.org",
-            },
-            "admin_user": "chief",
-            "jobs": ["nfs-init", "backup"],
-            "schedules": {"backup": {"cron": "0 1 * * *"}},
-            "restore": {"source": "drive", "uri": "1a2b3c"},
-        },
-        set(),
-    ),
-]  # fmt: skip
 
 
 @pytest.mark.parametrize(("path", "changes", "lost"), OPTIONS, ids=[f"{p}-{n}" for n, (p, _, _) in enumerate(OPTIONS)])
@@ -221,34 +221,49 @@ def test_a_changed_option_loses_nothing_or_the_guard_stops_it(
     path: str, changes: dict[str, Any], lost: set[str], stack: Stack
 ) -> None:
     makers: dict[str, Callable[..., dict[str, Any]]]
-    makers = {"platform": samples.platform, "foundation": samples.foundation, "clinics/main": stack.clinic}
+    makers = {"platform": stack.platform, "foundation": samples.foundation, "clinics/main": stack.clinic}
     values = makers[path]
     plan = stack.roots[path].plan(values(**changes))
     stack.roots[path].render(values())
-    gone = {
-        change["address"]
-        for change in plan["resource_changes"]
-        if change["type"] in guard.HOLDS_DATA and "delete" in change["change"]["actions"]
-    }
-    assert gone == lost
+    assert {change.address for change in guard.losses(planned(plan))} == lost
+
+
+def planned(plan: dict[str, Any]) -> Plan:
+    """A plan in JSON as the guard takes it."""
+    found = []
+    for one in plan["resource_changes"]:
+        change = one["change"]
+        action = "replace" if len(change["actions"]) == 2 else change["actions"][0]
+        before, after = change["before"] or {}, change["after"] or {}
+        found.append(Change(address=one["address"], type=one["type"], action=action, before=before, after=after))
+    return Plan(file=Path("tfplan"), changes=tuple(found))
+
+
+def test_every_value_from_the_file_is_changed_or_there_is_a_reason() -> None:
+    file = (GOLDEN / "every-option.toml").read_text()
+    environment = parse_environment(file, file="openemr.toml", overrides={})
+    for path, kind, values in samples.of_environment(environment):
+        rows = [changes for where, changes, _ in OPTIONS if where.partition("/")[0] == path.partition("/")[0]]
+        changed = {leaf for changes in rows for leaf in leaves(changes)}
+        missing = {*leaves(values)} - changed - OTHERWISE.keys()
+        assert not missing, f"{kind}: no row of OPTIONS changes {missing}"
+    assert not {leaf for _, changes, _ in OPTIONS for leaf in leaves(changes)} & OTHERWISE.keys()
 
 
 def test_a_lost_machine_comes_back_on_its_disk_and_address(stack: Stack) -> None:
-    instances = f"compute.googleapis.com/compute/v1/projects/{samples.PROJECT}/zones/{samples.REGION}-b/instances"
-
     def machine() -> tuple[str, list[str]] | None:
-        items = stack.cloud.call("GET", instances).get("items", [])
+        items = stack.cloud.call("GET", INSTANCES).get("items", [])
         if not items or items[0]["status"] != "RUNNING":
             return None
         disks = [disk["source"].rpartition("/")[2] for disk in items[0]["disks"] if not disk["boot"]]
         return items[0]["networkInterfaces"][0]["networkIP"], disks
 
     before = machine()
-    (lost,) = stack.cloud.call("GET", instances)["items"]
-    stack.cloud.call("DELETE", f"{instances}/{lost['name']}")
+    (lost,) = stack.cloud.call("GET", INSTANCES)["items"]
+    stack.cloud.call("DELETE", f"{INSTANCES}/{lost['name']}")
     assert before == (stack.outputs["platform"]["files"]["address"], [samples.NAMES.files_disk])
     for _ in range(100):
-        if machine() == before and stack.cloud.call("GET", instances)["items"][0]["id"] != lost["id"]:
+        if machine() == before and stack.cloud.call("GET", INSTANCES)["items"][0]["id"] != lost["id"]:
             break
         time.sleep(0.1)
     else:
@@ -263,7 +278,7 @@ def test_what_left_the_state_is_adopted_again(stack: Stack) -> None:
     root.terraform(
         "import", "-input=false", address, f"{samples.PROJECT}/{samples.REGION}-b/{samples.NAMES.files_disk}"
     )
-    root.apply(samples.platform())
+    root.apply(stack.platform())
     assert root.changes() == []
 
 
@@ -309,7 +324,7 @@ def test_without_protection_everything_goes_but_the_foundation(stack: Stack) -> 
         assert root.destroy().status == 0
         assert root.addresses() == []
     platform = stack.roots["platform"]
-    platform.apply(samples.platform(protect=False))
+    platform.apply(stack.platform(protect=False))
     destroyed = platform.destroy()
     assert destroyed.status == 0, destroyed.stderr
     assert platform.addresses() == []

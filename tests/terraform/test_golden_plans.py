@@ -9,29 +9,17 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from gcp_openemr.environment import Environment
 from gcp_openemr.environment.load import parse_environment
-from gcp_openemr.image import Images
-from gcp_openemr.variables import (
-    Foundation,
-    Platform,
-    SecretVersions,
-    clinic_variables,
-    foundation_variables,
-    platform_variables,
-)
 from tests.terraform import samples
 from tests.terraform.world import Root, resources
 
 PLANS = Path(__file__).parent / "golden" / "plans"
-IMAGES = Images(service=samples.IMAGE, job=samples.IMAGE)
-SECRETS = SecretVersions(database_password=1, redis_password=2, admin_password=3)
 SHOWN: Mapping[str, str] = {
     "google_artifact_registry_repository": "repository_id deletion_policy docker_config.immutable_tags "
     "vulnerability_scanning_config.enablement_config",
@@ -70,33 +58,6 @@ SHOWN: Mapping[str, str] = {
 }
 
 
-def variables(environment: Environment) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """Path, kind and values of each root, as the orchestrator hands them in when everything is there."""
-    names = environment.names
-    foundation = Foundation(
-        registry=f"{environment.region}-docker.pkg.dev/{environment.project}/{names.registry}",
-        build_account="build",
-        build_bucket=names.build_bucket,
-        backup_bucket=names.backup_bucket,
-    )
-    protect = environment.protect
-    yield "foundation", "foundation", foundation_variables(environment)
-    yield (
-        "platform",
-        "platform",
-        platform_variables(environment, foundation, images=IMAGES, redis_admin_version=1, protect=protect),
-    )
-    for name, clinic in environment.clinics.items():
-        platform = Platform(outputs=samples.PLATFORM)
-        yield (
-            f"clinics/{name}",
-            "clinic",
-            clinic_variables(
-                environment, clinic, foundation, platform, IMAGES, versions=SECRETS, serve=True, protect=protect
-            ),
-        )
-
-
 def inventory(plan: dict[str, Any]) -> dict[str, Any]:
     values = {
         resource.address: {
@@ -119,10 +80,17 @@ def pick(value: Any, steps: list[str]) -> Any:
     return pick(value.get(steps[0]), steps[1:]) if isinstance(value, dict) else None
 
 
-@pytest.mark.parametrize("case", sorted(path.stem for path in PLANS.glob("*.toml")))
+# Two clinics are applied in every run, and their platform is the default's.
+SELDOM = {"two-clinics": pytest.mark.torture}
+
+
+@pytest.mark.parametrize(
+    "case",
+    [pytest.param(name, marks=SELDOM.get(name, ())) for name in sorted(path.stem for path in PLANS.glob("*.toml"))],
+)
 def test_an_environment_file_becomes_this(case: str, roots: dict[str, Root]) -> None:
     environment = parse_environment((PLANS / f"{case}.toml").read_text(), file="openemr.toml", overrides={})
-    seen = {path: inventory(roots[kind].plan(values)) for path, kind, values in variables(environment)}
+    seen = {path: inventory(roots[kind].plan(values)) for path, kind, values in samples.of_environment(environment)}
     golden = PLANS / f"{case}.json"
     if os.environ.get("UPDATE_GOLDEN"):
         golden.write_text(json.dumps(seen, indent=1, sort_keys=True) + "\n")

@@ -21,27 +21,33 @@ SHARED_BACKUP = {"source": "gcs", "uri": f"gs://{samples.NAMES.backup_bucket}/im
 OWN_BACKUP = {"source": "gcs", "uri": "gs://somebodys-bucket/backup.tar.zst"}
 JOBS = ("nfs-init", "backup", "verify", "drill", "rotate", "upgrade")
 NIGHTLY = {"cron": "30 2 * * *", "time_zone": "Europe/Berlin"}
+NORTH = {"name": "north", "restore": {"source": "drive", "uri": "1a2b3c"}}
 OPTIONS: list[tuple[str, dict[str, Any]]] = [
     ("foundation", {}),
-    ("foundation", {"protect": False}),
+    ("foundation", {"protect": False, "audit": {"data_access_logs": False, "retention_days": 30}}),
     ("platform", {}),
-    ("platform", {"provision": None}),
     (
         "platform",
-        {"protect": False, "database": {"availability_type": "ZONAL", "backups": False, "tier": "db-g1-small"}},
+        {
+            "protect": False,
+            "database": {"availability_type": "ZONAL", "backups": False, "tier": "db-g1-small"},
+            "alerts": {"emails": []},
+        },
     ),
-    ("platform", {"files": {"ssh_members": ["group:it@clinic.example"], "snapshot_days": 0, "nfs_v3": False}}),
-    ("platform", {"alerts": {"emails": []}}),
-    ("foundation", {"audit": {"data_access_logs": False, "retention_days": 30}}),
+    (
+        "platform",
+        {
+            "provision": None,
+            "files": {"ssh_members": ["group:it@clinic.example"], "snapshot_days": 0, "nfs_v3": False},
+        },
+    ),
     ("clinic", {}),
-    ("clinic", {"name": "north"}),
+    ("clinic", NORTH),
     ("clinic", {"serve": False, "secret_versions": None}),
     ("clinic", {"service": {"public_access": True}}),
     ("clinic", {"jobs": list(JOBS), "schedules": {"backup": NIGHTLY, "nfs-init": NIGHTLY}}),
     ("clinic", {"restore": SHARED_BACKUP}),
-    ("clinic", {"restore": OWN_BACKUP}),
-    ("clinic", {"restore": {"source": "drive", "uri": "1a2b3c"}}),
-    ("clinic", {"protect": False, "service": {"min_instances": 0, "max_instances": 1}}),
+    ("clinic", {"protect": False, "restore": OWN_BACKUP, "service": {"min_instances": 0, "max_instances": 1}}),
 ]
 ROLES = {
     "roles/artifactregistry.writer",
@@ -294,7 +300,7 @@ LATER = (
 def test_a_clinic_names_nothing_of_another(plan_of: Planner) -> None:
     """Every name of one clinic's resources, and every folder and path that it is given, is its own."""
     for name, other in (samples.CLINICS, samples.CLINICS[::-1]):
-        changes = {"name": name} if name != "main" else {}
+        changes = NORTH if name == "north" else {}
         values = str([dict(r.values) for r in resources(plan_of("clinic", **changes))])
         foreign = set(ClinicNames(environment=samples.ENVIRONMENT, clinic=other).as_tfvars().values())
         own = set(ClinicNames(environment=samples.ENVIRONMENT, clinic=name).as_tfvars().values())

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import dataclasses
 import json
+import os
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -18,6 +21,7 @@ from gcp_openemr.sandbox.api.iam import Tokens
 from gcp_openemr.sandbox.api.store import Store
 from gcp_openemr.sandbox.provider.mirror import write_mirror
 from gcp_openemr.variables import SERVICES
+from tests.attached import attached_provider
 from tests.terraform import samples
 
 __all__ = ["Cloud", "Resource", "Root", "resources"]
@@ -41,19 +45,27 @@ class Cloud:
     def __init__(self, directory: Path) -> None:
         # Before the server has the store to itself.
         store = Store(directory / "state.sqlite3")
-        self._deployers_token = Tokens(store, directory / "operator-token").mint(DEPLOYER)
+        self._tokens = Tokens(store, directory / "operator-token")
         store.close()
         command = [sys.executable, "-m", "gcp_openemr.sandbox.api", "--state", str(directory)]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert self._process.stdout is not None
         self.url = self._process.stdout.readline().split()[0]
-        self._token = (directory / "operator-token").read_text().strip()
+        self._closing = contextlib.ExitStack()
         self.environment = {
             **write_mirror(directory, python=sys.executable, url=self.url),
+            **self._closing.enter_context(attached_provider()),
             "GOOGLE_BACKEND_STORAGE_CUSTOM_ENDPOINT": f"{self.url}/storage/v1/",
-            "GOOGLE_OAUTH_ACCESS_TOKEN": self._token,
             "TF_IN_AUTOMATION": "1",
+            "GOGC": "400",  # seldom collected: these runs are short, and many
         }
+        self._use(self._tokens.operator)
+
+    def _use(self, token: str) -> None:
+        """Terraform's backend reads its own environment, the attached provider this process's."""
+        self.environment["GOOGLE_OAUTH_ACCESS_TOKEN"] = token
+        for name in ("GOOGLE_OAUTH_ACCESS_TOKEN", "GCP_OPENEMR_SANDBOX_URL"):
+            os.environ[name] = self.environment[name]
 
     def become_deployer(self, permissions: Collection[str]) -> None:
         """From here on Terraform runs as a service account that has these permissions on the project, and no other."""
@@ -67,24 +79,39 @@ class Cloud:
         policy = self.call("POST", f"cloudresourcemanager.googleapis.com/v3/{project}:getIamPolicy", {})
         policy.setdefault("bindings", []).append({"role": made["name"], "members": [f"serviceAccount:{email}"]})
         self.call("POST", f"cloudresourcemanager.googleapis.com/v3/{project}:setIamPolicy", {"policy": policy})
-        self.environment["GOOGLE_OAUTH_ACCESS_TOKEN"] = self._deployers_token
+        self._use(self._tokens.mint(email))
 
     def close(self) -> None:
+        self._closing.close()
+        for name in ("GOOGLE_OAUTH_ACCESS_TOKEN", "GCP_OPENEMR_SANDBOX_URL"):
+            del os.environ[name]
         self._process.terminate()
         self._process.wait(20)
         if self._process.stdout is not None:
             self._process.stdout.close()
 
-    def call(self, method: str, path: str, body: Json | None = None) -> Json:
+    def call(self, method: str, path: str, body: Json | None = None, *, account: str = "") -> Json:
+        """Call as the operator, or as a service account of the project by its short name. Raises HTTPError."""
+        email = f"{account}@{samples.PROJECT}.iam.gserviceaccount.com"
+        token = self._tokens.mint(email) if account else self._tokens.operator
         request = urllib.request.Request(  # noqa: S310 - the address is ours
             f"{self.url}/{path}",
             method=method,
             data=None if body is None else json.dumps(body).encode(),
-            headers={"Authorization": f"Bearer {self._token}", "Content-Type": "application/json"},
+            headers={"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
         )
         with urllib.request.urlopen(request, timeout=60) as response:  # noqa: S310
             answer: Json = json.loads(response.read() or b"{}")
         return answer
+
+    def may(self, account: str, method: str, path: str, body: Json | None) -> bool:
+        """Whether a call as that account is let through, whatever becomes of it."""
+        try:
+            self.call(method, path, body, account=account)
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code not in (401, 403)
+        return True
 
     def make_state_bucket(self) -> None:
         """As the orchestrator does before the first `terraform init`: the APIs come with it."""
@@ -125,9 +152,9 @@ class Root:
         )
 
     def plan(self, variables: Json) -> Json:
-        """The plan as `terraform show -json` tells it."""
+        """The plan as `terraform show -json` tells it, from the state as it is."""
         self.render(variables)
-        self.terraform("plan", "-input=false", "-lock=false", "-out=tfplan")
+        self.terraform("plan", "-input=false", "-lock=false", "-refresh=false", "-out=tfplan")
         plan: Json = json.loads(self.terraform("show", "-json", "tfplan").stdout)
         return plan
 
@@ -147,7 +174,10 @@ class Root:
 
     def changes(self) -> Sequence[str]:
         """Address and actions of what a further plan would change."""
-        self.terraform("plan", "-input=false", "-out=tfplan")
+        seen = self.terraform("plan", "-input=false", "-detailed-exitcode", "-out=tfplan", check=False)
+        if seen.status == 0:
+            return []
+        assert seen.status == 2, seen.stderr
         plan = json.loads(self.terraform("show", "-json", "tfplan").stdout)
         changes = plan.get("resource_changes", [])
         return [f"{c['address']} {c['change']['actions']}" for c in changes if c["change"]["actions"] != ["no-op"]]

@@ -65,6 +65,9 @@ def test_a_replacement_is_told_from_an_update(tmp_path: Path) -> None:
     (tmp_path / "main.tf").write_text(ONE.replace("input = var.word", "input = var.word\n  triggers_replace = 1"))
     [change] = terraform.plan().changes
     assert (change.action, change.reason) == ("replace", "cannot update")
+    (tmp_path / "main.tf").write_text(ONE.replace('"a"', '"b"'))
+    [change] = terraform.plan(compared={"terraform_data"}).changes
+    assert (change.action, change.before["input"], change.after["input"]) == ("update", "a", "b")
 
 
 def test_outputs_are_empty_before_the_first_apply(tmp_path: Path) -> None:

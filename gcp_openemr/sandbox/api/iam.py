@@ -1,10 +1,7 @@
 """Who calls, and what they may do.
 
 Predefined roles resolve to permissions by `roles.json` (source inside); custom roles by the store. A permission is
-granted by a binding on the resource, on anything above it, or on its project; conditions are evaluated. They are the
-part of CEL that bindings of this product use: `resource.name`, `resource.type`, `resource.service` and `request.time`
-with `==`, `!=`, comparisons, `startsWith`, `endsWith`, `timestamp("…")`, `&&`, `||`, `!` and parentheses
-(https://cloud.google.com/iam/docs/conditions-attribute-reference).
+granted by a binding on the resource, on anything above it, or on its project; conditions are evaluated.
 """
 
 from __future__ import annotations
@@ -16,153 +13,20 @@ import functools
 import hashlib
 import hmac
 import json
-import operator
-import re
 import secrets
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
+from gcp_openemr.sandbox.api.conditions import ConditionInvalid, evaluate
 from gcp_openemr.sandbox.api.names import host_of, numbered, path_of, project_name, project_of
 from gcp_openemr.sandbox.api.store import Store
 from gcp_openemr.sandbox.interfaces import Json
 
 __all__ = [
-    "ANONYMOUS", "OPERATOR", "PROPAGATION_SECONDS", "Caller", "ConditionInvalid", "Iam", "Tokens", "evaluate",
-    "predefined_roles", "service_account",
+    "ANONYMOUS", "OPERATOR", "PROPAGATION_SECONDS", "Caller", "Iam", "Tokens", "predefined_roles", "service_account",
 ]  # fmt: skip
-
-_TOKEN = re.compile(
-    r"\s*(?:(?P<text>\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*')|(?P<name>[A-Za-z_][\w.]*)|(?P<sign>&&|\|\||[=!<>]=|[!<>(),]))"
-)
-_COMPARE: Mapping[str, Callable[[Any, Any], bool]] = {
-    "==": operator.eq,
-    "!=": operator.ne,
-    "<": operator.lt,
-    "<=": operator.le,
-    ">": operator.gt,
-    ">=": operator.ge,
-}
-
-
-class ConditionInvalid(ValueError):
-    """The expression cannot be read; the message says where."""
-
-
-def evaluate(expression: str, *, resource_name: str, resource_type: str, service: str, moment: datetime) -> bool:
-    """Whether a condition holds. Raises ConditionInvalid."""
-    values = {
-        "resource.name": resource_name,
-        "resource.type": resource_type,
-        "resource.service": service,
-        "request.time": moment,
-        "true": True,
-        "false": False,
-    }
-    reader = _Reader(tokens=_tokens(expression), values=values)
-    result = reader.alternatives()
-    if reader.tokens or not isinstance(result, bool):
-        raise ConditionInvalid(f"cannot be read as a condition: {expression}")
-    return result
-
-
-def _tokens(expression: str) -> list[str]:
-    found: list[str] = []
-    position = 0
-    text = expression.strip()
-    while position < len(text):
-        match = _TOKEN.match(text, position)
-        if match is None:
-            raise ConditionInvalid(f"not understood at character {position}: {text[position : position + 20]}")
-        found.append(match.group().strip())
-        position = match.end()
-    return found
-
-
-@dataclasses.dataclass(kw_only=True)
-class _Reader:
-    """Reads tokens from the front."""
-
-    tokens: list[str]
-    values: Mapping[str, Any]
-
-    def alternatives(self) -> Any:
-        result = self._all()
-        while self._take("||"):
-            right = self._all()
-            result = bool(result) or bool(right)
-        return result
-
-    def _all(self) -> Any:
-        result = self._comparison()
-        while self._take("&&"):
-            right = self._comparison()
-            result = bool(result) and bool(right)
-        return result
-
-    def _comparison(self) -> Any:
-        left = self._value()
-        if self.tokens and self.tokens[0] in _COMPARE:
-            compare = _COMPARE[self.tokens.pop(0)]
-            try:
-                return compare(left, self._value())
-            except TypeError as error:
-                raise ConditionInvalid("values of different types are compared") from error
-        return left
-
-    def _value(self) -> Any:
-        if not self.tokens:
-            raise ConditionInvalid("the expression ends early")
-        word = self.tokens.pop(0)
-        if word == "!":
-            return not self._value()
-        if word == "(":
-            result = self.alternatives()
-            self._expect(")")
-            return result
-        if word[0] in "\"'":
-            return re.sub(r"\\(.)", r"\1", word[1:-1])
-        if word == "timestamp":
-            return _moment(self._argument())
-        return self._named(word)
-
-    def _named(self, token: str) -> Any:
-        base, _, method = token.rpartition(".")
-        if method in {"startsWith", "endsWith"} and base in self.values:
-            argument = self._argument()
-            text = str(self.values[base])
-            return text.startswith(argument) if method == "startsWith" else text.endswith(argument)
-        if token in self.values:
-            return self.values[token]
-        raise ConditionInvalid(f"{token} is not known here")
-
-    def _argument(self) -> str:
-        self._expect("(")
-        value = self._value()
-        self._expect(")")
-        if not isinstance(value, str):
-            raise ConditionInvalid("a text is needed in parentheses")
-        return value
-
-    def _take(self, token: str) -> bool:
-        if self.tokens and self.tokens[0] == token:
-            self.tokens.pop(0)
-            return True
-        return False
-
-    def _expect(self, token: str) -> None:
-        if not self._take(token):
-            raise ConditionInvalid(f"{token} is missing")
-
-
-def _moment(text: str) -> datetime:
-    try:
-        return datetime.fromisoformat(text)
-    except ValueError as error:
-        raise ConditionInvalid(f"{text} is no timestamp") from error
-
 
 TOKEN_SECONDS = 3600
 # "Typically … 2 minutes" (https://cloud.google.com/iam/docs/access-change-propagation).
@@ -334,10 +198,12 @@ class Iam:
         try:
             return evaluate(
                 expression,
-                resource_name=name,
-                resource_type=_resource_type(resource),
-                service=host_of(resource),
-                moment=datetime.now(tz=UTC),
+                {
+                    "resource.name": name,
+                    "resource.type": _resource_type(resource),
+                    "resource.service": host_of(resource),
+                    "request.time": datetime.now(tz=UTC),
+                },
             )
         except ConditionInvalid:
             return False

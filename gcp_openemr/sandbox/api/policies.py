@@ -8,9 +8,9 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime
 
-from gcp_openemr.sandbox.api.iam import ConditionInvalid, evaluate, predefined_roles
+from gcp_openemr.sandbox.api.conditions import ConditionInvalid, evaluate
+from gcp_openemr.sandbox.api.iam import predefined_roles
 from gcp_openemr.sandbox.api.names import segment
 from gcp_openemr.sandbox.api.rules import ApiError, Call, Json, handles, refuse, refuse_if
 
@@ -105,13 +105,7 @@ def _check_member(call: Call, member: str) -> None:
 def _check_condition(condition: Json) -> None:
     refuse_if(not condition.get("title"), "iam.condition-title")
     try:
-        evaluate(
-            str(condition.get("expression", "")),
-            resource_name="",
-            resource_type="",
-            service="",
-            moment=datetime.now(tz=UTC),
-        )
+        evaluate(str(condition.get("expression", "")), {})
     except ConditionInvalid as error:
         raise refuse("iam.condition", error=error) from error
 

@@ -37,7 +37,28 @@ def main(out: Path) -> None:
             "root": _as(0, functools.partial(_put_right, mount / "closed")),
             "owners after root": _owners(server / "closed"),
         }
+    answers["share"] = {
+        f"NFS {version} uid {uid}": _as(uid, functools.partial(_use, Path(f"/run/share{version}") / f"by{uid}"))
+        for version in (3, 4)
+        for uid in (1000, 0)
+    }
+    answers["share"]["server"] = _owners(Path("/mnt/share"))
     (out / "answer").write_text(json.dumps(answers))
+
+
+def _use(place: Path) -> dict[str, Any]:
+    """What a client meets in the share: made, read back, whose it is, and whether it can be given away."""
+    place = place.with_name(f"{place.parent.name}-{place.name}")
+    place.mkdir(mode=0o750)
+    (place / "document").write_text("a document")
+    (place / "document").chmod(0o640)
+    try:
+        os.chown(place / "document", 0, 0)
+        given = "given away"
+    except OSError as error:
+        given = os.strerror(error.errno or 0)
+    found = (place / "document").stat()
+    return {"read": (place / "document").read_text(), "owner": [found.st_uid, found.st_gid], "to root": given}
 
 
 def _restore(sites: Path) -> dict[str, str]:

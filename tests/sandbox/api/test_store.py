@@ -8,14 +8,15 @@ import threading
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
+from gcp_openemr.sandbox.api.conditions import ConditionInvalid, evaluate
 from gcp_openemr.sandbox.api.errors import ApiError
-from gcp_openemr.sandbox.api.iam import ConditionInvalid, evaluate
 from gcp_openemr.sandbox.api.store import Store
 from gcp_openemr.sandbox.api.validation import accept, apply_mask, merge
 from gcp_openemr.sandbox.discovery import load
@@ -210,25 +211,29 @@ NAME = "projects/_/buckets/b/objects/clinics/main/x"
         ('request.time < timestamp("2026-06-01T00:00:00Z")', True),
         ('request.time >= timestamp("2026-06-01T00:00:00Z") || (true && !false)', True),
         ("false || false", False),
+        ('destination.ip == "10.60.0.5" && destination.port == 22', True),
+        ('destination.ip == "10.60.0.5" && destination.port == 3306', False),
     ],
 )
 def test_conditions_are_evaluated(expression: str, holds: bool) -> None:
-    found = evaluate(
-        expression,
-        resource_name=NAME,
-        resource_type="storage.googleapis.com/Object",
-        service="storage.googleapis.com",
-        moment=datetime(2026, 1, 1, tzinfo=UTC),
-    )
+    known: dict[str, Any] = {
+        "resource.name": NAME,
+        "resource.type": "storage.googleapis.com/Object",
+        "resource.service": "storage.googleapis.com",
+        "request.time": datetime(2026, 1, 1, tzinfo=UTC),
+        "destination.ip": "10.60.0.5",
+        "destination.port": 22,
+    }
+    found = evaluate(expression, known)
     assert found is holds
 
 
 @given(
     st.text(max_size=40)
     | st.lists(
-        st.sampled_from(['"a"', "==", "(", ")", "&&", "resource.name", "!", "timestamp", "<", "request.time"])
+        st.sampled_from(['"a"', "==", "(", ")", "&&", "resource.name", "!", "timestamp", "<", "request.time", "22"])
     ).map(" ".join)
 )
 def test_any_expression_is_evaluated_or_refused(expression: str) -> None:
     with contextlib.suppress(ConditionInvalid):
-        evaluate(expression, resource_name="n", resource_type="t", service="s", moment=datetime.now(tz=UTC))
+        evaluate(expression, {})

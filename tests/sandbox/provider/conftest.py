@@ -8,12 +8,9 @@ import functools
 import http.client
 import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
-import tempfile
-import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -29,9 +26,8 @@ from gcp_openemr.sandbox.api.server import serve
 from gcp_openemr.sandbox.api.serviceusage import enable_apis
 from gcp_openemr.sandbox.interfaces import Json
 from gcp_openemr.sandbox.provider.mirror import write_mirror
-from gcp_openemr.sandbox.provider.plugin import new_server
-from gcp_openemr.sandbox.provider.servicer import Servicer
 from gcp_openemr.setup.terraform import locate_terraform
+from tests.attached import attached_provider
 
 CONFIGURATIONS = Path(__file__).parent / "configurations"
 
@@ -172,20 +168,5 @@ def workspace(installed: Workspace, monkeypatch: pytest.MonkeyPatch) -> Iterator
     """Terraform finds the provider running, in this process: half the time."""
     for name, value in installed.environment.items():
         monkeypatch.setenv(name, value)
-    folder = tempfile.mkdtemp(prefix="provider")
-    servicer = Servicer()
-    server = new_server(servicer, threading.Event())
-    server.add_insecure_port(f"unix:{folder}/socket")
-    server.start()
-    running = {
-        "Protocol": "grpc",
-        "ProtocolVersion": 6,
-        "Pid": os.getpid(),
-        "Test": True,
-        "Addr": {"Network": "unix", "String": f"{folder}/socket"},
-    }
-    attached = {"TF_REATTACH_PROVIDERS": json.dumps({"registry.terraform.io/hashicorp/google": running})}
-    yield Workspace(directory=installed.directory, environment={**installed.environment, **attached})
-    server.stop(0.2).wait()
-    servicer.close()
-    shutil.rmtree(folder)
+    with attached_provider() as attached:
+        yield Workspace(directory=installed.directory, environment={**installed.environment, **attached})
