@@ -1,19 +1,24 @@
-"""What the runtime may ask of the cloud (`interfaces.Access`)."""
+"""Between the cloud and its runtime: what the runtime may ask (`interfaces.Access`), and the guard before it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+import traceback
+from collections.abc import Callable, Sequence
+from typing import Any, cast
 
+from gcp_openemr.sandbox.api.errors import CODES
 from gcp_openemr.sandbox.api.iam import Caller, Iam, Tokens
 from gcp_openemr.sandbox.api.names import bucket_name
 from gcp_openemr.sandbox.api.projects import project_by_number
 from gcp_openemr.sandbox.api.rules import Json, Refused, Store
-from gcp_openemr.sandbox.api.run.readiness import secret_problem
+from gcp_openemr.sandbox.api.run.services import secret_problem
 from gcp_openemr.sandbox.api.secretmanager import read_version
 from gcp_openemr.sandbox.api.settings import read_settings
 from gcp_openemr.sandbox.api.storage.objects import Objects
+from gcp_openemr.sandbox.interfaces import Runtime
 
-__all__ = ["CloudAccess"]
+__all__ = ["CloudAccess", "guarded"]
 
 
 class CloudAccess:
@@ -58,3 +63,28 @@ class CloudAccess:
 
     def mint_token(self, email: str) -> str:
         return self._tokens.mint(email)
+
+
+class _Guard:
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        method = getattr(self._runtime, name)
+
+        @functools.wraps(method)
+        def call(*values: Any) -> Any:
+            try:
+                return method(*values)
+            except Refused:
+                raise
+            except Exception as error:
+                traceback.print_exc()
+                raise Refused("Internal error encountered.", code=CODES["INTERNAL"]) from error
+
+        return call
+
+
+def guarded(runtime: Runtime) -> Runtime:
+    """The same runtime, of whose calls only `Refused` comes out."""
+    return cast("Runtime", _Guard(runtime))

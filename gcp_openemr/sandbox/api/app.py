@@ -6,6 +6,8 @@ A project comes into being when the operator first names it, with a number made 
 
 from __future__ import annotations
 
+import io
+import json
 import threading
 import traceback
 from collections.abc import Callable, Mapping
@@ -13,12 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from gcp_openemr.sandbox.api import crud, policies
-from gcp_openemr.sandbox.api.access import CloudAccess
+from gcp_openemr.sandbox.api.access import CloudAccess, guarded
 from gcp_openemr.sandbox.api.call_log import CURRENT, CallLog
 from gcp_openemr.sandbox.api.callers import Callers
 from gcp_openemr.sandbox.api.calls import unauthenticated
 from gcp_openemr.sandbox.api.faults import Faults
-from gcp_openemr.sandbox.api.guarded import guarded
 from gcp_openemr.sandbox.api.iam import ANONYMOUS, Caller, Iam, Tokens
 from gcp_openemr.sandbox.api.messages import Request, Response, json_response
 from gcp_openemr.sandbox.api.names import project_of, service_account_name
@@ -29,23 +30,30 @@ from gcp_openemr.sandbox.api.projects import (
     project_by_number,
     service_account_exists,
 )
-from gcp_openemr.sandbox.api.refusals import demand, refuse, refuse_if
+from gcp_openemr.sandbox.api.refusals import beyond_if, demand, refuse, refuse_if
 from gcp_openemr.sandbox.api.routing import API_VERSIONS, Target, find_method, resource_path, target_of
 from gcp_openemr.sandbox.api.rules import CHORES, COLLECTIONS, HANDLERS, WORK, ApiError, Call, Json, Store, load_tables
 from gcp_openemr.sandbox.api.serviceusage import require_enabled
-from gcp_openemr.sandbox.api.settings import Settings, call_seconds, change_settings, read_settings
-from gcp_openemr.sandbox.api.steering import answer_steering, is_steering
+from gcp_openemr.sandbox.api.settings import (
+    Settings,
+    answer_steering,
+    change_settings,
+    is_steering,
+    read_settings,
+    seconds_of,
+)
 from gcp_openemr.sandbox.api.storage import answer_storage
 from gcp_openemr.sandbox.api.storage.objects import Objects
 from gcp_openemr.sandbox.api.validation import check_query
 from gcp_openemr.sandbox.interfaces import Access, Runtime
 
-__all__ = ["App", "Clock"]
+__all__ = ["App"]
 
 _SECONDS = 1.0
+_POLICY_VERBS = {"getIamPolicy", "setIamPolicy", "testIamPermissions"}
 
 
-class Clock:
+class _Clock:
     """Does every chore about once a second from its making until `close`."""
 
     def __init__(self, app: App) -> None:
@@ -67,9 +75,6 @@ class Clock:
                     traceback.print_exc()
 
 
-_POLICY_VERBS = {"getIamPolicy", "setIamPolicy", "testIamPermissions"}
-
-
 class App:
     """All state lies below `state_dir`. `start(runtime)` brings up what should be running; `close()` ends it."""
 
@@ -87,7 +92,7 @@ class App:
         self._access = CloudAccess(self.store, self.objects, self.iam, self._tokens)
         self.operations = Operations(self, self.store, WORK)
         self._runtime: Runtime | None = None
-        self._clock: Clock | None = None
+        self._clock: _Clock | None = None
         self._closing = False
 
     @property
@@ -111,7 +116,7 @@ class App:
         self._runtime = guarded(runtime)
         runtime.resume()
         self.operations.resume()
-        self._clock = Clock(self)
+        self._clock = _Clock(self)
 
     def close(self) -> None:
         """End the runtime, let operations end, close the store. Calls that still come are answered 503."""
@@ -136,6 +141,23 @@ class App:
 
     def service_account_exists(self, email: str) -> bool:
         return service_account_exists(self.store, email)
+
+    def ask(self, email: str, method: str, target: str, body: Json | None = None) -> Json:
+        """The answer to a call of `target` (`/HOST/PATH?QUERY`) as a service account. Raises ApiError.
+
+        So Google's own agents call the APIs, as everybody does.
+        """
+        data = json.dumps(body).encode() if body is not None else b""
+        headers = {"authorization": f"Bearer {self.mint_token(email)}", "content-type": "application/json"}
+        try:
+            answer = self.handle(Request(method=method, target=target, headers=headers, body=io.BytesIO(data)))
+        except ConnectionAbortedError as error:
+            raise ApiError(503, "The service is currently unavailable.") from error
+        content: Json = json.loads(answer.body) if isinstance(answer.body, bytes) and answer.body else {}
+        if answer.status >= 400:
+            refusal = content.get("error") or {}
+            raise ApiError(answer.status, str(refusal.get("message", "")), status=str(refusal.get("status", "")))
+        return content
 
     def authorize_act_as(self, call: Call, email: str) -> None:
         """Raise 403 unless the caller may let something run as this service account."""
@@ -166,7 +188,7 @@ class App:
         trace.resource = "/objects/".join(filter(None, (call.name, call.parameters.get("object"))))
         CURRENT.set(trace)
         if self.settings.latency:
-            self.faults.pause(call_seconds(call.method.id) * self.settings.latency)
+            self.faults.pause(seconds_of("calls", call.method.id) * self.settings.latency)
         self.faults.arrive(call.request)
 
     def _refusing(self, request: Request, answer: Callable[[App, Request], Response]) -> Response:
@@ -198,8 +220,7 @@ class App:
         return caller
 
     def _one_platform(self, request: Request, target: Target) -> Response:
-        if target.api not in API_VERSIONS:
-            raise ApiError(501, f"The sandbox does not speak {target.api}.googleapis.com.")
+        beyond_if(target.api not in API_VERSIONS, f"The sandbox does not speak {target.api}.googleapis.com.")
         found = demand(find_method(target.api, request.method, target.path), "google.method")
         discovery, method, parameters = found
         caller = self.caller(request)

@@ -63,7 +63,7 @@ def _complete(change: Change) -> None:
     }
 
 
-REPOSITORIES = Collection(
+Collection(
     "artifactregistry.projects.locations.repositories",
     id_parameter="repositoryId",
     message=f"{_TYPES}Repository",

@@ -28,6 +28,8 @@ __all__ = ["CURRENT", "CallLog", "Entry", "Trace"]
 
 _MOST = 20_000  # entries of one file
 _PATH_LIMIT = 500  # characters
+# The call that this thread answers.
+CURRENT: contextvars.ContextVar[Trace | None] = contextvars.ContextVar("call", default=None)
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -41,10 +43,6 @@ class Trace:
     fault: str = ""
     status: int = 0
     left: Sequence[Fault] = ()
-
-
-# The call that this thread answers.
-CURRENT: contextvars.ContextVar[Trace | None] = contextvars.ContextVar("call", default=None)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -108,19 +106,9 @@ class CallLog:
                 self._descriptor, self._held = self._open(), 0
             self._number += 1
             self._held += 1
-            entry = {
-                "number": self._number,
-                "time": moment,
-                "seconds": round(seconds, 4),
-                "method": method,
-                "path": path[:_PATH_LIMIT],
-                "api_method": trace.method_id,
-                "caller": trace.caller,
-                "resource": trace.resource,
-                "status": trace.status,
-                "refusal": trace.refusal,
-                "fault": trace.fault,
-            }
+            told = dataclasses.asdict(trace, dict_factory=_told)
+            began = {"number": self._number, "time": moment, "seconds": round(seconds, 4), "method": method}
+            entry = {**began, "path": path[:_PATH_LIMIT], **told}
             os.write(self._descriptor, json.dumps(entry).encode() + b"\n")
 
     def read(self, since: int = 0) -> list[Entry]:
@@ -137,6 +125,11 @@ class CallLog:
 
     def _open(self) -> int:
         return os.open(self._file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+
+
+def _told(fields: list[tuple[str, object]]) -> Json:
+    """What an entry has of a trace."""
+    return {"api_method" if name == "method_id" else name: value for name, value in fields if name != "left"}
 
 
 def _entries(file: Path) -> Iterator[Entry]:

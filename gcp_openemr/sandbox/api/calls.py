@@ -38,7 +38,6 @@ class Call:
     query: Mapping[str, Sequence[str]]
     request: Request
     name: str
-    upload: bool = False
 
     @property
     def store(self) -> Store:

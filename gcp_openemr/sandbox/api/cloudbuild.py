@@ -45,14 +45,12 @@ def create(call: Call) -> Json:
 def _check(call: Call, build: Json) -> None:
     refuse_if(not build.get("steps"), "cloudbuild.steps")
     timeout = re.fullmatch(r"(\d+)(\.\d+)?s", str(build.get("timeout") or "600s"))
-    if timeout is None or not 0 < int(timeout[1]) <= _LONGEST:
-        raise refuse("cloudbuild.timeout", most=_LONGEST)
+    refuse_if(timeout is None or not 0 < int(timeout[1]) <= _LONGEST, "cloudbuild.timeout", most=_LONGEST)
     given = str(build.get("serviceAccount") or "")
     if given:
         _check_account(call, build, given)
     for image in build.get("images") or ():
-        if parse_image(image) is None:
-            raise refuse("cloudbuild.image", image=image)
+        refuse_if(parse_image(image) is None, "cloudbuild.image", image=image)
 
 
 def _check_account(call: Call, build: Json, given: str) -> None:
@@ -127,8 +125,7 @@ def _check_source(app: App, current: Json) -> None:
         return
     bucket, name = str(source.get("bucket")), str(source.get("object"))
     email = _email(current)
-    if app.objects.live(bucket, name) is None:
-        raise refuse("cloudbuild.source", bucket=bucket, name=name)
+    refuse_if(app.objects.live(bucket, name) is None, "cloudbuild.source", bucket=bucket, name=name)
     if not app.iam.allows(service_account(email), "storage.objects.get", f"{bucket_name(bucket)}/objects/{name}"):
         raise refuse("cloudbuild.source-denied", email=email)
 

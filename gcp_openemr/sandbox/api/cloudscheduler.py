@@ -15,14 +15,13 @@ from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from gcp_openemr.sandbox.api import crud
-from gcp_openemr.sandbox.api.agents import ask
 from gcp_openemr.sandbox.api.errors import CODES, ApiError
 from gcp_openemr.sandbox.api.messages import parse_json
 from gcp_openemr.sandbox.api.names import new_uid, now, timestamp
-from gcp_openemr.sandbox.api.refusals import refuse, refuse_if
+from gcp_openemr.sandbox.api.refusals import beyond_if, refuse, refuse_if
 from gcp_openemr.sandbox.api.rules import CHORES, WORK, App, Call, Change, Collection, Json, Operation, handles
 
-__all__ = ["Schedule", "ScheduleInvalid", "fire", "read_schedule"]
+__all__ = ["ScheduleInvalid", "fire", "read_schedule"]
 
 # Least and greatest value of minute, hour, day of the month, month, day of the week (0 and 7 are Sunday).
 _RANGES = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 7))
@@ -30,6 +29,16 @@ _MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT",
 _DAYS = ("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT")
 _NAMES = {name: number for number, name in (*enumerate(_MONTHS, 1), *enumerate(_DAYS))}
 _FARTHEST_DAYS = 4 * 366 + 1  # the 29th of February comes within them
+_API = re.compile(r"[a-z0-9-]+\.googleapis\.com")
+_SECONDS = re.compile(r"(\d+)(\.\d+)?s")
+_LONGEST, _SHORTEST = 1800, 15  # seconds of an attempt at an HTTP target
+# https://cloud.google.com/scheduler/docs/configuring/retry-jobs
+_RETRY: Json = {
+    "maxRetryDuration": "0s",
+    "minBackoffDuration": "5s",
+    "maxBackoffDuration": "3600s",
+    "maxDoublings": 5,
+}
 
 
 class ScheduleInvalid(ValueError):
@@ -37,7 +46,7 @@ class ScheduleInvalid(ValueError):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Schedule:
+class _Schedule:
     """Values that fit, by field. `either_day`: a day fits when one of its two fields does, as in cron."""
 
     minutes: frozenset[int]
@@ -67,7 +76,7 @@ class Schedule:
         return any(fits) if self.either_day else all(fits)
 
 
-def read_schedule(text: str, zone: str) -> Schedule:
+def read_schedule(text: str, zone: str) -> _Schedule:
     """Raises ScheduleInvalid."""
     parts = text.split()
     if len(parts) != len(_RANGES):
@@ -79,7 +88,7 @@ def read_schedule(text: str, zone: str) -> Schedule:
     minutes, hours, days, months, weekdays = (
         frozenset(_values(part, *limits)) for part, limits in zip(parts, _RANGES, strict=True)
     )
-    return Schedule(
+    return _Schedule(
         minutes=minutes,
         hours=hours,
         days=days,
@@ -113,18 +122,6 @@ def _number(text: str) -> int:
         raise ScheduleInvalid(text) from error
 
 
-_API = re.compile(r"[a-z0-9-]+\.googleapis\.com")
-_SECONDS = re.compile(r"(\d+)(\.\d+)?s")
-_LONGEST, _SHORTEST = 1800, 15  # seconds of an attempt at an HTTP target
-# https://cloud.google.com/scheduler/docs/configuring/retry-jobs
-_RETRY: Json = {
-    "maxRetryDuration": "0s",
-    "minBackoffDuration": "5s",
-    "maxBackoffDuration": "3600s",
-    "maxDoublings": 5,
-}
-
-
 def _complete(change: Change) -> None:
     new, call = change.new, change.call
     new.setdefault("timeZone", "Etc/UTC")
@@ -134,8 +131,7 @@ def _complete(change: Change) -> None:
         raise refuse("cloudscheduler.schedule") from error
     targets = [field for field in ("httpTarget", "pubsubTarget", "appEngineHttpTarget") if new.get(field)]
     refuse_if(len(targets) != 1, "cloudscheduler.target")
-    if targets != ["httpTarget"]:
-        raise ApiError(501, "The sandbox stands in for HTTP targets only.")
+    beyond_if(targets != ["httpTarget"], "The sandbox stands in for HTTP targets only.")
     _check_target(call, new["httpTarget"])
     deadline = _SECONDS.fullmatch(str(new.setdefault("attemptDeadline", "180s")))
     if deadline is None or not _SHORTEST <= int(deadline[1]) <= _LONGEST:
@@ -231,7 +227,7 @@ def _call(app: App, target: Json) -> None:
         raise ApiError(501, "The sandbox's scheduler calls APIs with an OAuth token only.")
     body = parse_json(base64.b64decode(target.get("body") or ""))
     path = f"/{uri.hostname}{uri.path}" + (f"?{uri.query}" if uri.query else "")
-    ask(app, account["serviceAccountEmail"], target["httpMethod"], path, body)
+    app.ask(account["serviceAccountEmail"], target["httpMethod"], path, body)
 
 
 def fire(app: App) -> None:

@@ -10,26 +10,15 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from gcp_openemr.sandbox.api import refusals
+from gcp_openemr.sandbox.api import names, refusals
 from gcp_openemr.sandbox.api.envelopes import COMPUTE_ROOT, operation_json, operation_name, place_links
 from gcp_openemr.sandbox.api.listing import listed
 from gcp_openemr.sandbox.api.messages import Response
-from gcp_openemr.sandbox.api.names import (
-    etag_of,
-    id_of,
-    new_numeric_id,
-    new_uid,
-    now,
-    path_of,
-    snake,
-)
-from gcp_openemr.sandbox.api.rules import ApiError, Call, Change, Collection, Json, Operation, Record
+from gcp_openemr.sandbox.api.rules import ApiError, Call, Change, Collection, Json, Operation, Record, only
 from gcp_openemr.sandbox.api.validation import apply_mask, merge
 from gcp_openemr.sandbox.discovery import Schema
 
-__all__ = [
-    "VERBS", "answer", "begin", "check_etag", "chosen_id", "existing", "finish", "is_expired", "stamp",
-]  # fmt: skip
+__all__ = ["VERBS", "answer", "begin", "check_etag", "chosen_id", "existing", "finish", "is_expired", "stamp"]
 
 _OPERATIONS = {"Operation", "GoogleLongrunningOperation"}
 _SERVERS_OWN = ("name", "id", "kind", "selfLink", "creationTimestamp", "zone", "region")
@@ -51,7 +40,7 @@ def existing(call: Call, rule: Collection, name: str = "") -> Record:
 
 def is_expired(rule: Collection, record: Record) -> bool:
     """Whether the moment has come after which a resource is gone."""
-    return bool(rule.expires) and str(record.body.get(rule.expires) or "~") <= now()
+    return bool(rule.expires) and str(record.body.get(rule.expires) or "~") <= names.now()
 
 
 def create(call: Call, rule: Collection) -> Json | Response:
@@ -79,7 +68,7 @@ def _save(call: Call, rule: Collection, change: Change, work: str) -> Json | Ope
     call.store.put(change.name, change.new, hidden=change.hidden)
     if not _is_long(call):
         return rule.shown(call, change.new)
-    return begin(call, rule, change.name, change.new, work=work, arguments=change.arguments)
+    return begin(call, rule, change.name, change.new, work=work)
 
 
 def _answered(call: Call, outcome: Json | Operation) -> Json:
@@ -96,14 +85,18 @@ def list_(call: Call, rule: Collection) -> Json | Response:
     found = [(record.name, rule.shown(call, record.body)) for record in _below(call) if not is_expired(rule, record)]
     schema = call.discovery.schema(call.method.response)
     kind = schema.get("properties", {}).get("kind", {}).get("default")
-    own = {"kind": kind, "id": path_of(call.name), "selfLink": COMPUTE_ROOT + path_of(call.name)} if kind else {}
+    own = (
+        {"kind": kind, "id": names.path_of(call.name), "selfLink": COMPUTE_ROOT + names.path_of(call.name)}
+        if kind
+        else {}
+    )
     return own | listed(call, found, _items_field(schema))
 
 
 def aggregated_list(call: Call, rule: Collection) -> Json | Response:
     """Compute Engine's list over all zones and regions."""
     call.authorize(f"{rule.permission}.list", _parent(_parent(call.name)))
-    word = id_of(call.name)
+    word = names.id_of(call.name)
     pattern = re.compile(
         rf"compute\.googleapis\.com/projects/{re.escape(call.project)}/(\w+/[^/]+|global)/{word}/[^/]+"
     )
@@ -166,30 +159,30 @@ def stamp(change: Change) -> None:
     call, new = change.call, change.new
     schema = call.discovery.schema(call.method.request) if call.method.request else {}
     properties = schema.get("properties", {})
-    moment = now()
+    moment = names.now()
     if change.old is None:
         new |= {key: value for key, value in _first(change, properties, moment).items() if key in properties}
     if "updateTime" in properties:
         new["updateTime"] = moment
     if "etag" in properties:
-        new["etag"] = etag_of(change.name, moment, time.monotonic_ns())
+        new["etag"] = names.etag_of(change.name, moment, time.monotonic_ns())
 
 
 def _first(change: Change, properties: Schema, moment: str) -> Json:
-    path = path_of(change.name)
+    path = names.path_of(change.name)
     pacific = datetime.now(tz=ZoneInfo("America/Los_Angeles")).isoformat(timespec="milliseconds")
     result: Json = {
-        "name": id_of(path) if change.call.api in _MERGING else path,
+        "name": names.id_of(path) if change.call.api in _MERGING else path,
         "createTime": moment,
         "creationTime": moment,
         "creationTimestamp": pacific,
-        "uid": new_uid(),
+        "uid": names.new_uid(),
         "kind": properties.get("kind", {}).get("default"),
     }
     if change.call.api == "compute":
         result |= {"selfLink": COMPUTE_ROOT + path, **place_links(path)}
     if properties.get("id", {}).get("format") == "uint64":
-        result["id"] = new_numeric_id()
+        result["id"] = names.new_numeric_id()
     return {key: value for key, value in result.items() if value is not None}
 
 
@@ -233,7 +226,7 @@ def _validated(call: Call, rule: Collection, name: str, resource: Json) -> Json:
     """`validateOnly`: what would come out, written nowhere."""
     if not _is_long(call):
         return rule.shown(call, resource)
-    done = dataclasses.replace(_operation(call, rule, name, resource), start_time=now(), end_time=now())
+    done = dataclasses.replace(_operation(call, rule, name, resource), start_time=names.now(), end_time=names.now())
     return operation_json(done)
 
 
@@ -256,7 +249,9 @@ def chosen_id(call: Call, rule: Collection, body: Json) -> str:
     refusals.refuse_if(not new_id, "google.required", field=field)
     if not re.fullmatch(rule.id_pattern, new_id):
         kind, pattern = rule.kind.title(), rule.id_pattern
-        raise refusals.refuse(rule.id_refusal, kind=kind, field=field, snake=snake(field), id=new_id, pattern=pattern)
+        raise refusals.refuse(
+            rule.id_refusal, kind=kind, field=field, snake=names.snake(field), id=new_id, pattern=pattern
+        )
     return new_id
 
 
@@ -285,7 +280,7 @@ def _updated(call: Call, old: Json, body: Json) -> Json:
     if call.api in _MERGING and call.verb == "patch":
         return merge(old, body)
     mask = call.mask() or ["*"]
-    return apply_mask(old, merge({}, body), mask, schema) | {key: old[key] for key in _SERVERS_OWN if key in old}
+    return apply_mask(old, merge({}, body), mask, schema) | only(old, _SERVERS_OWN)
 
 
 VERBS: Mapping[str, Callable[[Call, Collection], Json | Response]] = {

@@ -8,7 +8,7 @@ import secrets
 from gcp_openemr.sandbox.api import crud
 from gcp_openemr.sandbox.api.listing import listed
 from gcp_openemr.sandbox.api.names import now
-from gcp_openemr.sandbox.api.refusals import demand, missing, refuse, refuse_if
+from gcp_openemr.sandbox.api.refusals import demand, existing, refuse, refuse_if
 from gcp_openemr.sandbox.api.rules import Call, Change, Collection, Json, Record, Store, fill, handles
 
 _DNS_NAME = re.compile(r"(?:\*\.)?(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.)+", re.IGNORECASE)
@@ -92,23 +92,16 @@ def _remove(call: Call, zone: Record, rrset: Json, place: str) -> Json:
 def change(call: Call) -> Json:
     with call.store.transaction():
         zone = _zone(call)
-        deletions = [
-            _remove(call, zone, rrset, f"entity.change.deletions[{place}]")
-            for place, rrset in enumerate(call.body.get("deletions") or ())
-        ]
-        additions = [
-            _add(call, zone, rrset, f"entity.change.additions[{place}]")
-            for place, rrset in enumerate(call.body.get("additions") or ())
-        ]
-        number = str(call.store.next_number(f"change/{zone.name}"))
-        result: Json = {
-            "kind": "dns#change",
-            "id": number,
-            "startTime": now(),
-            "status": "done",
-            **({"additions": additions} if additions else {}),
-            **({"deletions": deletions} if deletions else {}),
+        done = {
+            what: [
+                change_one(call, zone, rrset, f"entity.change.{what}[{place}]")
+                for place, rrset in enumerate(call.body.get(what) or ())
+            ]
+            for what, change_one in (("deletions", _remove), ("additions", _add))
         }
+        number = str(call.store.next_number(f"change/{zone.name}"))
+        changed = {what: rrsets for what, rrsets in done.items() if rrsets}
+        result: Json = {"kind": "dns#change", "id": number, "startTime": now(), "status": "done", **changed}
         call.store.put(f"{zone.name}/changes/{number}", result)
     return result
 
@@ -116,10 +109,7 @@ def change(call: Call) -> Json:
 @handles("dns.changes.get")
 def get_change(call: Call) -> Json:
     _zone(call)
-    record = call.store.get(call.name)
-    if record is None:
-        raise missing(call.name, "changeId")
-    return record.body
+    return existing(call.store, call.name, "changeId").body
 
 
 @handles("dns.resourceRecordSets.create")

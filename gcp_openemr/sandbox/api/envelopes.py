@@ -11,13 +11,15 @@ from gcp_openemr.sandbox.api.listing import listed
 from gcp_openemr.sandbox.api.names import host_of, id_of, path_of, project_number, project_of, segment
 from gcp_openemr.sandbox.api.rules import Call, Json, Operation, demand, handles, shape
 
-__all__ = ["COMPUTE_ROOT", "SQL_ROOT", "operation_json", "operation_name"]
+__all__ = ["COMPUTE_ROOT", "operation_json", "operation_name"]
 
 COMPUTE_ROOT = "https://www.googleapis.com/compute/v1/"
-SQL_ROOT = "https://sqladmin.googleapis.com/sql/v1beta4/"
 _HTTP_OF_CODE = {3: 400, 5: 404, 6: 409, 7: 403, 8: 429, 9: 400, 10: 409, 12: 501, 13: 500, 14: 503, 16: 401}
 _SQL_CODES = {3: "INVALID_ARGUMENT", 9: "OPERATION_FAILED", 13: "INTERNAL_ERROR"}
 _SQL_TYPES = {"insert": "CREATE", "delete": "DELETE", "patch": "UPDATE", "update": "UPDATE", "restart": "RESTART"}
+_LONGEST_WAIT = 120.0  # seconds; Compute Engine's `wait` answers after two minutes at the latest
+_COMPUTE = ("compute.zoneOperations", "compute.regionOperations", "compute.globalOperations")
+_PERMISSIONS = {"sqladmin": "cloudsql.instances.get"}
 
 
 def operation_name(api: str, target: str) -> str:
@@ -124,11 +126,6 @@ def _sql(operation: Operation) -> Json:
     return result
 
 
-_LONGEST_WAIT = 120.0  # seconds; Compute Engine's `wait` answers after two minutes at the latest
-_COMPUTE = ("compute.zoneOperations", "compute.regionOperations", "compute.globalOperations")
-_PERMISSIONS = {"sqladmin": "cloudsql.instances.get"}
-
-
 def _find(call: Call) -> Operation:
     found = demand(call.app.operations.get(call.name), "google.operation-not-found", id=id_of(call.name))
     _authorize(call, found.target)
@@ -167,9 +164,3 @@ def list_(call: Call) -> Json:
     if call.one("instance"):
         found = [(name, item) for name, item in found if item.get("targetId") == call.one("instance")]
     return listed(call, sorted(found, key=lambda pair: pair[0]), "operations" if call.api == "run" else "items")
-
-
-@handles("run.projects.locations.operations.delete")
-def delete(call: Call) -> Json:
-    call.app.operations.delete(_find(call).name)
-    return {}

@@ -46,6 +46,7 @@ _ANSWERS: Mapping[int, tuple[str, str]] = {
 }
 
 Kill = Callable[[Request], str]
+_TYPES: Mapping[str, tuple[type, ...]] = {"str": (str,), "int": (int,), "float": (int, float), "bool": (bool,)}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -229,9 +230,6 @@ def _checked(name: str, wish: Mapping[str, Any]) -> Fault:
     if sum(map(bool, (fault.nth, fault.every, fault.probability))) > 1:
         raise ApiError(400, "Say one of nth, every and probability.")
     return fault
-
-
-_TYPES: Mapping[str, tuple[type, ...]] = {"str": (str,), "int": (int,), "float": (int, float), "bool": (bool,)}
 
 
 def _check_value(key: str, value: Any, kind: str) -> None:

@@ -17,8 +17,6 @@ _LONGEST_RETENTION = 3650  # days
 _DESTINATION = re.compile(r"(storage|bigquery|pubsub|logging)\.googleapis\.com/.+")
 _QUOTED = re.compile(r'labels\."([^"]+)"')
 _CLAUSE = re.compile(r"\s+AND\s+|\s*\n\s*")
-
-
 _LOG_BUCKET: Json = {
     "retentionDays": 30,
     "lifecycleState": "ACTIVE",
@@ -32,6 +30,15 @@ WITH_PROJECT |= {
         "name": f"{_PLACE}/_Required", **_LOG_BUCKET, "retentionDays": 400, "locked": True
     },
 }  # fmt: skip
+
+
+# What writes, by its full name, and what its entries have in common ({source} is who wrote the line).
+_WRITERS = (
+    (r"run\.googleapis\.com/.+/services/[^/]+", "logs.service"),
+    (r"run\.googleapis\.com/.+/executions/[^/]+", "logs.execution"),
+    (r"sqladmin\.googleapis\.com/.+/instances/[^/]+", "logs.database"),
+    (r"compute\.googleapis\.com/.+/instances/[^/]+", "logs.machine"),
+)
 
 
 def _bucket(change: Change) -> None:
@@ -95,15 +102,6 @@ Collection(
     permission="logging.logMetrics",
     id_pattern=r"[\w.,+!*',()%/-]{1,100}",
     complete=_metric,
-)
-
-
-# What writes, by its full name, and what its entries have in common ({source} is who wrote the line).
-_WRITERS = (
-    (r"run\.googleapis\.com/.+/services/[^/]+", "logs.service"),
-    (r"run\.googleapis\.com/.+/executions/[^/]+", "logs.execution"),
-    (r"sqladmin\.googleapis\.com/.+/instances/[^/]+", "logs.database"),
-    (r"compute\.googleapis\.com/.+/instances/[^/]+", "logs.machine"),
 )
 
 

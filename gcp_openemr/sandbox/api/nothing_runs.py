@@ -8,10 +8,11 @@ refused, and services and databases are recorded without anything behind their a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from gcp_openemr.sandbox.api.names import id_of, now, segment
-from gcp_openemr.sandbox.interfaces import Json, Refused, TrafficTarget
+from gcp_openemr.sandbox.interfaces import Json, Refused
 
 __all__ = ["NothingRuns"]
 
@@ -21,15 +22,22 @@ _SENTENCE = "This API server stands alone: nothing runs behind it."
 class NothingRuns:
     """`interfaces.Runtime` without processes."""
 
-    def resume(self) -> None: ...
-    def stop(self) -> None: ...
+    def _nothing(self, *_: Any) -> None: ...
+
+    def _refuse(self, *_: Any) -> None:
+        raise Refused(_SENTENCE)
+
+    def _none(self, *_: Any) -> Sequence[Any]:
+        return []
+
+    resume = stop = start_revision = set_traffic = delete_service = cancel_execution = _nothing
+    start_database = stop_database = delete_database = copy_database = connect_endpoint = _nothing
+    start_machine = delete_machine = copy_disk = delete_disk = _nothing
+    create_database_user = delete_database_user = set_database_password = create_schema = delete_schema = _refuse
+    list_database_users = list_schemas = log_lines = _none
 
     def service_uri(self, service: str) -> str:
         return f"https://{id_of(service)}-{segment(service, 'projects')}.{segment(service, 'locations')}.invalid"
-
-    def start_revision(self, service: str, revision: Json) -> None: ...
-    def set_traffic(self, service: str, targets: Sequence[TrafficTarget]) -> None: ...
-    def delete_service(self, service: str) -> None: ...
 
     def run_execution(self, execution: Json, report: Callable[[Json], None]) -> Json:
         report({"runningCount": 0})
@@ -39,49 +47,11 @@ class NothingRuns:
             "conditions": [{"type": "Completed", "state": "CONDITION_FAILED", "message": _SENTENCE}],
         }
 
-    def cancel_execution(self, execution: str) -> None: ...
-    def start_database(self, instance: Json) -> None: ...
-
     def database_certificate(self, instance: Json) -> str:
         return ""
 
-    def stop_database(self, name: str) -> None: ...
-    def delete_database(self, name: str) -> None: ...
-
-    def create_database_user(self, instance: str, user: str, host: str, password: str) -> None:
-        raise Refused(_SENTENCE)
-
-    def delete_database_user(self, instance: str, user: str, host: str) -> None:
-        raise Refused(_SENTENCE)
-
-    def list_database_users(self, instance: str) -> Sequence[Mapping[str, str]]:
-        return []
-
-    def set_database_password(self, instance: str, user: str, host: str, password: str, old: str) -> None:
-        raise Refused(_SENTENCE)
-
-    def list_schemas(self, instance: str) -> Sequence[Mapping[str, str]]:
-        return []
-
-    def create_schema(self, instance: str, name: str, charset: str, collation: str) -> None:
-        raise Refused(_SENTENCE)
-
-    def delete_schema(self, instance: str, name: str) -> None:
-        raise Refused(_SENTENCE)
-
-    def copy_database(self, source: str, target: str, at: str) -> None: ...
-    def connect_endpoint(self, address: str, instance: str) -> None: ...
-    def start_machine(self, instance: Json) -> None: ...
-    def delete_machine(self, instance: str) -> None: ...
-
     def machine_healthy(self, instance: str) -> bool:
         return True
-
-    def copy_disk(self, source: str, target: str) -> None: ...
-    def delete_disk(self, disk: str) -> None: ...
-
-    def log_lines(self, name: str) -> Sequence[str]:
-        return []
 
     def disturb(self, kind: str, name: str, condition: str) -> None:
         raise Refused(_SENTENCE, code=12)

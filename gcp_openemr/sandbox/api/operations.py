@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from gcp_openemr.sandbox.api.call_log import CURRENT, Trace
 from gcp_openemr.sandbox.api.errors import CODES, ApiError
 from gcp_openemr.sandbox.api.names import now
-from gcp_openemr.sandbox.api.settings import operation_seconds
+from gcp_openemr.sandbox.api.settings import seconds_of
 from gcp_openemr.sandbox.api.store import Store
 from gcp_openemr.sandbox.interfaces import Json, Refused
 
@@ -105,7 +105,7 @@ class Operations:
         """Record an operation; without work and latency it is done already."""
         trace = CURRENT.get() or Trace()
         spoiled = any(fault.effect == "operation" for fault in trace.left)
-        seconds = operation_seconds(trace.method_id) * self._app.settings.latency
+        seconds = seconds_of("operations", trace.method_id) * self._app.settings.latency
         operation = dataclasses.replace(operation, seconds=seconds, spoiled=spoiled)
         if spoiled and not operation.work and operation.verb in _MAKING:
             self._store.delete(operation.target)

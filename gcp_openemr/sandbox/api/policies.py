@@ -86,8 +86,7 @@ def _binding(call: Call, given: Json) -> Json:
     members = list(dict.fromkeys(given.get("members", ())))
     if role not in predefined_roles():
         custom = call.store.get(f"iam.googleapis.com/{role}")
-        if custom is None or custom.body.get("deleted"):
-            raise refuse("iam.role", role=role)
+        refuse_if(custom is None or custom.body.get("deleted"), "iam.role", role=role)
     for member in members:
         _check_member(call, member)
     condition = given.get("condition")

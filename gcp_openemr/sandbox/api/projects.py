@@ -5,16 +5,9 @@ Cloud Resource Manager shows them in both versions' forms.
 
 from __future__ import annotations
 
+from gcp_openemr.sandbox.api import names
 from gcp_openemr.sandbox.api.iam import OPERATOR, Caller
 from gcp_openemr.sandbox.api.listing import listed
-from gcp_openemr.sandbox.api.names import (
-    PROJECT_ID,
-    etag_of,
-    now,
-    project_name,
-    project_number,
-    service_account_name,
-)
 from gcp_openemr.sandbox.api.rules import ApiError, Call, Collection, Json, Record, Store, handles, refuse_if, shape
 
 __all__ = ["WITH_PROJECT", "ensure_project", "find_service_account", "project_by_number", "service_account_exists"]
@@ -35,17 +28,17 @@ def ensure_project(store: Store, caller: Caller, project: str) -> None:
     Raises:
         ApiError: somebody else names a project that does not exist, or the id is none.
     """
-    if store.get(project_name(project)) is not None:
+    if store.get(names.project_name(project)) is not None:
         return
-    refuse_if(caller != OPERATOR or not PROJECT_ID.fullmatch(project), "google.project", project=project)
-    number, name = project_number(project), project_name(project)
+    refuse_if(caller != OPERATOR or not names.PROJECT_ID.fullmatch(project), "google.project", project=project)
+    number, name = names.project_number(project), names.project_name(project)
     email, unique = f"{number}{_DEVELOPER}", f"1{number}00000000"[:21]
     with store.transaction():
-        store.put(name, shape("project", name, etag=etag_of(project, now())))
+        store.put(name, shape("project", name, etag=names.etag_of(project, names.now())))
         store.put_fact(f"project-number/{number}", project)
         store.put_policy(name, shape("project.policy", name, owner=OPERATOR.member))
         account = shape("project.account", name, email=email, unique=unique)
-        store.put(service_account_name(email, project), account)
+        store.put(names.service_account_name(email, project), account)
         for place, resource in WITH_PROJECT.items():
             named = {key: value.format(project=project) if key == "name" else value for key, value in resource.items()}
             store.put(place.format(project=project), named)
@@ -54,7 +47,7 @@ def ensure_project(store: Store, caller: Caller, project: str) -> None:
 def find_service_account(store: Store, email: str) -> Record | None:
     """A service account by address."""
     project = project_by_number(store, email.removesuffix(_DEVELOPER)) if email.endswith(_DEVELOPER) else ""
-    return store.get(service_account_name(email, project))
+    return store.get(names.service_account_name(email, project))
 
 
 def service_account_exists(store: Store, email: str) -> bool:
@@ -68,14 +61,14 @@ def service_account_exists(store: Store, email: str) -> bool:
 def _shown(call: Call, body: Json) -> Json:
     if call.discovery.version == "v3":
         return body
-    return shape("project.v1", project_name(body["projectId"]), **body)
+    return shape("project.v1", names.project_name(body["projectId"]), **body)
 
 
 def _protected(_call: Call, _record: Record) -> None:
     raise ApiError(501, "The sandbox deletes no projects: `sandbox reset` forgets everything.")
 
 
-PROJECTS = Collection(
+Collection(
     "cloudresourcemanager.projects",
     permission="resourcemanager.projects",
     shown=_shown,
@@ -89,7 +82,7 @@ def list_(call: Call) -> Json:
     """Every project that the caller may see."""
     found = [
         (record.name, _shown(call, record.body))
-        for record in call.store.list(project_name(""))
+        for record in call.store.list(names.project_name(""))
         if call.allowed("resourcemanager.projects.get", record.name)
     ]
     return listed(call, found, "projects")

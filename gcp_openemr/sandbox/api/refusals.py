@@ -22,7 +22,8 @@ from gcp_openemr.sandbox.api.names import host_of, id_of, numbered, path_of, pro
 from gcp_openemr.sandbox.api.store import Record, Store
 
 __all__ = [
-    "REFUSALS", "Refusal", "demand", "denied", "duplicate", "existing", "missing", "refusals", "refuse", "refuse_if",
+    "REFUSALS", "Refusal", "beyond_if", "demand", "denied", "duplicate", "existing", "missing", "refusals", "refuse",
+    "refuse_if",
 ]  # fmt: skip
 _Value = TypeVar("_Value")
 
@@ -83,6 +84,12 @@ def refuse_if(condition: object, refusal: str, /, **values: Any) -> None:
     """Raise the error of a row when `condition` holds."""
     if condition:
         raise refuse(refusal, **values)
+
+
+def beyond_if(condition: object, sentence: str) -> None:
+    """Raise 501 when `condition` holds: Google would do it, the sandbox does not."""
+    if condition:
+        raise ApiError(501, sentence)
 
 
 def demand(value: _Value | None, refusal: str, /, **values: Any) -> _Value:

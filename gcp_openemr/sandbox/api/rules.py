@@ -5,11 +5,12 @@ Here are all the words that an API's rows and functions are written in.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import importlib
 import pkgutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from gcp_openemr.sandbox.api.calls import Call
@@ -17,7 +18,7 @@ from gcp_openemr.sandbox.api.errors import ApiError
 from gcp_openemr.sandbox.api.messages import Response
 from gcp_openemr.sandbox.api.names import singular
 from gcp_openemr.sandbox.api.operations import Operation, WorkTable
-from gcp_openemr.sandbox.api.refusals import demand, missing, refuse, refuse_if
+from gcp_openemr.sandbox.api.refusals import beyond_if, demand, missing, refuse, refuse_if
 from gcp_openemr.sandbox.api.shapes import shape
 from gcp_openemr.sandbox.api.store import Record, Store
 from gcp_openemr.sandbox.interfaces import Json, Refused
@@ -29,28 +30,26 @@ else:
 
 __all__ = [
     "CHORES", "COLLECTIONS", "HANDLERS", "WORK", "ApiError", "App", "Call", "Change", "Collection", "Handler", "Json",
-    "Operation", "Record", "Refused", "Store", "demand", "fill", "handles", "load_tables", "missing", "refuse",
-    "refuse_if", "shape",
+    "Operation", "Record", "Refused", "Store", "beyond_if", "demand", "fill", "handles", "load_tables", "marking",
+    "missing", "only", "refuse", "refuse_if", "shape", "without",
 ]  # fmt: skip
+COLLECTIONS: dict[str, Collection] = {}
+_ALL_VERBS = ("create", "insert", "get", "list", "aggregatedList", "patch", "update", "delete")
+HANDLERS: dict[str, Handler] = {}
+WORK = WorkTable()
+# What Google does by itself, about once a second.
+CHORES: list[Callable[[App], None]] = []
 
 
 @dataclasses.dataclass(kw_only=True)
 class Change:
-    """A resource on its way into the store. `old` is None when it is new; `hidden` is what only the sandbox knows.
-
-    `arguments` go to the work of the operation.
-    """
+    """A resource on its way into the store. `old` is None when it is new; `hidden` is what only the sandbox knows."""
 
     call: Call
     name: str
     new: Json
     old: Json | None
     hidden: Json
-    arguments: Json = dataclasses.field(default_factory=dict)
-
-
-COLLECTIONS: dict[str, Collection] = {}
-_ALL_VERBS = ("create", "insert", "get", "list", "aggregatedList", "patch", "update", "delete")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,16 +100,21 @@ class Collection:
 
 Handler = Callable[[Call], "Json | Response"]
 
-HANDLERS: dict[str, Handler] = {}
-WORK = WorkTable()
-# What Google does by itself, about once a second.
-CHORES: list[Callable[[App], None]] = []
-
 
 def fill(resource: Json, **fields: Any) -> None:
     """Set the fields that are not given."""
     for field, value in fields.items():
         resource.setdefault(field, value)
+
+
+def without(resource: Json, *fields: str) -> Json:
+    """A copy that lacks some fields."""
+    return {key: value for key, value in resource.items() if key not in fields}
+
+
+def only(resource: Json, fields: Iterable[str]) -> Json:
+    """A copy that has some fields, as far as they are given."""
+    return {field: resource[field] for field in fields if field in resource}
 
 
 def handles(*method_ids: str, needs: str = "", of_parent: bool = False) -> Callable[[Handler], Handler]:
@@ -130,6 +134,16 @@ def handles(*method_ids: str, needs: str = "", of_parent: bool = False) -> Calla
         return function
 
     return add
+
+
+@contextlib.contextmanager
+def marking(app: App, name: str, **fields: Any) -> Iterator[None]:
+    """Write fields of a resource when the runtime refuses what is done meanwhile."""
+    try:
+        yield
+    except Refused:
+        app.store.update(name, fields)
+        raise
 
 
 def load_tables() -> None:

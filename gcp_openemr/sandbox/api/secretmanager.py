@@ -16,7 +16,8 @@ from gcp_openemr.sandbox.api import crud
 from gcp_openemr.sandbox.api.listing import listed
 from gcp_openemr.sandbox.api.names import etag_of, id_of, now, numbered, timestamp
 from gcp_openemr.sandbox.api.refusals import demand, missing, refuse, refuse_if
-from gcp_openemr.sandbox.api.rules import ApiError, Call, Change, Collection, Json, Record, Store, handles, shape
+from gcp_openemr.sandbox.api.rules import ApiError, Call, Change, Collection, Json, handles, shape, without
+from gcp_openemr.sandbox.api.store import Record, Store
 
 __all__ = ["find_version", "read_version"]
 
@@ -199,7 +200,7 @@ def find_version(store: Store, secret: str, version: str) -> Record:
         raise missing(f"{secret}/versions/{number}", _VERSION)
     due = record.body.get("scheduledDestroyTime")
     if due and due <= now():
-        body = {key: value for key, value in record.body.items() if key != "scheduledDestroyTime"}
+        body = without(record.body, "scheduledDestroyTime")
         with store.transaction():
             record = store.put(record.name, body | {"state": "DESTROYED", "destroyTime": due})
             store.delete_payload(record.name)

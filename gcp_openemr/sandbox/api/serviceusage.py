@@ -11,7 +11,7 @@ from gcp_openemr.sandbox.api.names import id_of, project_name
 from gcp_openemr.sandbox.api.routing import API_VERSIONS
 from gcp_openemr.sandbox.api.rules import Call, Json, Operation, Store, handles, missing, refuse, refuse_if, shape
 
-__all__ = ["ENABLED_AT_FIRST", "enable_apis", "require_enabled"]
+__all__ = ["enable_apis", "require_enabled"]
 
 _TYPES = "google.api.serviceusage.v1."
 _SUFFIX = ".googleapis.com"
@@ -20,7 +20,7 @@ _RESPONSES = {
     "enable": "EnableServiceResponse", "disable": "DisableServiceResponse", "batchEnable": "BatchEnableServicesResponse"
 }  # fmt: skip
 # What a new project has (https://cloud.google.com/service-usage/docs/enabled-service), as far as spoken here.
-ENABLED_AT_FIRST = frozenset(
+_ENABLED_AT_FIRST = frozenset(
     f"{api}{_SUFFIX}"
     for api in ("cloudapis", "logging", "monitoring", "servicemanagement", "serviceusage", "sql-component", "storage",
                 "storage-api", "storage-component")
@@ -56,7 +56,7 @@ def _enabled(store: Store, project: str, service: str) -> tuple[bool, float]:
     """Whether, and since when (seconds of the epoch; 0: always)."""
     record = store.get(f"serviceusage.googleapis.com/projects/{project}/services/{service}")
     if record is None:
-        return service in ENABLED_AT_FIRST, 0.0
+        return service in _ENABLED_AT_FIRST, 0.0
     return bool(record.body["enabled"]), float(record.hidden.get("since", 0.0))
 
 
@@ -115,5 +115,5 @@ def list_(call: Call) -> Json:
     """Services that were ever touched, and those a project starts with."""
     call.authorize("serviceusage.services.list", _project(call))
     touched = {id_of(record.name) for record in call.store.list(f"{_project(call)}/services/")}
-    found = [(service, _state(call, service)) for service in sorted(touched | ENABLED_AT_FIRST)]
+    found = [(service, _state(call, service)) for service in sorted(touched | _ENABLED_AT_FIRST)]
     return listed(call, found, "services", default_size=50)

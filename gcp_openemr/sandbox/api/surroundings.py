@@ -13,7 +13,7 @@ from gcp_openemr.environment.values import REGIONS
 from gcp_openemr.sandbox.api.compute.network import NETWORKS_LIMIT
 from gcp_openemr.sandbox.api.envelopes import COMPUTE_ROOT
 from gcp_openemr.sandbox.api.names import id_of, path_of, project_name, project_of, segment
-from gcp_openemr.sandbox.api.rules import Call, Json, handles, missing
+from gcp_openemr.sandbox.api.rules import Call, Json, handles, missing, shape
 
 # https://cloud.google.com/compute/docs/regions-zones: three zones each, a to c save where it says otherwise.
 _ZONES = {"europe-west1": "bcd", "us-central1": "abcf", "us-east1": "bcd"}
@@ -35,13 +35,7 @@ def user_info(call: Call) -> Json:
 @handles("cloudbilling.projects.getBillingInfo")
 def billing_info(call: Call) -> Json:
     call.authorize("resourcemanager.projects.get", project_name(call.project))
-    account = "billingAccounts/000000-000000-000000"
-    return {
-        "name": path_of(call.name),
-        "projectId": call.project,
-        "billingAccountName": account,
-        "billingEnabled": True,
-    }
+    return shape("cloudbilling.info", call.name)
 
 
 @handles("orgpolicy.projects.policies.getEffectivePolicy")
@@ -87,13 +81,7 @@ def region(call: Call) -> Json:
         "INSTANCES": len(machines),
         "SSD_TOTAL_GB": sum(int(disk.get("sizeGb", 0)) for disk in disks if "standard" not in str(disk.get("type"))),
     }
-    return {
-        "kind": "compute#region",
-        "name": name,
-        "status": "UP",
-        "zones": zones,
-        "quotas": _quotas(call, _REGION_LIMITS, usage),
-    }
+    return shape("compute.region", call.name, zones=zones, quotas=_quotas(call, _REGION_LIMITS, usage))
 
 
 @handles("compute.machineTypes.get", needs="compute.machineTypes.get")

@@ -20,7 +20,7 @@ from gcp_openemr.sandbox.api.refusals import refuse, refuse_if
 from gcp_openemr.sandbox.discovery import Discovery, Method, Schema
 from gcp_openemr.sandbox.interfaces import Json
 
-__all__ = ["accept", "apply_mask", "camel", "check_query", "merge", "root_field"]
+__all__ = ["accept", "apply_mask", "camel", "check_query", "merge"]
 
 # Enums whose numbers are not their places in the document (google/api/launch_stage.proto, secretmanager's
 # resources.proto).
@@ -30,17 +30,7 @@ _NUMBERS: Mapping[str, Sequence[int]] = {
 }
 # The document calls a group's ports output, and hashicorp/google has always given them to insert all the same.
 _TAKEN = frozenset({"namedPorts"})
-_PROTO_TYPES = {
-    ("string", ""): "TYPE_STRING",
-    ("string", "int64"): "TYPE_INT64",
-    ("string", "uint64"): "TYPE_UINT64",
-    ("string", "byte"): "TYPE_BYTES",
-    ("integer", "int32"): "TYPE_INT32",
-    ("integer", "uint32"): "TYPE_UINT32",
-    ("boolean", ""): "TYPE_BOOL",
-    ("number", "double"): "TYPE_DOUBLE",
-    ("number", "float"): "TYPE_FLOAT",
-}
+_PROTO_FORMATS = {"int32", "uint32", "int64", "uint64", "double", "float", "byte"}
 # The older APIs take an empty enum for one that is not given (Terraform sends `loadBalancingScheme: ""`).
 _EMPTY_ENUMS = {"compute", "dns", "sqladmin", "storage"}
 _WHOLE = re.compile(r"-?\d{1,20}")
@@ -56,7 +46,7 @@ def camel(name: str) -> str:
     return re.sub(r"_([a-z0-9])", lambda found: found.group(1).upper(), name)
 
 
-def root_field(schema: str) -> str:
+def _root_field(schema: str) -> str:
     """What Google calls the body in messages: `GoogleCloudRunV2Service` → `service`."""
     short = re.sub(r"^Google(?:Cloud|Api|Devtools|Iam|Longrunning)?[A-Z]?[a-z]*V\d+", "", schema) or schema
     return short[:1].lower() + short[1:]
@@ -69,7 +59,7 @@ def accept(discovery: Discovery, schema: str, body: Any, *, keep_null: bool = Fa
         ApiError: 400 with every problem, one per line, and as BadRequest field violations.
     """
     checker = _Checker(discovery, keep_null=keep_null)
-    result = checker.message(discovery.schema(schema), body, root_field(schema))
+    result = checker.message(discovery.schema(schema), body, _root_field(schema))
     if checker.problems:
         violations = [{"field": field, "description": problem.message} for field, problem in checker.problems]
         details = [{"@type": "type.googleapis.com/google.rpc.BadRequest", "fieldViolations": violations}]
@@ -173,7 +163,7 @@ class _Checker:
             good = isinstance(value, (int, float)) and not isinstance(value, bool)
         else:
             good = isinstance(value, str) and (form != "byte" or _is_base64(value))
-        return value if good else self._wrong(path, _PROTO_TYPES.get((kind, form), "TYPE_STRING"), value)
+        return value if good else self._wrong(path, _proto_type(kind, form), value)
 
     def _whole(self, field: Mapping[str, Any], kind: str, value: Any, path: str) -> Any:
         good = isinstance(value, int) and not isinstance(value, bool)
@@ -182,7 +172,7 @@ class _Checker:
         if isinstance(value, str) and _WHOLE.fullmatch(value):
             good = True
         if not good:
-            return self._wrong(path, _PROTO_TYPES.get((kind, field.get("format", "")), "TYPE_INT64"), value)
+            return self._wrong(path, _proto_type(kind, field.get("format", "")), value)
         return str(value) if kind == "string" else int(value)
 
     def _enum(self, names: Sequence[str], value: Any, path: str) -> Any:
@@ -197,6 +187,11 @@ class _Checker:
     def _wrong(self, path: str, kind: str, value: Any) -> None:
         shown = f'"{value}"' if isinstance(value, str) else value
         self.problems.append((path, refuse("google.value", path=path, kind=kind, shown=shown)))
+
+
+def _proto_type(kind: str, form: str) -> str:
+    word = form if form in _PROTO_FORMATS else kind
+    return "TYPE_" + {"byte": "BYTES", "boolean": "BOOL"}.get(word, word.upper())
 
 
 def _output_only(field: Mapping[str, Any]) -> bool:

@@ -9,7 +9,7 @@ import pytest
 
 from gcp_openemr.sandbox.api.app import App
 from gcp_openemr.sandbox.api.routing import API_VERSIONS
-from gcp_openemr.sandbox.api.settings import latencies, operation_seconds
+from gcp_openemr.sandbox.api.settings import latencies, seconds_of
 from gcp_openemr.sandbox.discovery import load
 from tests.sandbox.api.support import PROJECT, Cloud
 
@@ -28,7 +28,7 @@ def test_an_operation_takes_its_time_and_no_longer_than_the_sandbox_lives(cloud:
     body = {"name": "net", "autoCreateSubnetworks": False}
     path = f"compute/v1/projects/{PROJECT}/global/networks"
     assert cloud.call("POST", "compute", path, body).body["status"] == "DONE"
-    cloud.app.change_settings({"latency": 0.3 / operation_seconds("compute.networks.insert")})
+    cloud.app.change_settings({"latency": 0.3 / seconds_of("operations", "compute.networks.insert")})
     begun = cloud.call("POST", "compute", path, {**body, "name": "other"})
     assert begun.body["status"] != "DONE"
     done = cloud.wait(begun)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 
 from gcp_openemr.sandbox.api import crud
-from gcp_openemr.sandbox.api.compute.actions import Action, actions, fingerprint
-from gcp_openemr.sandbox.api.compute.links import full_name, normalize, referrers, self_link
+from gcp_openemr.sandbox.api.compute import links
 from gcp_openemr.sandbox.api.compute.network import adopt, in_use
 from gcp_openemr.sandbox.api.names import id_of, path_of, segment
 from gcp_openemr.sandbox.api.operations import Operation
 from gcp_openemr.sandbox.api.refusals import duplicate, existing, refuse, refuse_if
-from gcp_openemr.sandbox.api.rules import COLLECTIONS, WORK, App, Call, Change, Collection, Record, handles, shape
-from gcp_openemr.sandbox.interfaces import Json, Refused
+from gcp_openemr.sandbox.api.rules import COLLECTIONS, WORK, App, Call, Change, Collection, handles, marking, shape
+from gcp_openemr.sandbox.api.store import Record
+from gcp_openemr.sandbox.interfaces import Json
 
 _SMALLEST_DISK = 10  # GB
 _HOUR = re.compile(r"([01]\d|2[0-3]):00")
@@ -22,14 +22,14 @@ _DISK_FIELDS: Json = {"status": "READY", "physicalBlockSizeBytes": "4096", "enab
 
 def _disk(change: Change) -> None:
     new = adopt(change)
-    zone = f"{self_link(change.name).split('/disks/')[0]}"
+    zone = f"{links.self_link(change.name).split('/disks/')[0]}"
     kind = new.get("type") or "pd-standard"
     new["type"] = kind if "/" in kind else f"{zone}/diskTypes/{kind}"
-    snapshot = change.call.store.get(full_name(str(new.get("sourceSnapshot") or "")))
+    snapshot = change.call.store.get(links.full_name(str(new.get("sourceSnapshot") or "")))
     size = int(new.get("sizeGb") or (snapshot.body["diskSizeGb"] if snapshot else 0))
     refuse_if(size < _SMALLEST_DISK, "compute.disk-size", field="sizeGb", value=size, least=_SMALLEST_DISK)
     _check_growth(change.old or {"sizeGb": snapshot.body["diskSizeGb"] if snapshot else "0"}, size)
-    change.new = {**_DISK_FIELDS, "labelFingerprint": fingerprint(), **new, "sizeGb": str(size)}
+    change.new = {**_DISK_FIELDS, "labelFingerprint": links.fingerprint(), **new, "sizeGb": str(size)}
 
 
 def _check_growth(old: Json, size: int) -> None:
@@ -43,14 +43,16 @@ def _resize(call: Call, body: Json) -> Json:
 
 
 def _shown(call: Call, body: Json) -> Json:
-    name = full_name(body["selfLink"])
-    users = [record.body["selfLink"] for record in referrers(call.store, name) if segment(record.name, "instances")]
+    name = links.full_name(body["selfLink"])
+    users = [
+        record.body["selfLink"] for record in links.referrers(call.store, name) if segment(record.name, "instances")
+    ]
     return {**body, **({"users": users} if users else {})}
 
 
 def _disk_free(call: Call, record: Record) -> None:
     """A snapshot remembers its disk and outlives it."""
-    users = [user for user in referrers(call.store, record.name) if not segment(user.name, "snapshots")]
+    users = [user for user in links.referrers(call.store, record.name) if not segment(user.name, "snapshots")]
     if users:
         user = path_of(users[0].name)
         raise refuse("compute.in-use", kind="disk", name=path_of(record.name), user=user)
@@ -75,10 +77,10 @@ def _policy(change: Change) -> None:
 
 
 def _attach_policies(call: Call, body: Json) -> Json:
-    wanted: list[str] = normalize(call.store, call.body.get("resourcePolicies") or [], call.project)
+    wanted: list[str] = links.normalize(call.store, call.body.get("resourcePolicies") or [], call.project)
     names = {"policy": id_of(wanted[0]) if wanted else "", "name": body["name"]}
     for link in wanted:
-        policy = existing(call.store, full_name(link))
+        policy = existing(call.store, links.full_name(link))
         if segment(policy.name, "regions") != segment(call.name, "zones")[:-2]:
             raise refuse("compute.schedule-region", **names)
     refuse_if(len(wanted) > 1 or body.get("resourcePolicies"), "compute.schedule-second", **names)
@@ -86,7 +88,7 @@ def _attach_policies(call: Call, body: Json) -> Json:
 
 
 def _detach_policies(call: Call, body: Json) -> Json:
-    gone = normalize(call.store, call.body.get("resourcePolicies") or [], call.project)
+    gone = links.normalize(call.store, call.body.get("resourcePolicies") or [], call.project)
     return {"resourcePolicies": [link for link in body.get("resourcePolicies") or () if link not in gone]}
 
 
@@ -101,11 +103,11 @@ Collection(
 Collection("compute.snapshots", deletable=in_use, deleted="compute.deleteDisk", verbs=("get", "list", "delete"))
 Collection("compute.resourcePolicies", complete=_policy, deletable=in_use)
 
-actions(
+links.actions(
     {
-        "compute.disks.resize": Action(_resize),
-        "compute.disks.addResourcePolicies": Action(_attach_policies),
-        "compute.disks.removeResourcePolicies": Action(_detach_policies),
+        "compute.disks.resize": links.Action(_resize),
+        "compute.disks.addResourcePolicies": links.Action(_attach_policies),
+        "compute.disks.removeResourcePolicies": links.Action(_detach_policies),
     }
 )
 
@@ -122,7 +124,7 @@ def create_snapshot(call: Call) -> Json:
         if call.store.get(name) is not None:
             raise duplicate(name)
         source = {"disk": disk.body["selfLink"], "disk_id": disk.body["id"], "size": disk.body["sizeGb"]}
-        snapshot = {**call.body, **shape("compute.snapshot", name, fingerprint=fingerprint(), **source)}
+        snapshot = {**call.body, **shape("compute.snapshot", name, fingerprint=links.fingerprint(), **source)}
         call.store.put(name, snapshot)
         arguments = {"snapshot": name}
         operation = crud.begin(call, rule, disk.name, disk.body, work="compute.snapshot", arguments=arguments)
@@ -132,11 +134,8 @@ def create_snapshot(call: Call) -> Json:
 @WORK.register("compute.snapshot")
 def snapshot_disk(app: App, operation: Operation) -> Json:
     name = str(operation.arguments["snapshot"])
-    try:
+    with marking(app, name, status="FAILED"):
         app.runtime.copy_disk(operation.target, name)
-    except Refused:
-        app.store.update(name, {"status": "FAILED"})
-        raise
     app.store.update(name, {"status": "READY"})
     return {}
 
@@ -146,7 +145,7 @@ def fill_disk(app: App, operation: Operation) -> Json:
     """A disk of a snapshot begins with what the snapshot holds."""
     record = app.store.get(operation.target)
     if record is not None and record.body.get("sourceSnapshot"):
-        app.runtime.copy_disk(full_name(record.body["sourceSnapshot"]), record.name)
+        app.runtime.copy_disk(links.full_name(record.body["sourceSnapshot"]), record.name)
     return {}
 
 

@@ -14,16 +14,15 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from gcp_openemr.sandbox.api.agents import ask, cloud_services
 from gcp_openemr.sandbox.api.compute.links import full_name, self_link
 from gcp_openemr.sandbox.api.envelopes import operation_name
-from gcp_openemr.sandbox.api.names import host_of, path_of, project_of, segment
+from gcp_openemr.sandbox.api.names import host_of, path_of, project_number, project_of, segment
 from gcp_openemr.sandbox.api.refusals import existing
-from gcp_openemr.sandbox.api.rules import CHORES, WORK, ApiError, App, Json, Operation, Record
+from gcp_openemr.sandbox.api.rules import CHORES, WORK, ApiError, App, Json, Operation, Record, shape
 
-__all__ = ["Members", "bring_back", "group_status", "machine_of", "managed", "save_members"]
+__all__ = ["bring_back", "group_status", "machine_of", "managed", "save_members"]
 
-Members = dict[str, Json]
+_Members = dict[str, Json]
 _LETTERS = string.ascii_lowercase + string.digits
 _SECONDS = 60.0  # for one machine
 _RETRY_SECONDS = 5.0
@@ -64,9 +63,9 @@ def delete_group(app: App, operation: Operation) -> Json:
     return {}
 
 
-def managed(group: Record) -> Members:
+def managed(group: Record) -> _Members:
     """Members by the machine's name."""
-    found: Members = group.hidden.get("members") or {}
+    found: _Members = group.hidden.get("members") or {}
     return found
 
 
@@ -75,7 +74,7 @@ def machine_of(group: Record, name: str) -> str:
     return f"{group.name.split('/instanceGroupManagers/')[0]}/instances/{name}"
 
 
-def save_members(app: App, name: str, changes: Members, *, gone: str = "") -> Record:
+def save_members(app: App, name: str, changes: _Members, *, gone: str = "") -> Record:
     """Change fields of members, or take one away; returns the group as it is then."""
     with app.store.transaction():
         group = existing(app.store, name)
@@ -87,11 +86,16 @@ def save_members(app: App, name: str, changes: Members, *, gone: str = "") -> Re
 
 def bring_back(app: App, machine: Record, user: str) -> None:
     """A machine is gone: when somebody else than its group took it, the group makes it again."""
-    if user == cloud_services(project_of(machine.name)):
+    if user == _agent(machine):
         return
     group = next((found for found in _groups(app) if machine.name in _machines(found)), None)
     if group is not None:
         _repair(app, group)
+
+
+def _agent(resource: Record) -> str:
+    """Who acts for managed groups: https://cloud.google.com/iam/docs/service-agents#google-apis-service-agent"""
+    return f"{project_number(project_of(resource.name))}@cloudservices.gserviceaccount.com"
 
 
 def _repair(app: App, group: Record) -> None:
@@ -99,7 +103,7 @@ def _repair(app: App, group: Record) -> None:
         name=operation_name("compute", group.name),
         target=group.name,
         verb="compute.instances.repair.recreateInstance",
-        user=cloud_services(project_of(group.name)),
+        user=_agent(group),
         work="compute.reconcile",
     )
     app.operations.start(operation)
@@ -205,8 +209,12 @@ def _keep(app: App, group: Record, name: str) -> None:
             _reserve(app, group, f"{name}-{interface['name']}", interface)
 
 
+def _region(group: Record) -> str:
+    return f"{host_of(group.name)}/projects/{project_of(group.name)}/regions/{segment(group.name, 'zones')[:-2]}"
+
+
 def _reserve(app: App, group: Record, address: str, interface: Json) -> None:
-    region = f"{host_of(group.name)}/projects/{project_of(group.name)}/regions/{segment(group.name, 'zones')[:-2]}"
+    region = _region(group)
     reserved = app.store.list(f"{region}/addresses/")
     if any(found.body.get("address") == interface["networkIP"] for found in reserved):
         return
@@ -228,7 +236,7 @@ def _remove(app: App, group: Record, name: str) -> None:
     for device, source in member.get("disks", {}).items():
         if (_rules(group, "disks").get(device) or {}).get("autoDelete") == permanent:
             _call(app, group, "DELETE", full_name(source))
-    region = f"{host_of(group.name)}/projects/{project_of(group.name)}/regions/{segment(group.name, 'zones')[:-2]}"
+    region = _region(group)
     for interface in member.get("addresses", {}):
         address = f"{region}/addresses/{name}-{interface}"
         rule = _rules(group, "internalIPs").get(interface) or {}
@@ -243,9 +251,7 @@ def _do(app: App, group: Record, method: str, place: str, body: Json | None = No
 
 def _call(app: App, group: Record, method: str, name: str, body: Json | None = None) -> None:
     """A call as Google's agent, to the end of its operation. Raises ApiError."""
-    answer = ask(
-        app, cloud_services(project_of(group.name)), method, f"/{host_of(name)}/compute/v1/{path_of(name)}", body
-    )
+    answer = app.ask(_agent(group), method, f"/{host_of(name)}/compute/v1/{path_of(name)}", body)
     done = app.operations.wait(full_name(answer["selfLink"]), _SECONDS)
     if done is not None and done.error is not None:
         raise ApiError(400, str(done.error["message"]))
@@ -259,18 +265,15 @@ def group_status(app: App, name: str) -> Json:
     members = managed(group)
     missing = [key for key in members if _status(app, group, key) != "RUNNING"]
     wanted = group.body["instanceTemplate"]
-    count = {"none": len(members) - len(missing), "creating": len(missing)}
-    rest = ("abandoning", "creatingWithoutRetries", "deleting", "recreating", "refreshing", "restarting", "verifying")
-    stateful = bool(_rules(group, "disks") or _rules(group, "internalIPs") or group.hidden.get("configs"))
-    return {
-        "currentActions": {**dict.fromkeys(rest, 0), **count},
-        "status": {
-            "isStable": not missing and len(members) == group.body["targetSize"],
-            "versionTarget": {"isReached": all(item.get("template") == wanted for item in members.values())},
-            "stateful": {"hasStatefulConfig": stateful, "perInstanceConfigs": {"allEffective": True}},
-            "allInstancesConfig": {"effective": True},
-        },
-    }
+    return shape(
+        "compute.group.status",
+        name,
+        none=len(members) - len(missing),
+        creating=len(missing),
+        stable=not missing and len(members) == group.body["targetSize"],
+        reached=all(item.get("template") == wanted for item in members.values()),
+        stateful=bool(_rules(group, "disks") or _rules(group, "internalIPs") or group.hidden.get("configs")),
+    )
 
 
 def _status(app: App, group: Record, name: str) -> str:

@@ -1,17 +1,27 @@
-"""Compute Engine's references: written in many forms, kept as full URLs, and watched in both directions."""
+"""Compute Engine's references: written in many forms, kept as full URLs, and watched in both directions.
+
+`actions` are methods that change one thing of a resource, as a table: what they change and the work that follows.
+"""
 
 from __future__ import annotations
 
+import base64
+import dataclasses
 import re
-from collections.abc import Iterator
+import secrets
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from gcp_openemr.sandbox.api import crud
 from gcp_openemr.sandbox.api.envelopes import COMPUTE_ROOT
 from gcp_openemr.sandbox.api.names import id_of, path_of, project_of, singular, snake
 from gcp_openemr.sandbox.api.projects import project_by_number
-from gcp_openemr.sandbox.api.rules import Json, Record, Store, missing, refuse
+from gcp_openemr.sandbox.api.rules import COLLECTIONS, Call, Json, Record, Store, handles, missing, refuse, refuse_if
 
-__all__ = ["check_references", "full_name", "normalize", "referrers", "refuse_if_used", "self_link"]
+__all__ = [
+    "Action", "actions", "check_references", "fingerprint", "full_name", "normalize", "referrers", "refuse_if_used",
+    "self_link",
+]  # fmt: skip
 
 _LINK = re.compile(
     r"(?:https://(?:www|compute)\.googleapis\.com/compute/(?:v1|beta)/)?"
@@ -25,6 +35,7 @@ _HELD = {
 }  # fmt: skip
 _TEXTS = {"metadata", "labels", "description", "name", "tags", "selfLink"}
 _BACK_REFERENCES = {"users", "selfLink", "subnetworks"}
+_ACTIONS: dict[str, Action] = {}
 
 
 def self_link(name: str) -> str:
@@ -91,3 +102,61 @@ def _links(value: Any, key: str = "") -> Iterator[str]:
             yield from _links(item, key)
     elif isinstance(value, str) and value.startswith(f"{COMPUTE_ROOT}projects/") and id_of(value):
         yield value
+
+
+@dataclasses.dataclass(frozen=True)
+class Action:
+    """`change` gives the fields that the resource gets; `work` is the operation's; `verb` is IAM's, if another."""
+
+    change: Callable[[Call, Json], Json] = lambda _call, _body: {}
+    work: str = ""
+    verb: str = ""
+
+
+def actions(rows: Mapping[str, Action]) -> None:
+    """Answer methods by id (`compute.disks.resize`)."""
+    _ACTIONS.update(rows)
+    handles(*rows)(_act)
+
+
+def _act(call: Call) -> Json:
+    action = _ACTIONS[call.method.id]
+    rule = COLLECTIONS[call.collection]
+    call.authorize(f"{rule.permission}.{action.verb or call.verb}")
+    with call.store.transaction():
+        record = crud.existing(call, rule)
+        new = {**record.body, **action.change(call, record.body)}
+        call.store.put(record.name, new)
+        operation = crud.begin(call, rule, record.name, new, work=action.work, arguments=call.body)
+    return crud.finish(call, operation)
+
+
+def fingerprint() -> str:
+    return base64.b64encode(secrets.token_bytes(8)).decode()
+
+
+def _labels(call: Call, body: Json) -> Json:
+    given = call.body.get("labelFingerprint")
+    refuse_if(given and given != body.get("labelFingerprint"), "compute.labels-changed")
+    return {"labels": call.body.get("labels") or {}, "labelFingerprint": fingerprint()}
+
+
+def _replaced(call: Call, body: Json, field: str) -> Json:
+    """A part with a fingerprint of its own: metadata or tags."""
+    given = call.body.get("fingerprint")
+    refuse_if(given and given != body[field].get("fingerprint"), "compute.fingerprint", what=field)
+    return {field: {**call.body, "fingerprint": fingerprint()}}
+
+
+actions(
+    {
+        "compute.instances.setMetadata": Action(
+            lambda call, body: _replaced(call, body, "metadata"), "compute.startMachine"
+        ),
+        "compute.instances.setTags": Action(lambda call, body: _replaced(call, body, "tags")),
+        **{
+            f"compute.{collection}.setLabels": Action(_labels)
+            for collection in ("addresses", "disks", "forwardingRules", "instances", "snapshots")
+        },
+    }
+)

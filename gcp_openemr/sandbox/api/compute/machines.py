@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from gcp_openemr.sandbox.api.compute.actions import Action, actions, fingerprint
+from gcp_openemr.sandbox.api.compute import links
 from gcp_openemr.sandbox.api.compute.groups import bring_back
-from gcp_openemr.sandbox.api.compute.links import full_name, normalize, referrers, self_link
 from gcp_openemr.sandbox.api.compute.network import address_of, adopt, in_use
 from gcp_openemr.sandbox.api.names import now, path_of, project_number, project_of, segment
-from gcp_openemr.sandbox.api.refusals import duplicate, refuse, refuse_if
-from gcp_openemr.sandbox.api.rules import WORK, ApiError, App, Call, Change, Collection, Operation, Record, fill, shape
-from gcp_openemr.sandbox.interfaces import Json, Refused
+from gcp_openemr.sandbox.api.refusals import beyond_if, duplicate, refuse, refuse_if
+from gcp_openemr.sandbox.api.rules import WORK, App, Call, Change, Collection, Json, Operation, Record, marking, shape
+from gcp_openemr.sandbox.api.validation import merge
 
-__all__ = ["check_accounts"]
+__all__ = ["attached", "check_accounts"]
 
 _BOOT_DISK = 10  # GB
 # https://cloud.google.com/compute/docs/instances/instance-lifecycle
@@ -20,7 +19,7 @@ _STOPPED = {"TERMINATED", "STOPPED", "SUSPENDED"}
 
 def _machine(change: Change) -> None:
     new = adopt(change)
-    zone = self_link(change.name).split("/instances/")[0]
+    zone = links.self_link(change.name).split("/instances/")[0]
     kind = str(new.get("machineType") or "")
     refuse_if(not kind, "compute.required", field="machineType", why="It is required.")
     new["machineType"] = kind if "/" in kind else f"{zone}/machineTypes/{kind}"
@@ -29,16 +28,7 @@ def _machine(change: Change) -> None:
         _attach_disks(change, zone)
         _join_networks(change)
         new["status"] = "PROVISIONING"
-        new.setdefault("cpuPlatform", "Intel Broadwell")
-    fill(new, canIpForward=False, deletionProtection=False, startRestricted=False, fingerprint=fingerprint())
-    fill(new, labelFingerprint=fingerprint())
-    new["metadata"] = {"kind": "compute#metadata", "fingerprint": fingerprint(), **(new.get("metadata") or {})}
-    new["tags"] = {"fingerprint": fingerprint(), **(new.get("tags") or {})}
-    scheduling = {"onHostMaintenance": "MIGRATE", "automaticRestart": True, "preemptible": False}
-    new["scheduling"] = {**scheduling, "provisioningModel": "STANDARD", **(new.get("scheduling") or {})}
-    shielded = {"enableSecureBoot": False, "enableVtpm": True, "enableIntegrityMonitoring": True}
-    new["shieldedInstanceConfig"] = {**shielded, **(new.get("shieldedInstanceConfig") or {})}
-    new.setdefault("shieldedInstanceIntegrityPolicy", {"updateAutoLearnPolicy": True})
+    change.new = merge(shape("compute.instance.defaults", change.name, fingerprint=links.fingerprint()), new)
 
 
 def check_accounts(change: Change, machine: Json) -> None:
@@ -60,26 +50,25 @@ def _attach_disks(change: Change, zone: str) -> None:
             _refuse_attached(change, disk)
         else:
             disk["source"] = _boot_disk(change, disk, zone)
-        disk |= {
-            "kind": "compute#attachedDisk",
-            "index": index,
-            "type": disk.get("type", "PERSISTENT"),
-            "mode": disk.get("mode", "READ_WRITE"),
-            "boot": bool(disk.get("boot")),
-            "autoDelete": bool(disk.get("autoDelete")),
-            "interface": disk.get("interface", "SCSI"),
-            "deviceName": disk.get("deviceName") or f"persistent-disk-{index}",
-        }
-        record = change.call.store.get(full_name(disk["source"]))
+        disk |= {**attached(disk, index), "interface": disk.get("interface", "SCSI")}
+        record = change.call.store.get(links.full_name(disk["source"]))
         disk["diskSizeGb"] = record.body["sizeGb"] if record else str(_BOOT_DISK)
         disk.pop("initializeParams", None)
 
 
+def attached(disk: Json, index: int) -> Json:
+    """A machine's or a template's disk with what Google fills in."""
+    values = {"type": disk.get("type", "PERSISTENT"), "mode": disk.get("mode", "READ_WRITE")}
+    values |= {"device": disk.get("deviceName") or f"persistent-disk-{index}", "index": index}
+    own = {"boot": bool(disk.get("boot")), "auto": bool(disk.get("autoDelete"))}
+    return shape("compute.attachedDisk", "compute.googleapis.com/", **values, **own)
+
+
 def _refuse_attached(change: Change, disk: Json) -> None:
-    name = full_name(disk["source"])
+    name = links.full_name(disk["source"])
     users = [
         record
-        for record in referrers(change.call.store, name)
+        for record in links.referrers(change.call.store, name)
         if record.name != change.name and segment(record.name, "instances")
     ]
     if users and disk.get("mode", "READ_WRITE") == "READ_WRITE":
@@ -91,7 +80,7 @@ def _boot_disk(change: Change, disk: Json, zone: str) -> str:
     wanted = disk.get("initializeParams") or {}
     disk_id = str(wanted.get("diskName") or change.new["name"])
     link = f"{zone}/disks/{disk_id}"
-    name = full_name(link)
+    name = links.full_name(link)
     if change.call.store.get(name) is not None:
         raise duplicate(name)
     kind = str(wanted.get("diskType") or f"{zone}/diskTypes/pd-standard")
@@ -102,7 +91,7 @@ def _boot_disk(change: Change, disk: Json, zone: str) -> str:
         type=kind if "/" in kind else f"{zone}/diskTypes/{kind}",
         size=str(wanted.get("diskSizeGb") or _BOOT_DISK),
         born=change.new["creationTimestamp"],
-        fingerprint=fingerprint(),
+        fingerprint=links.fingerprint(),
         image=wanted.get("sourceImage") or None,
         labels=wanted.get("labels") or None,
     )
@@ -114,13 +103,12 @@ def _join_networks(change: Change) -> None:
     interfaces = change.new.get("networkInterfaces") or []
     refuse_if(not interfaces, "compute.required", field="networkInterfaces", why="At least one is required.")
     for place, interface in enumerate(interfaces):
-        if interface.get("accessConfigs"):
-            raise ApiError(501, "The sandbox has no external addresses.")
+        beyond_if(interface.get("accessConfigs"), "The sandbox has no external addresses.")
         subnetwork = str(interface.get("subnetwork") or "")
         if not subnetwork:
             why = "Subnetwork should be specified for custom subnetmode network"
             raise refuse("compute.required", field=f"networkInterfaces[{place}].subnetwork", why=why)
-        record = change.call.store.get(full_name(subnetwork))
+        record = change.call.store.get(links.full_name(subnetwork))
         given = str(interface.get("networkIP") or "")
         interface |= {
             "kind": "compute#networkInterface",
@@ -128,7 +116,7 @@ def _join_networks(change: Change) -> None:
             "network": record.body["network"] if record else "",
             "networkIP": address_of(change.call, given, subnetwork, change.name),
             "stackType": interface.get("stackType", "IPV4_ONLY"),
-            "fingerprint": fingerprint(),
+            "fingerprint": links.fingerprint(),
         }
 
 
@@ -152,11 +140,8 @@ def start_machine(app: App, operation: Operation) -> Json:
     record = app.store.get(operation.target)
     if record is None:
         return {}
-    try:
+    with marking(app, operation.target, status="TERMINATED"):
         app.runtime.start_machine(record.body)
-    except Refused:
-        app.store.update(operation.target, {"status": "TERMINATED"})
-        raise
     app.store.update(operation.target, {"status": "RUNNING", "lastStartTimestamp": now()})
     return {}
 
@@ -179,7 +164,9 @@ def delete_machine(app: App, operation: Operation) -> Json:
     """The group that a machine was made by brings it back, unless it took it away itself."""
     app.runtime.delete_machine(operation.target)
     record = app.store.get(operation.target)
-    disks = [full_name(disk["source"]) for disk in (record.body["disks"] if record else ()) if disk.get("autoDelete")]
+    disks = [
+        links.full_name(disk["source"]) for disk in (record.body["disks"] if record else ()) if disk.get("autoDelete")
+    ]
     with app.store.transaction():
         for name in (operation.target, *disks):
             app.store.delete(name)
@@ -192,17 +179,17 @@ def delete_machine(app: App, operation: Operation) -> Json:
 
 def _machine_type(call: Call, body: Json) -> Json:
     refuse_if(body.get("status") not in _STOPPED, "compute.not-stopped", status=body.get("status"))
-    return {"machineType": normalize(call.store, call.body.get("machineType") or "", call.project)}
+    return {"machineType": links.normalize(call.store, call.body.get("machineType") or "", call.project)}
 
 
-actions(
+links.actions(
     {
-        "compute.instances.setDeletionProtection": Action(
+        "compute.instances.setDeletionProtection": links.Action(
             lambda call, _body: {"deletionProtection": call.one("deletionProtection", "true").lower() == "true"}
         ),
-        "compute.instances.setMachineType": Action(_machine_type),
-        "compute.instances.start": Action(lambda _call, _body: {"status": "STAGING"}, "compute.startMachine"),
-        "compute.instances.reset": Action(work="compute.resetMachine"),
-        "compute.instances.stop": Action(lambda _call, _body: {"status": "STOPPING"}, "compute.stopMachine"),
+        "compute.instances.setMachineType": links.Action(_machine_type),
+        "compute.instances.start": links.Action(lambda _call, _body: {"status": "STAGING"}, "compute.startMachine"),
+        "compute.instances.reset": links.Action(work="compute.resetMachine"),
+        "compute.instances.stop": links.Action(lambda _call, _body: {"status": "STOPPING"}, "compute.stopMachine"),
     }
 )

@@ -1,31 +1,30 @@
-"""Networks, subnetworks, firewalls, routers, reserved addresses, and which internal addresses are taken by whom."""
+"""Networks, subnetworks, firewalls, routers, reserved addresses, and which internal addresses are taken by whom.
+
+Forwarding rules are as Private Service Connect uses them: an address of the network that answers for a database.
+"""
 
 from __future__ import annotations
 
 import ipaddress
+import secrets
 import time
 from collections.abc import Iterator
 
-from gcp_openemr.sandbox.api.compute.actions import Action, actions, fingerprint
-from gcp_openemr.sandbox.api.compute.links import (
-    check_references,
-    full_name,
-    normalize,
-    refuse_if_used,
-    self_link,
-)
+from gcp_openemr.sandbox.api.compute import links
 from gcp_openemr.sandbox.api.envelopes import COMPUTE_ROOT
-from gcp_openemr.sandbox.api.names import id_of, new_uid, path_of, project_of, segment
-from gcp_openemr.sandbox.api.refusals import existing, refuse, refuse_if
-from gcp_openemr.sandbox.api.rules import ApiError, App, Call, Change, Collection, Json, Record, Store, fill
+from gcp_openemr.sandbox.api.names import id_of, new_uid, path_of, project_number, project_of, segment
+from gcp_openemr.sandbox.api.refusals import beyond_if, existing, missing, refuse, refuse_if
+from gcp_openemr.sandbox.api.rules import WORK, ApiError, App, Call, Change, Collection, Json, Operation, fill
+from gcp_openemr.sandbox.api.store import Record, Store
 
-__all__ = [
-    "HELD", "HOLD_SECONDS", "NETWORKS_LIMIT", "address_of", "adopt", "check_free", "free_address", "hold_addresses",
-    "in_use", "subnet_range", "users_of",
-]  # fmt: skip
+__all__ = ["HELD", "NETWORKS_LIMIT", "address_of", "adopt", "hold_addresses", "in_use"]
 
 HELD = "run.googleapis.com/held/"
-HOLD_SECONDS = 5400.0
+_HOLD_SECONDS = 5400.0
+_WIDEST, _NARROWEST = 4, 29  # prefix lengths of a subnetwork
+# What a young project may have (https://cloud.google.com/vpc/docs/quota).
+NETWORKS_LIMIT = 15
+_ATTACHMENT = "/serviceAttachments/"
 
 
 def hold_addresses(app: App, name: str, template: Json) -> None:
@@ -42,35 +41,35 @@ def hold_addresses(app: App, name: str, template: Json) -> None:
         body = {
             "id": f"projects/{project}/regions/{region}/addressReservations/serverless-ipv4-{unique[:18]}",
             "kind": "serverless.googleapis.com/addressReservations",
-            "until": time.time() + HOLD_SECONDS * app.settings.held_addresses,
+            "until": time.time() + _HOLD_SECONDS * app.settings.held_addresses,
         }
         app.store.put(f"{HELD}{project}/{region}/{id_of(given)}/{unique}", body)
 
 
-def subnet_range(store: Store, subnetwork: str) -> ipaddress.IPv4Network:
+def _subnet_range(store: Store, subnetwork: str) -> ipaddress.IPv4Network:
     """The primary range of a subnetwork by URL. Raises 404 when there is none."""
-    record = existing(store, full_name(subnetwork))
+    record = existing(store, links.full_name(subnetwork))
     return ipaddress.IPv4Network(record.body["ipCidrRange"])
 
 
-def free_address(store: Store, subnetwork: str, *, mine: str = "") -> str:
+def _free_address(store: Store, subnetwork: str, *, mine: str = "") -> str:
     """The first address of a subnetwork that nobody has. Google keeps the first two and the last two."""
-    whole = subnet_range(store, subnetwork)
+    whole = _subnet_range(store, subnetwork)
     taken = {address for address, owner in _taken(store, project_of(subnetwork)) if owner != mine}
     for number in range(2, whole.num_addresses - 2):
         candidate = str(whole[number])
         if candidate not in taken:
             return candidate
-    raise refuse("compute.ip-exhausted", name=path_of(full_name(subnetwork)))
+    raise refuse("compute.ip-exhausted", name=path_of(links.full_name(subnetwork)))
 
 
-def check_free(store: Store, subnetwork: str, address: str, *, allowed: str, among: str = "") -> None:
+def _check_free(store: Store, subnetwork: str, address: str, *, allowed: str, among: str = "") -> None:
     """Refuse an address outside the subnetwork, or one that somebody has other than the resource `allowed`.
 
     `among` limits who counts: an address that a machine uses can be reserved for it
     (https://cloud.google.com/compute/docs/ip-addresses/reserve-static-internal-ip-address#promote_address).
     """
-    whole = subnet_range(store, subnetwork)
+    whole = _subnet_range(store, subnetwork)
     try:
         inside = ipaddress.IPv4Address(address) in whole
     except ValueError as error:
@@ -80,7 +79,7 @@ def check_free(store: Store, subnetwork: str, address: str, *, allowed: str, amo
     refuse_if(owners - {allowed}, "compute.ip-in-use", address=address)
 
 
-def users_of(store: Store, name: str, address: str) -> list[str]:
+def _users_of(store: Store, name: str, address: str) -> list[str]:
     """URLs of what listens on a reserved address."""
     return [
         COMPUTE_ROOT + path_of(owner)
@@ -106,21 +105,16 @@ def _addresses_in(body: Json) -> Iterator[str]:
             yield interface["networkIP"]
 
 
-_WIDEST, _NARROWEST = 4, 29  # prefix lengths of a subnetwork
-# What a young project may have (https://cloud.google.com/vpc/docs/quota).
-NETWORKS_LIMIT = 15
-
-
 def adopt(change: Change) -> Json:
     """References in full, and all of them there. Returns the resource."""
-    new: Json = normalize(change.call.store, change.new, project_of(change.name))
-    check_references(change.call.store, new)
+    new: Json = links.normalize(change.call.store, change.new, project_of(change.name))
+    links.check_references(change.call.store, new)
     change.new = new
     return new
 
 
 def in_use(call: Call, record: Record) -> None:
-    refuse_if_used(call.store, record.name, [])
+    links.refuse_if_used(call.store, record.name, [])
 
 
 def _network(change: Change) -> None:
@@ -132,7 +126,7 @@ def _network(change: Change) -> None:
     if change.old is None:
         _check_quota(change)
     fill(new, routingConfig={"routingMode": "REGIONAL"}, networkFirewallPolicyEnforcementOrder="AFTER_CLASSIC_FIREWALL")
-    new["selfLinkWithId"] = f"{self_link(change.name).rsplit('/', 1)[0]}/{new['id']}"
+    new["selfLinkWithId"] = f"{links.self_link(change.name).rsplit('/', 1)[0]}/{new['id']}"
 
 
 def _check_quota(change: Change) -> None:
@@ -143,7 +137,7 @@ def _check_quota(change: Change) -> None:
 
 
 def _network_shown(call: Call, body: Json) -> Json:
-    project = project_of(full_name(body["selfLink"]))
+    project = project_of(links.full_name(body["selfLink"]))
     subnetworks = [
         record.body["selfLink"]
         for record in call.store.list(f"compute.googleapis.com/projects/{project}/regions/")
@@ -161,7 +155,7 @@ def _subnetwork(change: Change) -> None:
     new |= {
         "gatewayAddress": str(whole[1]),
         "privateIpv6GoogleAccess": new.get("privateIpv6GoogleAccess", "DISABLE_GOOGLE_ACCESS"),
-        "fingerprint": fingerprint(),
+        "fingerprint": links.fingerprint(),
     }
 
 
@@ -204,7 +198,7 @@ def _subnetwork_free(call: Call, record: Record) -> None:
 
 def _firewall(change: Change) -> None:
     new = adopt(change)
-    new.setdefault("network", f"{self_link(change.name).split('/global/')[0]}/global/networks/default")
+    new.setdefault("network", f"{links.self_link(change.name).split('/global/')[0]}/global/networks/default")
     refuse_if(not (new.get("allowed") or new.get("denied")), "compute.firewall-rules")
     fill(new, direction="INGRESS", priority=1000, disabled=False, logConfig={"enable": False})
     sources = ("sourceRanges", "sourceTags", "sourceServiceAccounts")
@@ -224,26 +218,25 @@ def _router(change: Change) -> None:
 def _address(change: Change) -> None:
     new = adopt(change)
     new.setdefault("addressType", "EXTERNAL")
-    if new["addressType"] != "INTERNAL":
-        raise ApiError(501, "The sandbox has no external addresses.")
+    beyond_if(new["addressType"] != "INTERNAL", "The sandbox has no external addresses.")
     refuse_if(not new.get("subnetwork"), "compute.required", field="subnetwork", why="It is required.")
     if change.old is None:
         given = str(new.get("address") or "")
         if given:
-            check_free(change.call.store, new["subnetwork"], given, allowed=change.name, among="/addresses/")
-        new["address"] = given or free_address(change.call.store, new["subnetwork"])
+            _check_free(change.call.store, new["subnetwork"], given, allowed=change.name, among="/addresses/")
+        new["address"] = given or _free_address(change.call.store, new["subnetwork"])
         fill(new, purpose="GCE_ENDPOINT", networkTier="PREMIUM")
-    new.setdefault("labelFingerprint", fingerprint())
+    new.setdefault("labelFingerprint", links.fingerprint())
 
 
 def _address_shown(call: Call, body: Json) -> Json:
-    users = users_of(call.store, full_name(body["selfLink"]), body["address"])
+    users = _users_of(call.store, links.full_name(body["selfLink"]), body["address"])
     return {**body, "status": "IN_USE" if users else "RESERVED", **({"users": users} if users else {})}
 
 
 def _address_free(call: Call, record: Record) -> None:
-    users = [path_of(full_name(link)) for link in users_of(call.store, record.name, record.body["address"])]
-    refuse_if_used(call.store, record.name, users)
+    users = [path_of(links.full_name(link)) for link in _users_of(call.store, record.name, record.body["address"])]
+    links.refuse_if_used(call.store, record.name, users)
 
 
 Collection("compute.networks", complete=_network, deletable=in_use, shown=_network_shown)
@@ -254,10 +247,10 @@ Collection("compute.firewalls", complete=_firewall, immutable=("network", "direc
 Collection("compute.routers", complete=_router)
 Collection("compute.addresses", complete=_address, deletable=_address_free, shown=_address_shown)
 
-actions(
+links.actions(
     {
-        "compute.subnetworks.expandIpCidrRange": Action(_expand),
-        "compute.subnetworks.setPrivateIpGoogleAccess": Action(
+        "compute.subnetworks.expandIpCidrRange": links.Action(_expand),
+        "compute.subnetworks.setPrivateIpGoogleAccess": links.Action(
             lambda call, _body: {"privateIpGoogleAccess": bool(call.body.get("privateIpGoogleAccess"))}
         ),
     }
@@ -267,12 +260,12 @@ actions(
 def address_of(call: Call, given: str, subnetwork: str, name: str) -> str:
     """A literal address from a literal, a reserved address's URL, or nothing (then a free one)."""
     if "/addresses/" in given:
-        record = existing(call.store, full_name(given))
+        record = existing(call.store, links.full_name(given))
         given = str(record.body["address"])
-        refuse_if(users_of(call.store, record.name, given), "compute.ip-in-use", address=given)
+        refuse_if(_users_of(call.store, record.name, given), "compute.ip-in-use", address=given)
         return given
     if not given:
-        return free_address(call.store, subnetwork, mine=name)
+        return _free_address(call.store, subnetwork, mine=name)
     reserved = next(
         (
             record.name
@@ -281,6 +274,73 @@ def address_of(call: Call, given: str, subnetwork: str, name: str) -> str:
         ),
         name,
     )
-    refuse_if(users_of(call.store, reserved, given), "compute.ip-in-use", address=given)
-    check_free(call.store, subnetwork, given, allowed=reserved)
+    refuse_if(_users_of(call.store, reserved, given), "compute.ip-in-use", address=given)
+    _check_free(call.store, subnetwork, given, allowed=reserved)
     return given
+
+
+def _forwarding_rule(change: Change) -> None:
+    new = adopt(change)
+    if change.old is not None:
+        return
+    target = str(new.get("target") or "")
+    beyond_if(_ATTACHMENT not in target, "The sandbox stands in for forwarding rules to service attachments only.")
+    instance = _database(change.call.store, target)
+    if instance is None:
+        raise missing(links.full_name(target))
+    network = str(new.get("network") or "")
+    if not network:
+        raise refuse("compute.required", field="network", why="A Private Service Connect endpoint needs a network.")
+    new["IPAddress"] = address_of(
+        change.call, str(new.get("IPAddress") or ""), _endpoint_subnetwork(change, network), change.name
+    )
+    new |= {
+        "fingerprint": links.fingerprint(),
+        "labelFingerprint": links.fingerprint(),
+        "networkTier": new.get("networkTier", "PREMIUM"),
+        "pscConnectionId": str(secrets.randbits(62)),
+        "pscConnectionStatus": "ACCEPTED" if _accepts(instance, project_of(change.name)) else "PENDING",
+    }
+
+
+def _database(store: Store, target: str) -> Record | None:
+    """The database instance behind a service attachment."""
+    attachment = path_of(links.full_name(target))
+    instances = store.list("sqladmin.googleapis.com/projects/")
+    return next((found for found in instances if found.body.get("pscServiceAttachmentLink") == attachment), None)
+
+
+def _accepts(instance: Record, project: str) -> bool:
+    psc = ((instance.body.get("settings") or {}).get("ipConfiguration") or {}).get("pscConfig") or {}
+    allowed = psc.get("allowedConsumerProjects") or ()
+    return project in allowed or project_number(project) in allowed
+
+
+def _endpoint_subnetwork(change: Change, network: str) -> str:
+    """The subnetwork of the endpoint's region whose range holds the reserved address, or the only one."""
+    given = str(change.new.get("subnetwork") or "")
+    reserved = change.call.store.get(links.full_name(str(change.new.get("IPAddress") or ""))) if not given else None
+    if reserved is not None:
+        given = str(reserved.body.get("subnetwork") or "")
+    if given:
+        return given
+    start = change.name.split("/forwardingRules/")[0] + "/subnetworks/"
+    for record in change.call.store.list(start):
+        if record.body.get("network") == network:
+            return str(record.body["selfLink"])
+    raise refuse("compute.endpoint-subnetwork", name=path_of(links.full_name(network)))
+
+
+Collection("compute.forwardingRules", complete=_forwarding_rule, created="compute.connect")
+
+
+@WORK.register("compute.connect")
+def connect(app: App, operation: Operation) -> Json:
+    """Let the endpoint's address answer, once the instance accepts its project."""
+    record = app.store.get(operation.target)
+    if record is None or record.body["pscConnectionStatus"] != "ACCEPTED":
+        return {}
+    instance = _database(app.store, record.body["target"])
+    if instance is not None:
+        app.runtime.connect_endpoint(record.body["IPAddress"], instance.name)
+    return {}

@@ -11,16 +11,8 @@ from gcp_openemr.sandbox.api.compute.network import hold_addresses
 from gcp_openemr.sandbox.api.names import etag_of, id_of, now, path_of, project_of
 from gcp_openemr.sandbox.api.operations import INTERRUPTED, Operation
 from gcp_openemr.sandbox.api.rules import WORK, App, Call, Change, Collection, Record, fill, handles, refuse_if, shape
-from gcp_openemr.sandbox.api.run.readiness import outcome, pending, problem_of
-from gcp_openemr.sandbox.api.run.refused import NAME_PATTERN, check_limit, violation
-from gcp_openemr.sandbox.api.run.templates import (
-    check_labels,
-    check_template,
-    check_variables,
-    fill_containers,
-    fill_identity,
-    seconds,
-)
+from gcp_openemr.sandbox.api.run import templates
+from gcp_openemr.sandbox.api.run.services import outcome, pending, problem_of
 from gcp_openemr.sandbox.interfaces import Json, Refused
 
 _TYPES = "google.cloud.run.v2."
@@ -33,12 +25,12 @@ def _complete(change: Change) -> None:
     execution = new.setdefault("template", {})
     execution["taskCount"] = execution.get("taskCount") or 1
     template = execution.setdefault("template", {})
-    fill_identity(template, project_of(change.name))
+    templates.fill_identity(template, project_of(change.name))
     fill(template, timeout="600s", maxRetries=3, executionEnvironment="EXECUTION_ENVIRONMENT_GEN2")
-    fill_containers(template, service=False)
+    templates.fill_containers(template, service=False)
     _check(call, execution, template)
-    check_labels(call, new.get("labels"), execution.get("labels"))
-    check_template(call, template, service=False)
+    templates.check_labels(call, new.get("labels"), execution.get("labels"))
+    templates.check_template(call, template, service=False)
     old: Json = change.old or {}
     generation = str(int(old.get("generation", 0)) + 1)
     new.setdefault("launchStage", "GA")
@@ -54,9 +46,9 @@ def _complete(change: Change) -> None:
 
 
 def _check(call: Call, execution: Json, template: Json) -> None:
-    check_limit(call, "task-count", int(execution["taskCount"]))
-    check_limit(call, "task-timeout", seconds(template["timeout"]), "template.template.")
-    check_limit(call, "retries", int(template["maxRetries"]), "template.template.")
+    templates.check_limit(call, "task-count", int(execution["taskCount"]))
+    templates.check_limit(call, "task-timeout", templates.seconds(template["timeout"]), "template.template.")
+    templates.check_limit(call, "retries", int(template["maxRetries"]), "template.template.")
 
 
 def _no_execution_runs(call: Call, record: Record) -> None:
@@ -73,7 +65,7 @@ JOBS = Collection(
     "run.projects.locations.jobs",
     kind="JOB",
     id_parameter="jobId",
-    id_pattern=NAME_PATTERN,
+    id_pattern=templates.NAME_PATTERN,
     id_refusal="run.name",
     message=f"{_TYPES}Job",
     complete=_complete,
@@ -146,7 +138,7 @@ def _overridden(call: Call, template: Json, overrides: Mapping[str, object]) -> 
         names = {variable.get("name") for variable in override.get("env") or ()}
         kept = [variable for variable in container.get("env") or () if variable["name"] not in names]
         container["env"] = kept + list(override.get("env") or ())
-        check_variables(call, container, "overrides.container_overrides", service=False)
+        templates.check_variables(call, container, "overrides.container_overrides", service=False)
     if overrides.get("taskCount"):
         result["taskCount"] = overrides["taskCount"]
     if overrides.get("timeout"):
@@ -161,7 +153,7 @@ def _overridden_container(call: Call, containers: list[Json], name: str) -> Json
     for container in containers:
         if container.get("name") == name:
             return container
-    raise violation(call, "run.override-container", "overrides.container_overrides", name=name)
+    raise templates.violation(call, "run.override-container", "overrides.container_overrides", name=name)
 
 
 def _execution(call: Call, job: Record, template: Json) -> tuple[Json, str]:

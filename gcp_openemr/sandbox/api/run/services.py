@@ -1,6 +1,8 @@
 """Services: each change of the template makes a revision, which is a copy that never changes again.
 
-Traffic says which revision gets which share of a service's requests.
+Traffic says which revision gets which share of a service's requests. After it accepted a template Cloud Run finds out
+about images that are missing and secrets that cannot be read: the resource is there then, but not ready, and its
+operation fails.
 """
 
 from __future__ import annotations
@@ -8,33 +10,102 @@ from __future__ import annotations
 import copy
 import random
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
+from gcp_openemr.sandbox.api.artifactregistry import find_image, parse_image
 from gcp_openemr.sandbox.api.compute.network import hold_addresses
-from gcp_openemr.sandbox.api.names import etag_of, id_of, now, path_of, project_of
+from gcp_openemr.sandbox.api.iam import Iam, service_account
+from gcp_openemr.sandbox.api.names import etag_of, id_of, now, path_of, project_name, project_number, project_of
+from gcp_openemr.sandbox.api.projects import project_by_number
 from gcp_openemr.sandbox.api.refusals import refuse, refuse_if
-from gcp_openemr.sandbox.api.rules import WORK, App, Call, Change, Collection, Operation, Record, Store, fill, shape
-from gcp_openemr.sandbox.api.run.readiness import outcome, pending, problem_of
-from gcp_openemr.sandbox.api.run.refused import NAME_PATTERN, check_limit, violation, violation_if
-from gcp_openemr.sandbox.api.run.templates import (
-    check_labels,
-    check_template,
-    cpus,
-    fill_containers,
-    fill_identity,
-    seconds,
-)
+from gcp_openemr.sandbox.api.rules import WORK, ApiError, App, Call, Change, Collection, Operation, fill, shape, without
+from gcp_openemr.sandbox.api.run import templates
+from gcp_openemr.sandbox.api.secretmanager import find_version
+from gcp_openemr.sandbox.api.store import Record, Store
 from gcp_openemr.sandbox.interfaces import Json, Refused, TrafficTarget
 
-__all__ = ["check_traffic", "statuses", "targets"]
+__all__ = ["outcome", "pending", "problem_of", "secret_problem"]
+
+
+def pending(kind: str) -> Json:
+    """A condition that is under way."""
+    return {"type": kind, "state": "CONDITION_RECONCILING", "lastTransitionTime": now()}
+
+
+def outcome(kind: str, problem: str = "", reason: str = "") -> Json:
+    """A condition that holds, or failed; `reason` is one of the condition's common reasons (`CONTAINER_MISSING`, …)."""
+    if not problem:
+        return {"type": kind, "state": "CONDITION_SUCCEEDED", "lastTransitionTime": now()}
+    told = {"message": problem, "severity": "ERROR", "lastTransitionTime": now()}
+    return {"type": kind, "state": "CONDITION_FAILED", **told, **({"reason": reason} if reason else {})}
+
+
+def problem_of(app: App, project: str, template: Json) -> tuple[str, str]:
+    """Cloud Run's sentences and the condition's reason; ("", "") when everything is there."""
+    for container in template.get("containers") or ():
+        missing = _missing_image(app, str(container["image"]))
+        if missing:
+            return missing, "CONTAINER_MISSING"
+    email = str(template["serviceAccount"])
+    problems = []
+    for place, secret, version in _secrets(template):
+        path = secret if "/" in secret else f"projects/{project}/secrets/{secret}"
+        problem = secret_problem(app.store, app.iam, path, version, email)
+        if problem is not None:
+            problems.append(f"{place}: {problem.message}")
+    return "\n".join(problems), "SECRETS_ACCESS_CHECK_FAILED" if problems else ""
+
+
+def _missing_image(app: App, reference: str) -> str:
+    image = parse_image(reference)
+    # Another registry's images cannot be known here; the runtime says what it cannot start.
+    if image is None or app.store.get(project_name(image.project)) is None:
+        return ""
+    return "" if find_image(app.store, image) is not None else refuse("run.image", image=reference).message
+
+
+def _secrets(template: Json) -> Iterator[tuple[str, str, str]]:
+    """(place, secret, version) of variables and volumes; places as Cloud Run names them."""
+    for index, container in enumerate(template.get("containers") or ()):
+        for number, variable in enumerate(container.get("env") or ()):
+            reference = (variable.get("valueSource") or {}).get("secretKeyRef")
+            if reference:
+                place = f"spec.template.spec.containers[{index}].env[{number}].value_from.secret_key_ref.name"
+                yield place, str(reference.get("secret") or ""), str(reference.get("version") or "latest")
+    for number, volume in enumerate(template.get("volumes") or ()):
+        secret = volume.get("secret") or {}
+        for item in secret.get("items") or ([{}] if secret else []):
+            place = f"spec.template.spec.volumes[{number}].secret"
+            yield place, str(secret.get("secret") or ""), str(item.get("version") or "latest")
+
+
+def secret_problem(store: Store, iam: Iam, secret: str, version: str, email: str) -> ApiError | None:
+    """Why an account cannot have a version of `projects/p/secrets/s`, in Cloud Run's words."""
+    parts = secret.split("/")
+    project = project_by_number(store, parts[1])
+    full = f"secretmanager.googleapis.com/projects/{project}/secrets/{parts[-1]}"
+    numbered = f"projects/{project_number(project)}/secrets/{parts[-1]}/versions/{version}"
+    if not iam.allows(service_account(email), "secretmanager.versions.access", f"{full}/versions/{version}"):
+        return refuse("run.secret-denied", secret=numbered, email=email)
+    try:
+        found = find_version(store, full, version)
+    except ApiError:
+        return refuse("run.secret-missing", secret=numbered)
+    state = found.body["state"]
+    return None if state == "ENABLED" else refuse("run.secret-state", secret=found.body["name"], state=state)
+
 
 LATEST = "TRAFFIC_TARGET_ALLOCATION_TYPE_LATEST"
 BY_NAME = "TRAFFIC_TARGET_ALLOCATION_TYPE_REVISION"
 _TAG = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
 _LONGEST_LABEL = 46  # of a tag and a service's name together: both stand in one label of the host's name
+_TYPES = "google.cloud.run.v2."
+_LETTERS = "bcdfghjkmnpqrstvwxz246789"
+# Fields of the template that are not copied into the revision.
+_NOT_OF_REVISION = {"revision", "healthCheckDisabled"}
 
 
-def check_traffic(call: Call, service: str, body: Json) -> None:
+def _check_traffic(call: Call, service: str, body: Json) -> None:
     """Refuse shares that are no whole, tags that are none or stand twice, revisions that do not exist."""
     total = 0
     tags: set[str] = set()
@@ -42,10 +113,12 @@ def check_traffic(call: Call, service: str, body: Json) -> None:
         total += int(target.get("percent") or 0)
         named = str(target.get("revision") or "")
         kind = target.get("type") or (BY_NAME if named else LATEST)
-        violation_if((kind == BY_NAME) != bool(named), call, "run.traffic-kind", "traffic")
+        templates.violation_if((kind == BY_NAME) != bool(named), call, "run.traffic-kind", "traffic")
         target["type"] = kind
         tag = str(target.get("tag") or "")
-        violation_if(tag and (not _TAG.fullmatch(tag) or tag in tags), call, "run.traffic-tag", "traffic", tag=tag)
+        templates.violation_if(
+            tag and (not _TAG.fullmatch(tag) or tag in tags), call, "run.traffic-tag", "traffic", tag=tag
+        )
         if tag and len(tag) + len(id_of(service)) > _LONGEST_LABEL:
             raise refuse("run.tag-length", tag=tag, service=id_of(service), most=_LONGEST_LABEL)
         tags.add(tag)
@@ -54,7 +127,7 @@ def check_traffic(call: Call, service: str, body: Json) -> None:
     refuse_if(total != 100, "run.traffic-sum", total=total)
 
 
-def targets(store: Store, service: str, body: Json) -> list[TrafficTarget]:
+def _targets(store: Store, service: str, body: Json) -> list[TrafficTarget]:
     """What the runtime is told. Before anything is ready there is nothing to tell."""
     ready = id_of(str(body.get("latestReadyRevision") or ""))
     found = []
@@ -66,7 +139,7 @@ def targets(store: Store, service: str, body: Json) -> list[TrafficTarget]:
     return found
 
 
-def statuses(body: Json, routed: Sequence[TrafficTarget]) -> list[Json]:
+def _statuses(body: Json, routed: Sequence[TrafficTarget]) -> list[Json]:
     """`trafficStatuses`: one for each target that is served."""
     found = []
     wanted = body["traffic"] if routed else []
@@ -87,19 +160,13 @@ def _tag_uri(body: Json, tag: str) -> str:
     return f"{scheme}://{tag}---{host}"
 
 
-_TYPES = "google.cloud.run.v2."
-_LETTERS = "bcdfghjkmnpqrstvwxz246789"
-# Fields of the template that are not copied into the revision.
-_NOT_OF_REVISION = {"revision", "healthCheckDisabled"}
-
-
 def _complete(change: Change) -> None:
     """Fill, check, and put the next revision into the store when the template changed."""
     new, call = change.new, change.call
     project = project_of(change.name)
     template = new.setdefault("template", {})
-    fill_identity(template, project)
-    fill_containers(template, service=True)
+    templates.fill_identity(template, project)
+    templates.fill_containers(template, service=True)
     _fill_template(template)
     fill(new, ingress="INGRESS_TRAFFIC_ALL", launchStage="GA")
     new["traffic"] = new.get("traffic") or [{"type": "TRAFFIC_TARGET_ALLOCATION_TYPE_LATEST", "percent": 100}]
@@ -115,7 +182,7 @@ def _complete(change: Change) -> None:
         "conditions": [pending("RoutesReady"), pending("ConfigurationsReady")],
     }
     new["latestCreatedRevision"] = _new_revision(change) if fresh else old["latestCreatedRevision"]
-    check_traffic(call, change.name, new)
+    _check_traffic(call, change.name, new)
     new["trafficStatuses"] = old.get("trafficStatuses", [])
 
 
@@ -129,28 +196,26 @@ def _fill_template(template: Json) -> None:
 
 
 def _whole_cpu(template: Json) -> bool:
-    return all(cpus(container) >= 1 for container in template.get("containers") or ())
+    return all(templates.cpus(container) >= 1 for container in template.get("containers") or ())
 
 
 def _check(change: Change, template: Json) -> None:
     call, concurrency = change.call, int(template["maxInstanceRequestConcurrency"])
-    check_limit(call, "service-timeout", seconds(template["timeout"]))
-    check_limit(call, "concurrency", concurrency)
+    templates.check_limit(call, "service-timeout", templates.seconds(template["timeout"]))
+    templates.check_limit(call, "concurrency", concurrency)
     scaling = template["scaling"]
     if int(scaling.get("minInstanceCount") or 0) > int(scaling["maxInstanceCount"]):
-        raise violation(call, "run.scaling", "template.scaling")
-    check_labels(call, change.new.get("labels"), template.get("labels"))
-    check_template(call, template, service=True)
+        raise templates.violation(call, "run.scaling", "template.scaling")
+    templates.check_labels(call, change.new.get("labels"), template.get("labels"))
+    templates.check_template(call, template, service=True)
     if concurrency > 1 and not _whole_cpu(template):
-        raise violation(call, "run.cpu-concurrency", "template.max_instance_request_concurrency")
+        raise templates.violation(call, "run.cpu-concurrency", "template.max_instance_request_concurrency")
 
 
 def _differs(old: Json, new: Json) -> bool:
     """Whether a template asks for a new revision. The client's own marks do not count."""
     marks = {"client", "clientVersion"}
-    return {key: value for key, value in old.items() if key not in marks} != {
-        key: value for key, value in new.items() if key not in marks
-    }
+    return without(old, *marks) != without(new, *marks)
 
 
 def _new_revision(change: Change) -> str:
@@ -162,10 +227,10 @@ def _new_revision(change: Change) -> str:
     unique = "".join(random.choices(_LETTERS, k=3))  # noqa: S311 -- a name, no secret
     revision = wanted or f"{service}-{number:05}-{unique}"
     if not revision.startswith(f"{service}-") or len(revision) > 63:
-        raise violation(change.call, "run.revision-name", "template.revision", revision=revision)
+        raise templates.violation(change.call, "run.revision-name", "template.revision", revision=revision)
     name = f"{change.name}/revisions/{revision}"
     refuse_if(change.call.store.get(name) is not None, "run.revision-exists", revision=revision)
-    template = {key: value for key, value in new["template"].items() if key not in _NOT_OF_REVISION}
+    template = without(new["template"], *_NOT_OF_REVISION)
     own = {"creator": change.call.caller.email, "stage": new["launchStage"], "condition": pending("Ready")}
     body = copy.deepcopy(template) | shape("run.revision", name, service=service, etag=etag_of(name, unique), **own)
     change.call.store.put(name, body, hidden={"health_check": not new["template"].get("healthCheckDisabled")})
@@ -176,7 +241,7 @@ SERVICES = Collection(
     "run.projects.locations.services",
     kind="SERVICE",
     id_parameter="serviceId",
-    id_pattern=NAME_PATTERN,
+    id_pattern=templates.NAME_PATTERN,
     id_refusal="run.name",
     message=f"{_TYPES}Service",
     complete=_complete,
@@ -194,7 +259,7 @@ def _idle(call: Call, record: Record) -> None:
     refuse_if(latest == path_of(record.name), "run.revision-latest", id=id_of(record.name))
 
 
-REVISIONS = Collection(
+Collection(
     "run.projects.locations.services.revisions",
     kind="REVISION",
     message=f"{_TYPES}Revision",
@@ -219,13 +284,13 @@ def deploy(app: App, operation: Operation) -> Json:
         if not problem:
             body["latestReadyRevision"] = latest
         app.store.put(operation.target, body)
-    routed = targets(app.store, operation.target, body)
+    routed = _targets(app.store, operation.target, body)
     if routed:
         app.runtime.set_traffic(path, routed)
     with app.store.transaction():
         body = _current(app, operation.target)
         _conclude(body, problem, reason)
-        body["trafficStatuses"] = statuses(body, routed)
+        body["trafficStatuses"] = _statuses(body, routed)
         body["etag"] = etag_of(operation.target, now(), operation.name)
         app.store.put(operation.target, body)
     if problem:

@@ -1,17 +1,29 @@
-"""What Cloud Run fills into a template, and what it refuses in one at once."""
+"""What Cloud Run fills into a template, and what it refuses in one at once.
+
+Requests that cannot be are told with the field ("Violation in CreateServiceRequest.service.…"), and every number that
+has a least and a most is a `Limit` (`limits.json`).
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import ipaddress
+import json
 import re
 from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 from gcp_openemr.sandbox.api.names import id_of, project_number, segment
-from gcp_openemr.sandbox.api.rules import ApiError, Call, Json, Record, demand, fill, refuse, refuse_if
-from gcp_openemr.sandbox.api.run.refused import check_limit, violation, violation_if
+from gcp_openemr.sandbox.api.refusals import Refusal, refusals
+from gcp_openemr.sandbox.api.rules import ApiError, Call, Json, Record, beyond_if, demand, fill, refuse, refuse_if
 
-__all__ = ["check_labels", "check_template", "check_variables", "cpus", "fill_containers", "fill_identity", "seconds"]
+__all__ = [
+    "LIMITS", "NAME_PATTERN", "Limit", "check_labels", "check_limit", "check_template", "check_variables", "cpus",
+    "fill_containers", "fill_identity", "seconds", "violation", "violation_if",
+]  # fmt: skip
 
+NAME_PATTERN = r"[a-z]([-a-z0-9]{0,47}[a-z0-9])?"
 _ENV_NAME = re.compile(r"[^=\0]{1,32768}")
 _LONGEST_VALUE, _MOST_VARIABLES = 32768, 1000
 _RESERVED = {"PORT", "K_SERVICE", "K_REVISION", "K_CONFIGURATION"}
@@ -32,6 +44,57 @@ _PROBE_KINDS = ("httpGet", "tcpSocket", "grpc")
 _STARTUP_WINDOW = 240
 _SMALLEST_SUBNETWORK = 26  # bits of the prefix
 _RESERVED_LABELS = re.compile(r"(run|cloud)\.googleapis\.com/|serving\.knative\.dev/|autoscaling\.knative\.dev/")
+
+
+@dataclasses.dataclass(frozen=True)
+class Limit:
+    """A number of the API's `field` from `least` to `most`; its refusal is `run.{id}`."""
+
+    id: str
+    field: str
+    least: int
+    most: int
+    source: str
+
+
+LIMITS = {
+    limit: Limit(limit, **row)
+    for limit, row in json.loads(Path(__file__).with_name("limits.json").read_text(encoding="utf-8")).items()
+}
+refusals(
+    *(
+        Refusal(f"run.{row.id}", 400, f"must be between {row.least} and {row.most}.", row.source)
+        for row in LIMITS.values()
+    )
+)
+
+
+def violation(call: Call, refusal: str, field: str, **values: Any) -> ApiError:
+    """The error of a row, told with the field of the request that is at fault (`template.containers[0].image`)."""
+    error = refuse(refusal, **values)
+    kind = {"services": "Service", "jobs": "Job"}.get(call.collection.rsplit(".", 1)[1], "Service")
+    verb = {"create": "Create", "run": "Run"}.get(call.verb, "Update")
+    where = f"{verb}{kind}Request.{kind.lower()}.{field}" if verb != "Run" else f"RunJobRequest.{field}"
+    error.details = [
+        {
+            "@type": "type.googleapis.com/google.rpc.BadRequest",
+            "fieldViolations": [{"field": f"Violation in {where}", "description": error.message}],
+        }
+    ]
+    error.message = f"Violation in {where}: {error.message}"
+    return error
+
+
+def violation_if(condition: object, call: Call, refusal: str, field: str, **values: Any) -> None:
+    """Raise the error of a row, told with its field, when `condition` holds."""
+    if condition:
+        raise violation(call, refusal, field, **values)
+
+
+def check_limit(call: Call, limit: str, value: float, where: str = "template.") -> None:
+    """Raise 400 for a number outside of a row of LIMITS."""
+    row = LIMITS[limit]
+    violation_if(not row.least <= value <= row.most, call, f"run.{limit}", where + row.field)
 
 
 def seconds(duration: object) -> float:
@@ -202,8 +265,7 @@ def _check_ingress(call: Call, containers: list[Json]) -> None:
 def _check_network(call: Call, access: Json) -> None:
     where = "template.vpc_access.network_interfaces"
     interfaces = access.get("networkInterfaces") or []
-    if access.get("connector"):
-        raise ApiError(501, "The sandbox stands in for direct VPC egress, not for connectors.")
+    beyond_if(access.get("connector"), "The sandbox stands in for direct VPC egress, not for connectors.")
     violation_if(len(interfaces) > 1, call, "run.interfaces", where)
     for interface in interfaces:
         subnetwork, network = str(interface.get("subnetwork") or ""), str(interface.get("network") or "")

@@ -10,9 +10,9 @@ from gcp_openemr.sandbox.api import crud
 from gcp_openemr.sandbox.api.listing import listed, newest_first
 from gcp_openemr.sandbox.api.names import id_of, now, timestamp
 from gcp_openemr.sandbox.api.refusals import demand, duplicate, refuse, refuse_if
-from gcp_openemr.sandbox.api.rules import WORK, App, Call, Change, Json, Operation, Record, Refused, handles, shape
-from gcp_openemr.sandbox.api.sqladmin.instances import INSTANCES, begin, idle, online, start
-from gcp_openemr.sandbox.api.sqladmin.settings import complete
+from gcp_openemr.sandbox.api.rules import WORK, App, Call, Change, Operation, Record, handles, marking, shape
+from gcp_openemr.sandbox.api.sqladmin.instances import INSTANCES, begin, complete, idle, online, start
+from gcp_openemr.sandbox.interfaces import Json, Refused
 
 _DAY = 86_400.0
 
@@ -152,9 +152,6 @@ def _check_moment(source: Record, moment: str) -> None:
 @WORK.register("sql.clone")
 def clone_work(app: App, operation: Operation) -> Json:
     source, at = str(operation.arguments["source"]), str(operation.arguments["at"])
-    try:
+    with marking(app, operation.target, state="FAILED"):
         app.runtime.copy_database(source, operation.target, at)
-    except Refused:
-        app.store.update(operation.target, {"state": "FAILED"})
-        raise
     return start(app, operation)

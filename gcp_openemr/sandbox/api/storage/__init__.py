@@ -16,20 +16,22 @@ from gcp_openemr.sandbox.api.messages import Request, Response, json_response
 from gcp_openemr.sandbox.api.names import bucket_name
 from gcp_openemr.sandbox.api.rules import HANDLERS, ApiError, App, Call, demand, refuse_if
 from gcp_openemr.sandbox.api.serviceusage import require_enabled
-from gcp_openemr.sandbox.api.storage.downloads import xml_error
+from gcp_openemr.sandbox.api.storage.common import xml_error
 from gcp_openemr.sandbox.api.validation import check_query
-from gcp_openemr.sandbox.discovery import Discovery, Method, load
+from gcp_openemr.sandbox.discovery import Method, load
 
-__all__ = ["answer_batch", "answer_storage"]
+__all__ = ["answer_storage"]
 
 _JSON_ROOT = "/storage/v1/"
 _UPLOAD_ROOTS = ("/upload/storage/v1/", "/resumable/upload/storage/v1/")
+_MOST_CALLS = 100
+_BOUNDARY = "batch_answer"
 
 
 def answer_storage(app: App, request: Request, path: str) -> Response:
     """Answer by the form of the (still encoded) path."""
     if path.startswith("/batch"):
-        return answer_batch(app, request)
+        return _answer_batch(app, request)
     if path.startswith(_UPLOAD_ROOTS):
         return _upload(app, request, path)
     media = path.startswith("/download")
@@ -40,18 +42,15 @@ def answer_storage(app: App, request: Request, path: str) -> Response:
 
 
 def _json_api(app: App, request: Request, path: str, *, media: bool) -> Response:
-    discovery = load("storage", "v1")
-    found = demand(discovery.find("GET" if request.method == "HEAD" else request.method, path), "storage.method")
-    method, parameters = found
-    extra = {"alt": ["media"]} if media else {}
-    return _answer(_call(app, request, discovery, method, parameters, extra))
+    found = load("storage", "v1").find("GET" if request.method == "HEAD" else request.method, path)
+    method, parameters = demand(found, "storage.method")
+    return _answer(_call(app, request, method, parameters, {"alt": ["media"]} if media else {}))
 
 
 def _upload(app: App, request: Request, path: str) -> Response:
-    discovery = load("storage", "v1")
-    method = discovery.method("storage.objects.insert")
+    method = load("storage", "v1").method("storage.objects.insert")
     bucket = path.split("/b/", 1)[-1].split("/", 1)[0]
-    return _answer(_call(app, request, discovery, method, {"bucket": unquote(bucket)}, {}, upload=True))
+    return _answer(_call(app, request, method, {"bucket": unquote(bucket)}, {}))
 
 
 def _xml_api(app: App, request: Request, path: str) -> Response:
@@ -61,25 +60,15 @@ def _xml_api(app: App, request: Request, path: str) -> Response:
     try:
         if not bucket or not name or request.method not in {"GET", "HEAD"}:
             raise ApiError(501, "The sandbox stands in for GET and HEAD of objects only.")
-        discovery = load("storage", "v1")
-        method = discovery.method("storage.objects.get")
-        parameters = {"bucket": bucket, "object": name}
-        return _answer(_call(app, request, discovery, method, parameters, {"alt": ["media"]}))
+        method = load("storage", "v1").method("storage.objects.get")
+        return _answer(_call(app, request, method, {"bucket": bucket, "object": name}, {"alt": ["media"]}))
     except ApiError as error:
         request.trace.refusal = error.refusal_id
         return xml_error(error, bucket)
 
 
-def _call(
-    app: App,
-    request: Request,
-    discovery: Discovery,
-    method: Method,
-    parameters: dict[str, str],
-    extra: dict[str, list[str]],
-    *,
-    upload: bool = False,
-) -> Call:
+def _call(app: App, request: Request, method: Method, parameters: dict[str, str], extra: dict[str, list[str]]) -> Call:
+    discovery = load("storage", "v1")
     check_query(discovery, method, request.query)
     return Call(
         app=app,
@@ -91,7 +80,6 @@ def _call(
         query={**request.query, **extra},
         request=request,
         name=bucket_name(parameters.get("bucket", "")),
-        upload=upload,
     )
 
 
@@ -105,11 +93,7 @@ def _answer(call: Call) -> Response:
     return answer if isinstance(answer, Response) else json_response(answer)
 
 
-_MOST_CALLS = 100
-_BOUNDARY = "batch_answer"
-
-
-def answer_batch(app: App, request: Request) -> Response:
+def _answer_batch(app: App, request: Request) -> Response:
     """Answer each call by itself; one that fails does not stop the others."""
     parts = _parts(request)
     refuse_if(len(parts) > _MOST_CALLS, "storage.batch-size", most=_MOST_CALLS)

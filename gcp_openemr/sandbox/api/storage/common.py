@@ -1,19 +1,36 @@
-"""What bucket and object calls share: existence, permission, links, preconditions, new generations."""
+"""What bucket and object calls share: existence, permission, links, preconditions, new generations, bytes going out.
+
+Bytes go out by `alt=media` of the JSON API and GET/HEAD of the XML API, with ranges.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import datetime
+from email.utils import format_datetime
 from urllib.parse import quote
+from xml.sax.saxutils import escape
 
+from gcp_openemr.sandbox.api.messages import Response
 from gcp_openemr.sandbox.api.names import bucket_name, now, timestamp
-from gcp_openemr.sandbox.api.rules import ApiError, Call, Json, Record, demand, refuse, refuse_if
+from gcp_openemr.sandbox.api.rules import ApiError, Call, Json, Record, demand, only, refuse, refuse_if, without
 from gcp_openemr.sandbox.api.storage.objects import Content, Keeping, StoredObject
 
 __all__ = [
     "_CONDITIONS", "base_url", "bucket_record", "check_conditions", "conditions_of", "create_object", "early_check",
-    "insert_row", "keeping", "permit", "refuse_if_kept", "shown_object", "source_conditions", "writable",
+    "insert_row", "keeping", "media", "permit", "refuse_if_kept", "shown_object", "source_conditions", "writable",
+    "xml_error",
 ]  # fmt: skip
+_CONDITIONS = ("ifGenerationMatch", "ifGenerationNotMatch", "ifMetagenerationMatch", "ifMetagenerationNotMatch")
+_WRITABLE = (
+    "name", "contentType", "contentEncoding", "contentDisposition", "contentLanguage", "cacheControl", "metadata",
+    "storageClass", "customTime", "temporaryHold", "eventBasedHold", "crc32c", "md5Hash",
+)  # fmt: skip
+_LONGEST_NAME = 1024  # bytes of UTF-8
+_RANGE = re.compile(r"bytes=(\d*)-(\d*)")
+_XML_CODES = {400: "InvalidArgument", 401: "AuthenticationRequired", 403: "AccessDenied", 412: "PreconditionFailed",
+              416: "InvalidRange"}  # fmt: skip
 
 
 def bucket_record(call: Call, bucket: str) -> Record:
@@ -53,9 +70,6 @@ def shown_object(call: Call, found: StoredObject) -> Json:
     }
 
 
-_CONDITIONS = ("ifGenerationMatch", "ifGenerationNotMatch", "ifMetagenerationMatch", "ifMetagenerationNotMatch")
-
-
 def conditions_of(call: Call) -> dict[str, int]:
     """Preconditions of a call, from the query or (XML API) the x-goog-if-… headers."""
     found = {name: number for name in _CONDITIONS if (number := call.number(name)) is not None}
@@ -89,16 +103,9 @@ def check_conditions(conditions: Mapping[str, int], current: Json | None, *, rea
             raise refuse("storage.precondition", location=("header", "If-Match"))
 
 
-_WRITABLE = (
-    "name", "contentType", "contentEncoding", "contentDisposition", "contentLanguage", "cacheControl", "metadata",
-    "storageClass", "customTime", "temporaryHold", "eventBasedHold", "crc32c", "md5Hash",
-)  # fmt: skip
-_LONGEST_NAME = 1024  # bytes of UTF-8
-
-
 def writable(given: Json) -> Json:
     """The fields of an object that its writer may set."""
-    return {key: given[key] for key in _WRITABLE if key in given}
+    return only(given, _WRITABLE)
 
 
 def early_check(call: Call, bucket: str, name: str, conditions: Mapping[str, int]) -> None:
@@ -117,7 +124,7 @@ def create_object(
     """A new live object of received bytes. The file is discarded when the object is refused."""
     try:
         _check_hashes(resource, content)
-        body = {key: value for key, value in resource.items() if key not in {"name", "crc32c", "md5Hash"}}
+        body = without(resource, "name", "crc32c", "md5Hash")
         body |= {"size": str(content.size), "crc32c": content.crc32c, "md5Hash": content.md5}
         return insert_row(call, bucket, name, body, content.file, conditions)
     except BaseException:
@@ -167,3 +174,74 @@ def _check_hashes(resource: Json, content: Content) -> None:
     for field, label, actual in (("crc32c", "CRC32C", content.crc32c), ("md5Hash", "MD5 hash", content.md5)):
         stated = resource.get(field)
         refuse_if(stated and stated != actual, "storage.checksum", label=label, stated=stated, actual=actual)
+
+
+def media(call: Call, found: StoredObject) -> Response:
+    """The object's bytes, or the range that the caller asks for."""
+    size = int(found.body["size"])
+    start, length, partial = _range(call.request.headers.get("range", ""), size)
+    headers = _headers(found)
+    if partial:
+        headers["Content-Range"] = f"bytes {start}-{start + length - 1}/{size}"
+    reading = call.request.method != "HEAD" and length
+    return Response(
+        status=206 if partial else 200,
+        headers=headers,
+        body=call.app.objects.read(found, start, length) if reading else (),
+        length=length,
+    )
+
+
+def xml_error(error: ApiError, bucket: str) -> Response:
+    """A refusal of the XML API."""
+    missing = "NoSuchBucket" if "bucket" in error.message else "NoSuchKey"
+    code = missing if error.code == 404 else _XML_CODES.get(error.code, "InternalError")
+    body = (
+        f"<?xml version='1.0' encoding='UTF-8'?><Error><Code>{code}</Code>"
+        f"<Message>{escape(error.message)}</Message><Details>{escape(bucket)}</Details></Error>"
+    )
+    headers = {"Content-Type": "application/xml; charset=UTF-8", **error.headers}
+    return Response(status=error.code, headers=headers, body=b"" if error.code == 304 else body.encode())
+
+
+def _headers(found: StoredObject) -> dict[str, str]:
+    body = found.body
+    hashes = [f"crc32c={body['crc32c']}"] + ([f"md5={body['md5Hash']}"] if "md5Hash" in body else [])
+    headers = {
+        "Content-Type": body["contentType"],
+        "Accept-Ranges": "bytes",
+        "ETag": f'"{body["etag"]}"',
+        "Last-Modified": format_datetime(datetime.fromisoformat(body["updated"]), usegmt=True),
+        "X-Goog-Generation": body["generation"],
+        "X-Goog-Metageneration": body["metageneration"],
+        "X-Goog-Hash": ",".join(hashes),
+        "X-Goog-Storage-Class": body["storageClass"],
+        "X-Goog-Stored-Content-Encoding": body.get("contentEncoding", "identity"),
+        "X-Goog-Stored-Content-Length": body["size"],
+    }
+    named = (
+        ("contentEncoding", "Content-Encoding"),
+        ("contentDisposition", "Content-Disposition"),
+        ("contentLanguage", "Content-Language"),
+        ("cacheControl", "Cache-Control"),
+    )
+    headers |= {header: body[field] for field, header in named if body.get(field)}
+    return headers
+
+
+def _range(given: str, size: int) -> tuple[int, int, bool]:
+    """Start, length, and whether it is a part."""
+    found = _RANGE.fullmatch(given.strip())
+    if found is None or (not found[1] and not found[2]):
+        return 0, size, False
+    if not found[1]:
+        length = min(int(found[2]), size)
+        start, end = size - length, size - 1
+    else:
+        start = int(found[1])
+        end = min(int(found[2]), size - 1) if found[2] else size - 1
+    if start > end or start >= size:
+        error = refuse("storage.range")
+        error.headers["Content-Range"] = f"bytes */{size}"
+        raise error
+    return start, end - start + 1, True

@@ -10,22 +10,8 @@ from gcp_openemr.sandbox.api import policies
 from gcp_openemr.sandbox.api.listing import page_token, read_token
 from gcp_openemr.sandbox.api.messages import Response
 from gcp_openemr.sandbox.api.names import bucket_name
-from gcp_openemr.sandbox.api.rules import ApiError, Call, Json, handles, refuse, refuse_if
-from gcp_openemr.sandbox.api.storage.common import (
-    bucket_record,
-    check_conditions,
-    conditions_of,
-    create_object,
-    early_check,
-    insert_row,
-    keeping,
-    permit,
-    refuse_if_kept,
-    shown_object,
-    source_conditions,
-    writable,
-)
-from gcp_openemr.sandbox.api.storage.downloads import media
+from gcp_openemr.sandbox.api.rules import Call, Json, beyond_if, handles, only, refuse, refuse_if, shape, without
+from gcp_openemr.sandbox.api.storage import common
 from gcp_openemr.sandbox.api.storage.objects import LIVE, NONCURRENT, SOFT_DELETED, StoredObject
 from gcp_openemr.sandbox.api.validation import merge
 
@@ -36,39 +22,46 @@ _MOST_SOURCES = 32
 _CONTENT = ("size", "crc32c", "md5Hash", "componentCount")
 
 
+def _permitted(call: Call, *verbs: str, which: str = "") -> tuple[str, str]:
+    """Bucket and name of the object of a call, whose bucket is there and with which the caller may do that."""
+    fields = (f"{which}Bucket", f"{which}Object") if which else ("bucket", "object")
+    bucket, name = (call.parameters[field] for field in fields)
+    common.bucket_record(call, bucket)
+    for verb in verbs:
+        common.permit(call, f"storage.objects.{verb}", bucket, name)
+    return bucket, name
+
+
 def find(
     call: Call, bucket: str, name: str, conditions: Mapping[str, int], *, generation: int | None, reading: bool
 ) -> StoredObject:
     """The object of a call once its preconditions hold; 404 otherwise."""
-    bucket_record(call, bucket)
+    common.bucket_record(call, bucket)
     found = call.app.objects.get(bucket, name, generation, soft=reading and call.flag("softDeleted"))
     if found is None:
         if "ifGenerationMatch" in conditions and conditions["ifGenerationMatch"] != 0 and not reading:
-            check_conditions(conditions, None)
+            common.check_conditions(conditions, None)
         raise refuse("storage.object-missing", bucket=bucket, name=name)
-    check_conditions(conditions, found.body, reading=reading)
+    common.check_conditions(conditions, found.body, reading=reading)
     return found
 
 
 @handles("storage.objects.get")
 def get(call: Call) -> Json | Response:
-    bucket, name = call.parameters["bucket"], call.parameters["object"]
-    bucket_record(call, bucket)
-    permit(call, "storage.objects.get", bucket, name)
-    conditions = conditions_of(call)
+    bucket, name = _permitted(call, "get")
+    conditions = common.conditions_of(call)
     found = find(call, bucket, name, conditions, generation=call.number("generation"), reading=True)
-    return media(call, found) if call.one("alt") == "media" else shown_object(call, found)
+    return common.media(call, found) if call.one("alt") == "media" else common.shown_object(call, found)
 
 
 @handles("storage.objects.list")
 def list_(call: Call) -> Json:
     """By name; with a delimiter, what lies deeper is told as prefixes."""
     bucket = call.parameters["bucket"]
-    bucket_record(call, bucket)
+    common.bucket_record(call, bucket)
     # Who may list in a managed folder lists with its prefix.
-    permit(call, "storage.objects.list", bucket, call.one("prefix"))
-    if call.one("filter"):
-        raise ApiError(501, "The sandbox does not stand in for filter.")
+    common.permit(call, "storage.objects.list", bucket, call.one("prefix"))
+    beyond_if(call.one("filter"), "The sandbox does not stand in for filter.")
     fits = glob_pattern(call.one("matchGlob")).fullmatch if call.one("matchGlob") else None
     size = min(call.number("maxResults") or _PAGE, _PAGE)
     items: list[Json] = []
@@ -85,7 +78,7 @@ def list_(call: Call) -> Json:
         if isinstance(entry, str):
             prefixes.append(entry)
         else:
-            items.append(shown_object(call, entry))
+            items.append(common.shown_object(call, entry))
     result: Json = {"kind": "storage#objects"}
     result |= {"items": items} if items else {}
     result |= {"prefixes": prefixes} if prefixes else {}
@@ -129,12 +122,10 @@ def glob_pattern(glob: str) -> re.Pattern[str]:
 
 @handles("storage.objects.patch", "storage.objects.update")
 def patch(call: Call) -> Json:
-    bucket, name = call.parameters["bucket"], call.parameters["object"]
-    bucket_record(call, bucket)
-    permit(call, "storage.objects.update", bucket, name)
-    given = {key: value for key, value in writable(call.merge_body).items() if key not in {"name", "crc32c", "md5Hash"}}
+    bucket, name = _permitted(call, "update")
+    given = without(common.writable(call.merge_body), "name", "crc32c", "md5Hash")
     with call.store.transaction():
-        conditions = conditions_of(call)
+        conditions = common.conditions_of(call)
         found = find(call, bucket, name, conditions, generation=call.number("generation"), reading=False)
 
         def change(body: Json) -> None:
@@ -144,7 +135,7 @@ def patch(call: Call) -> Json:
             body.clear()
             body.update(merged)
 
-        return shown_object(call, call.app.objects.rewrite_body(found, change))
+        return common.shown_object(call, call.app.objects.rewrite_body(found, change))
 
 
 @handles("storage.objects.delete")
@@ -152,11 +143,11 @@ def delete(call: Call) -> Response:
     bucket, name = call.parameters["bucket"], call.parameters["object"]
     generation = call.number("generation")
     with call.store.transaction():
-        record = bucket_record(call, bucket)
-        permit(call, "storage.objects.delete", bucket, name)
-        found = find(call, bucket, name, conditions_of(call), generation=generation, reading=False)
-        refuse_if_kept(record.body, found)
-        kept = keeping(record.body)
+        record = common.bucket_record(call, bucket)
+        common.permit(call, "storage.objects.delete", bucket, name)
+        found = find(call, bucket, name, common.conditions_of(call), generation=generation, reading=False)
+        common.refuse_if_kept(record.body, found)
+        kept = common.keeping(record.body)
         free = call.app.objects.retire(found, dataclasses.replace(kept, versions=kept.versions and generation is None))
     if free:
         call.app.objects.discard(free)
@@ -166,22 +157,19 @@ def delete(call: Call) -> Response:
 @handles("storage.objects.restore")
 def restore(call: Call) -> Json:
     """A soft-deleted object comes back as a new live generation with the same bytes; the soft-deleted one stays."""
-    bucket, name = call.parameters["bucket"], call.parameters["object"]
-    bucket_record(call, bucket)
-    for permission in ("restore", "create"):
-        permit(call, f"storage.objects.{permission}", bucket, name)
+    bucket, name = _permitted(call, "restore", "create")
     found = call.app.objects.get(bucket, name, call.number("generation"), soft=True)
     if found is None:
         raise refuse("storage.soft-deleted-missing", bucket=bucket, name=name)
-    kept: Json = {key: found.body[key] for key in _CONTENT if key in found.body}
-    described = {key: value for key, value in writable(found.body).items() if key not in {"name", *kept}}
-    return shown_object(call, _insert_copy(call, found, bucket, name, {**described, **kept}))
+    kept: Json = only(found.body, _CONTENT)
+    described = without(common.writable(found.body), "name", *kept)
+    return common.shown_object(call, _insert_copy(call, found, bucket, name, {**described, **kept}))
 
 
 def _insert_copy(call: Call, source: StoredObject, bucket: str, name: str, body: Json) -> StoredObject:
     file = call.app.objects.duplicate(source)
     try:
-        return insert_row(call, bucket, name, body, file, conditions_of(call))
+        return common.insert_row(call, bucket, name, body, file, common.conditions_of(call))
     except BaseException:
         call.app.objects.discard(file)
         raise
@@ -190,42 +178,34 @@ def _insert_copy(call: Call, source: StoredObject, bucket: str, name: str, body:
 @handles("storage.objects.copy", "storage.objects.rewrite")
 def copy(call: Call) -> Json:
     """One step, whatever the size."""
-    source = _source(call, call.parameters["sourceBucket"], call.parameters["sourceObject"])
-    bucket, name = call.parameters["destinationBucket"], call.parameters["destinationObject"]
-    bucket_record(call, bucket)
-    permit(call, "storage.objects.create", bucket, name)
-    early_check(call, bucket, name, conditions_of(call))
-    given = {key: value for key, value in writable(call.body).items() if key not in {"name", *_CONTENT}}
-    kept: Json = {key: source.body[key] for key in _CONTENT if key in source.body}
-    described = given or {key: value for key, value in writable(source.body).items() if key not in {"name", *kept}}
+    origin = _permitted(call, "get", which="source")
+    wanted, conditions = call.number("sourceGeneration"), common.source_conditions(call)
+    source = find(call, *origin, conditions, generation=wanted, reading=False)
+    bucket, name = _permitted(call, "create", which="destination")
+    common.early_check(call, bucket, name, common.conditions_of(call))
+    given = without(common.writable(call.body), "name", *_CONTENT)
+    kept: Json = only(source.body, _CONTENT)
+    described = given or without(common.writable(source.body), "name", *kept)
     found = _insert_copy(call, source, bucket, name, {**described, **kept})
+    resource = common.shown_object(call, found)
     if call.verb == "copy":
-        return shown_object(call, found)
-    size = source.body["size"]
-    return {
-        "kind": "storage#rewriteResponse",
-        "totalBytesRewritten": size,
-        "objectSize": size,
-        "done": True,
-        "resource": shown_object(call, found),
-    }
+        return resource
+    return shape("storage.rewrite", bucket_name(bucket), size=source.body["size"], resource=resource)
 
 
 @handles("storage.objects.compose")
 def compose(call: Call) -> Json:
-    bucket, name = call.parameters["destinationBucket"], call.parameters["destinationObject"]
-    bucket_record(call, bucket)
-    permit(call, "storage.objects.create", bucket, name)
+    bucket, name = _permitted(call, "create", which="destination")
     given = call.body.get("sourceObjects") or []
     refuse_if(not 1 <= len(given) <= _MOST_SOURCES, "storage.compose", count=len(given), most=_MOST_SOURCES)
     sources = [_component(call, bucket, item) for item in given]
-    conditions = conditions_of(call)
-    early_check(call, bucket, name, conditions)
+    conditions = common.conditions_of(call)
+    common.early_check(call, bucket, name, conditions)
     content = call.app.objects.receive(
         chunk for source in sources for chunk in call.app.objects.read(source, 0, int(source.body["size"]))
     )
-    resource = writable(call.body.get("destination") or {})
-    found = create_object(call, bucket, name, resource, content, conditions)
+    resource = common.writable(call.body.get("destination") or {})
+    found = common.create_object(call, bucket, name, resource, content, conditions)
 
     def composed(body: Json) -> None:
         body.pop("md5Hash", None)
@@ -233,7 +213,7 @@ def compose(call: Call) -> Json:
         body["metageneration"] = "0"
 
     with call.store.transaction():
-        return shown_object(call, call.app.objects.rewrite_body(found, composed))
+        return common.shown_object(call, call.app.objects.rewrite_body(found, composed))
 
 
 @handles("storage.objects.testIamPermissions")
@@ -243,16 +223,9 @@ def test_permissions(call: Call) -> Json:
     return {"kind": "storage#testIamPermissionsResponse", **held}
 
 
-def _source(call: Call, bucket: str, name: str) -> StoredObject:
-    bucket_record(call, bucket)
-    permit(call, "storage.objects.get", bucket, name)
-    conditions = source_conditions(call)
-    return find(call, bucket, name, conditions, generation=call.number("sourceGeneration"), reading=False)
-
-
 def _component(call: Call, bucket: str, item: Json) -> StoredObject:
     name = str(item.get("name") or "")
-    permit(call, "storage.objects.get", bucket, name)
+    common.permit(call, "storage.objects.get", bucket, name)
     generation = int(item["generation"]) if item.get("generation") else None
     wanted = (item.get("objectPreconditions") or {}).get("ifGenerationMatch")
     conditions = {} if wanted is None else {"ifGenerationMatch": int(wanted)}

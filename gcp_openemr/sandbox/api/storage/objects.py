@@ -20,8 +20,9 @@ from typing import Any
 
 import google_crc32c
 
-from gcp_openemr.sandbox.api.names import timestamp
+from gcp_openemr.sandbox.api.names import bucket_name, timestamp
 from gcp_openemr.sandbox.api.rules import Json, Store
+from gcp_openemr.sandbox.api.shapes import shape
 
 __all__ = ["LIVE", "NONCURRENT", "SOFT_DELETED", "Content", "Keeping", "Objects", "StoredObject"]
 
@@ -151,21 +152,9 @@ class Objects:
         old = self.live(bucket, name)
         free = self.retire(old, keeping) if old else ""
         generation = self._store.next_number("generation", at_least=time.time_ns() // 1000)
-        moment = timestamp(time.time())
-        full = {
-            "kind": "storage#object",
-            "id": f"{bucket}/{name}/{generation}",
-            "name": name,
-            "bucket": bucket,
-            "generation": str(generation),
-            "metageneration": "1",
-            **body,
-            "etag": base64.b64encode(generation.to_bytes(8, "big")).decode(),
-            "timeCreated": moment,
-            "updated": moment,
-            "timeStorageClassUpdated": moment,
-            "timeFinalized": moment,
-        }
+        etag = base64.b64encode(generation.to_bytes(8, "big")).decode()
+        own = {"bucket": bucket, "object": name, "generation": str(generation), "etag": etag}
+        full = body | shape("storage.object", bucket_name(bucket), **own)
         self._store.change(
             "INSERT INTO objects VALUES (?, ?, ?, 1, ?, ?)", (bucket, name, generation, json.dumps(full), file)
         )

@@ -16,16 +16,7 @@ from pathlib import Path
 
 from gcp_openemr.sandbox.api.messages import Readable, Request, Response, json_response, parse_json
 from gcp_openemr.sandbox.api.rules import ApiError, Call, Json, demand, handles, refuse_if
-from gcp_openemr.sandbox.api.storage.common import (
-    base_url,
-    bucket_record,
-    conditions_of,
-    create_object,
-    early_check,
-    permit,
-    shown_object,
-    writable,
-)
+from gcp_openemr.sandbox.api.storage import common
 from gcp_openemr.sandbox.api.validation import accept
 
 _STEP = 256 * 1024
@@ -40,7 +31,7 @@ def insert(call: Call) -> Json | Response:
     if call.one("upload_id"):
         return _continue(call)
     bucket = call.parameters["bucket"]
-    bucket_record(call, bucket)
+    common.bucket_record(call, bucket)
     kind = call.one("uploadType", "multipart" if call.request.media_type == "multipart/related" else "media")
     if kind == "resumable":
         return _begin(call)
@@ -57,25 +48,25 @@ def insert(call: Call) -> Json | Response:
 
 def _store(call: Call, resource: Json, chunks: Iterator[bytes]) -> Json:
     name = _name(call, resource)
-    early_check(call, call.parameters["bucket"], name, conditions_of(call))
+    common.early_check(call, call.parameters["bucket"], name, common.conditions_of(call))
     content = call.app.objects.receive(chunks)
-    found = create_object(
+    found = common.create_object(
         call,
         call.parameters["bucket"],
         name,
         resource | _hash_header(call.request),
         content,
-        conditions_of(call),
+        common.conditions_of(call),
     )
-    return shown_object(call, found)
+    return common.shown_object(call, found)
 
 
 def _begin(call: Call) -> Response:
     resource = _metadata(call, call.request.json())
     bucket = call.parameters["bucket"]
     name = _name(call, resource)
-    conditions = conditions_of(call)
-    early_check(call, bucket, name, conditions)
+    conditions = common.conditions_of(call)
+    common.early_check(call, bucket, name, conditions)
     resource.setdefault("contentType", call.request.headers.get("x-upload-content-type", "application/octet-stream"))
     upload = uuid.uuid4().hex
     (call.app.objects.uploads / upload).touch(mode=0o600)
@@ -88,7 +79,7 @@ def _begin(call: Call) -> Response:
         "done": None,
     }
     call.store.change("INSERT INTO uploads VALUES (?, ?, ?)", (upload, json.dumps(body), upload))
-    location = f"{base_url(call)}/upload/storage/v1/b/{bucket}/o?uploadType=resumable&upload_id={upload}"
+    location = f"{common.base_url(call)}/upload/storage/v1/b/{bucket}/o?uploadType=resumable&upload_id={upload}"
     return Response(headers={"Location": location, _UPLOAD_HEADER: upload}, body=b"")
 
 
@@ -155,18 +146,18 @@ def _complete(call: Call, upload: str, body: Json, path: Path) -> Response:
     content = call.app.objects.adopt(path)
     resource = body["resource"] | _hash_header(call.request)
     try:
-        found = create_object(call, body["bucket"], body["name"], resource, content, body["conditions"])
+        found = common.create_object(call, body["bucket"], body["name"], resource, content, body["conditions"])
     except ApiError:
         call.store.change("DELETE FROM uploads WHERE id = ?", (upload,))
         raise
     done = body | {"done": found.generation}
     call.store.change("UPDATE uploads SET body = ? WHERE id = ?", (json.dumps(done), upload))
-    return json_response(shown_object(call, found))
+    return json_response(common.shown_object(call, found))
 
 
 def _finished(call: Call, body: Json) -> Response:
     found = demand(call.app.objects.get(body["bucket"], body["name"], body["done"]), "storage.upload-missing")
-    return json_response(shown_object(call, found))
+    return json_response(common.shown_object(call, found))
 
 
 def _forget(call: Call, upload: str) -> None:
@@ -175,13 +166,13 @@ def _forget(call: Call, upload: str) -> None:
 
 
 def _metadata(call: Call, given: object) -> Json:
-    return writable(accept(call.discovery, "Object", given or {}))
+    return common.writable(accept(call.discovery, "Object", given or {}))
 
 
 def _name(call: Call, resource: Json) -> str:
     name = call.one("name") or str(resource.get("name") or "")
     refuse_if(not name, "storage.required")
-    permit(call, "storage.objects.create", call.parameters["bucket"], name)
+    common.permit(call, "storage.objects.create", call.parameters["bucket"], name)
     return name
 
 

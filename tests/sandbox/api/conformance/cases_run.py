@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from gcp_openemr.sandbox.api.run.refused import LIMITS
+from gcp_openemr.sandbox.api.run.templates import LIMITS
 from tests.sandbox.api.conformance.target import Target, case, rest
 from tests.sandbox.api.support import Answer
 
