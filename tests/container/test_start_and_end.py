@@ -136,14 +136,23 @@ def test_refuses_to_serve_where_sessions_have_no_place(
     assert sentence in line["message"]
 
 
+def session_files(instance: Instance) -> set[Path]:
+    """Sessions that PHP keeps in files there."""
+    return set(Path(f"/proc/{instance.pid}/root/tmp").glob("sess_*"))
+
+
 def test_one_instance_may_keep_sessions_in_files_when_told(clinic: Clinic, tmp_path: Path) -> None:
     told: dict[str, Any] = {"REDIS_SERVER": "", "OPENEMR_SESSIONS": "files", "OPENEMR_MAX_INSTANCES": "1"}
     alone = Instance(clinic, tmp_path / "output", **told)
     try:
-        _, session = alone.await_serving().login()
+        before = session_files(alone.await_serving())
+        _, session = alone.login()
         assert alone.ask("/interface/main/main_screen.php", headers=session).status == 200
         assert alone.ask("/health/ready").status == 200
-        assert list(Path(f"/proc/{alone.pid}/root/tmp").glob("sess_*"))
+        made = session_files(alone) - before
+        assert made
+        for file in made:  # where the sources lie below /tmp, that folder is everybody's
+            file.unlink()
     finally:
         alone.kill()
 
@@ -153,13 +162,14 @@ def test_never_falls_back_to_sessions_in_files(clinic: Clinic, tmp_path: Path) -
     with redis_server(tmp_path / "redis") as redis:
         password: dict[str, Any] = {"REDIS_USERNAME": "admin", "REDIS_PASSWORD": redis.admin_password}
         alone = Instance(clinic, tmp_path / "output", REDIS_PORT=str(redis.port), **password)
-        _, session = alone.await_serving().login()
+        before = session_files(alone.await_serving())
+        _, session = alone.login()
         assert alone.ask("/interface/main/main_screen.php", headers=session).status == 200
     try:
         answer, _ = alone.login()
         assert answer.status == 500
         assert alone.ask("/interface/main/main_screen.php", headers=session).status == 500
-        assert not list(Path(f"/proc/{alone.pid}/root/tmp").glob("sess_*"))
+        assert session_files(alone) == before
         assert alone.ask("/health/ready").json()["checks"] == {
             "database": "ok",
             "sessions": "failed",
@@ -245,7 +255,8 @@ def test_secrets_may_lie_in_mounted_files(clinic: Clinic, tmp_path: Path) -> Non
 def test_the_root_may_be_read_only(clinic: Clinic, tmp_path: Path) -> None:
     alone = Instance(clinic, tmp_path / "output", READ_ONLY="1")
     try:
-        _, session = alone.await_serving().login()
+        before = session_files(alone.await_serving())
+        _, session = alone.login()
         assert alone.ask("/interface/main/main_screen.php", headers=session).status == 200
         assert alone.ask("/health/ready").status == 200
         for directory in ("/etc", "/usr", "/var"):
