@@ -255,8 +255,7 @@ def test_secrets_may_lie_in_mounted_files(clinic: Clinic, tmp_path: Path) -> Non
 def test_the_root_may_be_read_only(clinic: Clinic, tmp_path: Path) -> None:
     alone = Instance(clinic, tmp_path / "output", READ_ONLY="1")
     try:
-        before = session_files(alone.await_serving())
-        _, session = alone.login()
+        _, session = alone.await_serving().login()
         assert alone.ask("/interface/main/main_screen.php", headers=session).status == 200
         assert alone.ask("/health/ready").status == 200
         for directory in ("/etc", "/usr", "/var"):
