@@ -26,6 +26,7 @@ __all__ = ["main"]
 # A file system in memory that only this process and its containers see. Paths on it are short (a socket's has 107
 # bytes at most) and open to every user, wherever the state lies.
 _RUN = Path("/run/sandbox")
+_GLANCE_SECONDS = 1.0
 
 
 def _arguments() -> argparse.Namespace:
@@ -101,7 +102,9 @@ def _sandbox(options: argparse.Namespace, lock: TextIO) -> int:
             cloud.start(holder=_holder(lock))
             if _say(ready, {"url": cloud.url}):
                 ready.close()
-                stopping.wait()
+                # The kernel may give the signal to another thread, which does not wake this one: it looks by itself.
+                while not stopping.wait(_GLANCE_SECONDS):
+                    pass
         finally:
             cloud.stop()
     return 0
