@@ -48,7 +48,7 @@ unit() {
 
 packages() {
   local word
-  [[ $MACHINE_INTERNET == yes ]] || { echo 'E: Failed to fetch: Could not connect to deb.debian.org' >&2; exit 100; }
+  [[ $MACHINE_INTERNET == yes ]] || { echo 'E: Failed to fetch: Could not connect to the archive' >&2; exit 100; }
   [[ $1 == install ]] || return 0
   mkdir -p "$state/package"
   for word in "${@:2}"; do
