@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from jobs import clinic_state, database, log, marker, php, share, sqlconf, swap, tables
+from jobs import clinic_state, database, documents, log, marker, ownership, php, sets, share, sqlconf, swap, tables
 from jobs import site as layout
 from jobs.database import Connection, Lock
 from jobs.errors import BackupInvalid, Refused
@@ -19,8 +19,6 @@ from jobs.settings import Backup, NfsInit
 from jobs.unpack import unpack
 
 __all__ = ["restore"]
-
-_SHOWN_DOCUMENTS = 5
 
 
 def restore(
@@ -33,22 +31,29 @@ def restore(
     """
     begun = time.monotonic()
     staging = wanted.sites / f"{swap.STAGING_PREFIX}{int(time.time()):x}"
-    marker.write(wanted.sites, marker.Marker(doing="restore", staging=staging.name, source=backup.place))
-    share.ensure_directory(staging / "default")
+    site = staging / "default"
+    opened = sets.opened(backup, lock_seconds=wanted.lock_seconds) if backup.store else None
+    place = opened.found.set if opened else backup.place
+    marker.write(wanted.sites, marker.Marker(doing="restore", staging=staging.name, source=place))
+    share.ensure_directory(site)
     connection = database.connect(wanted.server, wanted.user, password, wanted.staging_schema)
     with connection:
         tables.empty(connection, wanted.staging_schema)
-        unpacked = unpack(backup, staging / "default", connection, wanted.staging_schema)
-        facts = _check(wanted, staging / "default", connection)
-        documents = _check_documents(staging / "default", connection)
+        unpacked = (
+            opened.unpack(site, connection, wanted.staging_schema)
+            if opened
+            else unpack(backup, site, connection, wanted.staging_schema)
+        )
+        facts = _check(wanted, site, connection)
+        found = documents.require(connection, site, known=opened.lost if opened else ())
         _set_admin_password(wanted, connection, admin_password)
-    _bring_site_up_to_date(wanted, staging / "default", facts)
+    _bring_site_up_to_date(wanted, site, facts)
     seconds = round(time.monotonic() - begun, 2)
-    log.info("The backup is unpacked and checked", files=unpacked.files, documents=documents, seconds=seconds)
-    swap.begin_swap(wanted, lock, staging.name, backup.place)
+    log.info("The backup is unpacked and checked", files=unpacked.files, documents=found, seconds=seconds)
+    swap.begin_swap(wanted, lock, staging.name, place)
     kept = swap.finish_swap(wanted, lock)
     return {
-        "source": backup.place,
+        "source": place,
         "release": facts.release,
         "upgrade_needed": facts.version != clinic_state.code_version(wanted.application)[0],
         "files": unpacked.files,
@@ -58,7 +63,7 @@ def restore(
         "checksum": unpacked.checksum,
         "tables": len(facts.tables),
         "users": facts.users,
-        "documents": documents,
+        "documents": found,
         "admin_password": f"set for {wanted.admin_user}",
         "kept": kept,
         "seconds": round(time.monotonic() - begun, 2),
@@ -92,22 +97,6 @@ def _check(wanted: NfsInit, site: Path, connection: Connection) -> clinic_state.
     return facts
 
 
-def _check_documents(site: Path, connection: Connection) -> int:
-    """Every document that the database names is among the files. Returns how many there are."""
-    missing = []
-    count = 0
-    statement = "SELECT id, url FROM documents WHERE url LIKE 'file:%' AND deleted = 0"
-    for identity, url in database.rows(connection, statement):
-        count += 1
-        below = str(url).partition("/documents/")[2]
-        if not below or ".." in below or not (site / "documents" / below).is_file():
-            missing.append(str(identity))
-    if missing:
-        shown = ", ".join(missing[:_SHOWN_DOCUMENTS])
-        raise BackupInvalid(f"{len(missing)} of {count} documents that the database names are missing: ids {shown} …")
-    return count
-
-
 def _set_admin_password(wanted: NfsInit, connection: Connection, admin_password: Redacted) -> None:
     """The deployment's secret is the administrator's password from now on, as after an installation."""
     database.run(
@@ -121,6 +110,7 @@ def _set_admin_password(wanted: NfsInit, connection: Connection, admin_password:
 def _bring_site_up_to_date(wanted: NfsInit, site: Path, facts: clinic_state.DatabaseFacts) -> None:
     """This deployment's database in the restored site; the counter stays, or becomes the code's where they agree."""
     layout.ensure_layout(site)
+    ownership.put_right(site)
     sqlconf.write(site)
     sqlconf.write_authority(site, wanted.server.authority)
     counter = wanted.application / "docker-version"

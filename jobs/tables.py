@@ -9,9 +9,14 @@ from jobs import database
 from jobs.database import Connection, identifier
 from jobs.errors import DatabaseRefused, Refused
 
-__all__ = ["create_again", "empty", "move", "views_and_triggers"]
+__all__ = ["base_tables", "create_again", "empty", "move", "views_and_triggers"]
 
 _DEFINER = re.compile(r"\s*DEFINER\s*=\s*`[^`]*`@`[^`]*`")
+
+
+def base_tables(connection: Connection, schema: str) -> list[str]:
+    """The names of a schema's tables; views are none."""
+    return [name for name, kind in _tables(connection, schema) if kind != "VIEW"]
 
 
 def empty(connection: Connection, schema: str) -> None:
@@ -47,7 +52,7 @@ def move(connection: Connection, source: str, target: str) -> int:
     Raises:
         Refused: the target has tables.
     """
-    moving = [name for name, kind in _tables(connection, source) if kind != "VIEW"]
+    moving = base_tables(connection, source)
     if not moving:
         return 0
     if _tables(connection, target):

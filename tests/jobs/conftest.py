@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from gcp_openemr.sandbox.standin.sample_backup import SampleBackup, make_backup
-from jobs import nfs_init, secrets, settings, sources
+from jobs import nfs_init, restic, secrets, settings, sources
 from tests.jobs.servers import ADDRESS, Authority, Mysql, Redis, make_authority, mysql_server, redis_server
-from tests.jobs.world import APP, DATABASE_PASSWORD, DiskRanges, World, secret_named
+from tests.jobs.shelf import Shelf, on_disk
+from tests.jobs.world import APP, DATABASE_PASSWORD, DiskRanges, World, restore, secret_named
 
 _numbers = itertools.count(1)
 
@@ -108,3 +109,17 @@ def backups(tmp_path_factory: pytest.TempPathFactory) -> dict[str, SampleBackup]
         )
         for suffix in (".zip", ".tar", ".tar.gz", ".tar.zst")
     }
+
+
+@pytest.fixture
+def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shelf:
+    """An empty place for backup sets."""
+    monkeypatch.setattr(restic, "_CACHE", tmp_path / "restic-cache")
+    return on_disk(tmp_path / "shelf", monkeypatch)
+
+
+@pytest.fixture
+def living(world: World, bucket: Path, backups: dict[str, SampleBackup]) -> World:
+    """A clinic with patients and documents."""
+    restore(world, bucket, backups[".tar"].path)
+    return world

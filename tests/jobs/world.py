@@ -18,6 +18,7 @@ from tests.jobs.servers import Mysql
 APP = Path(__file__).parents[2] / "gcp_openemr" / "sandbox" / "standin" / "app"
 DATABASE_PASSWORD = "a='b\" %s\\ é😀;#"
 ADMIN_PASSWORD = "p=w' \"%d $x \\ ü"
+BACKUP_PASSWORD = "r'e \"%s $t \\ ö"
 
 _OPEN = """
 $_GET['site'] = 'default'; $ignoreAuth = true;
@@ -126,4 +127,4 @@ def changed(
 
 
 def secret_named(version: settings.SecretVersion) -> Redacted:
-    return Redacted({"db": DATABASE_PASSWORD, "admin": ADMIN_PASSWORD}[version.secret.rpartition("/")[2]])
+    return Redacted({"db": DATABASE_PASSWORD, "admin": ADMIN_PASSWORD, "backup": BACKUP_PASSWORD}[version.secret.rpartition("/")[2]])
