@@ -74,6 +74,9 @@ _JOBS: Mapping[str, tuple[str, Callable[[argparse.Namespace], _Prepared]]] = {
     "provision": ("make or remove a clinic's directory, schemas and users (ACTION)", _provision),
     "nfs-init": ("bring a clinic's storage to the right state", _nfs_init),
     "backup": ("make one consistent set of a clinic's database and files", _of_backups("backup")),
+    "verify": ("check the repository of a clinic's sets (READ_DATA, SET)", _of_backups("verify")),
+    "drill": ("restore the newest set into scratch, compare, remove it again", _of_backups("drill")),
+    "prune": ("forget the sets that no generation keeps (KEEP_DAILY and so on)", _of_backups("prune")),
 }
 
 

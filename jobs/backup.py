@@ -10,10 +10,11 @@ from __future__ import annotations
 import dataclasses
 import secrets as random
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
-from jobs import clinic_state, database, documents, dump, keys, log, manifest, restic, secrets, share
+from jobs import clinic_state, database, documents, dump, keys, log, manifest, metrics, restic, secrets, share
 from jobs.backup_settings import MakeSet
 from jobs.database import Connection
 from jobs.errors import BackupInvalid, ShareUnusable
@@ -21,7 +22,7 @@ from jobs.manifest import Documents, Keys, Manifest, Part
 from jobs.redacted import Redacted
 from jobs.restic import Restic
 
-__all__ = ["SITE", "run"]
+__all__ = ["SITE", "drill_age", "run"]
 
 SITE = "default"
 # caches and what a page is making: OpenEMR makes their folders' content anew
@@ -58,6 +59,7 @@ def run(wanted: MakeSet) -> dict[str, Any]:
             f"The set {made.set} failed its checks: {'; '.join(made.problems)}.",
             do="See what is lost; a new set accepts what this one already reports.",
         )
+    metrics.write(wanted.clinic, wanted.store.clinic, {"drill_age": drill_age(manifest.every(wanted.store))})
     log.info("The set is complete", set=made.set, seconds=made.seconds)
     return {"set": made.set, "state": made.state, "manifest": place, **_told(made)}
 
@@ -72,6 +74,15 @@ def _told(made: Manifest) -> dict[str, Any]:
         "begun": made.begun,
         "seconds": made.seconds,
     }
+
+
+def drill_age(sets: Sequence[Manifest]) -> float:
+    """Seconds since the last good drill; where there was none, since the oldest set."""
+    drills = [checked.when for one in sets for checked in one.checked if checked.how == "drill"]
+    since = max(drills, default="") or min((one.begun for one in sets), default="")
+    if not since:
+        return 0.0
+    return max((datetime.now(UTC) - datetime.fromisoformat(since.replace("Z", "+00:00"))).total_seconds(), 0.0)
 
 
 def _prepare(wanted: MakeSet, repository: Restic) -> frozenset[str]:
@@ -169,12 +180,9 @@ class _Making:
         return [f"{path} cannot be read" for path in saved.unread if (self.wanted.clinic.sites / path).exists()]
 
     def _snapshot_problems(self, dumped: dump.Dumped, first: restic.Summary, second: restic.Summary) -> list[str]:
-        there = self.repository.snapshots()
-        problems = [
-            f"the snapshot {one.snapshot or '?'} is not in the repository"
-            for one in (first, second)
-            if not any(one.snapshot and identity.startswith(one.snapshot) for identity in there)
-        ]
+        problems = []
+        if not (first.snapshot and second.snapshot):
+            problems.append("restic tells of no snapshot")
         if first.bytes != dumped.bytes:
             problems.append(f"{dumped.bytes} bytes were dumped, but {first.bytes} stored")
         if not dumped.facts.complete:

@@ -144,7 +144,7 @@ def _common(read: Reader, job: str) -> dict[str, Any]:
     """Store, lock and where the record goes: where RESULT_URI says, or with the records of scheduled runs."""
     store = read.store("CLINIC")
     moment = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-    records = f"gs://{store.bucket}/clinics/{store.clinic}/results/{job}/{moment}.json"
+    records = f"gs://{store.bucket}/clinics/{store.clinic}/runs/{job}/{moment}.json"
     return {
         "store": store,
         "lock_seconds": read.number("LOCK_SECONDS", default=300),

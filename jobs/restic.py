@@ -36,7 +36,7 @@ from jobs.errors import (
 from jobs.redacted import Redacted
 from jobs.settings import Store
 
-__all__ = ["Restic", "Summary", "opened"]
+__all__ = ["Restic", "Summary", "age", "opened"]
 
 STALE_SECONDS = 1800
 _CACHE = Path("/tmp/restic-cache")  # noqa: S108  # a container's own
@@ -226,10 +226,10 @@ class Restic:
         for name in names:
             try:
                 with self._started("cat", "lock", name, "--no-lock") as shown:
-                    made = datetime.fromisoformat(_seconds(json.loads(shown.output.read())["time"]))
+                    held_seconds = age(json.loads(shown.output.read())["time"])
             except (BackupMissing, BackupInvalid, CloudRefused):
                 continue  # it went meanwhile
-            if (datetime.now(UTC) - made).total_seconds() < STALE_SECONDS:
+            if held_seconds < STALE_SECONDS:
                 return False
         log.warning("Removing the stale locks of runs that were killed", locks=names)
         with self._started("unlock") as unlocked:
@@ -333,9 +333,10 @@ def _as_json(line: str) -> dict[str, Any]:
     return {}
 
 
-def _seconds(moment: str) -> str:
-    """A time of Go's, whose nine digits of a second Python does not read."""
-    return re.sub(r"\.\d+", "", moment).replace("Z", "+00:00")
+def age(moment: str) -> float:
+    """Seconds since a time that restic tells; it has nine digits of a second, which Python does not read."""
+    made = datetime.fromisoformat(re.sub(r"\.\d+", "", moment).replace("Z", "+00:00"))
+    return (datetime.now(UTC) - made).total_seconds()
 
 
 def _failure(command: str, said: str, *, damaged: bool) -> Exception:

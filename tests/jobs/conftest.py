@@ -39,12 +39,13 @@ def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
 def world(mysql: Mysql, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     """Schemas and user as provision makes them; secrets known by their names."""
     number = next(_numbers)
-    schema, staging = f"oe_t{number}", f"oe_t{number}_staging"
+    schema = f"oe_t{number}"
+    staging, kept, scratch = (f"{schema}_{part}" for part in ("staging", "kept", "scratch"))
     with mysql.root() as connection, connection.cursor() as cursor:
-        for name in (schema, staging):
+        for name in (schema, staging, kept, scratch):
             cursor.execute(f"CREATE DATABASE {name} CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci")
         cursor.execute(f"CREATE USER {schema} IDENTIFIED BY %s REQUIRE SSL", [DATABASE_PASSWORD])
-        for name in (schema, staging):
+        for name in (schema, staging, kept, scratch):
             cursor.execute(f"GRANT ALL PRIVILEGES ON `{name.replace('_', chr(92) + '_')}`.* TO {schema}")
     application = tmp_path / "openemr"
     shutil.copytree(APP, application, ignore=shutil.ignore_patterns("sites"))
@@ -70,7 +71,7 @@ def world(mysql: Mysql, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
         ),
     )
     with mysql.root() as connection, connection.cursor() as cursor:
-        for name in (schema, staging):
+        for name in (schema, staging, kept, scratch):
             cursor.execute(f"DROP DATABASE {name}")
         cursor.execute(f"DROP USER {schema}")
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from jobs import backup, backup_settings, bucket, manifest, settings
+from jobs import backup, backup_settings, bucket, drill, manifest, prune, settings, verify
 from jobs.errors import BackupMissing
 from jobs.manifest import Manifest
 from tests.jobs.world import BACKUP_PASSWORD, World
@@ -36,7 +36,7 @@ class Shelf:
             user=world.wanted.user,
             password=world.wanted.password,
             application=world.wanted.application,
-            project="p",
+            project="",
             environment="test",
         )
         return backup_settings.MakeSet(store=self.store, clinic=clinic, lock_seconds=2, result_uri="")
@@ -50,6 +50,26 @@ class Shelf:
         """nfs-init's settings that restore a set."""
         source = settings.Backup(source="set", place=identity, store=self.store)
         return dataclasses.replace(world.wanted, backup=source, **changes)
+
+    def verify(self, read_data: int = 100, identity: str = "") -> dict[str, Any]:
+        wanted = backup_settings.Verify(
+            store=self.store, read_data=read_data, set=identity, lock_seconds=2, result_uri=""
+        )
+        return verify.run(wanted)
+
+    def drill(self, world: World) -> dict[str, Any]:
+        wanted = backup_settings.Drill(
+            store=self.store,
+            clinic=self.wanted(world).clinic,
+            scratch_schema=f"{world.wanted.schema}_scratch",
+            lock_seconds=2,
+            result_uri="",
+        )
+        return drill.run(wanted)
+
+    def prune(self, **keep: int) -> dict[str, Any]:
+        kept = backup_settings.Keep(**keep)
+        return prune.run(backup_settings.Prune(store=self.store, keep=kept, lock_seconds=2, result_uri=""))
 
     def restic(self, *arguments: str) -> str:
         """restic by hand."""

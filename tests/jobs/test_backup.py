@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import random
 import shutil
 
-import pytest
 
-from jobs import nfs_init
+
+from jobs import manifest, nfs_init
+from jobs.manifest import Documents
 from tests.jobs.shelf import Shelf
 from tests.jobs.world import World, opens, tree
 
@@ -38,3 +41,43 @@ def test_a_set_restores_all_of_the_clinic(living: World, shelf: Shelf) -> None:
         restored.pop(table), rows.pop(table)
     assert restored == rows
     assert opens(living, 7) == seventh
+
+
+def test_the_manifest_tells_what_is_in_the_set(living: World, shelf: Shelf) -> None:
+    made = shelf.back_up(living)
+    assert made.documents == Documents(named=30, found=30)
+    assert made.tables == {table: len(living.query(f"SELECT 1 FROM `{table}`")) for table in living.tables()}  # noqa: S608
+    assert made.openemr == {"release": "7.0.4", "database": 517, "container": "8"}
+    assert made.files.count == len(tree(living.site))
+    assert made.files.bytes == sum(path.stat().st_size for path in living.site.rglob("*") if path.is_file())
+    shown = shelf.restic("dump", made.database.snapshot, "openemr.sql")
+    assert hashlib.sha256(shown.encode()).hexdigest() == made.database.sha256
+
+
+def test_a_second_set_costs_what_changed(living: World, shelf: Shelf) -> None:
+    first = shelf.back_up(living)
+    living.query("UPDATE patient_data SET fname = 'Other' WHERE pid = 1")
+    (living.site / "documents/1/new").write_bytes(random.Random(1).randbytes(5000))
+    second = shelf.back_up(living)
+    assert second.files.added < 20_000 < first.files.added
+    assert second.files.count == first.files.count + 1
+
+
+def test_a_drill_restores_the_newest_set_and_leaves_nothing(living: World, shelf: Shelf) -> None:
+    made = shelf.back_up(living)
+    before = tree(living.sites)
+    record = shelf.drill(living)
+    assert record["set"] == made.set
+    assert record["opened"] == "30"
+    assert record["documents"] == 30
+    assert tree(living.sites) == before
+    assert not living.tables(f"{living.wanted.schema}_scratch")
+    assert [checked.how for checked in manifest.choose(shelf.store, "latest").checked] == ["drill"]
+
+
+def test_verify_marks_the_sets_it_checked(living: World, shelf: Shelf) -> None:
+    sets = [shelf.back_up(living).set, shelf.back_up(living).set]
+    assert shelf.verify()["sets"] == sets
+    shelf.verify(5, sets[1])
+    checks = [[checked.how for checked in one.checked] for one in manifest.every(shelf.store)]
+    assert checks == [["verify all"], ["verify all", "verify 5%"]]
