@@ -1,0 +1,90 @@
+"""The verbs that make, check and restore backups."""
+
+from __future__ import annotations
+
+import click
+
+from gcp_openemr.options import Options, yes_too
+
+__all__ = ["backup", "restore"]
+
+_clinic = click.option("--clinic", metavar="NAME", help="Only this clinic.")
+
+
+@click.group()
+def backup() -> None:
+    """Make backup sets, list them, have them read back."""
+
+
+@backup.command("create")
+@_clinic
+@click.pass_obj
+def create(options: Options, clinic: str | None) -> None:
+    """Make a set of database and files now, and check it."""
+    from gcp_openemr.commands import backup as commands
+
+    commands.create(options.context(), clinic=clinic)
+
+
+@backup.command("list")
+@_clinic
+@click.pass_obj
+def listing(options: Options, clinic: str | None) -> None:
+    """Show the sets: when, how large, which OpenEMR, when read back.
+
+    Cloud SQL's own backups of the database stand beside them.
+    """
+    from gcp_openemr.commands import backup as commands
+
+    commands.listing(options.context(), clinic=clinic)
+
+
+def _share(_context: click.Context, _option: click.Parameter, value: str) -> str:
+    if value != "all" and not (value.isascii() and value.isdigit() and int(value[:4]) <= 100):
+        raise click.BadParameter("write 0 to 100, or all")
+    return value
+
+
+@backup.command("verify")
+@_clinic
+@click.option("--set", "wanted", metavar="SET", help="Only this set: its id, latest, or a time.")
+@click.option(
+    "--data", default="5", show_default=True, callback=_share, metavar="PERCENT|all", help="How much data is read."
+)
+@click.pass_obj
+def verify(options: Options, clinic: str | None, wanted: str | None, data: str) -> None:
+    """Check repository and sets, reading back a part of the data or all of it."""
+    from gcp_openemr.commands import backup as commands
+
+    commands.verify(options.context(), clinic=clinic, wanted=wanted, data=data)
+
+
+@click.command()
+@yes_too
+@click.option(
+    "--from", "wanted", metavar="WHAT", help="latest, a set's id, a time (UTC), gs://BUCKET/OBJECT or drive:ID."
+)
+@click.option("--undo", is_flag=True, help="Go back to what the clinic held before its last restore.")
+@click.option("--clinic", metavar="NAME", help="Which clinic. With -y it has to be named.")
+@click.option(
+    "--drain",
+    type=click.IntRange(0, 600),
+    default=65,
+    show_default=True,
+    help="Seconds that the maintenance page stands before data is swapped: all instances must have seen it.",
+)
+@click.option("--without-set", is_flag=True, help="Make no set of the present state: for a clinic too broken for it.")
+@click.pass_obj
+def restore(
+    options: Options, yes: bool, wanted: str | None, undo: bool, clinic: str | None, drain: int, without_set: bool
+) -> None:
+    """Replace a clinic's data by a backup's, and keep what was there."""
+    from gcp_openemr.commands import restore as commands
+
+    if undo == (wanted is not None):
+        raise click.UsageError("Say --from WHAT, or --undo.")
+    context = options.context(yes=yes)
+    if wanted is None:
+        commands.undo(context, clinic=clinic, drain=drain, set_first=not without_set)
+    else:
+        commands.restore(context, clinic=clinic, wanted=wanted, drain=drain, set_first=not without_set)
