@@ -6,19 +6,34 @@ checked does a marker announce the swap: from then on the next run finishes it, 
 
 from __future__ import annotations
 
+import contextlib
 import time
 from pathlib import Path
 from typing import Any
 
-from jobs import clinic_state, database, documents, log, marker, ownership, php, sets, share, sqlconf, swap, tables
+from jobs import (
+    clinic_state,
+    database,
+    documents,
+    log,
+    maintenance,
+    marker,
+    ownership,
+    php,
+    sets,
+    share,
+    sqlconf,
+    swap,
+    tables,
+)
 from jobs import site as layout
-from jobs.database import Connection, Lock
+from jobs.database import Connection, Lock, identifier
 from jobs.errors import BackupInvalid, Refused
 from jobs.redacted import Redacted
 from jobs.settings import Backup, NfsInit
 from jobs.unpack import unpack
 
-__all__ = ["restore"]
+__all__ = ["restore", "set_admin_password"]
 
 
 def restore(
@@ -46,11 +61,13 @@ def restore(
         )
         facts = _check(wanted, site, connection)
         found = documents.require(connection, site, known=opened.lost if opened else ())
-        _set_admin_password(wanted, connection, admin_password)
+        set_admin_password(wanted, connection, wanted.staging_schema, admin_password)
     _bring_site_up_to_date(wanted, site, facts)
     seconds = round(time.monotonic() - begun, 2)
     log.info("The backup is unpacked and checked", files=unpacked.files, documents=found, seconds=seconds)
-    swap.begin_swap(wanted, lock, staging.name, place)
+    shown = maintenance.until_announced(wanted.sites, drain_seconds=wanted.drain_seconds)
+    with shown if wanted.restore_over else contextlib.nullcontext():
+        swap.begin_swap(wanted, lock, staging.name, place)
     kept = swap.finish_swap(wanted, lock)
     return {
         "source": place,
@@ -97,12 +114,12 @@ def _check(wanted: NfsInit, site: Path, connection: Connection) -> clinic_state.
     return facts
 
 
-def _set_admin_password(wanted: NfsInit, connection: Connection, admin_password: Redacted) -> None:
+def set_admin_password(wanted: NfsInit, connection: Connection, schema: str, admin_password: Redacted) -> None:
     """The deployment's secret is the administrator's password from now on, as after an installation."""
     database.run(
         connection,
-        "UPDATE users_secure SET password = %s, last_update_password = NOW(), login_fail_counter = 0"
-        " WHERE username = %s",
+        f"UPDATE {identifier(schema)}.users_secure SET password = %s, last_update_password = NOW(),"  # noqa: S608  # quoted
+        " login_fail_counter = 0 WHERE username = %s",
         [php.hash_password(admin_password), wanted.admin_user],
     )
 

@@ -118,7 +118,11 @@ class Backup:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class NfsInit:
-    """What nfs-init works on. `sites` is the clinic's directory on the share; `upgrade`: older data is let through."""
+    """What nfs-init works on. `sites` is the clinic's directory on the share; `upgrade`: older data is let through.
+
+    `restore_over`: the backup takes the place of what is there, which goes to `kept_schema` and a folder; `undo`: it
+    comes back from there. `drain_seconds` is how long the maintenance page stands before either.
+    """
 
     server: Server
     schema: str
@@ -134,6 +138,11 @@ class NfsInit:
     application: Path
     skeleton: Path
     lock_seconds: int
+    kept_schema: str = ""
+    restore_over: bool = False
+    undo: bool = False
+    drain_seconds: int = 65
+    keep_replaced_days: int = 7
     openemr_settings: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @property
@@ -259,8 +268,14 @@ def nfs_init(environment: Mapping[str, str]) -> NfsInit:
         SettingsInvalid: with every problem.
     """
     read = Reader(environment)
-    return read.finish(
-        lambda: NfsInit(
+
+    def make() -> NfsInit:
+        restore_over, undo = read.flag("RESTORE_OVER"), read.flag("UNDO")
+        if restore_over and undo:
+            read.problems.append("RESTORE_OVER and UNDO are both yes")
+        if restore_over and not environment.get("BACKUP_FILEID"):
+            read.problems.append("RESTORE_OVER is yes, but BACKUP_FILEID is not set")
+        return NfsInit(
             server=read.server(),
             schema=read.matching("MYSQL_DATABASE", _NAME, "a schema's name"),
             staging_schema=read.matching("MYSQL_STAGING_DATABASE", _NAME, "a schema's name"),
@@ -275,9 +290,17 @@ def nfs_init(environment: Mapping[str, str]) -> NfsInit:
             application=Path(read.text("OPENEMR_APP", default=str(APPLICATION))),
             skeleton=Path(read.text("OPENEMR_SKELETON", default=str(SKELETON))),
             lock_seconds=read.number("LOCK_SECONDS", default=300),
+            kept_schema=read.matching(
+                "MYSQL_KEPT_DATABASE", _NAME, "a schema's name", default=None if restore_over or undo else ""
+            ),
+            restore_over=restore_over,
+            undo=undo,
+            drain_seconds=read.number("DRAIN_SECONDS", default=65),
+            keep_replaced_days=read.number("KEEP_REPLACED_DAYS", default=7),
             openemr_settings=_openemr_settings(environment),
         )
-    )
+
+    return read.finish(make)
 
 
 def _openemr_settings(environment: Mapping[str, str]) -> dict[str, str]:

@@ -68,6 +68,8 @@ def world(mysql: Mysql, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
             application=application,
             skeleton=APP / "sites",
             lock_seconds=5,
+            kept_schema=kept,
+            drain_seconds=0,
         ),
     )
     with mysql.root() as connection, connection.cursor() as cursor:

@@ -71,6 +71,9 @@ class Shelf:
         kept = backup_settings.Keep(**keep)
         return prune.run(backup_settings.Prune(store=self.store, keep=kept, lock_seconds=2, result_uri=""))
 
+    def manifest_changed(self, made: Manifest, **changes: Any) -> None:
+        manifest.write(self.store, dataclasses.replace(made, **changes))
+
     def restic(self, *arguments: str) -> str:
         """restic by hand."""
         command = ["restic", "--repo", str(self.repository), "--no-cache", *arguments]

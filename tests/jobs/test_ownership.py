@@ -25,7 +25,7 @@ def site(tmp_path: Path) -> Path:
         (root / name).write_text(name)
     for path in [root, *root.rglob("*")]:
         path.chmod(0o777)
-    for parent in (tmp_path, *tmp_path.parents[:3]):
+    for parent in (tmp_path, *tmp_path.parents[:2]):
         parent.chmod(0o755)
     os.chown(root, 1000, 1000)
     return root
