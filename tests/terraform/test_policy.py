@@ -186,7 +186,8 @@ def test_each_job_runs_as_the_account_of_its_work(plan_of: Planner) -> None:
 
 
 def test_no_account_is_made_for_work_that_is_not_done(plan_of: Planner) -> None:
-    accounts = [a.values["account_id"] for a in resources(plan_of("clinic", jobs=["nfs-init"]), "google_service_account")]
+    made = resources(plan_of("clinic", jobs=["nfs-init"]), "google_service_account")
+    accounts = [a.values["account_id"] for a in made]
     assert sorted(accounts) == ["oe-prod-main-init", "oe-prod-main-web"]
 
 
