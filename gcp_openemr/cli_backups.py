@@ -13,7 +13,7 @@ _clinic = click.option("--clinic", metavar="NAME", help="Only this clinic.")
 
 @click.group()
 def backup() -> None:
-    """Make backup sets, list them, have them read back."""
+    """Make backup sets, list them, have them read back, restore one for a trial."""
 
 
 @backup.command("create")
@@ -57,6 +57,16 @@ def verify(options: Options, clinic: str | None, wanted: str | None, data: str) 
     from gcp_openemr.commands import backup as commands
 
     commands.verify(options.context(), clinic=clinic, wanted=wanted, data=data)
+
+
+@backup.command("drill")
+@_clinic
+@click.pass_obj
+def drill(options: Options, clinic: str | None) -> None:
+    """Restore the newest set for a trial, beside the clinic, and compare."""
+    from gcp_openemr.commands import backup as commands
+
+    commands.drill(options.context(), clinic=clinic)
 
 
 @click.command()

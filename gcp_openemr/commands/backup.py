@@ -1,9 +1,10 @@
-"""Backup sets: make one now, list them, have them read back."""
+"""Backup sets: make one now, list them, have them read back, restore one for a trial."""
 
 from __future__ import annotations
 
 import concurrent.futures
 import datetime
+from collections.abc import Mapping
 from typing import Any
 
 from gcp_openemr import backups, cloud_sql
@@ -12,7 +13,7 @@ from gcp_openemr.commands import jobs
 from gcp_openemr.commands.context import Context
 from gcp_openemr.environment import Clinic
 
-__all__ = ["age", "create", "listing", "size", "verify"]
+__all__ = ["age", "create", "drill", "listing", "size", "verify"]
 
 _UNITS = ("B", "KB", "MB", "GB", "TB")
 
@@ -23,13 +24,38 @@ def create(context: Context, *, clinic: str | None) -> None:
     Raises:
         JobFailed: a set could not be made or failed its checks; the job's sentence says why.
     """
+    records = _side_by_side(context, clinic, "backup")
+    _report(
+        context, records, {name: f"{record.get('set', '')} is made and checked" for name, record in records.items()}
+    )
+
+
+def drill(context: Context, *, clinic: str | None) -> None:
+    """Restore each clinic's newest set into a scratch schema and folder, compare, and remove them again.
+
+    Raises:
+        JobFailed: it could not be restored, or what came out differs; the job's sentence says where.
+    """
+    records = _side_by_side(context, clinic, "drill")
+    told = {
+        name: f"{record.get('set', '')} was restored in {record.get('restore_seconds', 0):.0f} s and is right"
+        for name, record in records.items()
+    }
+    _report(context, records, told)
+
+
+def _side_by_side(context: Context, clinic: str | None, job: str) -> dict[str, dict[str, Any]]:
+    """Run a job of each clinic, or of one. All are waited for; the first failure is raised."""
     chosen = context.clinics(clinic)
     with concurrent.futures.ThreadPoolExecutor(len(chosen)) as pool:
-        running = {one.name: pool.submit(jobs.run, context, one, "backup") for one in chosen}
-        records = {name: run.result() for name, run in running.items()}
+        running = {one.name: pool.submit(jobs.run, context, one, job) for one in chosen}
+    return {name: run.result() for name, run in running.items()}
+
+
+def _report(context: Context, records: Mapping[str, Any], told: Mapping[str, str]) -> None:
     context.console.result(
         {"environment": context.environment.name, "clinics": records},
-        "\n".join(f"{name}: {record.get('set', '')} is made and checked" for name, record in records.items()),
+        "\n".join(f"{name}: {text}" for name, text in told.items()),
     )
 
 
@@ -47,10 +73,7 @@ def verify(context: Context, *, clinic: str | None, wanted: str | None, data: st
             sets, _ = backups.read_sets(context.cloud, _bucket(context), one.name)
             variables["SET"] = backups.choose(sets, wanted).set
         records[one.name] = jobs.run(context, one, "verify", variables)
-    context.console.result(
-        {"environment": context.environment.name, "clinics": records},
-        "\n".join(f"{name}: the repository is whole" for name in records),
-    )
+    _report(context, records, dict.fromkeys(records, "the repository is whole"))
 
 
 def listing(context: Context, *, clinic: str | None) -> None:

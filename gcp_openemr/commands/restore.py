@@ -56,9 +56,10 @@ def restore(context: Context, *, clinic: str | None, wanted: str, drain: int, se
     with changing(context, "restore") as held:
         before = _set_of_now(context, one) if set_first else ""
         held.check()
-        _run(context, one, {**source.variables, "RESTORE_OVER": "yes", "DRAIN_SECONDS": str(drain)})
+        decision = _run(context, one, {**source.variables, "RESTORE_OVER": "yes", "DRAIN_SECONDS": str(drain)})
         url = _wait(context, one)
-    _report(context, one, {"restored": source.title, "set_before": before, "url": url})
+    values = {"restored": source.title, "decision": decision, "set_before": before, "url": url}
+    _report(context, one, values, f"{one.name} serves {source.title}.")
 
 
 def undo(context: Context, *, clinic: str | None, drain: int, set_first: bool) -> None:
@@ -73,9 +74,10 @@ def undo(context: Context, *, clinic: str | None, drain: int, set_first: bool) -
     with changing(context, "restore --undo") as held:
         before = _set_of_now(context, one) if set_first else ""
         held.check()
-        _run(context, one, {"UNDO": "yes", "DRAIN_SECONDS": str(drain)})
+        decision = _run(context, one, {"UNDO": "yes", "DRAIN_SECONDS": str(drain)})
         url = _wait(context, one)
-    _report(context, one, {"restored": "what it held before its last restore", "set_before": before, "url": url})
+    values = {"restored": "kept copy", "decision": decision, "set_before": before, "url": url}
+    _report(context, one, values, f"{one.name} serves what it held before its last restore.")
 
 
 def source_of(clinic: str, wanted: str, sets: Sequence[BackupSet]) -> Source:
@@ -154,7 +156,8 @@ def _set_of_now(context: Context, clinic: Clinic) -> str:
         ) from error
 
 
-def _run(context: Context, clinic: Clinic, variables: Mapping[str, str]) -> None:
+def _run(context: Context, clinic: Clinic, variables: Mapping[str, str]) -> str:
+    """Let nfs-init do it. Returns what it decided to do."""
     names = context.environment.clinic_names(clinic.name)
     versions = SecretVersions(
         **{
@@ -164,6 +167,7 @@ def _run(context: Context, clinic: Clinic, variables: Mapping[str, str]) -> None
     )
     record = jobs.run(context, clinic, "nfs-init", {**jobs.storage_variables(versions), **variables})
     context.console.say(f"  nfs-init: {record.get('decision', '')}. {record.get('reason', '')}".rstrip())
+    return str(record.get("decision", ""))
 
 
 def _wait(context: Context, clinic: Clinic) -> str:
@@ -183,9 +187,6 @@ def _wait(context: Context, clinic: Clinic) -> str:
     return found.uri
 
 
-def _report(context: Context, clinic: Clinic, values: Mapping[str, str]) -> None:
-    context.console.result(
-        {"environment": context.environment.name, "clinic": clinic.name, **values},
-        f"{clinic.name} serves {values['restored']}. Before: "
-        f"{values['set_before'] or 'no set'}, and a kept copy: gcp-openemr restore --undo --clinic {clinic.name}",
-    )
+def _report(context: Context, clinic: Clinic, values: Mapping[str, str], told: str) -> None:
+    before = f" The state before is set {values['set_before']}." if values["set_before"] else ""
+    context.console.result({"environment": context.environment.name, "clinic": clinic.name, **values}, told + before)
