@@ -7,17 +7,18 @@ restores, installations and other backups away for so long; people go on working
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import secrets as random
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from jobs import clinic_state, database, documents, dump, keys, log, manifest, metrics, restic, secrets, share
 from jobs.backup_settings import MakeSet
 from jobs.database import Connection
-from jobs.errors import BackupInvalid, ShareUnusable
+from jobs.errors import BackupInvalid, BackupMissing, ShareUnusable
 from jobs.manifest import Documents, Keys, Manifest, Part
 from jobs.redacted import Redacted
 from jobs.restic import Restic
@@ -47,7 +48,9 @@ def run(wanted: MakeSet) -> dict[str, Any]:
         repository = restic.opened(wanted.store, lock_seconds=wanted.lock_seconds)
         known = _prepare(wanted, repository)
         for attempt in range(1, _ATTEMPTS + 1):
-            made = _Making(wanted, repository, connection, known, begun).make(password, retry=attempt < _ATTEMPTS)
+            making = _Making(wanted, repository, connection, known, begun)
+            with _repository_there():
+                made = making.make(password, retry=attempt < _ATTEMPTS)
             if made is not None:
                 break
             log.warning("Documents vanished while the set was made; it is made again")
@@ -86,20 +89,27 @@ def drill_age(sets: Sequence[Manifest]) -> float:
 
 
 def _prepare(wanted: MakeSet, repository: Restic) -> frozenset[str]:
-    """Make the repository where there is none. Returns the documents that the last set reported as lost.
-
-    Raises:
-        BackupInvalid: there are sets, but the repository is gone.
-    """
+    """Make the repository where there never was a set. Returns the documents that the last set reported as lost."""
     sets = manifest.every(wanted.store)
-    if not repository.exists():
-        if sets:
-            raise BackupInvalid(
-                f"There are {len(sets)} sets of {wanted.store.clinic}, but their repository is gone.",
-                do="Bring the bucket's deleted objects back (soft delete), or move the manifests away to start anew.",
-            )
+    if not sets and not repository.exists():
         repository.create()
     return frozenset(sets[-1].documents.missing) if sets else frozenset()
+
+
+@contextlib.contextmanager
+def _repository_there() -> Iterator[None]:
+    """Where there are sets without repository, an empty one in its place would hide the loss.
+
+    Raises:
+        BackupInvalid: it is gone.
+    """
+    try:
+        yield
+    except BackupMissing as error:
+        raise BackupInvalid(
+            f"There are sets, but their repository is gone. {error.what}",
+            do="Bring the bucket's deleted objects back (soft delete), or move the manifests away to start anew.",
+        ) from error
 
 
 @dataclasses.dataclass(frozen=True)

@@ -33,6 +33,10 @@ _BINARY = frozenset(
     " multilinestring multipolygon geometrycollection geomcollection".split()
 )
 _EXACT = frozenset("tinyint smallint mediumint int bigint decimal year".split())
+# QUOTE takes for text what it is given, and refuses bytes that are none
+_BINARY_QUOTED = (
+    r"CONCAT(_binary'_binary\'',REPLACE(REPLACE({},_binary'\\',_binary'\\\\'),_binary'\'',_binary'\\\''),_binary'\'')"
+)
 # a definition that changed, or a table that went, since the transaction began
 _CHANGED = {1146, 1412, 1054}
 
@@ -151,7 +155,7 @@ def _write_table(connection: Connection, schema: str, table: str, sink: _Sink) -
 def _rows(connection: Connection, schema: str, table: str, expressions: Sequence[str]) -> Iterator[bytes]:
     order = _primary_key(connection, schema, table)
     ordered = f" ORDER BY {','.join(identifier(column) for column in order)}" if order else ""
-    values = f"CAST(CONCAT_WS(',',{','.join(expressions)}) AS BINARY)"
+    values = f"CONCAT_WS(_binary',',{','.join(expressions)})"
     with connection.cursor(SSCursor) as cursor:
         database.execute(cursor, f"SELECT {values} FROM {identifier(table)}{ordered}")  # noqa: S608  # quoted
         while found := database.fetch(cursor, _ROWS):
@@ -172,7 +176,7 @@ def _columns(connection: Connection, schema: str, table: str) -> list[tuple[str,
     )
     found = database.rows(connection, statement, [schema, table])
     return [
-        (str(name), _expression(identifier(str(name)), str(kind).lower()))
+        (str(name), f"CAST({_expression(identifier(str(name)), str(kind).lower())} AS BINARY)")
         for name, kind, extra in found
         if "GENERATED" not in str(extra).upper().replace("DEFAULT_GENERATED", "")
     ]
@@ -186,7 +190,7 @@ def _expression(column: str, kind: str) -> str:
     if kind == "bit":
         return f"IFNULL({column}+0,'NULL')"
     if kind in _BINARY:
-        return f"IF({column} IS NULL,'NULL',CONCAT('_binary',QUOTE({column})))"
+        return f"IFNULL({_BINARY_QUOTED.format(column)},'NULL')"
     return f"QUOTE(CONVERT({column} USING utf8mb4))"
 
 
