@@ -16,7 +16,7 @@ import click
 
 from gcp_openemr import __version__, interruption
 from gcp_openemr.cli_backups import backup as backup_verbs
-from gcp_openemr.cli_backups import restore
+from gcp_openemr.cli_backups import recover, restore
 from gcp_openemr.cli_sandbox import sandbox as sandbox_verbs
 from gcp_openemr.errors import FaultsFound, GcpOpenemrError, InputMissing, Interrupted, NotPermitted
 from gcp_openemr.options import Options, yes_too
@@ -202,6 +202,7 @@ def destroy(options: Options, yes: bool, named: str | None) -> None:
 
 cli.add_command(backup_verbs)
 cli.add_command(restore)
+cli.add_command(recover)
 cli.add_command(sandbox_verbs)
 
 

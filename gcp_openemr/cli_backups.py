@@ -6,7 +6,7 @@ import click
 
 from gcp_openemr.options import Options, yes_too
 
-__all__ = ["backup", "restore"]
+__all__ = ["backup", "recover", "restore"]
 
 _clinic = click.option("--clinic", metavar="NAME", help="Only this clinic.")
 
@@ -98,3 +98,26 @@ def restore(
         commands.undo(context, clinic=clinic, drain=drain, set_first=not without_set)
     else:
         commands.restore(context, clinic=clinic, wanted=wanted, drain=drain, set_first=not without_set)
+
+
+@click.command()
+@yes_too
+@click.option("--from-bucket", "bucket", required=True, metavar="BUCKET", help="The old environment's backup bucket.")
+@click.option("--from-clinic", "old", default="main", show_default=True, metavar="NAME", help="The clinic there.")
+@click.option("--password", metavar="SECRET", help="projects/P/secrets/S; found by the bucket's name otherwise.")
+@click.option(
+    "--set", "wanted", default="latest", show_default=True, metavar="SET", help="latest, an id, or a time (UTC)."
+)
+@click.option("--clinic", metavar="NAME", help="Which clinic of the environment file, where there are several.")
+@click.pass_obj
+def recover(
+    options: Options, yes: bool, bucket: str, old: str, password: str | None, wanted: str, clinic: str | None
+) -> None:
+    """Deploy a new environment that begins with another one's backups.
+
+    The old one is only read, and can be deleted afterwards.
+    """
+    from gcp_openemr.commands import recover as commands
+
+    where = commands.Old.of(bucket, old, password)
+    commands.recover(options.context(needs_terraform=True, yes=yes), where, clinic=clinic, wanted=wanted)

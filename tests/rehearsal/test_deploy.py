@@ -73,7 +73,7 @@ def test_no_secret_stands_in_any_file_object_log_or_argument(
     place: Place, deployed: dict[str, Any], arguments_seen: set[bytes]
 ) -> None:
     values = secret_values(place)
-    assert len(values) == 7
+    assert len(values) == 9
     haystacks = dict(files_below(place))
     haystacks |= objects(place)
     assert any(b"nfs-init" in seen for seen in arguments_seen)
