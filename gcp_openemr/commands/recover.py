@@ -137,7 +137,7 @@ def _password(context: Context, old: Old) -> Redacted:
             f"The password of the backups in {old.bucket}, {old.password}, is not there: "
             f"{getattr(error, 'message', error)}. The sets are encrypted with it and cannot be read without.",
             do="A secret that was deleted cannot be brought back; a version destroyed within the last week can "
-            "(gcloud secrets versions enable). Cloud SQL's own backups still hold the database, disk snapshots the files.",
+            "(gcloud secrets versions enable). Cloud SQL still has the database's backups, snapshots the files.",
         ) from error
     except Forbidden as error:
         do = f"Ask for roles/secretmanager.secretAccessor on {old.password}."
