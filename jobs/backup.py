@@ -144,7 +144,9 @@ class _Making:
         problems = [
             *self._unread(files_saved),
             *([f"{len(fresh)} documents have no file: ids {', '.join(fresh[:5])}"] if fresh else []),
-            *clinic_state.unmatched_keys({p.rpartition("/")[2] for p in found if p.startswith(keys.METHODS)}, dumped.facts.keys),
+            *clinic_state.unmatched_keys(
+                {p.rpartition("/")[2] for p in found if p.startswith(keys.METHODS)}, dumped.facts.keys
+            ),
             *self._snapshot_problems(dumped, database_saved, files_saved),
         ]
         finished = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

@@ -67,7 +67,10 @@ class DatabaseFacts:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ClinicState:
-    """What was found, and what the run was given to do: a backup, an upgrade, a restore over the clinic, an undo."""
+    """What was found, and what the run was given to do: a backup, an upgrade, a restore over the clinic, an undo.
+
+    `in_place`: an interrupted run has put just that backup in place already.
+    """
 
     site: SiteFacts
     database: DatabaseFacts
@@ -78,10 +81,13 @@ class ClinicState:
     over_wanted: bool = False
     undo_wanted: bool = False
     kept: kept.Kept | None = None
+    in_place: bool = False
 
 
 def look(wanted: NfsInit, connection: Connection) -> ClinicState:
     """Read everything a decision needs; changes nothing."""
+    copy = kept.look(wanted, connection)
+    place = wanted.backup.place if wanted.backup else ""
     return ClinicState(
         site=look_at_site(wanted.sites / "default"),
         database=look_at_database(connection, wanted.schema),
@@ -91,7 +97,8 @@ def look(wanted: NfsInit, connection: Connection) -> ClinicState:
         upgrade_wanted=wanted.upgrade,
         over_wanted=wanted.restore_over,
         undo_wanted=wanted.undo,
-        kept=kept.look(wanted, connection),
+        kept=copy,
+        in_place=copy is not None and not copy.settled and not copy.undone and copy.source == place,
     )
 
 

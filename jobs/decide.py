@@ -98,6 +98,12 @@ ROWS: tuple[Row, ...] = (
         reason="the share and the database are empty and a backup is named",
     ),
     Row(
+        name="a backup that an interrupted run has put in place",
+        when=lambda state: state.over_wanted and state.in_place,
+        action="configure",
+        reason="an interrupted run has put this backup in place already",
+    ),
+    Row(
         name="a backup to restore over what is there",
         when=lambda state: state.over_wanted and state.backup_named,
         action="restore-over",

@@ -39,5 +39,7 @@ def require(connection: Connection, site: Path, *, known: Collection[str] = ()) 
     lost = [identity for identity in missing(wanted, lambda path: (site / path).is_file()) if identity not in known]
     if lost:
         shown = ", ".join(lost[:_SHOWN])
-        raise BackupInvalid(f"{len(lost)} of {len(wanted)} documents that the database names are missing: ids {shown} …")
+        raise BackupInvalid(
+            f"{len(lost)} of {len(wanted)} documents that the database names are missing: ids {shown} …"
+        )
     return len(wanted)

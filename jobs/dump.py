@@ -29,10 +29,10 @@ _ENDS = 0x7F  # of 128 rows one ends its statement
 _ROWS = 500
 _HEAD = b"SET TIME_ZONE='+00:00';\n"
 _BINARY = frozenset(
-    "binary varbinary tinyblob blob mediumblob longblob geometry point linestring polygon multipoint"
-    " multilinestring multipolygon geometrycollection geomcollection".split()
+    {"binary", "varbinary", "tinyblob", "blob", "mediumblob", "longblob", "geometry", "point", "linestring", "polygon"}
+    | {"multipoint", "multilinestring", "multipolygon", "geometrycollection", "geomcollection"}
 )
-_EXACT = frozenset("tinyint smallint mediumint int bigint decimal year".split())
+_EXACT = frozenset({"tinyint", "smallint", "mediumint", "int", "bigint", "decimal", "year"})
 # QUOTE takes for text what it is given, and refuses bytes that are none
 _BINARY_QUOTED = (
     r"CONCAT(_binary'_binary\'',REPLACE(REPLACE({},_binary'\\',_binary'\\\\'),_binary'\'',_binary'\\\''),_binary'\'')"
@@ -63,7 +63,12 @@ def write(connection: Connection, schema: str, out: IO[bytes]) -> Dumped:
         BackupInvalid: tables were changed meanwhile, or a row is larger than the server can send.
         DatabaseRefused, Unreachable: as the database says.
     """
-    for setting in ("time_zone='+00:00'", "sql_mode=''", "transaction_isolation='REPEATABLE-READ'", "net_write_timeout=3600"):
+    for setting in (
+        "time_zone='+00:00'",
+        "sql_mode=''",
+        "transaction_isolation='REPEATABLE-READ'",
+        "net_write_timeout=3600",
+    ):
         database.run(connection, f"SET SESSION {setting}")
     database.run(connection, f"USE {identifier(schema)}")
     database.run(connection, "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
@@ -123,7 +128,7 @@ class _Sink:
         self.size = 0
         self.sum = hashlib.sha256()
 
-    def write(self, content: bytes) -> None:
+    def write(self, content: bytes | bytearray) -> None:
         self._out.write(content)
         self.sum.update(content)
         self.size += len(content)
@@ -212,8 +217,7 @@ def _in_order(views: Sequence[str]) -> list[str]:
             for name, statement in waiting.items()
             if not any(other != name and other in statement for other in waiting)
         ]
-        for name in ready or list(waiting):
-            ordered.append(waiting.pop(name))
+        ordered += [waiting.pop(name) for name in ready or list(waiting)]
     return ordered
 
 
@@ -228,7 +232,9 @@ def _position(connection: Connection) -> str:
 def _left_out(connection: Connection, schema: str) -> tuple[str, ...]:
     """Procedures, functions and events: OpenEMR has none, and a dump of tables holds none."""
     routines = database.rows(
-        connection, "SELECT ROUTINE_TYPE, ROUTINE_NAME FROM information_schema.ROUTINES WHERE ROUTINE_SCHEMA = %s", [schema]
+        connection,
+        "SELECT ROUTINE_TYPE, ROUTINE_NAME FROM information_schema.ROUTINES WHERE ROUTINE_SCHEMA = %s",
+        [schema],
     )
     events = database.rows(
         connection, "SELECT 'EVENT', EVENT_NAME FROM information_schema.EVENTS WHERE EVENT_SCHEMA = %s", [schema]

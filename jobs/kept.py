@@ -16,7 +16,7 @@ from jobs.database import Connection
 from jobs.errors import Refused
 from jobs.settings import NfsInit
 
-__all__ = ["PREFIX", "Kept", "clear_old", "look", "remove_other_files", "write"]
+__all__ = ["PREFIX", "Kept", "clear_old", "look", "remove_other_files", "settle", "write"]
 
 PREFIX = ".replaced-"
 _NAME = ".kept.json"
@@ -27,13 +27,15 @@ _DAY_SECONDS = 86_400
 class Kept:
     """`files` is the folder's name in sites/, `source` what took its place, `when` seconds since the epoch.
 
-    `undone`: it is not what was there before a restore, but what that restore had brought.
+    `undone`: it is not what was there before a restore, but what that restore had brought. `settled`: the run that kept
+    it came to its end, so that the same command again is another wish, not the rest of that one.
     """
 
     files: str
     source: str
     when: int
     undone: bool = False
+    settled: bool = False
     views: tuple[str, ...] = ()
     triggers: tuple[str, ...] = ()
 
@@ -58,6 +60,13 @@ def look(wanted: NfsInit, connection: Connection) -> Kept | None:
 
 def write(sites: Path, kept: Kept) -> None:
     share.write_atomically(sites / _NAME, json.dumps(dataclasses.asdict(kept)), mode=share.PRIVATE_MODE)
+
+
+def settle(wanted: NfsInit, connection: Connection) -> None:
+    """At the end of a run."""
+    kept = look(wanted, connection)
+    if kept is not None and not kept.settled:
+        write(wanted.sites, dataclasses.replace(kept, settled=True))
 
 
 def remove_other_files(sites: Path, name: str) -> None:

@@ -16,8 +16,11 @@ _NAME = ".maintenance"
 
 @contextlib.contextmanager
 def until_announced(sites: Path, *, drain_seconds: int) -> Iterator[None]:
-    """Show the page, and give every instance time to see it (NFS clients remember for a minute what was not there) and
-    to answer the requests it has in hand. The block announces the swap, which ends the page; should it fail, it goes."""
+    """Show the page, and give every instance time to see it and to answer the requests it has in hand.
+
+    NFS clients remember for a minute what was not there. The block announces the swap, which ends the page; should the
+    block fail, the page goes.
+    """
     with share.errors_told("the maintenance page cannot be shown"):
         (sites / _NAME).touch(mode=share.FILE_MODE)
     log.info("The maintenance page is shown", drain_seconds=drain_seconds)

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from jobs import bucket
-from jobs.settings import Store
 from jobs.errors import BackupInvalid, BackupMissing, Refused
+from jobs.settings import Store
 
 __all__ = [
     "Checked",
@@ -177,7 +177,7 @@ def _read(store: Store, name: str) -> Manifest:
 
 
 def _manifest(found: dict[str, Any]) -> Manifest:
-    documents = {
+    documents: dict[str, Any] = {
         name: tuple(part) if isinstance(part, list) else part for name, part in found.pop("documents").items()
     }
     return Manifest(

@@ -42,7 +42,8 @@ def read(sites: Path) -> Marker | None:
         return None
     try:
         found: dict[str, Any] = json.loads(file.read_text())
-        return Marker(**{name: tuple(part) if isinstance(part, list) else part for name, part in found.items()})
+        whole: dict[str, Any] = {name: tuple(part) if isinstance(part, list) else part for name, part in found.items()}
+        return Marker(**whole)
     except (ValueError, TypeError) as error:
         raise Refused(f"{file} cannot be understood; a newer version of this job may have written it.") from error
 

@@ -51,6 +51,7 @@ def run(wanted: NfsInit, *, dry_run: bool = False) -> dict[str, Any]:
         done = _act(wanted, lock, decision, password)
         lock.check()
         settings = openemr_settings.write(lock.connection, wanted.schema, wanted.openemr_settings)
+        kept.settle(wanted, lock.connection)
         return _told(decision, {**done, "settings_changed": settings})
 
 

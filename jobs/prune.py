@@ -55,9 +55,7 @@ def kept(sets: Sequence[Manifest], keep: Keep) -> frozenset[str]:
     verified = sorted((one for one in sets if one.verified), key=lambda one: one.set, reverse=True)
     wishes = {"%Y-%m-%d": keep.daily, "%G-%V": keep.weekly, "%Y-%m": keep.monthly, "%Y": keep.yearly}
     newest = [verified[0].set] if verified else []
-    generations = {
-        one for form, count in wishes.items() for one in _newest_of_each(verified, form=form, count=count)
-    }
+    generations = {one for form, count in wishes.items() for one in _newest_of_each(verified, form=form, count=count)}
     failed = [one.set for one in sets if not one.verified and (not newest or one.set > newest[0])]
     return frozenset({*newest, *generations, *failed})
 

@@ -43,8 +43,8 @@ _CACHE = Path("/tmp/restic-cache")  # noqa: S108  # a container's own
 _INCOMPLETE = 3
 _DAMAGED = re.compile(
     r"ciphertext verification failed|does not match|invalid (?:data|header|length|type)|unexpected EOF|hash mismatch"
-    r"|not found in (?:index|repository)|wrong length|repository contains errors|config.*cannot be loaded|invalid character"
-    r"|unable to load index|is truncated|less than the minimal|id .*not found|no such file",
+    r"|not found in (?:index|repository)|wrong length|repository contains errors|config.*cannot be loaded"
+    r"|invalid character|unable to load index|is truncated|less than the minimal|id .*not found|no such file",
     re.IGNORECASE,
 )
 _KINDS: tuple[tuple[str, type[JobError], str], ...] = (
@@ -59,7 +59,11 @@ _KINDS: tuple[tuple[str, type[JobError], str], ...] = (
         BackupMissing,
         "Make a set: gcp-openemr backup create",
     ),
-    (r"\b40[13]\b|does not have storage|permission denied", BackupForbidden, "Run gcp-openemr deploy, which grants it."),
+    (
+        r"\b40[13]\b|does not have storage|permission denied",
+        BackupForbidden,
+        "Run gcp-openemr deploy, which grants it.",
+    ),
     (r"no space left|quota exceeded", ShareUnusable, "Give the job more memory, or the bucket more room."),
     (
         r"connection refused|no such host|i/o timeout|handshake timeout|connection reset|\b5\d\d\b",
@@ -91,7 +95,7 @@ def opened(store: Store, *, lock_seconds: int) -> Restic:
 
 
 class Restic:
-    """Methods raise BackupMissing, BackupForbidden, BackupInvalid, SecretUnavailable, Unreachable, Busy, CloudRefused."""
+    """All methods raise Busy while another run holds the repository for too long, and the errors of _KINDS."""
 
     def __init__(self, store: Store, password: Redacted, *, lock_seconds: int) -> None:
         self._store = store

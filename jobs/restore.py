@@ -48,6 +48,8 @@ def restore(
     staging = wanted.sites / f"{swap.STAGING_PREFIX}{int(time.time()):x}"
     site = staging / "default"
     opened = sets.opened(backup, lock_seconds=wanted.lock_seconds) if backup.store else None
+    if opened:
+        _check_version(wanted, int(opened.found.openemr["database"]), str(opened.found.openemr["release"]))
     place = opened.found.set if opened else backup.place
     marker.write(wanted.sites, marker.Marker(doing="restore", staging=staging.name, source=place))
     share.ensure_directory(site)
@@ -92,17 +94,7 @@ def _check(wanted: NfsInit, site: Path, connection: Connection) -> clinic_state.
     facts = clinic_state.look_at_database(connection, wanted.staging_schema)
     if not facts.complete or "keys" not in facts.tables:
         raise BackupInvalid("The backup's database is not a whole OpenEMR: version, users or access rows are missing.")
-    code, release = clinic_state.code_version(wanted.application)
-    if (facts.version or 0) > code:
-        raise Refused(
-            f"The backup is of the newer OpenEMR {facts.release}; this image is {release}.",
-            do="Set [openemr] version to the backup's version and deploy again.",
-        )
-    if facts.version != code and not wanted.upgrade:
-        raise Refused(
-            f"The backup is of the older OpenEMR {facts.release}; this image is {release}.",
-            do="Set [openemr] version to the backup's version and deploy again.",
-        )
+    _check_version(wanted, facts.version or 0, facts.release)
     site_keys = clinic_state.look_at_site(site).keys
     lonely = clinic_state.unmatched_keys(site_keys, facts.keys)
     if lonely:
@@ -112,6 +104,16 @@ def _check(wanted: NfsInit, site: Path, connection: Connection) -> clinic_state.
             f"The backup has no user {wanted.admin_user!r}.", do="Set [openemr] admin_user to a user of the backup."
         )
     return facts
+
+
+def _check_version(wanted: NfsInit, version: int, release: str) -> None:
+    code, ours = clinic_state.code_version(wanted.application)
+    if version > code or (version != code and not wanted.upgrade):
+        age = "newer" if version > code else "older"
+        raise Refused(
+            f"The backup is of the {age} OpenEMR {release}; this image is {ours}.",
+            do="Set [openemr] version to the backup's version and deploy again.",
+        )
 
 
 def set_admin_password(wanted: NfsInit, connection: Connection, schema: str, admin_password: Redacted) -> None:

@@ -44,7 +44,9 @@ class OpenedSet:
             ShareUnusable: there is no room for it.
         """
         self._check_room(site)
-        log.info("Restoring a backup set", set=self.found.set, files=self.found.files.count, bytes=self.found.files.bytes)
+        log.info(
+            "Restoring a backup set", set=self.found.set, files=self.found.files.count, bytes=self.found.files.bytes
+        )
         self.repository.restore(self.found.files.snapshot, site.parent)
         files, size = _below(site)
         statements = self._import(connection, schema)
@@ -56,7 +58,9 @@ class OpenedSet:
         if keys.in_database(connection) != self.found.keys.database or keys.on_share(site) != self.found.keys.share:
             problems.append("the encryption keys are not those of the set")
         if problems:
-            raise BackupInvalid(f"The set {self.found.set} is not what its manifest says: {'; '.join(problems[:_SHOWN])}.")
+            raise BackupInvalid(
+                f"The set {self.found.set} is not what its manifest says: {'; '.join(problems[:_SHOWN])}."
+            )
         return Unpacked(files=files, size=size, statements=statements, checksum="verified")
 
     def _check_room(self, site: Path) -> None:
@@ -64,7 +68,7 @@ class OpenedSet:
         room = free.f_bavail * free.f_frsize - _SPARE_BYTES
         if self.found.files.bytes > room:
             raise ShareUnusable(
-                f"The set {self.found.set} has {self.found.files.bytes} bytes of files, the share room for {max(room, 0)}.",
+                f"The set's files have {self.found.files.bytes} bytes, the share has room for {max(room, 0)}.",
                 do="Make the files disk larger, then run the same command again.",
             )
 

@@ -35,7 +35,9 @@ def begin_swap(wanted: NfsInit, lock: Lock, staging: str, source: str) -> None:
     """Announce that staging's files and tables take the clinic's place; it is finished, by this run or the next."""
     lock.check()
     views, triggers = tables.views_and_triggers(lock.connection, wanted.staging_schema)
-    _announce(wanted, lock, Marker(doing="swap", staging=f"{staging}/default", source=source, views=views, triggers=triggers))
+    _announce(
+        wanted, lock, Marker(doing="swap", staging=f"{staging}/default", source=source, views=views, triggers=triggers)
+    )
 
 
 def begin_undo(wanted: NfsInit, lock: Lock, copy: Kept) -> None:
@@ -52,9 +54,7 @@ def begin_undo(wanted: NfsInit, lock: Lock, copy: Kept) -> None:
 def _announce(wanted: NfsInit, lock: Lock, announced: Marker) -> None:
     views, triggers = tables.views_and_triggers(lock.connection, wanted.schema)
     name = f"{kept.PREFIX}{time.time_ns():x}"
-    marker.write(
-        wanted.sites, dataclasses.replace(announced, kept=name, kept_views=views, kept_triggers=triggers)
-    )
+    marker.write(wanted.sites, dataclasses.replace(announced, kept=name, kept_views=views, kept_triggers=triggers))
 
 
 def finish_swap(wanted: NfsInit, lock: Lock) -> str:

@@ -107,7 +107,5 @@ def on_disk(directory: Path, monkeypatch: pytest.MonkeyPatch) -> Shelf:
 
     for function in (read, write, names, remove):
         monkeypatch.setattr(bucket, function.__name__, function)
-    store = settings.Store(
-        bucket="backups", clinic="main", password=SECRET, place=str(directory / "repository")
-    )
+    store = settings.Store(bucket="backups", clinic="main", password=SECRET, place=str(directory / "repository"))
     return Shelf(directory=directory, store=store)

@@ -6,8 +6,6 @@ import hashlib
 import random
 import shutil
 
-
-
 from jobs import manifest, nfs_init
 from jobs.manifest import Documents
 from tests.jobs.shelf import Shelf
@@ -57,7 +55,7 @@ def test_the_manifest_tells_what_is_in_the_set(living: World, shelf: Shelf) -> N
 def test_a_second_set_costs_what_changed(living: World, shelf: Shelf) -> None:
     first = shelf.back_up(living)
     living.query("UPDATE patient_data SET fname = 'Other' WHERE pid = 1")
-    (living.site / "documents/1/new").write_bytes(random.Random(1).randbytes(5000))
+    (living.site / "documents/1/new").write_bytes(random.Random(1).randbytes(5000))  # noqa: S311
     second = shelf.back_up(living)
     assert second.files.added < 20_000 < first.files.added
     assert second.files.count == first.files.count + 1

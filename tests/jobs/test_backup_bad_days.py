@@ -7,7 +7,8 @@ import os
 import random
 import shutil
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pymysql
@@ -37,7 +38,7 @@ def flip(path: Path, at: int) -> None:
 
 def test_one_flipped_byte_in_each_kind_of_file_is_found(living: World, shelf: Shelf) -> None:
     shelf.back_up(living)
-    generator = random.Random(20261122)
+    generator = random.Random(20261122)  # noqa: S311
     for kind in KINDS:
         path = generator.choice(files_of(shelf, kind))
         whole = path.read_bytes()
@@ -53,7 +54,7 @@ def test_a_damaged_pack_stops_a_restore_before_it_changes_anything(living: World
     for pack in files_of(shelf, "data"):
         flip(pack, 200)
     before = contents(living), tree(living.site)
-    with pytest.raises(BackupInvalid, match="restic (restore|dump) failed"):
+    with pytest.raises(BackupInvalid, match=r"restic (restore|dump) failed"):
         nfs_init.run(shelf.named(living, restore_over=True))
     assert (contents(living), tree(living.site)) == before
 
@@ -72,7 +73,7 @@ def test_people_go_on_working(living: World, shelf: Shelf) -> None:
             number = 1000
             while not over.is_set():
                 number += 1
-                (living.site / f"documents/1/{number}").write_bytes(random.randbytes(2000))
+                (living.site / f"documents/1/{number}").write_bytes(os.urandom(2000))
                 url = f"file:///sites/default/documents/1/{number}"
                 cursor.execute("INSERT INTO documents (id, url) VALUES (%s, %s)", [number, url])
                 cursor.execute("INSERT INTO pairs VALUES (%s, 1)", [number])
@@ -214,23 +215,25 @@ def test_a_set_that_does_not_fit_is_refused_at_once(
 
 
 @pytest.fixture
-def locked(living: World, shelf: Shelf) -> Iterator[Shelf]:
+def locked(living: World, shelf: Shelf) -> Shelf:
     """A repository with the lock of a run that was killed."""
     shelf.back_up(living)
     original = dump._Sink.write
 
     def die(sink: dump._Sink, content: bytes) -> None:
+        while not files_of(shelf, "locks"):
+            time.sleep(0.05)
         os.killpg(0, 9)
 
     child = os.fork()
     if child == 0:
         os.setpgid(0, 0)
-        dump._Sink.write = die  # type: ignore[method-assign]
+        dump._Sink.write = die  # type: ignore[method-assign,assignment]
         backup.run(shelf.wanted(living))
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -9
     assert dump._Sink.write is original
-    yield shelf
+    return shelf
 
 
 def test_a_young_lock_is_respected_and_a_stale_one_removed(locked: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:

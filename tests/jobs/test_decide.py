@@ -38,6 +38,11 @@ CASES = {
     ),
     "what a restore replaced is wanted back": (state(SITE, WHOLE, undo_wanted=True, kept=KEPT), "undo", "was kept"),
     "nothing was kept to go back to": (state(SITE, WHOLE, undo_wanted=True), "refuse", "no kept copy"),
+    "a backup that an interrupted run has put in place": (
+        state(SITE, WHOLE, over_wanted=True, backup_named=True, in_place=True, kept=KEPT),
+        "configure",
+        "put this backup in place",
+    ),
     "a backup to restore over what is there": (
         state(SITE, NO_TABLES, over_wanted=True, backup_named=True),
         "restore-over",

@@ -57,14 +57,21 @@ def test_every_type_comes_back(installed: World, connection: Connection) -> None
     database.run(connection, "SET SESSION time_zone = '+03:00', sql_mode = ''")
     columns = "`a ``b`, latin, words, bytes, few, fixed, bits, yes, big, exact, single, twice, day, moment, stamp, span"
     statement = f"INSERT INTO every_type ({columns}, era, choice, several, tree) VALUES ({','.join(['%s'] * 20)})"  # noqa: S608
-    generator = random.Random(5)
+    generator = random.Random(5)  # noqa: S311
     odd = "a'b\"c\\d%\n\r\0\x1a;-- /* é😀`\\'"
     for number in range(40):
         database.run(
             connection,
             statement,
             [
-                *(odd[number % 20 :] * 2, "naïve ÿ", odd * number, generator.randbytes(3 * number), b"\\'\0", b"\xff\0"),
+                *(
+                    odd[number % 20 :] * 2,
+                    "naïve ÿ",
+                    odd * number,
+                    generator.randbytes(3 * number),
+                    b"\\'\0",
+                    b"\xff\0",
+                ),
                 *(number * 12345678, -1, 2**64 - 1, "12345678901234567890.0123456789"),
                 *(struct.unpack("f", generator.randbytes(3) + b"\x3f")[0], generator.random() * 10**number),
                 *("0000-00-00", "2026-11-22 01:02:03.456789", "2026-03-29 02:30:00.000001", "-838:59:58.999"),
@@ -76,8 +83,8 @@ def test_every_type_comes_back(installed: World, connection: Connection) -> None
     other = imported(installed, text, connection)
     for column in [row[0] for row in installed.query("SHOW COLUMNS FROM every_type")]:
         name = database.identifier(str(column))
-        wanted = installed.query(f"SELECT id, CAST({name} AS BINARY), {name} FROM every_type ORDER BY id")  # noqa: S608
-        assert installed.query(f"SELECT id, CAST({name} AS BINARY), {name} FROM every_type ORDER BY id", other) == wanted  # noqa: S608
+        both = f"SELECT id, CAST({name} AS BINARY), {name} FROM every_type ORDER BY id"  # noqa: S608
+        assert installed.query(both, other) == installed.query(both)
     assert told.rows["every_type"] == 41
     assert told.bytes == len(text)
     assert told.sha256 == hashlib.sha256(text).hexdigest()
@@ -108,9 +115,9 @@ def test_views_on_views_and_triggers_come_back(installed: World, connection: Con
 
 def test_one_more_row_changes_the_statements_around_it_only(installed: World, connection: Connection) -> None:
     database.run(connection, "CREATE TABLE notes (id INT PRIMARY KEY, words VARCHAR(250))")
-    generator = random.Random(3)
+    generator = random.Random(3)  # noqa: S311
     rows = [(number, generator.randbytes(100).hex()) for number in range(0, 20_000, 2)]
-    database.run(connection, "INSERT INTO notes VALUES " + ",".join(f"({number},'{words}')" for number, words in rows))
+    database.run(connection, "INSERT INTO notes VALUES " + ",".join(f"({number},'{words}')" for number, words in rows))  # noqa: S608
     first = dumped(installed)[0].split(b";\n")
     database.run(connection, "INSERT INTO notes VALUES (301, 'in between')")
     second = dumped(installed)[0].split(b";\n")

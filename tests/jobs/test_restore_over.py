@@ -32,7 +32,9 @@ def undo(world: World) -> settings.NfsInit:
 
 
 def test_over_a_clinic_and_back(living: World, shelf: Shelf) -> None:
-    with database.connect(living.wanted.server, living.wanted.user, Redacted(DATABASE_PASSWORD), living.wanted.schema) as own:
+    with database.connect(
+        living.wanted.server, living.wanted.user, Redacted(DATABASE_PASSWORD), living.wanted.schema
+    ) as own:
         for statement in _MORE.split(";"):
             database.run(own, statement)
     before = contents(living), tree(living.site)

@@ -127,4 +127,6 @@ def changed(
 
 
 def secret_named(version: settings.SecretVersion) -> Redacted:
-    return Redacted({"db": DATABASE_PASSWORD, "admin": ADMIN_PASSWORD, "backup": BACKUP_PASSWORD}[version.secret.rpartition("/")[2]])
+    return Redacted(
+        {"db": DATABASE_PASSWORD, "admin": ADMIN_PASSWORD, "backup": BACKUP_PASSWORD}[version.secret.rpartition("/")[2]]
+    )
