@@ -104,7 +104,7 @@ storage_managed_folder_iam_member       storage.managedFolders getIamPolicy +set
 _JOBS = frozenset({"run.executions.get", "run.jobs.get", "run.jobs.run", "run.jobs.runWithOverrides"})
 _JOBS |= {"storage.objects.get", "storage.objects.list"}
 _SHOWN = frozenset({"cloudsql.backupRuns.list", "cloudsql.instances.get"})
-_RESTORE = frozenset(f"storage.objects.{verb}" for verb in ("create", "delete", "update"))
+_RESTORE = frozenset(f"storage.objects.{verb}" for verb in ("create", "delete"))
 _RESTORE |= {"run.services.get", "secretmanager.secrets.get", "secretmanager.versions.list"}
 _VERSIONS = frozenset(f"secretmanager.versions.{verb}" for verb in ("access", "add", "destroy", "disable", "enable"))
 
@@ -118,6 +118,7 @@ def needed() -> Mapping[str, frozenset[str]]:
         "deploy": plan | create,
         "backup": _JOBS | _SHOWN,
         "restore": _JOBS | _RESTORE,
+        "recover": plan | create | _JOBS | {"secretmanager.versions.access"},
         "rotate": plan | create | _JOBS | _VERSIONS,
         "destroy": plan | destroy,
     }

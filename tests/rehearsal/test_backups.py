@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import itertools
 import signal
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from gcp_openemr.errors import Unhealthy
+from gcp_openemr.redacted import Redacted
+from gcp_openemr.sandbox.standin.sample_backup import SampleBackup
 from gcp_openemr.sandbox.visitor import Visitor
-from tests.rehearsal.place import Place, begin, visit, wait_for
+from tests.rehearsal.place import PROJECT, Place, begin, environment_file, visit, wait_for
 
 PATIENT = 1
 NOW = ("--drain", "0")
@@ -150,3 +154,47 @@ def test_a_restore_killed_at_any_step_is_finished_by_the_same_command(
     assert again.status == 0, again.stderr
     assert not opens(visit(place, "main"), kept, b"before the killed restore")
     assert place.must("status", "--clinic", "main")["clinics"]["main"]["healthy"]
+
+
+@pytest.mark.torture
+def test_a_new_environment_is_recovered_from_the_old_ones_bucket_and_the_old_one_stays_as_it_is(
+    place: Place, first_set: str, backup_file: tuple[Path, SampleBackup]
+) -> None:
+    file = place.folder / "second.toml"
+    text = environment_file("\n[clinics.south]\n").replace(PROJECT, "rehearsal-2").replace('"test"', '"again"')
+    file.write_text(text.replace("europe-west1", "europe-west3"))
+    new = ("-e", str(file))
+    old = f"{PROJECT}-oe-test-backups"
+    before = everything_of(place, PROJECT)
+    recovered = ("recover", "-y", "--from-bucket", old, "--set", first_set)
+    wrong = place.run(*new, *recovered, "--password", f"projects/{PROJECT}/secrets/no-such-secret")
+    assert wrong.status == 7
+    assert "are encrypted with it and cannot be read without" in wrong.json["error"]["what"]
+    made = place.must(*new, *recovered)
+    assert made["clinics"]["south"]["storage"] == "restore"
+    assert everything_of(place, PROJECT) == before
+    account = place.must(*new, "credentials")
+    browser = Visitor(made["clinics"]["south"]["url"])
+    browser.login(account["user"], Redacted(account["password"]))
+    for document in backup_file[1].documents:
+        assert browser.document(document.patient_id, document.id) == document.sha256
+    assert account["password"] != place.must("credentials", "--clinic", "main")["password"]
+    place.must(*new, "backup", "create")
+    assert place.must(*new, "backup", "verify", "--data", "all")["clinics"]["south"]["ok"]
+    refused = place.run(*new, *recovered)
+    assert (refused.status, "serves already" in refused.json["error"]["what"]) == (64, True)
+
+
+def everything_of(place: Place, project: str) -> dict[str, Any]:
+    """Each object with its generations and sums, and each secret with its versions."""
+    cloud = dataclasses.replace(place.cloud(), project=project)
+    objects = {
+        f"{bucket.name}/{blob.name}": (blob.generation, blob.metageneration, blob.crc32c)
+        for bucket in cloud.storage.list_buckets()
+        for blob in bucket.list_blobs(versions=True)
+    }
+    secrets = {
+        secret.name: (secret.etag, [v.etag for v in cloud.secrets.list_secret_versions(parent=secret.name)])
+        for secret in cloud.secrets.list_secrets(parent=f"projects/{project}")
+    }
+    return {**objects, **secrets}

@@ -11,8 +11,12 @@ import pytest
 from gcp_openemr import backups
 from gcp_openemr.backups import BackupSet
 from gcp_openemr.commands.backup import age, size
+from gcp_openemr.commands.recover import Old
 from gcp_openemr.commands.restore import source_of
+from gcp_openemr.environment.load import parse_environment
 from gcp_openemr.errors import InputMissing, UsageError
+from gcp_openemr.image import Images
+from gcp_openemr.variables import Foundation, Platform, clinic_variables
 from tests.unit import cloud as clouds
 
 
@@ -85,6 +89,46 @@ def test_growth_names_the_tables_that_changed_most() -> None:
 def test_sizes_and_ages_are_in_the_largest_unit() -> None:
     assert [size(0), size(999), size(1500), size(234_567_890)] == ["0 B", "999 B", "1.5 KB", "235 MB"]
     assert [age(-5), age(40), age(180), age(7200), age(3 * 86_400)] == ["0 s", "40 s", "3 min", "2 h", "3 days"]
+
+
+def test_jobs_start_by_themselves_where_asked_and_once_the_clinic_serves() -> None:
+    text = (Path(__file__).parents[1] / "terraform/golden/plans/default.toml").read_text()
+    environment = parse_environment(text, file="openemr.toml", overrides={})
+    clinic = next(iter(environment.clinics.values()))
+    foundation = Foundation(registry="r", build_account="a", build_bucket="b", backup_bucket="c")
+    images = Images(service="s", job="j")
+
+    def schedules(*, serve: bool) -> dict[str, dict[str, str]]:
+        found: dict[str, dict[str, str]] = clinic_variables(
+            environment, clinic, foundation, Platform(outputs={}), images, versions=None, serve=serve, protect=True
+        )["schedules"]
+        return found
+
+    assert schedules(serve=False) == {}
+    assert set(schedules(serve=True)) == {"backup", "verify", "drill", "prune"}
+    assert schedules(serve=True)["backup"] == {"cron": "30 1 * * *", "time_zone": "Etc/UTC"}
+
+
+@pytest.mark.parametrize(
+    ("bucket", "password", "found"),
+    [
+        ("gs://my-clinic-oe-prod-backups", None, "projects/my-clinic/secrets/oe-prod-main-backup-password 0"),
+        ("somewhere", "projects/p/secrets/s/versions/3", "projects/p/secrets/s 3"),
+        ("my-clinic-oe-prod-backups", "projects/p/secrets/s", "projects/p/secrets/s 0"),
+    ],
+)
+def test_the_password_of_old_backups_is_found_by_the_buckets_name(
+    bucket: str, password: str | None, found: str
+) -> None:
+    old = Old.of(bucket, "main", password)
+    assert f"{old.password} {old.version}" == found
+
+
+@pytest.mark.parametrize(("bucket", "password"), [("somewhere", None), ("my-clinic-oe-prod-backups", "hunter2")])
+def test_a_password_that_is_not_named_by_its_secret_is_refused_and_not_shown(bucket: str, password: str | None) -> None:
+    with pytest.raises(UsageError, match="Which secret holds the password") as caught:
+        Old.of(bucket, "main", password)
+    assert "hunter2" not in f"{caught.value.what}{caught.value.do}"
 
 
 def test_manifests_are_read_newest_first_and_damaged_ones_named(tmp_path: Path) -> None:
