@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,11 +9,9 @@ import pytest
 
 from gcp_openemr.sandbox.standin.sample_backup import SampleBackup, make_backup
 from jobs import nfs_init, restic, secrets, settings, sources
-from tests.jobs.servers import ADDRESS, Authority, Mysql, Redis, make_authority, mysql_server, redis_server
+from tests.jobs.servers import Authority, Mysql, Redis, make_authority, mysql_server, redis_server
 from tests.jobs.shelf import Shelf, on_disk
-from tests.jobs.world import APP, DATABASE_PASSWORD, DiskRanges, World, restore, secret_named
-
-_numbers = itertools.count(1)
+from tests.jobs.world import DiskRanges, World, made_world, restore, secret_named
 
 
 @pytest.fixture(scope="session")
@@ -38,44 +34,9 @@ def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
 @pytest.fixture
 def world(mysql: Mysql, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     """Schemas and user as provision makes them; secrets known by their names."""
-    number = next(_numbers)
-    schema = f"oe_t{number}"
-    staging, kept, scratch = (f"{schema}_{part}" for part in ("staging", "kept", "scratch"))
-    with mysql.root() as connection, connection.cursor() as cursor:
-        for name in (schema, staging, kept, scratch):
-            cursor.execute(f"CREATE DATABASE {name} CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci")
-        cursor.execute(f"CREATE USER {schema} IDENTIFIED BY %s REQUIRE SSL", [DATABASE_PASSWORD])
-        for name in (schema, staging, kept, scratch):
-            cursor.execute(f"GRANT ALL PRIVILEGES ON `{name.replace('_', chr(92) + '_')}`.* TO {schema}")
-    application = tmp_path / "openemr"
-    shutil.copytree(APP, application, ignore=shutil.ignore_patterns("sites"))
-    (application / "sites").mkdir()
     monkeypatch.setattr(secrets, "access", secret_named)
-    yield World(
-        mysql=mysql,
-        wanted=settings.NfsInit(
-            server=settings.Server(host=ADDRESS, port=mysql.port, authority=mysql.authority.pem),
-            schema=schema,
-            staging_schema=staging,
-            user=schema,
-            password=settings.SecretVersion(secret="projects/p/secrets/db", version=1),
-            admin_user="admin",
-            admin_password=settings.SecretVersion(secret="projects/p/secrets/admin", version=1),
-            openemr_version="7.0.4",
-            backup=None,
-            upgrade=False,
-            result_uri="",
-            application=application,
-            skeleton=APP / "sites",
-            lock_seconds=5,
-            kept_schema=kept,
-            drain_seconds=0,
-        ),
-    )
-    with mysql.root() as connection, connection.cursor() as cursor:
-        for name in (schema, staging, kept, scratch):
-            cursor.execute(f"DROP DATABASE {name}")
-        cursor.execute(f"DROP USER {schema}")
+    with made_world(mysql, tmp_path) as made:
+        yield made
 
 
 @pytest.fixture
