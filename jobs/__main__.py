@@ -25,7 +25,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a job and return its exit code."""
     options = _parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, _interrupt)
-    os.umask(0o027)  # what OpenEMR's installer writes is for its user and nobody else
     begun = time.monotonic()
     uri = ""
     record: dict[str, Any] = {"job": options.job}
@@ -95,4 +94,5 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
+    os.umask(0o027)  # what OpenEMR's installer writes is for its user and nobody else
     sys.exit(main())
