@@ -90,6 +90,6 @@ def in_a_group(run: Callable[[], object], *, last: int) -> int:
     return status or int(count)
 
 
-def sampled(total: int, *, every: bool) -> Iterator[int]:
+def sampled(total: int, *, every: bool, most: int = _SAMPLE) -> Iterator[int]:
     points = range(1, total + 1)
-    yield from points if every else sorted(random.Random(_SEED).sample(points, min(_SAMPLE, total)))  # noqa: S311
+    yield from points if every else sorted(random.Random(_SEED).sample(points, min(most, total)))  # noqa: S311

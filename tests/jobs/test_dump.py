@@ -48,7 +48,7 @@ def imported(world: World, text: bytes, connection: Connection) -> str:
     """The schema into which the dump was read."""
     staging = world.wanted.staging_schema
     tables.empty(connection, staging)
-    sql_import.import_dump(io.BufferedReader(io.BytesIO(text)), connection, staging)  # type: ignore[arg-type]
+    sql_import.import_dump(io.BufferedReader(io.BytesIO(text)), connection, staging)
     return staging
 
 
