@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from gcp_openemr import __version__, interruption
+from gcp_openemr.cli_backups import backup as backup_verbs
+from gcp_openemr.cli_backups import recover, restore
 from gcp_openemr.cli_sandbox import sandbox as sandbox_verbs
 from gcp_openemr.errors import FaultsFound, GcpOpenemrError, InputMissing, Interrupted, NotPermitted
 from gcp_openemr.options import Options, yes_too
@@ -23,9 +25,6 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from gcp_openemr.clients import Cloud
-    from gcp_openemr.commands.context import Context
-    from gcp_openemr.console import Console
-    from gcp_openemr.environment import Environment
 
 __all__ = ["main"]
 
@@ -100,7 +99,7 @@ def render(options: Options, output: Path) -> None:
     """
     from gcp_openemr.commands.render import render_all
 
-    render_all(_environment(options), output, options.console())
+    render_all(options.environment(), output, options.console())
 
 
 @cli.command()
@@ -110,7 +109,7 @@ def render(options: Options, output: Path) -> None:
     multiple=True,
     default=("deploy",),
     show_default=True,
-    type=click.Choice(("plan", "deploy", "backup", "rotate", "destroy")),
+    type=click.Choice(("plan", "deploy", "backup", "restore", "recover", "rotate", "destroy")),
     help="What you want to run: its permissions must be there.",
 )
 @click.pass_obj
@@ -125,7 +124,7 @@ def doctor(options: Options, verbs: tuple[str, ...]) -> None:
     console = options.console()
 
     def connect(project: str) -> Cloud:
-        return _cloud(options, project, console, None)
+        return options.cloud(project, console)
 
     if not run(options.file, connect, console, workspace=options.workspace, verbs=verbs):
         sys.exit(FaultsFound.exit_code)
@@ -137,7 +136,7 @@ def plan(options: Options) -> None:
     """Show what deploy would change. Exit code 2 when there is something."""
     from gcp_openemr.commands.plan import plan as run
 
-    if run(_context(options, needs_terraform=True)):
+    if run(options.context(needs_terraform=True)):
         sys.exit(2)
 
 
@@ -162,7 +161,7 @@ def deploy(
 
     if openemr_tree is not None and not options.sandbox:
         raise click.UsageError("--openemr-tree is for the sandbox: put --sandbox before deploy.")
-    context = _context(options, needs_terraform=True, yes=yes, openemr_tree=openemr_tree)
+    context = options.context(needs_terraform=True, yes=yes, openemr_tree=openemr_tree)
     run(context, allow_data_loss=allow_data_loss, rebuild=rebuild)
 
 
@@ -176,7 +175,7 @@ def status(options: Options, clinic: str | None) -> None:
     """
     from gcp_openemr.commands.status import status as run
 
-    if not run(_context(options), clinic=clinic):
+    if not run(options.context(), clinic=clinic):
         sys.exit(6)
 
 
@@ -187,7 +186,7 @@ def credentials(options: Options, clinic: str | None) -> None:
     """Print the administrator's name and password."""
     from gcp_openemr.commands.status import credentials as run
 
-    run(_context(options), clinic=clinic)
+    run(options.context(), clinic=clinic)
 
 
 @cli.command()
@@ -198,9 +197,12 @@ def destroy(options: Options, yes: bool, named: str | None) -> None:
     """Take every clinic and the platform down. Backups, images and Terraform's state stay."""
     from gcp_openemr.commands.destroy import destroy as run
 
-    run(_context(options, needs_terraform=True, yes=yes), named=named)
+    run(options.context(needs_terraform=True, yes=yes), named=named)
 
 
+cli.add_command(backup_verbs)
+cli.add_command(restore)
+cli.add_command(recover)
 cli.add_command(sandbox_verbs)
 
 
@@ -272,45 +274,6 @@ def _fail(what: str, do: str, code: int, as_json: bool) -> None:
     print(f"gcp-openemr: {what}" + (f"\n{do}" if do else ""), file=sys.stderr)
     if as_json:
         print(json.dumps({"error": {"what": what, "do": do, "exit_code": code}}))
-
-
-def _environment(options: Options) -> Environment:
-    from gcp_openemr.environment import load_environment
-
-    return load_environment(options.file)
-
-
-def _context(
-    options: Options, *, needs_terraform: bool = False, yes: bool = False, openemr_tree: Path | None = None
-) -> Context:
-    from gcp_openemr.commands.context import Context
-    from gcp_openemr.setup.terraform import locate_terraform
-
-    environment = _environment(options)
-    console = options.console()
-    terraform = Path()
-    if needs_terraform:
-        found = locate_terraform()
-        terraform = found.path
-        console.say(f"{found.engine} {found.version}")
-    return Context(
-        environment=environment,
-        cloud=_cloud(options, environment.project, console, openemr_tree),
-        console=console,
-        workspace=options.workspace / environment.name,
-        terraform=terraform,
-        yes=options.yes or yes,
-    )
-
-
-def _cloud(options: Options, project: str, console: Console, openemr_tree: Path | None) -> Cloud:
-    if options.sandbox:
-        from gcp_openemr.commands.sandbox import connect
-
-        return connect(options.sandbox_directory, console, project=project, openemr_tree=openemr_tree)
-    from gcp_openemr.clients import google_cloud
-
-    return google_cloud(project)
 
 
 if __name__ == "__main__":

@@ -98,9 +98,13 @@ class Console:
 
     def confirm(self, question: str) -> bool:
         """Ask; anything but y or yes is no."""
-        self._people.write(f"{question} [y/N] ")
+        return self.answer(f"{question} [y/N]").lower() in ("y", "yes")
+
+    def answer(self, question: str) -> str:
+        """Ask, and return the line that comes."""
+        self._people.write(f"{question} ")
         self._people.flush()
-        return sys.stdin.readline().strip().lower() in ("y", "yes")
+        return sys.stdin.readline().strip()
 
     def line(self, text: str) -> None:
         """One line of a result that has no end, on stdout."""

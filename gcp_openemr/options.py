@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    from gcp_openemr.clients import Cloud
+    from gcp_openemr.commands.context import Context
     from gcp_openemr.console import Console
+    from gcp_openemr.environment import Environment
 
 __all__ = ["Options", "yes_too"]
 
@@ -43,3 +46,38 @@ class Options:
         from gcp_openemr.console import Console
 
         return Console(as_json=self.as_json)
+
+    def environment(self) -> Environment:
+        from gcp_openemr.environment import load_environment
+
+        return load_environment(self.file)
+
+    def context(self, *, needs_terraform: bool = False, yes: bool = False, openemr_tree: Path | None = None) -> Context:
+        """What a command works with. Raises what reading the file, finding Terraform or connecting raises."""
+        from gcp_openemr.commands.context import Context
+        from gcp_openemr.setup.terraform import locate_terraform
+
+        environment = self.environment()
+        console = self.console()
+        terraform = Path()
+        if needs_terraform:
+            found = locate_terraform()
+            terraform = found.path
+            console.say(f"{found.engine} {found.version}")
+        return Context(
+            environment=environment,
+            cloud=self.cloud(environment.project, console, openemr_tree),
+            console=console,
+            workspace=self.workspace / environment.name,
+            terraform=terraform,
+            yes=self.yes or yes,
+        )
+
+    def cloud(self, project: str, console: Console, openemr_tree: Path | None = None) -> Cloud:
+        if self.sandbox:
+            from gcp_openemr.commands.sandbox import connect
+
+            return connect(self.sandbox_directory, console, project=project, openemr_tree=openemr_tree)
+        from gcp_openemr.clients import google_cloud
+
+        return google_cloud(project)

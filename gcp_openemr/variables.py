@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from gcp_openemr.environment import Clinic, Environment
+from gcp_openemr.environment.model import Backups
 from gcp_openemr.image import BuildPlace, Images
 
 __all__ = ["Foundation", "Platform", "SecretVersions", "clinic_variables", "foundation_variables", "platform_variables"]
@@ -175,10 +176,26 @@ def clinic_variables(
         "restore": {"source": clinic.restore.source, "uri": clinic.restore.uri} if clinic.restore else None,
         "backup_bucket": foundation.backup_bucket,
         "admin_user": clinic.admin_user,
-        "jobs": ["nfs-init"],
-        "schedules": {},
+        "jobs": ["nfs-init", "backup", "verify", "drill", "prune"],
+        "schedules": _schedules(environment.backups) if serve else {},
+        "backups": {
+            "drill_days": environment.backups.drill_days,
+            "keep": {
+                generation: getattr(environment.backups, f"keep_{generation}")
+                for generation in ("daily", "weekly", "monthly", "yearly")
+            },
+            "read_percent": environment.backups.read_percent,
+        },
         "protect": protect,
     }
+
+
+def _schedules(backups: Backups) -> dict[str, dict[str, str]]:
+    """By job, when it starts by itself."""
+    if not backups.scheduled:
+        return {}
+    times = {job: getattr(backups, job) for job in ("backup", "verify", "drill", "prune")}
+    return {job: {"cron": cron, "time_zone": backups.time_zone} for job, cron in times.items()}
 
 
 def _backup_names(environment: Environment, clinic: str) -> dict[str, str]:

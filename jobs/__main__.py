@@ -1,20 +1,24 @@
-"""`python3 -m jobs provision|nfs-init [--dry-run]`: one run, one result record, one exit code (see jobs/errors.py)."""
+"""`python3 -m jobs JOB`: one run, one result record, one exit code (see jobs/errors.py)."""
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import FrameType
 from typing import Any
 
-from jobs import errors, log, result, settings
+from jobs import backup_settings, errors, log, result, settings
 
 __all__ = ["main"]
+
+_Prepared = tuple[str, Callable[[], dict[str, Any]]]
+"""Where the record goes, and the run."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -25,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     uri = ""
     record: dict[str, Any] = {"job": options.job}
     try:
-        uri, run = _nfs_init(options.dry_run) if options.job == "nfs-init" else _provision()
+        uri, run = _JOBS[options.job][1](options)
         record |= {"ok": True, **run()}
         code = 0
     except errors.JobError as error:
@@ -42,18 +46,37 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code
 
 
-def _nfs_init(dry_run: bool) -> tuple[str, Callable[[], dict[str, Any]]]:
+def _nfs_init(options: argparse.Namespace) -> _Prepared:
     from jobs import nfs_init  # each job loads only its own clients
 
     wanted = settings.nfs_init(os.environ)
-    return wanted.result_uri, lambda: nfs_init.run(wanted, dry_run=dry_run)
+    return wanted.result_uri, lambda: nfs_init.run(wanted, dry_run=options.dry_run)
 
 
-def _provision() -> tuple[str, Callable[[], dict[str, Any]]]:
+def _provision(_options: argparse.Namespace) -> _Prepared:
     from jobs import provision
 
     wanted = settings.provision(os.environ)
     return wanted.result_uri, lambda: provision.run(wanted)
+
+
+def _of_backups(name: str) -> Callable[[argparse.Namespace], _Prepared]:
+    def prepare(_options: argparse.Namespace) -> _Prepared:
+        wanted = getattr(backup_settings, name)(os.environ)
+        job = importlib.import_module(f"jobs.{name}")
+        return wanted.result_uri, lambda: job.run(wanted)
+
+    return prepare
+
+
+_JOBS: Mapping[str, tuple[str, Callable[[argparse.Namespace], _Prepared]]] = {
+    "provision": ("make or remove a clinic's directory, schemas and users (ACTION)", _provision),
+    "nfs-init": ("bring a clinic's storage to the right state", _nfs_init),
+    "backup": ("make one consistent set of a clinic's database and files", _of_backups("backup")),
+    "verify": ("check the repository of a clinic's sets (READ_DATA, SET)", _of_backups("verify")),
+    "drill": ("restore the newest set into scratch, compare, remove it again", _of_backups("drill")),
+    "prune": ("forget the sets that no generation keeps (KEEP_DAILY and so on)", _of_backups("prune")),
+}
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:
@@ -63,10 +86,10 @@ def _interrupt(_number: int, _frame: FrameType | None) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="jobs", epilog=errors.__doc__, formatter_class=argparse.RawTextHelpFormatter)
     jobs = parser.add_subparsers(dest="job", required=True)
-    jobs.add_parser("provision", help="make or remove a clinic's directory, schemas and users (ACTION)")
-    init = jobs.add_parser("nfs-init", help="bring a clinic's storage to the right state")
-    init.add_argument("--dry-run", action="store_true", help="say the decision and its reason, change nothing")
-    parser.set_defaults(dry_run=False)
+    for name, (help_text, _) in _JOBS.items():
+        job = jobs.add_parser(name, help=help_text)
+        if name == "nfs-init":
+            job.add_argument("--dry-run", action="store_true", help="say the decision and its reason, change nothing")
     return parser
 
 

@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-from jobs import database, marker, sqlconf
+from jobs import database, kept, marker, sqlconf
 from jobs.database import Connection, identifier
 from jobs.errors import InstallFailed
 from jobs.settings import NfsInit
@@ -67,7 +67,10 @@ class DatabaseFacts:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ClinicState:
-    """What was found, and whether the run was given a backup."""
+    """What was found, and what the run was given to do: a backup, an upgrade, a restore over the clinic, an undo.
+
+    `in_place`: an interrupted run has put just that backup in place already.
+    """
 
     site: SiteFacts
     database: DatabaseFacts
@@ -75,10 +78,16 @@ class ClinicState:
     begun: marker.Marker | None = None
     backup_named: bool = False
     upgrade_wanted: bool = False
+    over_wanted: bool = False
+    undo_wanted: bool = False
+    kept: kept.Kept | None = None
+    in_place: bool = False
 
 
 def look(wanted: NfsInit, connection: Connection) -> ClinicState:
     """Read everything a decision needs; changes nothing."""
+    copy = kept.look(wanted, connection)
+    place = wanted.backup.place if wanted.backup else ""
     return ClinicState(
         site=look_at_site(wanted.sites / "default"),
         database=look_at_database(connection, wanted.schema),
@@ -86,6 +95,10 @@ def look(wanted: NfsInit, connection: Connection) -> ClinicState:
         begun=marker.read(wanted.sites),
         backup_named=wanted.backup is not None,
         upgrade_wanted=wanted.upgrade,
+        over_wanted=wanted.restore_over,
+        undo_wanted=wanted.undo,
+        kept=copy,
+        in_place=copy is not None and not copy.settled and not copy.undone and copy.source == place,
     )
 
 

@@ -16,7 +16,7 @@ from jobs.errors import Busy, DatabaseRefused, Unreachable
 from jobs.redacted import Redacted
 from jobs.settings import Server
 
-__all__ = ["Connection", "Lock", "connect", "identifier", "locked", "rows", "run", "value"]
+__all__ = ["Connection", "Lock", "connect", "execute", "fetch", "identifier", "locked", "rows", "run", "value"]
 
 Connection = pymysql.connections.Connection
 
@@ -81,8 +81,26 @@ def run(connection: Connection, statement: str | bytes, values: Sequence[Any] | 
         DatabaseRefused: the server's reason.
     """
     cursor = connection.cursor()
-    try:
+    execute(cursor, statement, values)
+    return cursor
+
+
+def execute(cursor: Cursor, statement: str | bytes, values: Sequence[Any] | None = None) -> None:
+    """As `run`, with a cursor of any kind."""
+    with _told(statement):
         cursor.execute(statement, values)  # type: ignore[arg-type]
+
+
+def fetch(cursor: Cursor, rows: int) -> Sequence[tuple[Any, ...]]:
+    """The next rows of a cursor that leaves them with the server."""
+    with _told("fetching rows"):
+        return cursor.fetchmany(rows)
+
+
+@contextlib.contextmanager
+def _told(statement: str | bytes) -> Iterator[None]:
+    try:
+        yield
     except (pymysql.OperationalError, pymysql.InterfaceError) as error:
         number = error.args[0] if error.args else 0
         if number in (0, 2006, 2013, 2014, 2055, 4031, 1053):
@@ -90,7 +108,6 @@ def run(connection: Connection, statement: str | bytes, values: Sequence[Any] | 
         raise _refused(statement, error) from error
     except pymysql.MySQLError as error:
         raise _refused(statement, error) from error
-    return cursor
 
 
 def rows(connection: Connection, statement: str, values: Sequence[Any] | None = None) -> tuple[tuple[Any, ...], ...]:

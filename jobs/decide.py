@@ -10,7 +10,7 @@ from jobs.clinic_state import ClinicState, unmatched_keys
 
 __all__ = ["ROWS", "Decision", "Row", "decide"]
 
-Action = Literal["install", "restore", "configure", "finish-swap", "refuse"]
+Action = Literal["install", "restore", "restore-over", "undo", "configure", "finish-swap", "refuse"]
 _Test = Callable[[ClinicState], bool]
 _Reason = str | Callable[[ClinicState], str]
 
@@ -62,9 +62,28 @@ _RESTORE = "Restore a backup that has both files and database: gcp-openemr resto
 ROWS: tuple[Row, ...] = (
     Row(
         name="a swap was begun",
-        when=lambda state: _begun(state, "swap"),
+        when=lambda state: _begun(state, "swap") or _begun(state, "undo"),
         action="finish-swap",
         reason="a restore was interrupted while it put its checked copy in place",
+    ),
+    Row(
+        name="what a restore replaced is back already",
+        when=lambda state: state.undo_wanted and state.kept is not None and state.kept.undone,
+        action="configure",
+        reason="the last restore was undone already",
+    ),
+    Row(
+        name="what a restore replaced is wanted back",
+        when=lambda state: state.undo_wanted and state.kept is not None,
+        action="undo",
+        reason="what the last restore replaced was kept, and is wanted back",
+    ),
+    Row(
+        name="nothing was kept to go back to",
+        when=lambda state: state.undo_wanted,
+        action="refuse",
+        reason="there is no kept copy: no restore replaced anything here, or it was long ago",
+        do="See the sets that can be restored: gcp-openemr backup list",
     ),
     Row(
         name="nothing, no backup",
@@ -77,6 +96,18 @@ ROWS: tuple[Row, ...] = (
         when=lambda state: _nothing(state) and state.backup_named,
         action="restore",
         reason="the share and the database are empty and a backup is named",
+    ),
+    Row(
+        name="a backup that an interrupted run has put in place",
+        when=lambda state: state.over_wanted and state.in_place,
+        action="configure",
+        reason="an interrupted run has put this backup in place already",
+    ),
+    Row(
+        name="a backup to restore over what is there",
+        when=lambda state: state.over_wanted and state.backup_named,
+        action="restore-over",
+        reason="a backup is to take the place of what is there, which is kept",
     ),
     Row(
         name="an install was begun, without patients",

@@ -17,18 +17,22 @@ _NAME = ".nfs-init.json"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Marker:
-    """`doing` is what was begun: install, restore (unpacking beside; nothing of the clinic touched), or swap.
+    """`doing` is what was begun: install, restore (unpacking beside; nothing of the clinic touched), swap, or undo.
 
-    For a swap, `staging` and `kept` are names of directories in sites/, `views` and `triggers` statements to run after
-    the tables have moved.
+    For the last two, `staging` is the site that takes the clinic's place and `kept` what its own becomes, both below
+    sites/; `views` and `triggers` are statements to run after the tables have moved, `kept_…` those of the tables that
+    were there. `moved`: an undo has moved the clinic's tables.
     """
 
-    doing: Literal["install", "restore", "swap"]
+    doing: Literal["install", "restore", "swap", "undo"]
     staging: str = ""
     kept: str = ""
     source: str = ""
+    moved: bool = False
     views: tuple[str, ...] = ()
     triggers: tuple[str, ...] = ()
+    kept_views: tuple[str, ...] = ()
+    kept_triggers: tuple[str, ...] = ()
 
 
 def read(sites: Path) -> Marker | None:
@@ -38,8 +42,8 @@ def read(sites: Path) -> Marker | None:
         return None
     try:
         found: dict[str, Any] = json.loads(file.read_text())
-        views, triggers = tuple(found.pop("views", ())), tuple(found.pop("triggers", ()))
-        return Marker(views=views, triggers=triggers, **found)
+        whole: dict[str, Any] = {name: tuple(part) if isinstance(part, list) else part for name, part in found.items()}
+        return Marker(**whole)
     except (ValueError, TypeError) as error:
         raise Refused(f"{file} cannot be understood; a newer version of this job may have written it.") from error
 

@@ -11,7 +11,9 @@ from jobs import (
     clinic_state,
     database,
     install,
+    kept,
     log,
+    maintenance,
     marker,
     openemr_settings,
     ownership,
@@ -49,6 +51,7 @@ def run(wanted: NfsInit, *, dry_run: bool = False) -> dict[str, Any]:
         done = _act(wanted, lock, decision, password)
         lock.check()
         settings = openemr_settings.write(lock.connection, wanted.schema, wanted.openemr_settings)
+        kept.settle(wanted, lock.connection)
         return _told(decision, {**done, "settings_changed": settings})
 
 
@@ -59,11 +62,19 @@ def _act(wanted: NfsInit, lock: Lock, decision: Decision, password: Redacted) ->
         case "install":
             return _install(wanted, lock, password)
         case "restore":
+            _start_over(wanted, lock)
             return _restore(wanted, lock, password)
+        case "restore-over":
+            swap.remove_leftovers(wanted, lock.connection)
+            return _restore(wanted, lock, password)
+        case "undo":
+            return _undo(wanted, lock)
         case "finish-swap":
             return {"kept": swap.finish_swap(wanted, lock), **_configure(wanted)}
         case "configure":
             swap.remove_leftovers(wanted, lock.connection)
+            kept.clear_old(wanted, lock.connection)
+            maintenance.end(wanted.sites)
             marker.clear(wanted.sites)
             return _configure(wanted)
 
@@ -78,8 +89,19 @@ def _restore(wanted: NfsInit, lock: Lock, password: Redacted) -> dict[str, Any]:
     if wanted.backup is None:
         raise Refused("No backup is named.")
     admin_password = secrets.access(wanted.admin_password)
-    _start_over(wanted, lock)
     return restore.restore(wanted, wanted.backup, lock, password, admin_password)
+
+
+def _undo(wanted: NfsInit, lock: Lock) -> dict[str, Any]:
+    copy = kept.look(wanted, lock.connection)
+    if copy is None:
+        raise Refused("There is no kept copy.")
+    admin_password = secrets.access(wanted.admin_password)
+    swap.remove_leftovers(wanted, lock.connection)
+    restore.set_admin_password(wanted, lock.connection, wanted.kept_schema, admin_password)
+    with maintenance.until_announced(wanted.sites, drain_seconds=wanted.drain_seconds):
+        swap.begin_undo(wanted, lock, copy)
+    return {"source": copy.files, "kept": swap.finish_swap(wanted, lock), **_configure(wanted)}
 
 
 def _start_over(wanted: NfsInit, lock: Lock) -> None:

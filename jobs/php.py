@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
@@ -12,15 +13,35 @@ from pathlib import Path
 from jobs import log
 from jobs.errors import InstallFailed
 from jobs.redacted import Redacted
-from jobs.settings import NfsInit
+from jobs.settings import NfsInit, Server
 
-__all__ = ["hash_password", "install", "make_keys"]
+__all__ = ["Database", "hash_password", "install", "make_keys", "open_document"]
 
 _SCRIPTS = Path(__file__).parent
 _INI = Path("/etc/openemr/php.ini")
 _SECONDS = 3600
 # arguments in a stack trace could be passwords
 _SETTINGS = ("display_errors=stderr", "max_execution_time=0", "zend.exception_ignore_args=1")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Database:
+    """The database that a script works on."""
+
+    server: Server
+    schema: str
+    user: str
+    password: Redacted
+
+    def environment(self) -> dict[str, str]:
+        """What sqlconf.php reads."""
+        return {
+            "MYSQL_HOST": self.server.host,
+            "MYSQL_PORT": str(self.server.port),
+            "MYSQL_DATABASE": self.schema,
+            "MYSQL_USER": self.user,
+            "MYSQL_PASS": self.password.reveal(),
+        }
 
 
 def install(wanted: NfsInit, password: Redacted, admin_password: Redacted) -> None:
@@ -57,20 +78,26 @@ def make_keys(wanted: NfsInit, password: Redacted) -> None:
     _run("make_keys.php", [str(wanted.application)], stdin="", environment=_database(wanted, password))
 
 
+def open_document(application: Path, site: Path, files: Mapping[str, Path], reached: Database) -> str:
+    """Have OpenEMR open the first encrypted one of a restored site's documents (id → file).
+
+    Returns its id, or `keys` where none is encrypted and only the keys were opened.
+
+    Raises:
+        InstallFailed: it cannot.
+    """
+    given = json.dumps({identity: str(file) for identity, file in files.items()})
+    return _run("open_document.php", [str(application), str(site)], stdin=given, environment=reached.environment())
+
+
 def hash_password(password: Redacted) -> str:
     """The hash OpenEMR keeps in users_secure."""
     return _run("hash_password.php", [], stdin=password.reveal(), environment={})
 
 
 def _database(wanted: NfsInit, password: Redacted) -> dict[str, str]:
-    """What sqlconf.php reads."""
-    return {
-        "MYSQL_HOST": wanted.server.host,
-        "MYSQL_PORT": str(wanted.server.port),
-        "MYSQL_DATABASE": wanted.schema,
-        "MYSQL_USER": wanted.user,
-        "MYSQL_PASS": password.reveal(),
-    }
+    reached = Database(server=wanted.server, schema=wanted.schema, user=wanted.user, password=password)
+    return reached.environment()
 
 
 def _run(script: str, arguments: list[str], *, stdin: str, environment: Mapping[str, str]) -> str:

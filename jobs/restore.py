@@ -6,21 +6,34 @@ checked does a marker announce the swap: from then on the next run finishes it, 
 
 from __future__ import annotations
 
+import contextlib
 import time
 from pathlib import Path
 from typing import Any
 
-from jobs import clinic_state, database, log, marker, php, share, sqlconf, swap, tables
+from jobs import (
+    clinic_state,
+    database,
+    documents,
+    log,
+    maintenance,
+    marker,
+    ownership,
+    php,
+    sets,
+    share,
+    sqlconf,
+    swap,
+    tables,
+)
 from jobs import site as layout
-from jobs.database import Connection, Lock
+from jobs.database import Connection, Lock, identifier
 from jobs.errors import BackupInvalid, Refused
 from jobs.redacted import Redacted
 from jobs.settings import Backup, NfsInit
 from jobs.unpack import unpack
 
-__all__ = ["restore"]
-
-_SHOWN_DOCUMENTS = 5
+__all__ = ["restore", "set_admin_password"]
 
 
 def restore(
@@ -33,22 +46,33 @@ def restore(
     """
     begun = time.monotonic()
     staging = wanted.sites / f"{swap.STAGING_PREFIX}{int(time.time()):x}"
-    marker.write(wanted.sites, marker.Marker(doing="restore", staging=staging.name, source=backup.place))
-    share.ensure_directory(staging / "default")
+    site = staging / "default"
+    opened = sets.opened(backup, lock_seconds=wanted.lock_seconds) if backup.store else None
+    if opened:
+        _check_version(wanted, int(opened.found.openemr["database"]), str(opened.found.openemr["release"]))
+    place = opened.found.set if opened else backup.place
+    marker.write(wanted.sites, marker.Marker(doing="restore", staging=staging.name, source=place))
+    share.ensure_directory(site)
     connection = database.connect(wanted.server, wanted.user, password, wanted.staging_schema)
     with connection:
         tables.empty(connection, wanted.staging_schema)
-        unpacked = unpack(backup, staging / "default", connection, wanted.staging_schema)
-        facts = _check(wanted, staging / "default", connection)
-        documents = _check_documents(staging / "default", connection)
-        _set_admin_password(wanted, connection, admin_password)
-    _bring_site_up_to_date(wanted, staging / "default", facts)
+        unpacked = (
+            opened.unpack(site, connection, wanted.staging_schema)
+            if opened
+            else unpack(backup, site, connection, wanted.staging_schema)
+        )
+        facts = _check(wanted, site, connection)
+        found = documents.require(connection, site, known=opened.lost if opened else ())
+        set_admin_password(wanted, connection, wanted.staging_schema, admin_password)
+    _bring_site_up_to_date(wanted, site, facts)
     seconds = round(time.monotonic() - begun, 2)
-    log.info("The backup is unpacked and checked", files=unpacked.files, documents=documents, seconds=seconds)
-    swap.begin_swap(wanted, lock, staging.name, backup.place)
+    log.info("The backup is unpacked and checked", files=unpacked.files, documents=found, seconds=seconds)
+    shown = maintenance.until_announced(wanted.sites, drain_seconds=wanted.drain_seconds)
+    with shown if wanted.restore_over else contextlib.nullcontext():
+        swap.begin_swap(wanted, lock, staging.name, place)
     kept = swap.finish_swap(wanted, lock)
     return {
-        "source": backup.place,
+        "source": place,
         "release": facts.release,
         "upgrade_needed": facts.version != clinic_state.code_version(wanted.application)[0],
         "files": unpacked.files,
@@ -58,7 +82,7 @@ def restore(
         "checksum": unpacked.checksum,
         "tables": len(facts.tables),
         "users": facts.users,
-        "documents": documents,
+        "documents": found,
         "admin_password": f"set for {wanted.admin_user}",
         "kept": kept,
         "seconds": round(time.monotonic() - begun, 2),
@@ -70,17 +94,7 @@ def _check(wanted: NfsInit, site: Path, connection: Connection) -> clinic_state.
     facts = clinic_state.look_at_database(connection, wanted.staging_schema)
     if not facts.complete or "keys" not in facts.tables:
         raise BackupInvalid("The backup's database is not a whole OpenEMR: version, users or access rows are missing.")
-    code, release = clinic_state.code_version(wanted.application)
-    if (facts.version or 0) > code:
-        raise Refused(
-            f"The backup is of the newer OpenEMR {facts.release}; this image is {release}.",
-            do="Set [openemr] version to the backup's version and deploy again.",
-        )
-    if facts.version != code and not wanted.upgrade:
-        raise Refused(
-            f"The backup is of the older OpenEMR {facts.release}; this image is {release}.",
-            do="Set [openemr] version to the backup's version and deploy again.",
-        )
+    _check_version(wanted, facts.version or 0, facts.release)
     site_keys = clinic_state.look_at_site(site).keys
     lonely = clinic_state.unmatched_keys(site_keys, facts.keys)
     if lonely:
@@ -92,28 +106,22 @@ def _check(wanted: NfsInit, site: Path, connection: Connection) -> clinic_state.
     return facts
 
 
-def _check_documents(site: Path, connection: Connection) -> int:
-    """Every document that the database names is among the files. Returns how many there are."""
-    missing = []
-    count = 0
-    statement = "SELECT id, url FROM documents WHERE url LIKE 'file:%' AND deleted = 0"
-    for identity, url in database.rows(connection, statement):
-        count += 1
-        below = str(url).partition("/documents/")[2]
-        if not below or ".." in below or not (site / "documents" / below).is_file():
-            missing.append(str(identity))
-    if missing:
-        shown = ", ".join(missing[:_SHOWN_DOCUMENTS])
-        raise BackupInvalid(f"{len(missing)} of {count} documents that the database names are missing: ids {shown} …")
-    return count
+def _check_version(wanted: NfsInit, version: int, release: str) -> None:
+    code, ours = clinic_state.code_version(wanted.application)
+    if version > code or (version != code and not wanted.upgrade):
+        age = "newer" if version > code else "older"
+        raise Refused(
+            f"The backup is of the {age} OpenEMR {release}; this image is {ours}.",
+            do="Set [openemr] version to the backup's version and deploy again.",
+        )
 
 
-def _set_admin_password(wanted: NfsInit, connection: Connection, admin_password: Redacted) -> None:
+def set_admin_password(wanted: NfsInit, connection: Connection, schema: str, admin_password: Redacted) -> None:
     """The deployment's secret is the administrator's password from now on, as after an installation."""
     database.run(
         connection,
-        "UPDATE users_secure SET password = %s, last_update_password = NOW(), login_fail_counter = 0"
-        " WHERE username = %s",
+        f"UPDATE {identifier(schema)}.users_secure SET password = %s, last_update_password = NOW(),"  # noqa: S608  # quoted
+        " login_fail_counter = 0 WHERE username = %s",
         [php.hash_password(admin_password), wanted.admin_user],
     )
 
@@ -121,6 +129,7 @@ def _set_admin_password(wanted: NfsInit, connection: Connection, admin_password:
 def _bring_site_up_to_date(wanted: NfsInit, site: Path, facts: clinic_state.DatabaseFacts) -> None:
     """This deployment's database in the restored site; the counter stays, or becomes the code's where they agree."""
     layout.ensure_layout(site)
+    ownership.put_right(site)
     sqlconf.write(site)
     sqlconf.write_authority(site, wanted.server.authority)
     counter = wanted.application / "docker-version"

@@ -19,9 +19,11 @@ __all__ = [
     "Backup",
     "NfsInit",
     "Provision",
+    "Reader",
     "RedisServer",
     "SecretVersion",
     "Server",
+    "Store",
     "nfs_init",
     "provision",
 ]
@@ -36,6 +38,9 @@ _OBJECT = re.compile(r"gs://[^/]+/.+")
 _CLINIC = re.compile(r"[a-z][a-z0-9]{1,9}")
 _PREFIX = re.compile(r"[a-z][a-z0-9_]*:")
 _DRIVE_ID = re.compile(r"[A-Za-z0-9_-]{10,}")
+_BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]+")
+_SET = re.compile(r"latest|\d{8}T\d{6}Z-[0-9a-f]{4}")
+_CURRENT = "current"
 _T = TypeVar("_T")
 OPENEMR_SETTING = "OPENEMR_SETTING_"
 _BY_VARIABLE = {
@@ -51,10 +56,10 @@ OURS = frozenset({"EMAIL_METHOD", "SMTP_SECURE"}.union(*_BY_VARIABLE.values()))
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SecretVersion:
-    """One version of a secret: `projects/p/secrets/s` and a number, never `latest`."""
+    """One version of a secret: `projects/p/secrets/s` and a number, or the alias `current` in a scheduled run."""
 
     secret: str
-    version: int
+    version: int | str
 
     @property
     def name(self) -> str:
@@ -77,16 +82,47 @@ class RedisServer:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Backup:
-    """Where a backup lies: a `gs://bucket/object` or a file id of Google Drive."""
+class Store:
+    """Where a clinic's backup sets lie: manifests in a bucket, snapshots in a restic repository beside them.
 
-    source: Literal["gcs", "drive"]
+    `read_only`: another environment's, in which not even a lock is left.
+    """
+
+    bucket: str
+    clinic: str
+    password: SecretVersion
+    read_only: bool = False
+    place: str = ""
+
+    @property
+    def repository(self) -> str:
+        return self.place or f"gs:{self.bucket}:/clinics/{self.clinic}/backups/repository"
+
+    @property
+    def sets(self) -> str:
+        """What the names of manifests start with."""
+        return f"clinics/{self.clinic}/backups/sets/"
+
+    def manifest(self, identity: str) -> str:
+        return f"{self.sets}{identity}.json"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Backup:
+    """Where a backup lies: a `gs://bucket/object`, a file id of Google Drive, or a set's id or `latest` in a store."""
+
+    source: Literal["gcs", "drive", "set"]
     place: str
+    store: Store | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class NfsInit:
-    """What nfs-init works on. `sites` is the clinic's directory on the share; `upgrade`: older data is let through."""
+    """What nfs-init works on. `sites` is the clinic's directory on the share; `upgrade`: older data is let through.
+
+    `restore_over`: the backup takes the place of what is there, which goes to `kept_schema` and a folder; `undo`: it
+    comes back from there. `drain_seconds` is how long the maintenance page stands before either.
+    """
 
     server: Server
     schema: str
@@ -102,6 +138,11 @@ class NfsInit:
     application: Path
     skeleton: Path
     lock_seconds: int
+    kept_schema: str = ""
+    restore_over: bool = False
+    undo: bool = False
+    drain_seconds: int = 65
+    keep_replaced_days: int = 7
     openemr_settings: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @property
@@ -137,7 +178,7 @@ class Provision:
     result_uri: str
 
 
-class _Reader:
+class Reader:
     """Takes variables out of an environment and remembers what is wrong with them."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
@@ -172,6 +213,8 @@ class _Reader:
     def secret(self, prefix: str) -> SecretVersion:
         """`<prefix>_SECRET` and `<prefix>_VERSION`."""
         secret = self.matching(f"{prefix}_SECRET", _SECRET, "projects/P/secrets/S")
+        if self._environment.get(f"{prefix}_VERSION") == _CURRENT:
+            return SecretVersion(secret=secret, version=_CURRENT)
         return SecretVersion(secret=secret, version=self.number(f"{prefix}_VERSION"))
 
     def server(self) -> Server:
@@ -184,11 +227,26 @@ class _Reader:
     def result_uri(self) -> str:
         return self.matching("RESULT_URI", _OBJECT, "gs://bucket/object", default="")
 
+    def store(self, clinic: str) -> Store:
+        """A clinic's backups; `clinic` is the variable with its name."""
+        return Store(
+            bucket=self.matching("BACKUP_BUCKET", _BUCKET, "a bucket's name"),
+            clinic=self.matching(clinic, _CLINIC, "a clinic's name"),
+            password=self.secret("BACKUP_PASS"),
+            read_only=self.flag("BACKUP_READ_ONLY"),
+        )
+
+    def flag(self, name: str) -> bool:
+        return self.one_of(name, "yes", "no", default="no") == "yes"
+
     def backup(self) -> Backup | None:
         place = self.text("BACKUP_FILEID", default="")
         if not place:
             return None
-        source = self.one_of("BACKUP_SOURCE", "gcs", "drive", default="gcs")
+        source = self.one_of("BACKUP_SOURCE", "gcs", "drive", "set", default="gcs")
+        if source == "set":
+            place = self.matching("BACKUP_FILEID", _SET, "a set's id or latest")
+            return Backup(source="set", place=place, store=self.store("BACKUP_CLINIC"))
         if source == "drive":
             return Backup(source="drive", place=self.matching("BACKUP_FILEID", _DRIVE_ID, "a file id of Google Drive"))
         return Backup(source="gcs", place=self.matching("BACKUP_FILEID", _OBJECT, "gs://bucket/object"))
@@ -209,9 +267,15 @@ def nfs_init(environment: Mapping[str, str]) -> NfsInit:
     Raises:
         SettingsInvalid: with every problem.
     """
-    read = _Reader(environment)
-    return read.finish(
-        lambda: NfsInit(
+    read = Reader(environment)
+
+    def make() -> NfsInit:
+        restore_over, undo = read.flag("RESTORE_OVER"), read.flag("UNDO")
+        if restore_over and undo:
+            read.problems.append("RESTORE_OVER and UNDO are both yes")
+        if restore_over and not environment.get("BACKUP_FILEID"):
+            read.problems.append("RESTORE_OVER is yes, but BACKUP_FILEID is not set")
+        return NfsInit(
             server=read.server(),
             schema=read.matching("MYSQL_DATABASE", _NAME, "a schema's name"),
             staging_schema=read.matching("MYSQL_STAGING_DATABASE", _NAME, "a schema's name"),
@@ -221,14 +285,22 @@ def nfs_init(environment: Mapping[str, str]) -> NfsInit:
             admin_password=read.secret("OE_PASS"),
             openemr_version=read.text("OPENEMR_VERSION", default=""),
             backup=read.backup(),
-            upgrade=read.one_of("UPGRADE", "yes", "no", default="no") == "yes",
+            upgrade=read.flag("UPGRADE"),
             result_uri=read.result_uri(),
             application=Path(read.text("OPENEMR_APP", default=str(APPLICATION))),
             skeleton=Path(read.text("OPENEMR_SKELETON", default=str(SKELETON))),
             lock_seconds=read.number("LOCK_SECONDS", default=300),
+            kept_schema=read.matching(
+                "MYSQL_KEPT_DATABASE", _NAME, "a schema's name", default=None if restore_over or undo else ""
+            ),
+            restore_over=restore_over,
+            undo=undo,
+            drain_seconds=read.number("DRAIN_SECONDS", default=65),
+            keep_replaced_days=read.number("KEEP_REPLACED_DAYS", default=7),
             openemr_settings=_openemr_settings(environment),
         )
-    )
+
+    return read.finish(make)
 
 
 def _openemr_settings(environment: Mapping[str, str]) -> dict[str, str]:
@@ -253,7 +325,7 @@ def provision(environment: Mapping[str, str]) -> Provision:
     Raises:
         SettingsInvalid: with every problem.
     """
-    read = _Reader(environment)
+    read = Reader(environment)
 
     def make() -> Provision:
         action = read.one_of("ACTION", "ensure", "remove", default="ensure")
@@ -276,7 +348,7 @@ def provision(environment: Mapping[str, str]) -> Provision:
             redis_prefix=read.matching("REDIS_PREFIX", _PREFIX, "a prefix such as oe_main:"),
             redis_password=read.secret("REDIS_PASS"),
             final_set=read.matching("FINAL_SET", _OBJECT, "gs://bucket/object", default=""),
-            without_final_backup=read.one_of("WITHOUT_FINAL_BACKUP", "yes", "no", default="no") == "yes",
+            without_final_backup=read.flag("WITHOUT_FINAL_BACKUP"),
             lock_seconds=read.number("LOCK_SECONDS", default=300),
             result_uri=read.result_uri(),
         )

@@ -9,9 +9,16 @@ from jobs import database
 from jobs.database import Connection, identifier
 from jobs.errors import DatabaseRefused, Refused
 
-__all__ = ["create_again", "empty", "move", "views_and_triggers"]
+__all__ = ["base_tables", "create_again", "empty", "move", "views_and_triggers"]
 
+# a request that never ends keeps its tables; the next run tries again
+_LOCK_WAIT_SECONDS = 300
 _DEFINER = re.compile(r"\s*DEFINER\s*=\s*`[^`]*`@`[^`]*`")
+
+
+def base_tables(connection: Connection, schema: str) -> list[str]:
+    """The names of a schema's tables; views are none."""
+    return [name for name, kind in _tables(connection, schema) if kind != "VIEW"]
 
 
 def empty(connection: Connection, schema: str) -> None:
@@ -41,26 +48,38 @@ def views_and_triggers(connection: Connection, schema: str) -> tuple[tuple[str, 
     return tuple(views), tuple(triggers)
 
 
-def move(connection: Connection, source: str, target: str) -> int:
-    """Move all tables of a schema into an empty one, at once. Returns their number; 0 when that was done before.
+def move(connection: Connection, source: str, target: str, parking: str = "") -> int:
+    """Move all tables of a schema into another at once, and those of that one to `parking`, which is empty.
+
+    Returns their number; 0 when that was done before.
 
     Raises:
-        Refused: the target has tables.
+        Refused: the target has tables and there is no parking for them, or that is not empty.
     """
-    moving = [name for name, kind in _tables(connection, source) if kind != "VIEW"]
+    moving, leaving = base_tables(connection, source), base_tables(connection, target)
     if not moving:
         return 0
-    if _tables(connection, target):
+    if leaving and (not parking or _tables(connection, parking)):
         raise Refused(f"The schema {target} has tables; a restore over them is the restore command's work.")
-    database.run(connection, f"USE {identifier(source)}")
+    for schema in (source, target):
+        _drop_views_and_triggers(connection, schema)
+    renamed = [(target, name, parking) for name in leaving] + [(source, name, target) for name in moving]
+    pairs = ", ".join(
+        f"{identifier(old)}.{identifier(name)} TO {identifier(new)}.{identifier(name)}" for old, name, new in renamed
+    )
+    database.run(connection, f"SET SESSION lock_wait_timeout = {_LOCK_WAIT_SECONDS}")
+    database.run(connection, f"RENAME TABLE {pairs}")
+    return len(moving)
+
+
+def _drop_views_and_triggers(connection: Connection, schema: str) -> None:
+    """They cannot be moved; `views_and_triggers` remembers them."""
+    database.run(connection, f"USE {identifier(schema)}")
     for row in database.rows(connection, "SHOW TRIGGERS"):
         database.run(connection, f"DROP TRIGGER IF EXISTS {identifier(str(row[0]))}")
-    pairs = ", ".join(
-        f"{identifier(source)}.{identifier(name)} TO {identifier(target)}.{identifier(name)}" for name in moving
-    )
-    database.run(connection, f"RENAME TABLE {pairs}")
-    empty(connection, source)
-    return len(moving)
+    for name, kind in _tables(connection, schema):
+        if kind == "VIEW":
+            database.run(connection, f"DROP VIEW IF EXISTS {identifier(name)}")
 
 
 def create_again(connection: Connection, schema: str, views: Sequence[str], triggers: Sequence[str]) -> None:

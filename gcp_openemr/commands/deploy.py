@@ -10,7 +10,8 @@ from __future__ import annotations
 import concurrent.futures
 import dataclasses
 import datetime
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from gcp_openemr import cloud_run, image, secret_store, timeline
@@ -47,10 +48,17 @@ class Deployed:
     storage: str
 
 
-def deploy(context: Context, *, allow_data_loss: Collection[str] = (), rebuild: bool = False) -> None:
+def deploy(
+    context: Context,
+    *,
+    allow_data_loss: Collection[str] = (),
+    rebuild: bool = False,
+    sources: Mapping[str, Mapping[str, str]] = MappingProxyType({}),
+) -> None:
     """Bring the environment to what its file says, and wait until every clinic is healthy.
 
     `rebuild` builds the image though nothing of it changed here, for what its packages have been given since.
+    `sources` are nfs-init's variables, by clinic, for a backup to fill empty storage from that the file does not name.
 
     Raises:
         DataLossRefused: a plan would lose data that `allow_data_loss` does not name.
@@ -64,7 +72,7 @@ def deploy(context: Context, *, allow_data_loss: Collection[str] = (), rebuild: 
         foundation = _foundation(context, allow_data_loss)
         platform, images = _platform_and_images(context, foundation, allow_data_loss, rebuild=rebuild)
         held.check()
-        deployed = _clinics(context, foundation, platform, images, allow_data_loss)
+        deployed = _clinics(context, foundation, platform, images, allow_data_loss, sources)
     _report(context, deployed)
 
 
@@ -128,12 +136,20 @@ def _ensure_secret(context: Context, name: str) -> secret_store.Secret:
 
 
 def _clinics(
-    context: Context, foundation: Foundation, platform: Platform, images: Images, allowed: Collection[str]
+    context: Context,
+    foundation: Foundation,
+    platform: Platform,
+    images: Images,
+    allowed: Collection[str],
+    sources: Mapping[str, Mapping[str, str]],
 ) -> list[Deployed]:
     """All clinics side by side; one after the other where someone is asked in between. The first failure is raised."""
     clinics = context.environment.clinics.values()
     with concurrent.futures.ThreadPoolExecutor(len(clinics) if context.yes else 1) as pool:
-        runs = [pool.submit(_clinic, context, clinic, foundation, platform, images, allowed) for clinic in clinics]
+        runs = [
+            pool.submit(_clinic, context, clinic, foundation, platform, images, allowed, sources.get(clinic.name, {}))
+            for clinic in clinics
+        ]
         return [run.result() for run in runs]
 
 
@@ -144,6 +160,7 @@ def _clinic(
     platform: Platform,
     images: Images,
     allowed: Collection[str],
+    source: Mapping[str, str],
 ) -> Deployed:
     root = roots.clinic_root(clinic.name)
     service_name = context.service_name(clinic)
@@ -167,7 +184,7 @@ def _clinic(
     versions = _secret_versions(context, clinic)
     storage = ""
     if before is None:
-        storage = jobs.prepare_storage(context, clinic, foundation, platform, versions)
+        storage = jobs.prepare_storage(context, clinic, foundation, platform, versions, source)
     prepared = roots.prepare(context, root, variables(versions, serve=True), allowed=allowed)
     changed = not prepared.plan.empty
     roots.apply(context, prepared)
@@ -186,6 +203,7 @@ def _is_healthy(context: Context, clinic: Clinic, seen: ServiceState) -> bool:
 def _secret_versions(context: Context, clinic: Clinic) -> SecretVersions:
     names = context.environment.clinic_names(clinic.name)
     with context.console.step(f"clinics/{clinic.name}: secrets"):
+        _ensure_secret(context, names.backup_password_secret)
         _ensure_secret(context, names.backup_password_secret)
         return SecretVersions(
             database_password=_ensure_secret(context, names.database_password_secret).version,

@@ -1,24 +1,63 @@
-"""Running a clinic's jobs: `provision`, then `nfs-init`."""
+"""Running a clinic's jobs: `provision`, then `nfs-init`; and those of backups."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from google.api_core.exceptions import NotFound
 
 from gcp_openemr import cloud_run, secret_store
 from gcp_openemr.commands.context import Context
 from gcp_openemr.environment import Clinic
+from gcp_openemr.errors import UsageError
 from gcp_openemr.variables import Foundation, Platform, SecretVersions
 
-__all__ = ["prepare_storage"]
+__all__ = ["prepare_storage", "run", "storage_variables"]
 
 
 def prepare_storage(
-    context: Context, clinic: Clinic, foundation: Foundation, platform: Platform, versions: SecretVersions
+    context: Context,
+    clinic: Clinic,
+    foundation: Foundation,
+    platform: Platform,
+    versions: SecretVersions,
+    source: Mapping[str, str] | None = None,
 ) -> str:
     """Give the clinic its directory, schemas and accounts, then install or restore it. Returns what nfs-init did.
 
-    Both jobs look first and change only what is missing.
+    Both jobs look first and change only what is missing. `source` names another backup to fill empty storage from
+    than the environment file does, in nfs-init's variables.
     """
     _provision(context, clinic, foundation, platform, versions)
-    return _nfs_init(context, clinic, foundation, versions)
+    variables = {**storage_variables(versions), **(source or {})}
+    record = run(context, clinic, "nfs-init", variables)
+    decision = str(record.get("decision", ""))
+    context.console.say(f"  nfs-init: {decision}. {record.get('reason', '')}".rstrip())
+    return decision
+
+
+def storage_variables(versions: SecretVersions) -> dict[str, str]:
+    """The pinned secrets that nfs-init needs."""
+    return {"MYSQL_PASS_VERSION": str(versions.database_password), "OE_PASS_VERSION": str(versions.admin_password)}
+
+
+def run(context: Context, clinic: Clinic, job: str, variables: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Run one of a clinic's jobs to its end, and return the record of what it did.
+
+    Raises:
+        JobFailed: with the job's own sentence where it left one.
+        UsageError: the clinic has no such job yet.
+    """
+    name = getattr(context.environment.clinic_names(clinic.name), f"{job.replace('-', '_')}_job")
+    result = (context.environment.names.backup_bucket, cloud_run.result_object(f"clinics/{clinic.name}", job))
+    with context.console.step(f"clinics/{clinic.name}: {job}") as step:
+        try:
+            return cloud_run.run_job(
+                context.cloud, context.job_name(name), environment=variables or {}, result=result, step=step
+            )
+        except NotFound as error:
+            raise UsageError(f"Clinic '{clinic.name}' has no job {name} yet.", do="Run: gcp-openemr deploy") from error
 
 
 def _provision(
@@ -29,7 +68,7 @@ def _provision(
     variables = {
         "ACTION": "ensure",
         "CLINIC": clinic.name,
-        "MYSQL_DATABASES": ",".join((names.schema, names.staging_schema, names.scratch_schema)),
+        "MYSQL_DATABASES": ",".join((names.schema, names.staging_schema, names.scratch_schema, names.kept_schema)),
         "MYSQL_USER": names.database_user,
         "MYSQL_PASS_SECRET": _secret(context, names.database_password_secret),
         "MYSQL_PASS_VERSION": str(versions.database_password),
@@ -43,21 +82,6 @@ def _provision(
     with context.console.step(f"clinics/{clinic.name}: provision") as step:
         job = context.job_name(platform.provision_job.rpartition("/")[2])
         cloud_run.run_job(context.cloud, job, environment=variables, result=result, step=step)
-
-
-def _nfs_init(context: Context, clinic: Clinic, foundation: Foundation, versions: SecretVersions) -> str:
-    names = context.environment.clinic_names(clinic.name)
-    variables = {
-        "MYSQL_PASS_VERSION": str(versions.database_password),
-        "OE_PASS_VERSION": str(versions.admin_password),
-    }
-    result = (foundation.backup_bucket, cloud_run.result_object(f"clinics/{clinic.name}", "nfs-init"))
-    with context.console.step(f"clinics/{clinic.name}: nfs-init") as step:
-        job = context.job_name(names.nfs_init_job)
-        record = cloud_run.run_job(context.cloud, job, environment=variables, result=result, step=step)
-    decision = str(record.get("decision", ""))
-    context.console.say(f"  nfs-init: {decision}. {record.get('reason', '')}".rstrip())
-    return decision
 
 
 def _secret(context: Context, name: str) -> str:

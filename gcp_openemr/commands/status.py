@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import datetime
 from typing import Any
 
-from gcp_openemr import cloud_run, lock, secret_store
+from gcp_openemr import backups, cloud_run, lock, secret_store
 from gcp_openemr.commands import state
+from gcp_openemr.commands.backup import age
 from gcp_openemr.commands.context import Context
 from gcp_openemr.environment import Clinic
-from gcp_openemr.errors import UsageError
+from gcp_openemr.errors import InputMissing, UsageError
 
 __all__ = ["credentials", "status"]
 
@@ -83,6 +85,22 @@ def _clinic(context: Context, clinic: Clinic) -> dict[str, Any]:
             "redis": secret_store.find_version(context.cloud, names.redis_password_secret),
             "admin": secret_store.find_version(context.cloud, names.admin_password_secret),
         },
+        **_backups(context, clinic),
+    }
+
+
+def _backups(context: Context, clinic: Clinic) -> dict[str, Any]:
+    """The newest set and the last drill, None where there was none yet."""
+    bucket = context.environment.names.backup_bucket
+    try:
+        newest = backups.newest(context.cloud, bucket, clinic.name)
+        drill = backups.latest_run(context.cloud, bucket, clinic.name, "drill")
+    except InputMissing:
+        newest = drill = None
+    fields = ("at", "ok", "set", "restore_seconds", "data_age_seconds", "error")
+    return {
+        "backup": {"set": newest.set, "state": newest.state, "begun": newest.begun} if newest else None,
+        "drill": {field: drill[field] for field in fields if field in drill} if drill else None,
     }
 
 
@@ -93,6 +111,26 @@ def _lines(name: str, seen: dict[str, Any]) -> list[str]:
     traffic = ", ".join(f"{percent} % {revision}" for revision, percent in seen["traffic"].items())
     secrets = ", ".join(f"{kind} {version}" for kind, version in seen["secrets"].items())
     lines = [f"{name}: {health}  {seen['url']}", f"  traffic: {traffic}", f"  secret versions: {secrets}"]
+    lines.append(f"  newest backup set: {_backup_told(seen['backup'])}; last drill: {_drill_told(seen['drill'])}")
     checks = seen["health"].get("checks", {})
     lines += [f"  {part}: {answer}" for part, answer in checks.items() if answer != "ok"]
     return lines + ([f"  problem: {seen['problem']}"] if seen["problem"] else [])
+
+
+def _backup_told(backup: dict[str, Any] | None) -> str:
+    if backup is None:
+        return "none"
+    return f"{backup['set']}, {_ago(backup['begun'])}, {backup['state']}"
+
+
+def _drill_told(drill: dict[str, Any] | None) -> str:
+    if drill is None:
+        return "none"
+    if not drill.get("ok"):
+        return f"{_ago(drill['at'])}, FAILED: {drill.get('error', 'no reason was written down')}"
+    restored = f"set {drill.get('set', '')} in {drill.get('restore_seconds', 0):.0f} s"
+    return f"{_ago(drill['at'])}, {restored}"
+
+
+def _ago(moment: datetime.datetime) -> str:
+    return f"{age((datetime.datetime.now(datetime.UTC) - moment).total_seconds())} ago"

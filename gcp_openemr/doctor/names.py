@@ -80,7 +80,9 @@ KINDS: Mapping[str, Kind] = {
     ),
     "log_sink": _kind("logging_project_sink", "logging", "v2/projects/{project}/sinks/{name}"),
     "service": _kind("cloud_run_v2_service", "run", "v2/projects/{project}/locations/{region}/services/{name}"),
-    **dict.fromkeys(("nfs_init_job", "backup_job", "verify_job", "drill_job", "rotate_job", "upgrade_job"), _JOB),
+    **dict.fromkeys(
+        ("nfs_init_job", "backup_job", "verify_job", "drill_job", "prune_job", "rotate_job", "upgrade_job"), _JOB
+    ),
     **dict.fromkeys(
         ("web_account", "init_account", "backup_account", "prune_account", "rotate_account", "schedule_account"),
         _ACCOUNT,
@@ -98,6 +100,7 @@ NOT_GOOGLES = frozenset(
         "nat",  # a part of its router
         "redis_prefix",
         "redis_user",
+        "kept_schema",
         "schema",
         "scratch_schema",
         "share_path",

@@ -101,9 +101,12 @@ storage_managed_folder                  storage.managedFolders get +create -dele
 storage_managed_folder_iam_member       storage.managedFolders getIamPolicy +setIamPolicy -setIamPolicy
 """
 
-# What the commands that run jobs and move secrets call beside a deploy.
+# What the commands that run jobs and move secrets call beside a deploy; a restore holds the environment's lock.
 _JOBS = frozenset({"run.executions.get", "run.jobs.get", "run.jobs.run", "run.jobs.runWithOverrides"})
 _JOBS |= {"storage.objects.get", "storage.objects.list"}
+_SHOWN = frozenset({"cloudsql.backupRuns.list", "cloudsql.instances.get"})
+_RESTORE = frozenset(f"storage.objects.{verb}" for verb in ("create", "delete"))
+_RESTORE |= {"run.services.get", "secretmanager.secrets.get", "secretmanager.versions.list"}
 _VERSIONS = frozenset(f"secretmanager.versions.{verb}" for verb in ("access", "add", "destroy", "disable", "enable"))
 
 
@@ -114,7 +117,9 @@ def needed() -> Mapping[str, frozenset[str]]:
     return {
         "plan": plan,
         "deploy": plan | create,
-        "backup": _JOBS,
+        "backup": _JOBS | _SHOWN,
+        "restore": _JOBS | _RESTORE,
+        "recover": plan | create | _JOBS | {"secretmanager.versions.access"},
         "rotate": plan | create | _JOBS | _VERSIONS,
         "destroy": plan | destroy,
     }

@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from gcp_openemr.environment.model import Alerts, Audit, Database, EnvironmentSection, Files, Network, OpenEmr, Restore
+from gcp_openemr.environment.model import (
+    Alerts,
+    Audit,
+    Backups,
+    Database,
+    EnvironmentSection,
+    Files,
+    Network,
+    OpenEmr,
+    Restore,
+)
 from gcp_openemr.environment.positions import KeyPath
 from gcp_openemr.environment.problems import allowed, nearest, shown
 from gcp_openemr.environment.sections import Section
@@ -24,6 +34,7 @@ SECTIONS: Mapping[str, type[Section]] = MappingProxyType(
         "files": Files,
         "alerts": Alerts,
         "audit": Audit,
+        "backups": Backups,
     }
 )
 SECTION_NAMES = (*SECTIONS, "clinics")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
-from gcp_openemr.environment.model import Alerts, Audit, Database, Files, Network, OpenEmr, Restore
+from gcp_openemr.environment.model import Alerts, Audit, Backups, Database, Files, Network, OpenEmr, Restore
 from gcp_openemr.environment.names import ClinicNames, Names
 from gcp_openemr.environment.profiles import Profile
 from gcp_openemr.environment.service import Service
@@ -57,6 +57,7 @@ class Environment:
     files: Files
     alerts: Alerts
     audit: Audit
+    backups: Backups
     names: Names
 
     @property

@@ -19,6 +19,7 @@ from gcp_openemr.environment.values import (
     between,
     check_channel,
     check_cidr,
+    check_cron,
     check_database_type,
     check_email,
     check_labels,
@@ -27,11 +28,12 @@ from gcp_openemr.environment.values import (
     check_project,
     check_region,
     check_short_name,
+    check_time_zone,
     tier_fault,
 )
 from gcp_openemr.environment.versions import LINES, OpenEmrLine
 
-__all__ = ["Alerts", "Audit", "Database", "EnvironmentSection", "Files", "Network", "OpenEmr", "Restore"]
+__all__ = ["Alerts", "Audit", "Backups", "Database", "EnvironmentSection", "Files", "Network", "OpenEmr", "Restore"]
 
 # https://cloud.google.com/storage/docs/buckets#naming and https://cloud.google.com/storage/docs/objects#naming
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
@@ -226,3 +228,27 @@ class Audit(Section):
     data_access_logs: bool = Field(examples=[True])
     # https://cloud.google.com/logging/docs/buckets#custom-retention
     retention_days: Annotated[int, AfterValidator(between(1, 3650, "days"))] = Field(examples=[400])
+
+
+def _generations(most: int) -> AfterValidator:
+    return AfterValidator(between(0, most, "sets"))
+
+
+class Backups(Section):
+    """`[backups]`: when sets are made, read back, restored for a trial and pruned; which of them stay.
+
+    Times are cron's five fields in `time_zone`. `read_percent` of the repository's data is read by each verification.
+    """
+
+    scheduled: bool = Field(examples=[True])
+    backup: Annotated[str, AfterValidator(check_cron)] = "30 1 * * *"
+    verify: Annotated[str, AfterValidator(check_cron)] = "30 4 * * 3"
+    drill: Annotated[str, AfterValidator(check_cron)] = "30 4 * * 0"
+    prune: Annotated[str, AfterValidator(check_cron)] = "30 6 * * 0"
+    time_zone: Annotated[str, AfterValidator(check_time_zone)] = "Etc/UTC"
+    read_percent: Annotated[int, AfterValidator(between(0, 100, "%"))] = 5
+    drill_days: Annotated[int, AfterValidator(between(1, 365, "days"))] = 15
+    keep_daily: Annotated[int, AfterValidator(between(1, 366, "sets"))] = 7
+    keep_weekly: Annotated[int, _generations(520)] = 5
+    keep_monthly: Annotated[int, _generations(240)] = 12
+    keep_yearly: Annotated[int, _generations(100)] = 7

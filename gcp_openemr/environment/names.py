@@ -157,6 +157,7 @@ _CLINIC_RULES: Mapping[str, _Rule] = MappingProxyType(
         "backup_job": _RUN,
         "verify_job": _RUN,
         "drill_job": _RUN,
+        "prune_job": _RUN,
         "rotate_job": _RUN,
         "upgrade_job": _RUN,
         "web_account": _ACCOUNT,
@@ -172,6 +173,7 @@ _CLINIC_RULES: Mapping[str, _Rule] = MappingProxyType(
         "schema": _SCHEMA,
         "staging_schema": _SCHEMA,
         "scratch_schema": _SCHEMA,
+        "kept_schema": _SCHEMA,
         "database_user": _DATABASE_USER,
         "redis_user": _REDIS,
         "redis_prefix": _REDIS,
@@ -286,6 +288,7 @@ class ClinicNames:
     backup_job: str = dataclasses.field(init=False)
     verify_job: str = dataclasses.field(init=False)
     drill_job: str = dataclasses.field(init=False)
+    prune_job: str = dataclasses.field(init=False)
     rotate_job: str = dataclasses.field(init=False)
     upgrade_job: str = dataclasses.field(init=False)
     web_account: str = dataclasses.field(init=False)
@@ -301,6 +304,7 @@ class ClinicNames:
     schema: str = dataclasses.field(init=False)
     staging_schema: str = dataclasses.field(init=False)
     scratch_schema: str = dataclasses.field(init=False)
+    kept_schema: str = dataclasses.field(init=False)
     database_user: str = dataclasses.field(init=False)
     redis_user: str = dataclasses.field(init=False)
     redis_prefix: str = dataclasses.field(init=False)
@@ -319,6 +323,7 @@ class ClinicNames:
             backup_job=f"{own}-backup",
             verify_job=f"{own}-verify",
             drill_job=f"{own}-drill",
+            prune_job=f"{own}-prune",
             rotate_job=f"{own}-rotate",
             upgrade_job=f"{own}-upgrade",
             web_account=f"{own}-web",
@@ -334,6 +339,7 @@ class ClinicNames:
             schema=inside,
             staging_schema=f"{inside}_staging",
             scratch_schema=f"{inside}_scratch",
+            kept_schema=f"{inside}_kept",
             database_user=inside,
             redis_user=inside,
             redis_prefix=f"{inside}:",

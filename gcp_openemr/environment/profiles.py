@@ -97,6 +97,13 @@ TABLE: tuple[Row, ...] = (
         why="as long as Google keeps its own audit logs; set what your rules ask for (up to 3650)",
     ),
     Row(
+        section="backups",
+        key="scheduled",
+        production=True,
+        developer=False,
+        why="a set each night, and its trials; a trial environment runs nothing while idle",
+    ),
+    Row(
         section="",
         key="protect",
         production=True,

@@ -10,7 +10,17 @@ from types import MappingProxyType
 
 from gcp_openemr.environment.check import checked
 from gcp_openemr.environment.environment import Clinic, Environment
-from gcp_openemr.environment.model import Alerts, Audit, Database, EnvironmentSection, Files, Network, OpenEmr, Restore
+from gcp_openemr.environment.model import (
+    Alerts,
+    Audit,
+    Backups,
+    Database,
+    EnvironmentSection,
+    Files,
+    Network,
+    OpenEmr,
+    Restore,
+)
 from gcp_openemr.environment.names import Names
 from gcp_openemr.environment.positions import KeyPath
 from gcp_openemr.environment.profiles import PROFILES, Profile, of_profile
@@ -33,6 +43,7 @@ def resolve(settings: Settings) -> Environment | None:
     files = checked(settings, Files, [("files",)], of_profile(profile, "files"))
     alerts = checked(settings, Alerts, [("alerts",)])
     audit = checked(settings, Audit, [("audit",)], of_profile(profile, "audit"))
+    backups = checked(settings, Backups, [("backups",)], of_profile(profile, "backups"))
     # By itself as well: the clinics may override every wrong value of it.
     service = checked(settings, Service, [("service",)], of_profile(profile, "service"))
     clinics = _clinics(settings, profile)
@@ -42,7 +53,7 @@ def resolve(settings: Settings) -> Environment | None:
     check_addresses(settings, network, clinics)
     if settings.problems or not (environment and openemr and service and database and network and files):
         return None
-    if not (alerts and audit):
+    if not (alerts and audit and backups):
         return None
     return Environment(
         name=environment.name,
@@ -60,6 +71,7 @@ def resolve(settings: Settings) -> Environment | None:
         files=files,
         alerts=alerts,
         audit=audit,
+        backups=backups,
         names=Names(project=environment.project, environment=environment.name),
     )
 

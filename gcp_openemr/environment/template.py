@@ -76,6 +76,7 @@ def _text(*, name: str, project: str, region: str, profile: str, sandbox_sample:
         "files_disk_size_gb": files["disk_size_gb"],
         "snapshot_days": files["snapshot_days"],
         **of_profile(known, "audit"),
+        **of_profile(known, "backups"),
     }
     return string.Template(resources.files(__package__).joinpath("template.toml").read_text("utf-8")).substitute(
         {key: _toml(value) for key, value in values.items()},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import zoneinfo
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from urllib.parse import urlsplit
@@ -16,6 +17,7 @@ __all__ = [
     "between",
     "check_channel",
     "check_cidr",
+    "check_cron",
     "check_database_type",
     "check_email",
     "check_labels",
@@ -25,6 +27,7 @@ __all__ = [
     "check_public_url",
     "check_region",
     "check_short_name",
+    "check_time_zone",
     "frozen",
     "memory_mib",
     "tier_fault",
@@ -59,6 +62,9 @@ _CUSTOM_TIER = re.compile(r"db-custom-([0-9]{1,3})-([0-9]{1,6})")
 _SHARED_TIERS = ("db-f1-micro", "db-g1-small")
 _PLUS_TIER = re.compile(r"db-(perf-optimized-N|c4a-highmem)-[0-9]{1,3}")
 _STANDARD_TIER = re.compile(r"db-n1-(standard|highmem)-[0-9]{1,2}")
+_CRON_FIELD = r"(?:\*|[0-9A-Za-z]+(?:-[0-9A-Za-z]+)?)(?:/[0-9]+)?"
+_CRON_LIST = rf"{_CRON_FIELD}(?:,{_CRON_FIELD})*"
+_CRON = re.compile(rf"{_CRON_LIST}(?: {_CRON_LIST}){{4}}")
 _MACHINE_TYPE = re.compile(r"[a-z][a-z0-9]{1,3}-[a-z0-9]+(-[a-z0-9]+)*")
 _ARM_MACHINES = ("t2a", "c4a", "n4a", "a4x")
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
@@ -242,6 +248,22 @@ def check_email(value: str) -> str:
     if _EMAIL.fullmatch(value):
         return value
     raise Wrong(Fault(text="is not an address for mail", hint='write e.g. ["it@clinic.example"]'))
+
+
+def check_cron(value: str) -> str:
+    """Five fields of unix-cron: https://cloud.google.com/scheduler/docs/configuring/cron-job-schedules."""
+    if _CRON.fullmatch(value):
+        return value
+    raise Wrong(Fault(text="is no time as cron writes it, in five fields", hint='write e.g. "30 1 * * *"'))
+
+
+def check_time_zone(value: str) -> str:
+    """A name of the tz database."""
+    if value in zoneinfo.available_timezones():
+        return value
+    near = nearest(value, tuple(zoneinfo.available_timezones()))
+    hint = f'did you mean "{near}"?' if near else 'write e.g. "Europe/Berlin"'
+    raise Wrong(Fault(text="is not a time zone", hint=hint))
 
 
 def check_channel(value: str) -> str:

@@ -1,4 +1,4 @@
-"""A visitor of a clinic: logs in over HTTP and opens documents, as a browser would."""
+"""A visitor of a clinic: logs in over HTTP, opens documents and uploads some, as a browser would."""
 
 from __future__ import annotations
 
@@ -37,6 +37,18 @@ class Visitor:
         """SHA-256 of a document as the application gives it out, decrypted."""
         path = f"/controller.php?document&retrieve&patient_id={patient}&document_id={document}"
         return hashlib.sha256(self._get(path).content).hexdigest()
+
+    def upload(self, patient: int, name: str, content: bytes) -> int:
+        """Give a patient a new document; returns its id."""
+        answer = self._session.post(
+            f"{self._url}/controller.php?document&upload&patient_id={patient}",
+            files={"file[]": (name, content)},
+            timeout=_SECONDS,
+        )
+        _, _, document = answer.url.rpartition("document_id=")
+        if answer.status_code != 200 or not document.isdigit():
+            raise Unhealthy(f"{self._url}: {name} could not be uploaded (status {answer.status_code}).")
+        return int(document)
 
     def _get(self, path: str) -> requests.Response:
         answer = self._session.get(f"{self._url}{path}", timeout=_SECONDS)

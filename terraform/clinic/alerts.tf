@@ -9,6 +9,10 @@ locals {
 
   _do = {
     nfs-init = "`gcp-openemr deploy` says why and goes on from there. The clinic keeps serving what it has."
+    backup   = "`gcp-openemr backup create` says why, and makes the set that is missing. `gcp-openemr backup list` shows what there is."
+    verify   = "`gcp-openemr backup verify` says what is damaged. The bucket keeps deleted and replaced objects for 30 days: bring them back before they go."
+    drill    = "The newest set could not be restored for a trial. `gcp-openemr backup verify --data all` reads all of it; `gcp-openemr backup create` makes a new set."
+    prune    = "Old sets stay until it succeeds; nothing is lost. `gcp-openemr logs` shows what the job said."
   }
 
   alerts = merge(
@@ -21,6 +25,32 @@ locals {
           threshold = 0
         }
         do = lookup(local._do, name, "`gcp-openemr logs` shows what the job said.")
+      }
+    },
+    !contains(keys(var.schedules), "backup") ? {} : {
+      backup_missing = {
+        title    = "no backup set was made for a day"
+        severity = "CRITICAL"
+        metric = {
+          aligner    = "ALIGN_DELTA"
+          comparison = "COMPARISON_LT"
+          filter     = "resource.type = \"cloud_run_job\" AND resource.label.job_name = \"${var.names.backup_job}\" AND metric.type = \"run.googleapis.com/job/completed_execution_count\" AND metric.label.result = \"succeeded\""
+          missing    = "EVALUATION_MISSING_DATA_ACTIVE"
+          seconds    = 7200
+          threshold  = 1
+          window     = 86400
+        }
+        do = "`gcp-openemr backup create` makes one now and says what is wrong. Look whether Cloud Scheduler's job ${var.names.backup_job} is paused."
+      }
+    },
+    !contains(keys(var.schedules), "drill") ? {} : {
+      drill_missing = {
+        title = "no set was restored for a trial in ${var.backups.drill_days} days"
+        metric = {
+          filter    = "resource.type = \"global\" AND metric.type = \"custom.googleapis.com/openemr/drill_age\" AND metric.label.clinic = \"${var.clinic}\" AND metric.label.environment = \"${lookup(var.labels, "environment", "")}\""
+          threshold = var.backups.drill_days * local._day
+        }
+        do = "A backup that nobody restored is a hope. Look at the drill job's last runs: `gcp-openemr status` names the last good one."
       }
     },
     !var.serve ? {} : {

@@ -43,15 +43,31 @@ locals {
     OPENEMR_VERSION        = var.openemr.version
   })
 
-  # What a job is told beside what all are told.
-  _of_job = {
-    nfs-init = merge(local._openemr_settings, local._restore, {
-      OE_PASS_SECRET = module.secrets.ids.admin_password
-      OE_USER        = var.admin_user
-    })
+  _store = {
+    BACKUP_BUCKET        = var.backup_bucket
+    BACKUP_PASS_SECRET   = "projects/${var.project}/secrets/${var.names.backup_password_secret}"
+    BACKUP_PASS_VERSION  = "current"
+    CLINIC               = var.clinic
+    ENVIRONMENT          = lookup(var.labels, "environment", "")
+    GOOGLE_CLOUD_PROJECT = var.project
   }
 
-  job_environments = { for name in keys(local.jobs) : name => merge(lookup(local._of_job, name, {}), local._job) }
+  # Nobody is there to pin a version for a job that starts by itself: it takes the one that the secret's alias names.
+  _on_schedule = merge(local._job, local._store, { MYSQL_PASS_VERSION = "current" })
+
+  job_environments = {
+    nfs-init = merge(local._openemr_settings, local._restore, local._job, local._store, {
+      MYSQL_KEPT_DATABASE = var.names.kept_schema
+      OE_PASS_SECRET      = module.secrets.ids.admin_password
+      OE_USER             = var.admin_user
+    })
+    backup  = local._on_schedule
+    verify  = merge(local._store, { READ_DATA = tostring(var.backups.read_percent) })
+    drill   = merge(local._on_schedule, { MYSQL_SCRATCH_DATABASE = var.names.scratch_schema })
+    prune   = merge(local._store, { for generation, sets in var.backups.keep : "KEEP_${upper(generation)}" => tostring(sets) })
+    rotate  = local._job
+    upgrade = local._job
+  }
 
   # What the environment file adds comes first, so that it cannot point a clinic at another's database or sessions.
   service_environment = merge(var.service.environment, local._database, {

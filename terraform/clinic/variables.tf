@@ -9,6 +9,24 @@ variable "backup_bucket" {
   type        = string
 }
 
+variable "backups" {
+  description = <<-EOT
+    How many sets stay by generation, how much of their data a verification reads (percent), and after how many days
+    without a drill an alert comes.
+  EOT
+  type = object({
+    drill_days   = optional(number, 15)
+    read_percent = optional(number, 5)
+    keep = optional(object({
+      daily   = optional(number, 7)
+      monthly = optional(number, 12)
+      weekly  = optional(number, 5)
+      yearly  = optional(number, 7)
+    }), {})
+  })
+  default = {}
+}
+
 variable "clinic" {
   description = "The clinic's name: its folder in the backup bucket."
   type        = string
@@ -27,12 +45,12 @@ variable "images" {
 }
 
 variable "jobs" {
-  description = "Which of the clinic's jobs exist: nfs-init, backup, verify, drill, rotate, upgrade."
+  description = "Which of the clinic's jobs exist: nfs-init, backup, verify, drill, prune, rotate, upgrade."
   type        = set(string)
   default     = ["nfs-init"]
   validation {
-    condition     = contains(var.jobs, "nfs-init") && alltrue([for job in var.jobs : contains(["nfs-init", "backup", "verify", "drill", "rotate", "upgrade"], job)])
-    error_message = "Name jobs of nfs-init, backup, verify, drill, rotate and upgrade; nfs-init is always among them."
+    condition     = contains(var.jobs, "nfs-init") && alltrue([for job in var.jobs : contains(["nfs-init", "backup", "verify", "drill", "prune", "rotate", "upgrade"], job)])
+    error_message = "Name jobs of nfs-init, backup, verify, drill, prune, rotate and upgrade; nfs-init is always among them."
   }
 }
 
@@ -48,11 +66,15 @@ variable "names" {
     admin_password_secret    = string
     backup_account           = string
     backup_job               = string
+    backup_password_secret   = string
     database_password_secret = string
     database_user            = string
     drill_job                = string
     init_account             = string
+    kept_schema              = string
     nfs_init_job             = string
+    prune_account            = string
+    prune_job                = string
     redis_password_secret    = string
     redis_prefix             = string
     redis_user               = string
@@ -60,6 +82,7 @@ variable "names" {
     rotate_job               = string
     schedule_account         = string
     schema                   = string
+    scratch_schema           = string
     service                  = string
     share_path               = string
     staging_schema           = string

@@ -240,3 +240,17 @@ def _below(pid: int) -> Iterator[int]:
     yield pid
     for child in children(pid):
         yield from _below(child)
+
+
+def test_the_maintenance_page_stands_while_its_file_is_on_the_share(served: Instance, clinic: Clinic) -> None:
+    page = clinic.sites / ".maintenance"
+    page.touch()
+    try:
+        answer = served.ask("/interface/login/login.php?site=default")
+        assert answer.status == 503
+        assert answer.headers["Retry-After"] == "60"
+        assert "being restored" in answer.body.decode()
+        assert served.ask("/health/live").status == 200
+    finally:
+        page.unlink()
+    assert served.ask("/interface/login/login.php?site=default").status == 200

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import itertools
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from gcp_openemr.sandbox.standin.sample_backup import SampleBackup, make_backup
-from jobs import nfs_init, secrets, settings, sources
-from tests.jobs.servers import ADDRESS, Authority, Mysql, Redis, make_authority, mysql_server, redis_server
-from tests.jobs.world import APP, DATABASE_PASSWORD, DiskRanges, World, secret_named
-
-_numbers = itertools.count(1)
+from jobs import nfs_init, restic, secrets, settings, sources
+from tests.jobs.servers import Authority, Mysql, Redis, make_authority, mysql_server, redis_server
+from tests.jobs.shelf import Shelf, on_disk
+from tests.jobs.world import DiskRanges, World, made_world, restore, secret_named
 
 
 @pytest.fixture(scope="session")
@@ -37,41 +34,9 @@ def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
 @pytest.fixture
 def world(mysql: Mysql, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     """Schemas and user as provision makes them; secrets known by their names."""
-    number = next(_numbers)
-    schema, staging = f"oe_t{number}", f"oe_t{number}_staging"
-    with mysql.root() as connection, connection.cursor() as cursor:
-        for name in (schema, staging):
-            cursor.execute(f"CREATE DATABASE {name} CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci")
-        cursor.execute(f"CREATE USER {schema} IDENTIFIED BY %s REQUIRE SSL", [DATABASE_PASSWORD])
-        for name in (schema, staging):
-            cursor.execute(f"GRANT ALL PRIVILEGES ON `{name.replace('_', chr(92) + '_')}`.* TO {schema}")
-    application = tmp_path / "openemr"
-    shutil.copytree(APP, application, ignore=shutil.ignore_patterns("sites"))
-    (application / "sites").mkdir()
     monkeypatch.setattr(secrets, "access", secret_named)
-    yield World(
-        mysql=mysql,
-        wanted=settings.NfsInit(
-            server=settings.Server(host=ADDRESS, port=mysql.port, authority=mysql.authority.pem),
-            schema=schema,
-            staging_schema=staging,
-            user=schema,
-            password=settings.SecretVersion(secret="projects/p/secrets/db", version=1),
-            admin_user="admin",
-            admin_password=settings.SecretVersion(secret="projects/p/secrets/admin", version=1),
-            openemr_version="7.0.4",
-            backup=None,
-            upgrade=False,
-            result_uri="",
-            application=application,
-            skeleton=APP / "sites",
-            lock_seconds=5,
-        ),
-    )
-    with mysql.root() as connection, connection.cursor() as cursor:
-        for name in (schema, staging):
-            cursor.execute(f"DROP DATABASE {name}")
-        cursor.execute(f"DROP USER {schema}")
+    with made_world(mysql, tmp_path) as made:
+        yield made
 
 
 @pytest.fixture
@@ -108,3 +73,17 @@ def backups(tmp_path_factory: pytest.TempPathFactory) -> dict[str, SampleBackup]
         )
         for suffix in (".zip", ".tar", ".tar.gz", ".tar.zst")
     }
+
+
+@pytest.fixture
+def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shelf:
+    """An empty place for backup sets."""
+    monkeypatch.setattr(restic, "_CACHE", tmp_path / "restic-cache")
+    return on_disk(tmp_path / "shelf", monkeypatch)
+
+
+@pytest.fixture
+def living(world: World, bucket: Path, backups: dict[str, SampleBackup]) -> World:
+    """A clinic with patients and documents."""
+    restore(world, bucket, backups[".tar"].path)
+    return world

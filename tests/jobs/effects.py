@@ -1,7 +1,7 @@
 """Counting what a process does to the world, and killing it before any one of those effects.
 
 An effect is whatever leaves the process: a file opened for writing, made, renamed, removed, given a mode, a program
-started, a statement that changes the database, and a command that changes Redis's users.
+started, a statement that changes the database or is written to a dump, and a command that changes Redis's users.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 
 import redis
 
-from jobs import database
+from jobs import database, dump
 
 _FILES = {"os.rename", "os.mkdir", "os.rmdir", "os.remove", "os.chmod", "os.chown", "subprocess.Popen"}
 _CHANGES = re.compile(
@@ -35,6 +35,7 @@ class Effects:
 
     def watch(self) -> None:
         original, original_command = database.run, redis.Redis.execute_command
+        original_write = dump._Sink.write
 
         def run(connection: Any, statement: Any, *values: Any) -> Any:
             text = statement.decode("utf-8", "replace") if isinstance(statement, bytes) else statement
@@ -47,6 +48,11 @@ class Effects:
                 self.happens()
             return original_command(client, *words, **options)  # type: ignore[no-untyped-call]
 
+        def write(sink: dump._Sink, content: bytes) -> None:
+            self.happens()
+            original_write(sink, content)
+
+        dump._Sink.write = write  # type: ignore[method-assign,assignment]
         database.run = run  # type: ignore[assignment]
         redis.Redis.execute_command = command  # type: ignore[method-assign,assignment]
         sys.addaudithook(self._hook)
@@ -84,6 +90,6 @@ def in_a_group(run: Callable[[], object], *, last: int) -> int:
     return status or int(count)
 
 
-def sampled(total: int, *, every: bool) -> Iterator[int]:
+def sampled(total: int, *, every: bool, most: int = _SAMPLE) -> Iterator[int]:
     points = range(1, total + 1)
-    yield from points if every else sorted(random.Random(_SEED).sample(points, min(_SAMPLE, total)))  # noqa: S311
+    yield from points if every else sorted(random.Random(_SEED).sample(points, min(most, total)))  # noqa: S311

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from jobs.clinic_state import ClinicState, DatabaseFacts, SiteFacts
 from jobs.decide import ROWS, decide
+from jobs.kept import Kept
 from jobs.marker import Marker
 
 CODE = 517
@@ -20,6 +21,7 @@ NO_TABLES = DatabaseFacts()
 WHOLE = DatabaseFacts(
     tables=frozenset({"version", "users"}), version=CODE, release="7.0.4", users=1, access_rows=3, keys=KEYS
 )
+KEPT = Kept(files=".replaced-1", source="a set", when=1)
 HALF = DatabaseFacts(tables=frozenset({"version"}))
 
 
@@ -29,6 +31,23 @@ def state(site: SiteFacts, database: DatabaseFacts, **more: object) -> ClinicSta
 
 CASES = {
     "a swap was begun": (state(NO_SITE, HALF, begun=Marker(doing="swap")), "finish-swap", "interrupted"),
+    "what a restore replaced is back already": (
+        state(SITE, WHOLE, undo_wanted=True, kept=dataclasses.replace(KEPT, undone=True)),
+        "configure",
+        "undone already",
+    ),
+    "what a restore replaced is wanted back": (state(SITE, WHOLE, undo_wanted=True, kept=KEPT), "undo", "was kept"),
+    "nothing was kept to go back to": (state(SITE, WHOLE, undo_wanted=True), "refuse", "no kept copy"),
+    "a backup that an interrupted run has put in place": (
+        state(SITE, WHOLE, over_wanted=True, backup_named=True, in_place=True, kept=KEPT),
+        "configure",
+        "put this backup in place",
+    ),
+    "a backup to restore over what is there": (
+        state(SITE, NO_TABLES, over_wanted=True, backup_named=True),
+        "restore-over",
+        "take the place",
+    ),
     "nothing, no backup": (state(NO_SITE, NO_TABLES), "install", "no backup is named"),
     "nothing, a backup": (state(NO_SITE, NO_TABLES, backup_named=True), "restore", "a backup is named"),
     "an install was begun, without patients": (

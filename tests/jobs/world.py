@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
+import itertools
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from gcp_openemr import process
 from gcp_openemr.sandbox.standin.sample_backup import make_backup
 from jobs import nfs_init, settings, sources
 from jobs.redacted import Redacted
-from tests.jobs.servers import Mysql
+from tests.jobs.servers import ADDRESS, Mysql
 
 APP = Path(__file__).parents[2] / "gcp_openemr" / "sandbox" / "standin" / "app"
 DATABASE_PASSWORD = "a='b\" %s\\ é😀;#"
 ADMIN_PASSWORD = "p=w' \"%d $x \\ ü"
+BACKUP_PASSWORD = "r'e \"%s $t \\ ö"
 
+_numbers = itertools.count(1)
 _OPEN = """
 $_GET['site'] = 'default'; $ignoreAuth = true;
 require $argv[1] . '/interface/globals.php';
@@ -55,6 +59,48 @@ class World:
 
     def tables(self, schema: str = "") -> set[str]:
         return {str(row[0]) for row in self.query("SHOW TABLES", schema)}
+
+
+@contextlib.contextmanager
+def made_world(mysql: Mysql, directory: Path) -> Iterator[World]:
+    """A clinic's schemas and user as provision makes them, and its code tree."""
+    number = next(_numbers)
+    schema = f"oe_t{number}"
+    staging, kept, scratch = (f"{schema}_{part}" for part in ("staging", "kept", "scratch"))
+    with mysql.root() as connection, connection.cursor() as cursor:
+        for name in (schema, staging, kept, scratch):
+            cursor.execute(f"CREATE DATABASE {name} CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci")
+        cursor.execute(f"CREATE USER {schema} IDENTIFIED BY %s REQUIRE SSL", [DATABASE_PASSWORD])
+        for name in (schema, staging, kept, scratch):
+            cursor.execute(f"GRANT ALL PRIVILEGES ON `{name.replace('_', chr(92) + '_')}`.* TO {schema}")
+    application = directory / "openemr"
+    shutil.copytree(APP, application, ignore=shutil.ignore_patterns("sites"))
+    (application / "sites").mkdir()
+    yield World(
+        mysql=mysql,
+        wanted=settings.NfsInit(
+            server=settings.Server(host=ADDRESS, port=mysql.port, authority=mysql.authority.pem),
+            schema=schema,
+            staging_schema=staging,
+            user=schema,
+            password=settings.SecretVersion(secret="projects/p/secrets/db", version=1),
+            admin_user="admin",
+            admin_password=settings.SecretVersion(secret="projects/p/secrets/admin", version=1),
+            openemr_version="7.0.4",
+            backup=None,
+            upgrade=False,
+            result_uri="",
+            application=application,
+            skeleton=APP / "sites",
+            lock_seconds=5,
+            kept_schema=kept,
+            drain_seconds=0,
+        ),
+    )
+    with mysql.root() as connection, connection.cursor() as cursor:
+        for name in (schema, staging, kept, scratch):
+            cursor.execute(f"DROP DATABASE {name}")
+        cursor.execute(f"DROP USER {schema}")
 
 
 class DiskRanges:
@@ -126,4 +172,6 @@ def changed(
 
 
 def secret_named(version: settings.SecretVersion) -> Redacted:
-    return Redacted({"db": DATABASE_PASSWORD, "admin": ADMIN_PASSWORD}[version.secret.rpartition("/")[2]])
+    return Redacted(
+        {"db": DATABASE_PASSWORD, "admin": ADMIN_PASSWORD, "backup": BACKUP_PASSWORD}[version.secret.rpartition("/")[2]]
+    )

@@ -18,7 +18,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 
 from gcp_openemr import lock
 from gcp_openemr.clients import Cloud
-from gcp_openemr.commands import deploy, destroy, doctor, plan
+from gcp_openemr.commands import backup, deploy, destroy, doctor, plan, restore
 from gcp_openemr.commands import sandbox as sandbox_commands
 from gcp_openemr.commands.context import Context
 from gcp_openemr.console import Console
@@ -32,12 +32,13 @@ from tests.rehearsal.place import PROJECT, Place, environment_file
 from tests.unit import cloud as clouds
 
 STATE = f"{PROJECT}-oe-test-state"
+VERBS = ("plan", "deploy", "backup", "restore", "destroy")
 PASSWORD = f"projects/{PROJECT}/secrets/oe-test-main-db-password"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Deployment:
-    """A deployed environment, and a token for each identity: `plan`, `deploy`, `destroy`."""
+    """A deployed environment, and a token for each identity, one of `VERBS`."""
 
     place: Place
     tokens: dict[str, str]
@@ -101,7 +102,7 @@ def identities(directory: Path) -> dict[str, str]:
     with clouds.cloud(directory) as cloud:
         for api in ("iam", "cloudresourcemanager"):
             cloud.ask("serviceusage", f"v1/projects/{PROJECT}/services/{api}.googleapis.com:enable", body={})
-        for verb in ("plan", "deploy", "destroy"):
+        for verb in VERBS:
             email = f"{verb}-only@{PROJECT}.iam.gserviceaccount.com"
             root = f"v1/projects/{PROJECT}"
             cloud.ask("iam", f"{root}/serviceAccounts", body={"accountId": f"{verb}-only"})
@@ -114,9 +115,7 @@ def identities(directory: Path) -> dict[str, str]:
         cloud.ask("cloudresourcemanager", f"{path}:setIamPolicy", body={"policy": policy})
     store = Store(directory / "state.sqlite3")
     tokens = Tokens(store, directory / "operator-token")
-    found = {
-        verb: tokens.mint(f"{verb}-only@{PROJECT}.iam.gserviceaccount.com") for verb in ("plan", "deploy", "destroy")
-    }
+    found = {verb: tokens.mint(f"{verb}-only@{PROJECT}.iam.gserviceaccount.com") for verb in VERBS}
     store.close()
     return found
 
@@ -133,6 +132,16 @@ def test_a_deployed_environment_has_nothing_to_mend(deployment: Deployment) -> N
 @pytest.mark.torture
 def test_a_plan_needs_no_other_permission_than_the_table_s(deployment: Deployment) -> None:
     assert not plan.plan(deployment.context("plan"))
+
+
+@pytest.mark.torture
+def test_backups_and_restores_need_no_other_permissions_than_the_table_s(deployment: Deployment) -> None:
+    backup.create(deployment.context("backup"), clinic="main")
+    backup.listing(deployment.context("backup"), clinic=None)
+    backup.verify(deployment.context("backup"), clinic="main", wanted="latest", data="0")
+    backup.drill(deployment.context("backup"), clinic="main")
+    restore.restore(deployment.context("restore"), clinic="main", wanted="latest", drain=0, set_first=True)
+    restore.undo(deployment.context("restore"), clinic="main", drain=0, set_first=False)
 
 
 def test_an_identity_hears_what_it_may_not_do(deployment: Deployment) -> None:

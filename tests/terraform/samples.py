@@ -110,8 +110,9 @@ def clinic(name: str = "main", **changes: Any) -> Values:
         "restore": None,
         "backup_bucket": NAMES.backup_bucket,
         "admin_user": "admin",
-        "jobs": ["nfs-init"],
+        "jobs": ["nfs-init", "backup", "verify", "drill", "prune"],
         "schedules": {},
+        "backups": {"drill_days": 15, "read_percent": 5, "keep": {"daily": 7}},
         "protect": True,
     }
     return _changed(values, changes)

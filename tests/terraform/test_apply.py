@@ -134,7 +134,9 @@ def test_a_clinic_names_its_service_job_and_secrets(stack: Stack) -> None:
     place = f"projects/{samples.PROJECT}/locations/{samples.REGION}"
     assert clinic["service"]["name"] == f"{place}/services/oe-prod-north-web"
     assert clinic["service"]["uri"].startswith("http")
-    assert clinic["jobs"] == {"nfs-init": f"{place}/jobs/oe-prod-north-nfs-init"}
+    assert clinic["jobs"] == {
+        job: f"{place}/jobs/oe-prod-north-{job}" for job in ("nfs-init", "backup", "verify", "drill", "prune")
+    }
     assert set(clinic["secrets"]) == {"admin_password", "database_password", "redis_password"}
     assert clinic["secrets"]["redis_password"].endswith("/secrets/oe-prod-north-redis-password")
 
@@ -148,7 +150,7 @@ def test_secrets_are_open_to_their_readers_alone(stack: Stack) -> None:
         readers[key] = {member.removeprefix("serviceAccount:").partition("@")[0] for member in binding["members"]}
     assert readers == {
         "admin_password": {"oe-prod-main-init"},
-        "database_password": {"oe-prod-main-init", "oe-prod-main-web", "oe-prod-prov"},
+        "database_password": {"oe-prod-main-back", "oe-prod-main-init", "oe-prod-main-web", "oe-prod-prov"},
         "redis_password": {"oe-prod-main-web", "oe-prod-prov"},
     }
 
@@ -302,7 +304,7 @@ def test_what_left_the_state_is_adopted_again(stack: Stack) -> None:
                 "google_logging_project_bucket_config": 1,
                 "google_secret_manager_secret": 2,
                 "google_storage_bucket": 3,
-                "google_storage_managed_folder": 2,
+                "google_storage_managed_folder": 6,
             },
         ),
     ],

@@ -19,7 +19,7 @@ from tests.terraform.world import Resource, resources
 
 SHARED_BACKUP = {"source": "gcs", "uri": f"gs://{samples.NAMES.backup_bucket}/imports/backup.zip"}
 OWN_BACKUP = {"source": "gcs", "uri": "gs://somebodys-bucket/backup.tar.zst"}
-JOBS = ("nfs-init", "backup", "verify", "drill", "rotate", "upgrade")
+JOBS = ("nfs-init", "backup", "verify", "drill", "prune", "rotate", "upgrade")
 NIGHTLY = {"cron": "30 2 * * *", "time_zone": "Europe/Berlin"}
 NORTH = {"name": "north", "restore": {"source": "drive", "uri": "1a2b3c"}}
 OPTIONS: list[tuple[str, dict[str, Any]]] = [
@@ -55,6 +55,7 @@ ROLES = {
     "roles/iam.serviceAccountUser",
     "roles/iap.tunnelResourceAccessor",
     "roles/logging.logWriter",
+    "roles/monitoring.metricWriter",
     "roles/run.invoker",
     "roles/secretmanager.secretAccessor",
     "roles/storage.objectCreator",
@@ -62,6 +63,7 @@ ROLES = {
     "roles/storage.objectViewer",
 }
 PROJECT_WIDE = {
+    'module.backups.google_project_iam_member.metrics["backup"]': "Cloud Monitoring takes writers only for a project",
     "module.build_identity.google_project_iam_member.log": "Cloud Logging takes writers only for a project",
     'module.files.google_project_iam_member.login["group:it@clinic.example"]': "only where asked, on this machine",
     'module.files.google_project_iam_member.tunnel["group:it@clinic.example"]': "only where asked, to this address",
@@ -84,13 +86,15 @@ FORBIDDEN = {
     "google_sql_user",
     "google_compute_instance",
 }
+MAKES = {"roles/secretmanager.secretAccessor", "roles/storage.objectCreator", "roles/storage.objectViewer"}
 # Whose rights on secrets, folders, jobs and machines are whose business: account → roles.
 RIGHTS = {
     "build": {"roles/artifactregistry.writer", "roles/logging.logWriter", "roles/storage.objectViewer"},
     "files": {"roles/secretmanager.secretAccessor"},
-    "init": {"roles/secretmanager.secretAccessor", "roles/storage.objectCreator", "roles/storage.objectViewer"},
+    "init": MAKES | {"roles/storage.objectUser"},
+    "back": MAKES | {"roles/storage.objectUser", "roles/monitoring.metricWriter"},
     "prov": {"roles/secretmanager.secretAccessor", "roles/storage.objectCreator"},
-    "prune": {"roles/secretmanager.secretAccessor", "roles/storage.objectUser"},
+    "prune": {"roles/secretmanager.secretAccessor", "roles/storage.objectCreator", "roles/storage.objectUser"},
     "sched": {"roles/run.invoker"},
     "web": {"roles/secretmanager.secretAccessor"},
 }
@@ -149,6 +153,19 @@ def test_only_pruning_deletes_backups_and_only_its_clinics(plan_of: Planner) -> 
     }
 
 
+def test_who_makes_and_reads_backups_deletes_only_locks_and_manifests(plan_of: Planner) -> None:
+    folders = resources(plan_of("clinic"), "google_storage_managed_folder_iam_member")
+    deleting = {
+        (b.values["member"].partition("@")[0].rpartition("-")[2], b.values["managed_folder"])
+        for b in folders
+        if b.values["role"] == "roles/storage.objectUser"
+    }
+    own = "clinics/main/backups"
+    assert deleting == {
+        ("back", f"{own}/repository/locks/"), ("back", f"{own}/sets/"), ("init", f"{own}/repository/locks/"),
+    }  # fmt: skip
+
+
 def test_a_schedule_starts_its_job_and_no_other(plan_of: Planner) -> None:
     plan = plan_of("clinic", jobs=list(JOBS), schedules={"backup": NIGHTLY})
     (job,) = resources(plan, "google_cloud_scheduler_job")
@@ -169,12 +186,14 @@ def test_each_job_runs_as_the_account_of_its_work(plan_of: Planner) -> None:
     }
     works = {job: account.partition("@")[0].rpartition("-")[2] for job, account in accounts.items()}
     assert works == {
-        "nfs-init": "init", "backup": "back", "verify": "back", "drill": "back", "rotate": "rot", "upgrade": "init",
+        "nfs-init": "init", "backup": "back", "verify": "back", "drill": "back", "prune": "prune",
+        "rotate": "rot", "upgrade": "init",
     }  # fmt: skip
 
 
 def test_no_account_is_made_for_work_that_is_not_done(plan_of: Planner) -> None:
-    accounts = [a.values["account_id"] for a in resources(plan_of("clinic"), "google_service_account")]
+    made = resources(plan_of("clinic", jobs=["nfs-init"]), "google_service_account")
+    accounts = [a.values["account_id"] for a in made]
     assert sorted(accounts) == ["oe-prod-main-init", "oe-prod-main-web"]
 
 
@@ -207,8 +226,8 @@ def test_secrets_are_pinned_and_passwords_are_secrets(kind: str, changes: dict[s
             if secret:
                 assert re.fullmatch(r"[1-9][0-9]*", secret["version"]), name
             elif re.search(r"PASS|TOKEN|KEY|SECRET", name):
-                assert name.endswith("_SECRET"), "a job is told which secret, not what is in it"
-                assert re.fullmatch(r"(projects/[^/]+/secrets/[^/]+)?", value), name
+                assert name.endswith(("_SECRET", "_VERSION")), "a job is told which secret, not what is in it"
+                assert re.fullmatch(r"(projects/[^/]+/secrets/[^/]+|current)?", value), name
 
 
 @every_option

@@ -29,6 +29,8 @@ GOOD = [
     ("service", "environment_variables.SMTP_SSL = true"),
     ("service", 'environment_variables.OPENEMR_SESSIONS = "files"'),
     ("openemr", f'commit = "{"0a" * 20}"'),
+    ("backups", 'backup = "*/30 1-5 * * mon,wed"\ntime_zone = "Europe/Berlin"'),
+    ("backups", "scheduled = false\nkeep_yearly = 0"),
     ("restore", 'uri = "gs://my.bucket/2026/Ärzte 1.zip"'),
 ]
 
@@ -39,6 +41,15 @@ def test_what_google_takes_is_taken(tmp_path: Path, section: str, body: str) -> 
 
 
 BAD = [
+    ("backups", 'backup = "2am"', '[backups] backup: is no time as cron writes it, in five fields (found "2am")'),
+    ("backups", 'drill = "30 1 * *"', "is no time as cron writes it, in five fields"),
+    (
+        "backups",
+        'time_zone = "Europe/Berlyn"',
+        'is not a time zone (found "Europe/Berlyn"); did you mean "Europe/Berlin"?',
+    ),
+    ("backups", "keep_daily = 0", "[backups] keep_daily: must be between 1 and 366 sets (found 0)"),
+    ("backups", "read_percent = 101", "[backups] read_percent: must be between 0 and 100 % (found 101)"),
     ("environment", 'name = "prod-1"', "[environment] name: needs 2 to 10 lower-case letters and digits"),
     ("environment", "name = 3", "[environment] name: must be text in quotes (found 3)"),
     ("environment", 'project = "short"', "[environment] project: needs 6 to 30"),

@@ -57,6 +57,7 @@ KINDS = {
     "backup_job": "run",
     "verify_job": "run",
     "drill_job": "run",
+    "prune_job": "run",
     "rotate_job": "run",
     "upgrade_job": "run",
     "web_account": "account",
@@ -72,11 +73,15 @@ KINDS = {
     "schema": "schema",
     "staging_schema": "schema",
     "scratch_schema": "schema",
+    "kept_schema": "schema",
     "database_user": "user",
     "redis_user": "user",
 }
 # Names that live in the database or on the VM of one environment, not in the project.
-INSIDE = {"schema", "staging_schema", "scratch_schema", "database_user", "redis_user", "redis_prefix", "share_path"}
+INSIDE = {
+    "schema", "staging_schema", "scratch_schema", "kept_schema", "database_user", "redis_user", "redis_prefix",
+    "share_path",
+}  # fmt: skip
 # Kinds of resources that share one name space in Google Cloud.
 NAME_SPACES = {
     **{key: "bucket" for key in KINDS if key.endswith("_bucket")},
@@ -124,6 +129,7 @@ def test_names_of_a_clinic_are_these() -> None:
         "backup_job": "oe-prod-main-backup",
         "verify_job": "oe-prod-main-verify",
         "drill_job": "oe-prod-main-drill",
+        "prune_job": "oe-prod-main-prune",
         "rotate_job": "oe-prod-main-rotate",
         "upgrade_job": "oe-prod-main-upgrade",
         "web_account": "oe-prod-main-web",
@@ -139,6 +145,7 @@ def test_names_of_a_clinic_are_these() -> None:
         "schema": "oe_main",
         "staging_schema": "oe_main_staging",
         "scratch_schema": "oe_main_scratch",
+        "kept_schema": "oe_main_kept",
         "database_user": "oe_main",
         "redis_user": "oe_main",
         "redis_prefix": "oe_main:",

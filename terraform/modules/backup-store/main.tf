@@ -9,6 +9,15 @@ resource "google_storage_managed_folder" "default" {
   deletion_policy = var.protect ? "PREVENT" : "DELETE"
 }
 
+# restic writes each file once; whoever backs up or reads has to replace and delete in these two alone.
+resource "google_storage_managed_folder" "changing" {
+  for_each        = { locks = "repository/locks/", sets = "sets/" }
+  bucket          = var.bucket
+  name            = "${google_storage_managed_folder.default.name}${each.value}"
+  force_destroy   = true
+  deletion_policy = var.protect ? "PREVENT" : "DELETE"
+}
+
 resource "google_service_account" "prune" {
   account_id   = var.names.account
   display_name = "OpenEMR of ${var.clinic}: prunes backups"

@@ -18,6 +18,20 @@ variable "restore" {
   default = null
 }
 
+variable "store" {
+  description = <<-EOT
+    The clinic's backup sets: their managed folder (`clinics/CLINIC/backups/`), the name of the secret with their
+    password, the IAM members that make and check sets and those that only read them, by role in the stack.
+  EOT
+  type = object({
+    folder  = string
+    makers  = map(string)
+    project = string
+    readers = map(string)
+    secret  = string
+  })
+}
+
 variable "writers" {
   description = "IAM members that leave records of job runs, by role in the stack. They can add objects, not read, replace or delete them."
   type        = map(string)

@@ -32,17 +32,23 @@ resource "google_cloud_run_v2_job" "default" {
           }
         }
 
-        volume_mounts {
-          name       = "share"
-          mount_path = var.share.mount
+        dynamic "volume_mounts" {
+          for_each = var.share[*]
+          content {
+            name       = "share"
+            mount_path = volume_mounts.value.mount
+          }
         }
       }
 
-      volumes {
-        name = "share"
-        nfs {
-          server = var.share.server
-          path   = var.share.path
+      dynamic "volumes" {
+        for_each = var.share[*]
+        content {
+          name = "share"
+          nfs {
+            server = volumes.value.server
+            path   = volumes.value.path
+          }
         }
       }
 

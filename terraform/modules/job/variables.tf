@@ -52,12 +52,13 @@ variable "region" {
 }
 
 variable "share" {
-  description = "NFS server and path, and where it is mounted. The path must exist before a task starts."
+  description = "NFS server and path, and where it is mounted; null mounts nothing. The path must exist before a task starts."
   type = object({
     mount  = string
     path   = string
     server = string
   })
+  default = null
 }
 
 variable "timeout_seconds" {

@@ -19,7 +19,7 @@ module "secrets" {
     }
     database_password = {
       name    = var.names.database_password_secret
-      readers = merge(local.provision_reader, { init = module.identity.accounts["init"].member, web = module.identity.accounts["web"].member })
+      readers = merge(local.provision_reader, local.backup_maker, { init = module.identity.accounts["init"].member, web = module.identity.accounts["web"].member })
     }
     redis_password = {
       name    = var.names.redis_password_secret
@@ -32,7 +32,14 @@ module "backups" {
   source  = "./modules/backups"
   bucket  = var.backup_bucket
   clinic  = var.clinic
-  writers = merge(local.provision_reader, { init = module.identity.accounts["init"].member })
+  writers = merge(local.provision_reader, local.backup_maker, local.pruner, { init = module.identity.accounts["init"].member })
+  store = {
+    folder  = "clinics/${var.clinic}/backups/"
+    makers  = local.backup_maker
+    project = var.project
+    readers = { init = module.identity.accounts["init"].member }
+    secret  = var.names.backup_password_secret
+  }
   restore = local.restore_object == null ? null : {
     bucket = local.restore_object.bucket
     object = local.restore_object.object
@@ -43,7 +50,7 @@ module "backups" {
 module "job" {
   for_each        = local.jobs
   source          = "./modules/job"
-  account         = module.identity.accounts[each.value.account].email
+  account         = each.value.account == "prune" ? local.prune_account : module.identity.accounts[each.value.account].email
   args            = [each.key]
   environment     = local.job_environments[each.key]
   image           = var.images.job
@@ -52,7 +59,7 @@ module "job" {
   name            = each.value.name
   network         = var.platform.network
   region          = var.region
-  share           = local.share
+  share           = each.value.share ? local.share : null
   timeout_seconds = each.value.timeout
   depends_on      = [module.secrets, module.backups]
 }

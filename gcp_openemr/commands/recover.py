@@ -1,0 +1,202 @@
+"""Recover: a new environment whose clinic begins with another environment's backups.
+
+The old environment is only read, by whoever runs the command: its repository and manifests are copied into the new
+environment's bucket and the repository's password into the new Secret Manager. From then on nothing of the old one is
+needed, and the clinic's own jobs never hold rights there. Everything else is new: accounts, passwords, database, share.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import dataclasses
+import re
+from collections.abc import Sequence
+
+from google.api_core.exceptions import Forbidden, NotFound
+from google.cloud.storage import Blob, Bucket
+
+from gcp_openemr import backups, cloud_run, secret_store
+from gcp_openemr.commands import deploy, roots, state
+from gcp_openemr.commands.backup import size
+from gcp_openemr.commands.context import Context, changing
+from gcp_openemr.commands.restore import source_of
+from gcp_openemr.console import Step
+from gcp_openemr.environment import Clinic
+from gcp_openemr.errors import CloudRefused, InputMissing, UsageError
+from gcp_openemr.redacted import Redacted
+from gcp_openemr.secret_store import Secret
+from gcp_openemr.variables import foundation_variables
+
+__all__ = ["Old", "recover"]
+
+_BUCKET = re.compile(r"(?P<project>[a-z][a-z0-9-]{4,28}[a-z0-9])-(?P<own>oe-[a-z0-9]+)-backups")
+_SECRET = re.compile(r"projects/(?P<project>[^/]+)/secrets/(?P<name>[^/]+)(?:/versions/(?P<version>[1-9][0-9]*))?")
+_COPIED_AT_ONCE = 16
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Old:
+    """Where the backups are that a clinic begins with, and the secret with their password; version 0 is the current."""
+
+    bucket: str
+    clinic: str
+    project: str
+    secret: str
+    version: int
+
+    @property
+    def password(self) -> str:
+        return f"projects/{self.project}/secrets/{self.secret}"
+
+    @classmethod
+    def of(cls, bucket: str, clinic: str, password: str | None) -> Old:
+        """`password` is `projects/P/secrets/S`, with `/versions/N` or not; None finds it by the bucket's name.
+
+        Raises:
+            UsageError: it is not, and no secret was named; or what was named is none.
+        """
+        bucket = bucket.removeprefix("gs://").rstrip("/")
+        found = _BUCKET.fullmatch(bucket)
+        if password is None and found:
+            password = f"projects/{found['project']}/secrets/{found['own']}-{clinic}-backup-password"
+        named = _SECRET.fullmatch(password or "")
+        if named is None:
+            raise UsageError(
+                f"Which secret holds the password of the backups in {bucket}?",
+                do="Name it: --password projects/PROJECT/secrets/SECRET",
+            )
+        return cls(
+            bucket=bucket,
+            clinic=clinic,
+            project=named["project"],
+            secret=named["name"],
+            version=int(named["version"] or 0),
+        )
+
+
+def recover(context: Context, old: Old, *, clinic: str | None, wanted: str) -> None:
+    """Deploy the environment, its clinic filled from `wanted` (`latest`, an id or a moment) of another's sets.
+
+    Run again after an interruption, it goes on: what is copied already is not copied again.
+
+    Raises:
+        UsageError: the clinic exists already, or there is no such set.
+        CloudRefused, InputMissing: the old bucket or password cannot be read.
+        What `deploy` raises.
+    """
+    chosen = context.clinics(clinic)
+    if len(chosen) > 1:
+        names = ", ".join(one.name for one in chosen)
+        raise UsageError(f"There are several clinics: {names}.", do="Name one: --clinic NAME")
+    one = chosen[0]
+    with context.console.step("look at the old backups"):
+        password = _password(context, old)
+        sets, unreadable = _old_sets(context, old)
+    for text in unreadable:
+        context.console.warn(text)
+    source = source_of(one.name, wanted, sets)
+    if source.set is None:
+        raise UsageError(f"{wanted} is no backup set.", do="To begin with an archive, name it in [restore] and deploy.")
+    context.console.say(f"Clinic '{one.name}' begins with {source.title} of {old.clinic} in {old.bucket}.")
+    context.agree(f"Recover it into '{context.environment.name}' in project {context.environment.project}?")
+    with context.console.step("APIs and state bucket"):
+        state.ensure_apis(context)
+        state.ensure_bucket(context)
+    with changing(context, "recover"):
+        _refuse_living(context, one)
+        known = (state.outputs(context, roots.FOUNDATION.path) or {}).get("backup_stores", {})
+        variables = foundation_variables(context.environment, known=known)
+        roots.apply(context, roots.prepare(context, roots.FOUNDATION, variables))
+        _take_password(context, one, password)
+        _copy(context, old, one)
+    deploy.deploy(context, sources={one.name: source.variables})
+
+
+def _refuse_living(context: Context, clinic: Clinic) -> None:
+    if cloud_run.service_state(context.cloud, context.service_name(clinic)) is not None:
+        raise UsageError(
+            f"Clinic '{clinic.name}' serves already; recover fills a new one.",
+            do=f"To replace its data: gcp-openemr restore --clinic {clinic.name} --from WHAT",
+        )
+
+
+def _password(context: Context, old: Old) -> Redacted:
+    """The old repository's password.
+
+    Raises:
+        CloudRefused: it is gone or closed to this caller; without it nobody can read the backups.
+    """
+    cloud = dataclasses.replace(context.cloud, project=old.project)
+    try:
+        version = old.version or secret_store.current_version(cloud, old.secret)
+        if version is None:
+            raise NotFound("it has no version")
+        return secret_store.read(cloud, Secret(name=old.secret, version=version))
+    except (NotFound, CloudRefused) as error:
+        raise CloudRefused(
+            f"The password of the backups in {old.bucket}, {old.password}, is not there: "
+            f"{getattr(error, 'message', error)}. The sets are encrypted with it and cannot be read without.",
+            do="A secret that was deleted cannot be brought back; a version destroyed within the last week can "
+            "(gcloud secrets versions enable). Cloud SQL still has the database's backups, snapshots the files.",
+        ) from error
+    except Forbidden as error:
+        do = f"Ask for roles/secretmanager.secretAccessor on {old.password}."
+        raise CloudRefused(f"This caller may not read {old.password}.", do=do) from error
+
+
+def _old_sets(context: Context, old: Old) -> tuple[list[backups.BackupSet], list[str]]:
+    try:
+        return backups.read_sets(context.cloud, old.bucket, old.clinic)
+    except Forbidden as error:
+        do = f"Ask for roles/storage.objectViewer on gs://{old.bucket}."
+        raise CloudRefused(f"This caller may not read gs://{old.bucket}.", do=do) from error
+    except InputMissing as error:
+        raise InputMissing(error.what, do="Name the old environment's backup bucket.") from error
+
+
+def _take_password(context: Context, clinic: Clinic, password: Redacted) -> None:
+    """Make the old password the new secret's first version.
+
+    Raises:
+        UsageError: the new clinic has backups of its own already, under another password.
+    """
+    name = context.environment.clinic_names(clinic.name).backup_password_secret
+    kept = secret_store.ensure(context.cloud, name, lambda: password)
+    if secret_store.read(context.cloud, kept) != password:
+        raise UsageError(
+            f"Clinic '{clinic.name}' has backups of its own, with another password.",
+            do="Recover into a clinic that never was: give it another name.",
+        )
+
+
+def _copy(context: Context, old: Old, clinic: Clinic) -> None:
+    """Copy repository and manifests, manifests last, so that a set that is seen is whole. Locks stay behind."""
+    source = context.cloud.storage.bucket(old.bucket)
+    target = context.cloud.storage.bucket(context.environment.names.backup_bucket)
+    here, there = f"clinics/{old.clinic}/backups/", f"clinics/{clinic.name}/backups/"
+    with context.console.step(f"clinics/{clinic.name}: copy the backups") as step:
+        manifests = list(source.list_blobs(prefix=f"{here}sets/"))
+        data = [
+            blob
+            for blob in source.list_blobs(prefix=f"{here}repository/")
+            if not blob.name.startswith(f"{here}repository/locks/")
+        ]
+        have = {blob.name: blob.crc32c for blob in target.list_blobs(prefix=there)}
+        for blobs in (data, manifests):
+            missing = [blob for blob in blobs if have.get(there + blob.name.removeprefix(here)) != blob.crc32c]
+            _copy_all(missing, target, here, there, step)
+
+
+def _copy_all(blobs: Sequence[Blob], target: Bucket, here: str, there: str, step: Step) -> None:
+    def copied(blob: Blob) -> int:
+        new = target.blob(there + blob.name.removeprefix(here))
+        token, _, _ = new.rewrite(blob)
+        while token:
+            token, _, _ = new.rewrite(blob, token=token)
+        return int(blob.size)
+
+    done = 0
+    with concurrent.futures.ThreadPoolExecutor(_COPIED_AT_ONCE) as pool:
+        for count, got in enumerate(pool.map(copied, blobs), start=1):
+            done += got
+            step.update(f"{count}/{len(blobs)} objects, {size(done)}")

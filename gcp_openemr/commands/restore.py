@@ -1,0 +1,192 @@
+"""Restore over a clinic that serves, and back again.
+
+What will be replaced is shown and agreed to, the present state becomes a set, and nfs-init does the rest under a
+maintenance page: it restores beside what is there, checks, swaps, and keeps what was there for `--undo`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+from collections.abc import Mapping, Sequence
+
+from gcp_openemr import backups, cloud_run, secret_store
+from gcp_openemr.backups import BackupSet
+from gcp_openemr.commands import jobs
+from gcp_openemr.commands.backup import age, size
+from gcp_openemr.commands.context import Context, changing
+from gcp_openemr.environment import Clinic
+from gcp_openemr.errors import JobFailed, Unhealthy, UsageError
+from gcp_openemr.variables import SecretVersions
+
+__all__ = ["Source", "restore", "source_of", "undo"]
+
+_HEALTH_SECONDS = 180.0
+_TABLES_SHOWN = 6
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Source:
+    """What a clinic is restored from: nfs-init's variables for it, its name for people, and the set where it is one."""
+
+    variables: Mapping[str, str]
+    title: str
+    set: BackupSet | None = None
+
+
+def restore(context: Context, *, clinic: str | None, wanted: str, drain: int, set_first: bool) -> None:
+    """Replace a clinic's data by `wanted`: `latest`, a set's id, a moment, `gs://BUCKET/OBJECT` or `drive:ID`.
+
+    `drain` is for how many seconds the maintenance page stands before the swap. Without `set_first` the present state
+    does not become a set, for a clinic that cannot be backed up any more.
+
+    Raises:
+        UsageError: there is no such clinic or set, or it was not agreed to.
+        JobFailed: nothing was replaced, or the next run finishes; the job's sentence says which.
+        Unhealthy: the clinic does not serve what was restored.
+    """
+    one = _only(context, clinic)
+    with context.console.step(f"clinics/{one.name}: look at its sets"):
+        sets, unreadable = backups.read_sets(context.cloud, context.environment.names.backup_bucket, one.name)
+    for text in unreadable:
+        context.console.warn(text)
+    source = source_of(one.name, wanted, sets)
+    _show(context, one, source, sets)
+    _agree(context, one, clinic)
+    with changing(context, "restore") as held:
+        before = _set_of_now(context, one) if set_first else ""
+        held.check()
+        decision = _run(context, one, {**source.variables, "RESTORE_OVER": "yes", "DRAIN_SECONDS": str(drain)})
+        url = _wait(context, one)
+    values = {"restored": source.title, "decision": decision, "set_before": before, "url": url}
+    _report(context, one, values, f"{one.name} serves {source.title}.")
+
+
+def undo(context: Context, *, clinic: str | None, drain: int, set_first: bool) -> None:
+    """Go back to what a clinic held before its last restore.
+
+    Raises:
+        UsageError, JobFailed, Unhealthy: as `restore` does; JobFailed also when no copy is kept any more.
+    """
+    one = _only(context, clinic)
+    context.console.say(f"Clinic '{one.name}' goes back to what it held before its last restore.")
+    _agree(context, one, clinic)
+    with changing(context, "restore --undo") as held:
+        before = _set_of_now(context, one) if set_first else ""
+        held.check()
+        decision = _run(context, one, {"UNDO": "yes", "DRAIN_SECONDS": str(drain)})
+        url = _wait(context, one)
+    values = {"restored": "kept copy", "decision": decision, "set_before": before, "url": url}
+    _report(context, one, values, f"{one.name} serves what it held before its last restore.")
+
+
+def source_of(clinic: str, wanted: str, sets: Sequence[BackupSet]) -> Source:
+    """What `wanted` means among the sets of a clinic, or an archive.
+
+    Raises:
+        UsageError: it means nothing, or a set that is not verified.
+    """
+    kind, _, rest = wanted.partition(":")
+    if kind == "gs" and rest.startswith("//"):
+        return Source(variables={"BACKUP_SOURCE": "gcs", "BACKUP_FILEID": wanted}, title=wanted)
+    if kind == "drive" and rest:
+        return Source(variables={"BACKUP_SOURCE": "drive", "BACKUP_FILEID": rest}, title=wanted)
+    chosen = backups.choose(sets, wanted)
+    variables = {
+        "BACKUP_SOURCE": "set",
+        "BACKUP_FILEID": chosen.set,
+        "BACKUP_CLINIC": clinic,
+    }
+    return Source(variables=variables, title=f"set {chosen.set}", set=chosen)
+
+
+def _only(context: Context, clinic: str | None) -> Clinic:
+    chosen = context.clinics(clinic)
+    if len(chosen) > 1:
+        names = ", ".join(one.name for one in chosen)
+        raise UsageError(f"There are several clinics: {names}.", do="Name one: --clinic NAME")
+    return chosen[0]
+
+
+def _show(context: Context, clinic: Clinic, source: Source, sets: list[BackupSet]) -> None:
+    """Say what comes and what goes, as far as the newest set knows the present."""
+    say = context.console.say
+    now = datetime.datetime.now(datetime.UTC)
+    if source.set is None:
+        say(f"Clinic '{clinic.name}' is replaced by {source.title}.")
+        return
+    chosen = source.set
+    old = age((now - chosen.begun).total_seconds())
+    say(
+        f"Clinic '{clinic.name}' is replaced by {source.title}: {old} old, OpenEMR {chosen.openemr.release}, "
+        f"{len(chosen.tables)} tables, {chosen.documents.found} documents, {size(chosen.bytes)}."
+    )
+    newest = max((one for one in sets if one.is_verified), key=lambda one: one.begun)
+    if newest.set != chosen.set:
+        changes = backups.growth(chosen, newest)
+        shown = [f"{rows:+d} {name}" for name, rows in list(changes.items())[:_TABLES_SHOWN]]
+        rest = f" and {len(changes) - _TABLES_SHOWN} more tables" if len(changes) > _TABLES_SHOWN else ""
+        say(
+            f"Since then, up to set {newest.set}, would be lost: "
+            f"{newest.documents.found - chosen.documents.found:+d} documents; "
+            f"rows: {', '.join(shown) or 'none'}{rest}."
+        )
+    say(f"What was written after {newest.begun:%Y-%m-%d %H:%M} UTC is in no set yet.")
+
+
+def _agree(context: Context, clinic: Clinic, named: str | None) -> None:
+    """The clinic's name has to be typed: here, or with -y as --clinic."""
+    if context.yes and named is None:
+        raise UsageError("With -y, restore wants the clinic's name.", do=f"Add: --clinic {clinic.name}")
+    if context.yes:
+        return
+    if not context.console.asks:
+        raise UsageError("Nobody can be asked here.", do=f"Add -y --clinic {clinic.name} to go ahead.")
+    if context.console.answer(f"To go ahead, type the clinic's name ({clinic.name}):") != clinic.name:
+        raise UsageError("That is not its name; nothing was changed.")
+
+
+def _set_of_now(context: Context, clinic: Clinic) -> str:
+    try:
+        return str(jobs.run(context, clinic, "backup").get("set", ""))
+    except JobFailed as error:
+        raise JobFailed(
+            f"The present state could not be made a set, so nothing was replaced. {error.what}",
+            do=f"{error.do} To restore all the same: --without-set".strip(),
+        ) from error
+
+
+def _run(context: Context, clinic: Clinic, variables: Mapping[str, str]) -> str:
+    """Let nfs-init do it. Returns what it decided to do."""
+    names = context.environment.clinic_names(clinic.name)
+    versions = SecretVersions(
+        **{
+            kind: secret_store.current_version(context.cloud, getattr(names, f"{kind}_secret")) or 1
+            for kind in ("database_password", "redis_password", "admin_password")
+        }
+    )
+    record = jobs.run(context, clinic, "nfs-init", {**jobs.storage_variables(versions), **variables})
+    context.console.say(f"  nfs-init: {record.get('decision', '')}. {record.get('reason', '')}".rstrip())
+    return str(record.get("decision", ""))
+
+
+def _wait(context: Context, clinic: Clinic) -> str:
+    """Wait for the service's health, where it can be asked. Returns its address."""
+    found = cloud_run.service_state(context.cloud, context.service_name(clinic))
+    if found is None:
+        return ""
+    if not clinic.is_reachable:
+        context.console.warn(f"Health was not asked: ingress_settings closes '{clinic.name}' to callers from here.")
+        return found.uri
+    with context.console.step(f"clinics/{clinic.name}: health") as step:
+        try:
+            cloud_run.wait_until_healthy(context.cloud, found.uri, seconds=_HEALTH_SECONDS, step=step)
+        except Unhealthy as error:
+            back = f"{error.do} To go back: gcp-openemr restore --undo --clinic {clinic.name}"
+            raise Unhealthy(error.what, do=back) from error
+    return found.uri
+
+
+def _report(context: Context, clinic: Clinic, values: Mapping[str, str], told: str) -> None:
+    before = f" The state before is set {values['set_before']}." if values["set_before"] else ""
+    context.console.result({"environment": context.environment.name, "clinic": clinic.name, **values}, told + before)

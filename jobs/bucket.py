@@ -1,0 +1,63 @@
+"""JSON objects of the backup bucket: manifests of sets and records of runs."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from google.api_core import exceptions
+from google.auth.exceptions import GoogleAuthError
+from google.cloud.storage import Client
+from requests.exceptions import RequestException
+
+from jobs.errors import BackupForbidden, BackupInvalid, BackupMissing, CloudRefused, Unreachable
+
+__all__ = ["names", "read", "remove", "write"]
+
+
+def read(bucket: str, name: str) -> dict[str, Any]:
+    """Raises BackupInvalid for what is no JSON object, and the failures of `_told`."""
+    with _told(f"gs://{bucket}/{name}"):
+        content = Client().bucket(bucket).blob(name).download_as_bytes(timeout=60)
+    try:
+        found: dict[str, Any] = dict(json.loads(content))
+    except (ValueError, TypeError) as error:
+        raise BackupInvalid(f"gs://{bucket}/{name} is no JSON object.") from error
+    return found
+
+
+def write(bucket: str, name: str, content: dict[str, Any]) -> None:
+    with _told(f"gs://{bucket}/{name}"):
+        blob = Client().bucket(bucket).blob(name)
+        blob.upload_from_string(json.dumps(content, ensure_ascii=False), content_type="application/json", timeout=60)
+
+
+def names(bucket: str, prefix: str) -> list[str]:
+    """The names of the objects that start so, in order."""
+    with _told(f"gs://{bucket}/{prefix}"):
+        return sorted(blob.name for blob in Client().list_blobs(bucket, prefix=prefix, timeout=60))
+
+
+def remove(bucket: str, name: str) -> None:
+    with _told(f"gs://{bucket}/{name}"), contextlib.suppress(exceptions.NotFound):
+        Client().bucket(bucket).blob(name).delete(timeout=60)
+
+
+@contextlib.contextmanager
+def _told(place: str) -> Iterator[None]:
+    """Raises BackupMissing, BackupForbidden, CloudRefused or Unreachable for Google's reasons."""
+    try:
+        yield
+    except exceptions.NotFound as error:
+        raise BackupMissing(f"{place} does not exist.", do="See the sets: gcp-openemr backup list") from error
+    except exceptions.Forbidden as error:
+        raise BackupForbidden(
+            f"The job's service account may not do this in {place}: {error.message}",
+            do="Run gcp-openemr deploy, which grants it.",
+        ) from error
+    except (exceptions.GoogleAPICallError, GoogleAuthError) as error:
+        raise CloudRefused(f"Cloud Storage refused {place}: {error}") from error
+    except RequestException as error:
+        raise Unreachable(f"Cloud Storage does not answer: {error}") from error

@@ -1,0 +1,36 @@
+"""The maintenance page: while its file is on the share, the service answers 503 and Retry-After, health excepted."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from jobs import log, share
+
+__all__ = ["end", "until_announced"]
+
+_NAME = ".maintenance"
+
+
+@contextlib.contextmanager
+def until_announced(sites: Path, *, drain_seconds: int) -> Iterator[None]:
+    """Show the page, and give every instance time to see it and to answer the requests it has in hand.
+
+    NFS clients remember for a minute what was not there. The block announces the swap, which ends the page; should the
+    block fail, the page goes.
+    """
+    with share.errors_told("the maintenance page cannot be shown"):
+        (sites / _NAME).touch(mode=share.FILE_MODE)
+    log.info("The maintenance page is shown", drain_seconds=drain_seconds)
+    try:
+        time.sleep(drain_seconds)
+        yield
+    except BaseException:
+        end(sites)
+        raise
+
+
+def end(sites: Path) -> None:
+    share.remove_file(sites / _NAME)

@@ -1,0 +1,357 @@
+"""The door to restic, 0.14 or newer: one repository, its password in the environment only, never in an argument.
+
+restic refreshes the lock of a living run every five minutes. Which container a lock belongs to cannot be told on Cloud
+Run, where all have the same host name, so only its age counts: one that was not refreshed for half an hour is stale and
+is removed; for a younger one a run waits, then ends as busy.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, Any, TypeVar
+
+from jobs import log, secrets
+from jobs.errors import (
+    BackupForbidden,
+    BackupInvalid,
+    BackupMissing,
+    Busy,
+    CloudRefused,
+    JobError,
+    SecretUnavailable,
+    ShareUnusable,
+    Unreachable,
+)
+from jobs.redacted import Redacted
+from jobs.settings import Store
+
+__all__ = ["Restic", "Summary", "age", "opened"]
+
+STALE_SECONDS = 1800
+_CACHE = Path("/tmp/restic-cache")  # noqa: S108  # a container's own
+_INCOMPLETE = 3
+_DAMAGED = re.compile(
+    r"ciphertext verification failed|does not match|invalid (?:data|header|length|type)|unexpected EOF|hash mismatch"
+    r"|not found in (?:index|repository)|wrong length|repository contains errors|config.*cannot be loaded"
+    r"|invalid character|unable to load index|is truncated|less than the minimal|id .*not found|no such file",
+    re.IGNORECASE,
+)
+_KINDS: tuple[tuple[str, type[JobError], str], ...] = (
+    (
+        r"wrong password or no key found",
+        SecretUnavailable,
+        "Without its password nothing in the repository can be read: enable the right version of the secret again."
+        " Cloud SQL's own backups and the share itself do not need it.",
+    ),
+    (
+        r"Is there a repository|repository does not exist|bucket doesn't exist|bucket does not exist",
+        BackupMissing,
+        "Make a set: gcp-openemr backup create",
+    ),
+    (
+        r"\b40[13]\b|does not have storage|permission denied",
+        BackupForbidden,
+        "Run gcp-openemr deploy, which grants it.",
+    ),
+    (r"no space left|quota exceeded", ShareUnusable, "Give the job more memory, or the bucket more room."),
+    (
+        r"connection refused|no such host|i/o timeout|handshake timeout|connection reset|\b5\d\d\b",
+        Unreachable,
+        "Run the same command again; it continues.",
+    ),
+    (_DAMAGED.pattern, BackupInvalid, "Run gcp-openemr backup verify; restore from a set that it finds whole."),
+)
+_T = TypeVar("_T")
+
+
+class _Locked(Exception):
+    """Another run holds the repository."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Summary:
+    """What `restic backup` made. `unread` are files that it could not read, as paths below the folder."""
+
+    snapshot: str
+    bytes: int
+    added: int
+    unread: tuple[str, ...] = ()
+
+
+def opened(store: Store, *, lock_seconds: int) -> Restic:
+    """The repository, with its password read from Secret Manager."""
+    return Restic(store, secrets.access(store.password), lock_seconds=lock_seconds)
+
+
+class Restic:
+    """All methods raise Busy while another run holds the repository for too long, and the errors of _KINDS."""
+
+    def __init__(self, store: Store, password: Redacted, *, lock_seconds: int) -> None:
+        self._store = store
+        self._lock_seconds = lock_seconds
+        self._environment = {
+            **os.environ,
+            "RESTIC_REPOSITORY": store.repository,
+            "RESTIC_PASSWORD": password.reveal(),
+            "RESTIC_CACHE_DIR": str(_CACHE / store.clinic),
+            "RESTIC_PROGRESS_FPS": "0.2",
+            "GOGC": "50",
+            "LC_ALL": "C",
+        }
+        self._always = ["--no-lock"] if store.read_only else []
+
+    def exists(self) -> bool:
+        """Whether there is a repository, whose password is ours."""
+        try:
+            self._run("cat", "config", "--no-lock")
+        except BackupMissing:
+            return False
+        return True
+
+    def create(self) -> None:
+        self._run("init")
+
+    def save_stream(self, name: str, tags: Sequence[str], write: Callable[[IO[bytes]], _T]) -> tuple[Summary, _T]:
+        """Back up what `write` writes as one file `name`. When that fails, so does restic: no snapshot is made of half.
+
+        Where the repository is locked `write` is called again.
+        """
+        return self._waiting(lambda: self._save_stream(name, tags, write))
+
+    def save_folder(self, parent: Path, name: str, tags: Sequence[str], *, excluded: Sequence[str]) -> Summary:
+        """Back up the folder `name` of `parent`, whose own path is not part of the snapshot's tree."""
+        arguments = [*self._saving(tags), *(f"--exclude={pattern}" for pattern in excluded), name]
+        return self._waiting(lambda: self._save_folder(arguments, parent))
+
+    def files(self, snapshot: str) -> Iterator[tuple[str, int]]:
+        """(path, bytes) of each file in a snapshot."""
+        with self._started("ls", "--json", snapshot) as running:
+            for line in running.lines():
+                entry = json.loads(line)
+                if entry.get("type") == "file":
+                    yield str(entry["path"]).lstrip("/"), int(entry.get("size", 0))
+
+    def restore(self, snapshot: str, target: Path) -> None:
+        """Write a snapshot's files below a folder."""
+        self._run("restore", snapshot, "--target", str(target))
+
+    @contextlib.contextmanager
+    def stream(self, snapshot: str, name: str) -> Iterator[IO[bytes]]:
+        """The content of a file of a snapshot; whether it came to its end is told when the block ends."""
+        with self._started("dump", snapshot, name) as running:
+            yield running.output
+
+    def snapshots(self) -> dict[str, dict[str, Any]]:
+        """id → what restic tells of each snapshot: `time`, `tags` …"""
+        found = json.loads(self._run("snapshots", "--json") or "[]") or []
+        return {str(one["id"]): one for one in found}
+
+    def check(self, percent: int) -> None:
+        """Look at everything but packs' contents, and at those of so many percent of the packs.
+
+        Raises:
+            BackupInvalid: with what restic found.
+        """
+        part = {0: [], 100: ["--read-data"]}.get(percent, [f"--read-data-subset={percent}%"])
+        self._run("check", *part, damaged=True)
+
+    def forget(self, snapshots: Sequence[str]) -> None:
+        """Remove snapshots; what only they hold goes with the next `prune`."""
+        if snapshots:
+            self._run("forget", *snapshots)
+
+    def prune(self) -> None:
+        self._run("prune")
+
+    def _saving(self, tags: Sequence[str]) -> list[str]:
+        return ["backup", "--json", "--host", self._store.clinic, *(f"--tag={tag}" for tag in tags)]
+
+    def _save_stream(self, name: str, tags: Sequence[str], write: Callable[[IO[bytes]], _T]) -> tuple[Summary, _T]:
+        with self._started(*self._saving(tags), "--stdin", "--stdin-filename", name, stdin=True) as running:
+            try:
+                with contextlib.suppress(BrokenPipeError):
+                    written = write(running.input)
+                    running.input.close()
+                    return _summary(running.lines()), written
+            except BaseException:
+                running.kill()  # before its input ends, which would look like the end of the file
+                raise
+        raise CloudRefused("restic ended before its input did.")
+
+    def _save_folder(self, arguments: list[str], parent: Path) -> Summary:
+        with self._started(*arguments, cwd=parent, allowed=(0, _INCOMPLETE)) as running:
+            summary = _summary(running.lines())
+        unread = [str(found.get("item", "")) for found in map(_as_json, running.complaints) if "item" in found]
+        below = tuple(os.path.relpath(path, parent) if os.path.isabs(path) else path for path in unread)
+        if running.status == _INCOMPLETE and not below:
+            raise BackupInvalid("restic could not read every file and does not say which.")
+        return dataclasses.replace(summary, unread=below)
+
+    def _run(self, *arguments: str, damaged: bool = False) -> str:
+        def once() -> str:
+            with self._started(*arguments, damaged=damaged) as running:
+                return running.output.read().decode()
+
+        return self._waiting(once)
+
+    def _waiting(self, work: Callable[[], _T]) -> _T:
+        """`work`, again where another run holds the repository, until that ends, is stale, or took too long."""
+        deadline = time.monotonic() + self._lock_seconds
+        while True:
+            try:
+                return work()
+            except _Locked as locked:
+                if self._remove_stale_locks():
+                    continue
+                if time.monotonic() > deadline:
+                    raise Busy(
+                        f"Another run works on the repository: {locked}.",
+                        do="Run the same command again when it has ended. The lock of a run that was killed is removed"
+                        f" by the first run after {STALE_SECONDS // 60} minutes.",
+                    ) from locked
+                log.info("Waiting for another run on the repository", lock=str(locked))
+            time.sleep(min(5.0, max(deadline - time.monotonic(), 0.1)))
+
+    def _remove_stale_locks(self) -> bool:
+        """True when all there were are stale, and gone now."""
+        with self._started("list", "locks", "--no-lock") as listed:
+            names = listed.output.read().decode().split()
+        for name in names:
+            try:
+                with self._started("cat", "lock", name, "--no-lock") as shown:
+                    held_seconds = age(json.loads(shown.output.read())["time"])
+            except (BackupMissing, BackupInvalid, CloudRefused):
+                continue  # it went meanwhile
+            if held_seconds < STALE_SECONDS:
+                return False
+        log.warning("Removing the stale locks of runs that were killed", locks=names)
+        with self._started("unlock") as unlocked:
+            unlocked.output.read()
+        return True
+
+    @contextlib.contextmanager
+    def _started(
+        self,
+        *arguments: str,
+        stdin: bool = False,
+        cwd: Path | None = None,
+        allowed: tuple[int, ...] = (0,),
+        damaged: bool = False,
+    ) -> Iterator[_Running]:
+        program = shutil.which("restic")
+        if program is None:
+            raise CloudRefused("restic is not in this image.", do="Build the image again.")
+        always = [] if "--no-lock" in arguments else self._always
+        with tempfile.TemporaryFile() as stderr:
+            process = subprocess.Popen(
+                [program, *arguments, *always],
+                stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                env=self._environment,
+                cwd=cwd,
+            )
+            running = _Running(process, stderr)
+            with process:
+                try:
+                    yield running
+                except BaseException:
+                    running.kill()
+                    raise
+                running.end()
+            if running.status not in allowed:
+                raise _failure(arguments[0], "\n".join(running.complaints), damaged=damaged)
+
+
+class _Running:
+    """A restic that runs, or ran: then with its exit status and what it said on stderr."""
+
+    def __init__(self, process: subprocess.Popen[bytes], stderr: IO[bytes]) -> None:
+        self._process = process
+        self._stderr = stderr
+        self.status = 0
+        self.complaints: list[str] = []
+
+    @property
+    def input(self) -> IO[bytes]:
+        assert self._process.stdin is not None  # noqa: S101  # asked for
+        return self._process.stdin
+
+    @property
+    def output(self) -> IO[bytes]:
+        assert self._process.stdout is not None  # noqa: S101  # always asked for
+        return self._process.stdout
+
+    def lines(self) -> Iterator[str]:
+        for line in self.output:
+            yield line.decode("utf-8", "replace")
+
+    def kill(self) -> None:
+        self._process.kill()
+        if self._process.stdin is not None:
+            with contextlib.suppress(OSError):
+                self._process.stdin.close()
+
+    def end(self) -> None:
+        if self._process.stdin is not None:
+            with contextlib.suppress(OSError):
+                self._process.stdin.close()
+        for _ in iter(lambda: self.output.read(1 << 20), b""):
+            pass  # a full pipe would keep it from ending
+        self.status = self._process.wait()
+        self._stderr.seek(0)
+        self.complaints = self._stderr.read().decode("utf-8", "replace").splitlines()
+
+
+def _summary(lines: Iterator[str]) -> Summary:
+    """The last message of `restic backup --json`; how far it is goes to the log."""
+    found: dict[str, Any] = {}
+    for message in map(_as_json, lines):
+        if message.get("message_type") == "status" and message.get("bytes_done"):
+            log.info("Backing up", bytes=message["bytes_done"], files=message.get("files_done", 0))
+        if message.get("message_type") == "summary":
+            found = message
+    return Summary(
+        snapshot=str(found.get("snapshot_id", "")),
+        bytes=int(found.get("total_bytes_processed", 0)),
+        added=int(found.get("data_added", 0)),
+    )
+
+
+def _as_json(line: str) -> dict[str, Any]:
+    with contextlib.suppress(ValueError):
+        found = json.loads(line)
+        if isinstance(found, dict):
+            return found
+    return {}
+
+
+def age(moment: str) -> float:
+    """Seconds since a time that restic tells; it has nine digits of a second, which Python does not read."""
+    made = datetime.fromisoformat(re.sub(r"\.\d+", "", moment).replace("Z", "+00:00"))
+    return (datetime.now(UTC) - made).total_seconds()
+
+
+def _failure(command: str, said: str, *, damaged: bool) -> Exception:
+    lines = [line for line in said.splitlines() if line.strip()]
+    for line in lines[-20:]:
+        log.warning(line, program="restic")
+    locked = re.search(r"already locked[^\n]*", said)
+    if locked:
+        return _Locked(locked[0])
+    what = f"restic {command} failed: {(lines or ['it said nothing'])[-1][:300]}"
+    for pattern, kind, do in _KINDS:
+        if re.search(pattern, said, re.IGNORECASE):
+            return kind(what, do=do)
+    return BackupInvalid(what) if damaged else CloudRefused(what)

@@ -1,0 +1,81 @@
+"""Sets of a living clinic, restored into an empty one: everything is there, and the manifest tells the truth."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import shutil
+
+from jobs import manifest, nfs_init
+from jobs.manifest import Documents
+from tests.jobs.shelf import Shelf
+from tests.jobs.world import World, opens, tree
+
+
+def emptied(world: World) -> World:
+    """The same clinic after the loss of its share and its database."""
+    shutil.rmtree(world.sites)
+    world.sites.mkdir()
+    with world.mysql.root() as connection, connection.cursor() as cursor:
+        cursor.execute(f"DROP DATABASE {world.wanted.schema}")
+        cursor.execute(f"CREATE DATABASE {world.wanted.schema} CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci")
+    return world
+
+
+def contents(world: World) -> dict[str, list[tuple[object, ...]]]:
+    return {table: sorted(world.query(f"SELECT * FROM `{table}`"), key=repr) for table in world.tables()}  # noqa: S608
+
+
+def test_a_set_restores_all_of_the_clinic(living: World, shelf: Shelf) -> None:
+    files, rows, seventh = tree(living.site), contents(living), opens(living, 7)
+    made = shelf.back_up(living)
+    assert made.verified
+    record = nfs_init.run(shelf.named(emptied(living)))
+    assert record["decision"] == "restore"
+    assert record["source"] == made.set
+    assert tree(living.site) == files
+    restored = contents(living)
+    for table in ("users_secure", "globals"):  # the administrator's password is the deployment's
+        restored.pop(table), rows.pop(table)
+    assert restored == rows
+    assert opens(living, 7) == seventh
+
+
+def test_the_manifest_tells_what_is_in_the_set(living: World, shelf: Shelf) -> None:
+    made = shelf.back_up(living)
+    assert made.documents == Documents(named=30, found=30)
+    assert made.tables == {table: len(living.query(f"SELECT 1 FROM `{table}`")) for table in living.tables()}  # noqa: S608
+    assert made.openemr == {"release": "7.0.4", "database": 517, "container": "8"}
+    assert made.files.count == len(tree(living.site))
+    assert made.files.bytes == sum(path.stat().st_size for path in living.site.rglob("*") if path.is_file())
+    shown = shelf.restic("dump", made.database.snapshot, "openemr.sql")
+    assert hashlib.sha256(shown.encode()).hexdigest() == made.database.sha256
+
+
+def test_a_second_set_costs_what_changed(living: World, shelf: Shelf) -> None:
+    first = shelf.back_up(living)
+    living.query("UPDATE patient_data SET fname = 'Other' WHERE pid = 1")
+    (living.site / "documents/1/new").write_bytes(random.Random(1).randbytes(5000))  # noqa: S311
+    second = shelf.back_up(living)
+    assert second.files.added < 20_000 < first.files.added
+    assert second.files.count == first.files.count + 1
+
+
+def test_a_drill_restores_the_newest_set_and_leaves_nothing(living: World, shelf: Shelf) -> None:
+    made = shelf.back_up(living)
+    before = tree(living.sites)
+    record = shelf.drill(living)
+    assert record["set"] == made.set
+    assert record["opened"] == "30"
+    assert record["documents"] == 30
+    assert tree(living.sites) == before
+    assert not living.tables(f"{living.wanted.schema}_scratch")
+    assert [checked.how for checked in manifest.choose(shelf.store, "latest").checked] == ["drill"]
+
+
+def test_verify_marks_the_sets_it_checked(living: World, shelf: Shelf) -> None:
+    sets = [shelf.back_up(living).set, shelf.back_up(living).set]
+    assert shelf.verify()["sets"] == sets
+    shelf.verify(5, sets[1])
+    checks = [[checked.how for checked in one.checked] for one in manifest.every(shelf.store)]
+    assert checks == [["verify all"], ["verify all", "verify 5%"]]

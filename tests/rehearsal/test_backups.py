@@ -1,0 +1,200 @@
+"""Backups as people use them: made while the clinic works, listed, read back, restored over it, and taken back."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import itertools
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gcp_openemr.errors import Unhealthy
+from gcp_openemr.redacted import Redacted
+from gcp_openemr.sandbox.standin.sample_backup import SampleBackup
+from gcp_openemr.sandbox.visitor import Visitor
+from tests.rehearsal.place import PROJECT, Place, begin, environment_file, visit, wait_for
+
+PATIENT = 1
+NOW = ("--drain", "0")
+
+
+def restore(place: Place, *arguments: str) -> dict[str, Any]:
+    return place.must("restore", "-y", "--clinic", "main", *NOW, *arguments)
+
+
+def opens(visitor: Visitor, document: int, content: bytes) -> bool:
+    try:
+        return visitor.document(PATIENT, document) == hashlib.sha256(content).hexdigest()
+    except Unhealthy:
+        return False
+
+
+@pytest.fixture(scope="module")
+def first_set(place: Place, deployed: dict[str, Any]) -> str:
+    return str(place.must("backup", "create", "--clinic", "main")["clinics"]["main"]["set"])
+
+
+def test_a_set_is_listed_read_back_and_tried(place: Place, first_set: str) -> None:
+    place.must("backup", "verify", "--clinic", "main", "--set", first_set, "--data", "all")
+    place.must("backup", "drill", "--clinic", "main")
+    listed = place.must("backup", "list")
+    (one,) = listed["clinics"]["main"]["sets"]
+    assert (one["set"], one["state"], one["openemr"], one["documents"]) == (first_set, "verified", "7.0.4", 5)
+    assert one["checked"]["how"] == "drill"
+    assert listed["clinics"]["north"]["sets"] == []
+    assert listed["cloud_sql"] == {"backups": [], "point_in_time_since": None}
+    seen = place.must("status")["clinics"]["main"]
+    assert (seen["backup"]["set"], seen["drill"]["set"], seen["drill"]["ok"]) == (first_set, first_set, True)
+
+
+def test_a_restore_replaces_what_is_there_and_undo_brings_it_back(place: Place, first_set: str) -> None:
+    browser = visit(place, "main")
+    later = browser.upload(PATIENT, "later.txt", b"written after the set")
+    assert opens(browser, later, b"written after the set")
+    answer = place.run("restore", "-y", "--clinic", "main", "--from", first_set, *NOW)
+    assert answer.status == 0, answer.stderr
+    assert f"is replaced by set {first_set}" in answer.stderr
+    assert answer.json["decision"] == "restore-over"
+    assert not opens(visit(place, "main"), later, b"written after the set")
+    assert place.must("status", "--clinic", "main")["clinics"]["main"]["healthy"]
+    back = restore(place, "--undo")
+    assert back["decision"] == "undo"
+    assert opens(visit(place, "main"), later, b"written after the set")
+    # The state that the restore replaced is a set as well.
+    lost = place.run("backup", "list", "--clinic", "main").json["clinics"]["main"]["sets"]
+    assert {answer.json["set_before"], back["set_before"], first_set} <= {one["set"] for one in lost}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "said"),
+    [
+        (("--from", "20200101T000000Z-abcd"), 64, "There is no backup set 20200101T000000Z-abcd"),
+        (("--from", "2020-01-01"), 64, "There is no verified backup set from 2020-01-01 00:00 UTC or before"),
+        (("--from", "yesterday"), 64, "'yesterday' is no backup set, moment or address"),
+        ((), 64, "Say --from WHAT, or --undo."),
+        (("--from", "gs://no-such-bucket-here/backup.zip", "--without-set"), 5, "no-such-bucket-here"),
+    ],
+)
+def test_what_cannot_be_restored_is_told_before_anything_is_replaced(
+    place: Place, first_set: str, arguments: tuple[str, ...], status: int, said: str
+) -> None:
+    answer = place.run("restore", "-y", "--clinic", "main", *arguments, *NOW)
+    assert (answer.status, said in answer.json["error"]["what"]) == (status, True), answer.stdout
+    visit(place, "main")
+
+
+def test_a_restore_wants_the_clinic_named(place: Place, first_set: str) -> None:
+    answer = place.run("restore", "-y", "--from", "latest", *NOW)
+    assert (answer.status, answer.json["error"]["do"]) == (64, "Name one: --clinic NAME")
+
+
+@pytest.mark.torture
+@pytest.mark.parametrize("turn", range(3))
+def test_every_document_of_a_set_made_while_the_clinic_works_opens(place: Place, first_set: str, turn: int) -> None:
+    before: dict[int, bytes] = {}
+    with uploading(place, before):
+        while len(before) < 5:
+            time.sleep(0.05)
+        known = dict(before)
+        made = place.must("backup", "create", "--clinic", "main")["clinics"]["main"]["set"]
+    restore(place, "--from", made)
+    browser = visit(place, "main")
+    assert [number for number, content in known.items() if not opens(browser, number, content)] == []
+    restore(place, "--undo")
+    browser = visit(place, "main")
+    assert [number for number, content in before.items() if not opens(browser, number, content)] == []
+
+
+@contextlib.contextmanager
+def uploading(place: Place, done: dict[int, bytes]) -> Iterator[None]:
+    """Upload document after document, as a clinic at work would; `done` gets those that were taken."""
+    ended = threading.Event()
+    browser = visit(place, "main")
+
+    def work() -> None:
+        for number in itertools.count():
+            if ended.is_set():
+                return
+            content = b"%d\n" % number * 500
+            done[browser.upload(PATIENT, f"{number}.txt", content)] = content
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        worker.join()
+
+
+STEPS = ("look at its sets", "clinics/main: backup", "clinics/main: nfs-init", "clinics/main: health")
+
+
+@pytest.mark.torture
+@pytest.mark.parametrize("seconds", [0.0, 1.0, 3.0])
+@pytest.mark.parametrize("step", STEPS)
+def test_a_restore_killed_at_any_step_is_finished_by_the_same_command(
+    place: Place, first_set: str, step: str, seconds: float
+) -> None:
+    kept = visit(place, "main").upload(PATIENT, "kept.txt", b"before the killed restore")
+    command = ("restore", "-y", "--clinic", "main", "--from", first_set, *NOW)
+    run = begin(place, *command)
+    wait_for(run, step)
+    time.sleep(seconds)
+    run.send_signal(signal.SIGKILL)
+    run.communicate(timeout=60)
+    again = place.run(*command)
+    assert again.status == 0, again.stderr
+    assert not opens(visit(place, "main"), kept, b"before the killed restore")
+    assert place.must("status", "--clinic", "main")["clinics"]["main"]["healthy"]
+
+
+@pytest.mark.torture
+def test_a_new_environment_is_recovered_from_the_old_ones_bucket_and_the_old_one_stays_as_it_is(
+    place: Place, first_set: str, backup_file: tuple[Path, SampleBackup]
+) -> None:
+    file = place.folder / "second.toml"
+    text = environment_file("\n[clinics.south]\n").replace(PROJECT, "rehearsal-2").replace('"test"', '"again"')
+    file.write_text(text.replace("europe-west1", "europe-west3"))
+    new = ("-e", str(file))
+    old = f"{PROJECT}-oe-test-backups"
+    before = everything_of(place, PROJECT)
+    recovered = ("recover", "-y", "--from-bucket", old, "--set", first_set)
+    wrong = place.run(*new, *recovered, "--password", f"projects/{PROJECT}/secrets/no-such-secret")
+    assert wrong.status == 7
+    assert "are encrypted with it and cannot be read without" in wrong.json["error"]["what"]
+    made = place.must(*new, *recovered)
+    assert made["clinics"]["south"]["storage"] == "restore"
+    assert everything_of(place, PROJECT) == before
+    account = place.must(*new, "credentials")
+    browser = Visitor(made["clinics"]["south"]["url"])
+    browser.login(account["user"], Redacted(account["password"]))
+    for document in backup_file[1].documents:
+        assert browser.document(document.patient_id, document.id) == document.sha256
+    assert account["password"] != place.must("credentials", "--clinic", "main")["password"]
+    place.must(*new, "backup", "create")
+    assert place.must(*new, "backup", "verify", "--data", "all")["clinics"]["south"]["ok"]
+    refused = place.run(*new, *recovered)
+    assert (refused.status, "serves already" in refused.json["error"]["what"]) == (64, True)
+
+
+def everything_of(place: Place, project: str) -> dict[str, Any]:
+    """Each object with its generations and sums, and each secret with its versions."""
+    cloud = dataclasses.replace(place.cloud(), project=project)
+    objects = {
+        f"{bucket.name}/{blob.name}": (blob.generation, blob.metageneration, blob.crc32c)
+        for bucket in cloud.storage.list_buckets()
+        for blob in bucket.list_blobs(versions=True)
+    }
+    secrets = {
+        secret.name: (secret.etag, [v.etag for v in cloud.secrets.list_secret_versions(parent=secret.name)])
+        for secret in cloud.secrets.list_secrets(parent=f"projects/{project}")
+    }
+    return {**objects, **secrets}
