@@ -22,7 +22,6 @@ __all__ = ["Cloud", "google_cloud", "translate"]
 T = TypeVar("T")
 SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 _ASK_SECONDS = 20
-_ASKED_AT_ONCE = 32
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -121,7 +120,7 @@ class Cloud:
 
         from gcp_openemr.retrying import patient
 
-        return patient(AuthorizedSession(self.credentials), posts=True, connections=_ASKED_AT_ONCE)
+        return patient(AuthorizedSession(self.credentials), posts=True)
 
     def _patient(self, client: T) -> T:
         """Let a client of google-cloud-*, and what polls its operations, try again."""

@@ -16,7 +16,9 @@ from urllib3.util.retry import Retry
 
 from gcp_openemr import interruption
 
-__all__ = ["is_passing", "once", "patient"]
+__all__ = ["CONNECTIONS", "is_passing", "once", "patient"]
+
+CONNECTIONS = 64  # kept open by one session: doctor asks some thirty questions at once
 
 _STATUSES = frozenset({408, 429, 500, 502, 503, 504})
 _REPEATABLE = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "PATCH", "DELETE"})
@@ -31,7 +33,7 @@ class _Policy(Retry):
         return status_code == 429 or super().is_retry(method, status_code, has_retry_after)
 
 
-def patient(session: S, *, posts: bool = False, connections: int = 10) -> S:
+def patient(session: S, *, posts: bool = False) -> S:
     """Let a session try again, also its POSTs where all of them may be done twice. The last answer is the answer."""
     policy = _Policy(
         total=8,
@@ -43,7 +45,7 @@ def patient(session: S, *, posts: bool = False, connections: int = 10) -> S:
         raise_on_status=False,
     )
     for scheme in ("https://", "http://"):
-        session.mount(scheme, HTTPAdapter(max_retries=policy, pool_maxsize=connections))
+        session.mount(scheme, HTTPAdapter(max_retries=policy, pool_maxsize=CONNECTIONS))
     return session
 
 

