@@ -42,6 +42,7 @@ OPTIONS: list[tuple[str, dict[str, Any], set[str]]] = [
         },
         {AUDIT},
     ),
+    ("foundation", {"ci": None}, set()),
     (
         "foundation",
         {"clinics": {}},
@@ -85,7 +86,7 @@ OTHERWISE: Mapping[str, str] = {
     "serve": "not in the file; the stack is applied without and with it",
 }
 """Values that no row changes, and why."""
-_WHOLE = ("labels", "names", "clinics", "platform", "images", "secret_versions", "schedules", "restore")
+_WHOLE = ("labels", "names", "ci", "clinics", "platform", "images", "secret_versions", "schedules", "restore")
 
 
 def leaves(values: Mapping[str, Any]) -> Iterator[str]:
