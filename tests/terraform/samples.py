@@ -29,7 +29,8 @@ ENVIRONMENT = "prod"
 CLINICS = ("main", "north")
 NAMES = Names(project=PROJECT, environment=ENVIRONMENT)
 LABELS = {"application": "openemr", "environment": ENVIRONMENT}
-CI = {
+Values = dict[str, Any]
+CI: Values = {
     "roles": {name: {"permissions": sorted(role.permissions), "purpose": role.purpose} for name, role in ROLES.items()},
     "trust": {
         "provider": "github",
@@ -44,7 +45,6 @@ CI = {
 # Of another project, in whose registry the sandbox cannot look.
 IMAGE = f"{REGION}-docker.pkg.dev/example-images/openemr/job@sha256:{'0123456789abcdef' * 4}"
 
-Values = dict[str, Any]
 
 PLATFORM: Values = {
     "database": {"host": "db.example.sql.goog", "instance": "oe-prod-sql", "port": 3306, "server_ca": "PEM of a CA"},
