@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from gcp_openemr import __version__, ending
+from gcp_openemr import ending
 from gcp_openemr.cli_backups import backup as backup_verbs
 from gcp_openemr.cli_backups import recover, restore
 from gcp_openemr.cli_sandbox import sandbox as sandbox_verbs
@@ -38,6 +38,14 @@ Exit codes:
   8    the image build failed         65   the environment file is wrong
   9    doctor: something to mend
 """
+
+
+def _version(ctx: click.Context, _option: click.Parameter, asked: bool) -> None:
+    if asked and not ctx.resilient_parsing:
+        from gcp_openemr.release import release
+
+        click.echo(f"gcp-openemr {release()}")
+        ctx.exit()
 
 
 @click.group(
@@ -71,7 +79,9 @@ A first look, without a Google account:
 @click.option(
     "--timeout", type=click.FloatRange(0, min_open=True), metavar="MINUTES", help="Stop in order after so many minutes."
 )
-@click.version_option(__version__, prog_name="gcp-openemr")
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Say which this is."
+)
 @click.pass_context
 def cli(
     ctx: click.Context,
