@@ -61,6 +61,7 @@ OPTIONS: list[tuple[str, dict[str, Any], set[str]]] = [
             "admin_user": "chief",
             "jobs": ["nfs-init", "backup"],
             "schedules": {"backup": {"cron": "0 1 * * *"}},
+            "backups": {"drill_days": 30, "read_percent": 10, "keep": {"daily": 14}},
             "restore": {"source": "drive", "uri": "1a2b3c"},
         },
         set(),
