@@ -23,8 +23,8 @@ REQUIREMENTS = "openemr-requirements.txt"
 PYTHON = "3.12"
 TERRAFORM = "1.11.4"
 _NIGHTLY, _WEEKLY = "17 3 * * *", "47 4 * * 0"
-_GITHUB = {True: ("review", "expire", "destroy"), False: ("plan", "deploy", "watch", "destroy")}
-"""The workflows of an environment for review, and of one that stays."""
+_GITHUB = {True: ("try", "expire", "destroy"), False: ("plan", "deploy", "watch", "destroy")}
+"""The workflows of an environment for review, which the developer profile makes, and of one that stays."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
