@@ -37,6 +37,7 @@ Exit codes:
   7    Google refused a call          64   the command line is wrong
   8    the image build failed         65   the environment file is wrong
   9    doctor: something to mend
+  11   the plan is not the one that was reviewed
 """
 
 
