@@ -60,6 +60,13 @@ def _provision(_options: argparse.Namespace) -> _Prepared:
     return wanted.result_uri, lambda: provision.run(wanted)
 
 
+def _upgrade(_options: argparse.Namespace) -> _Prepared:
+    from jobs import upgrade, upgrade_settings
+
+    wanted = upgrade_settings.upgrade(os.environ)
+    return wanted.result_uri, lambda: upgrade.run(wanted)
+
+
 def _of_backups(name: str) -> Callable[[argparse.Namespace], _Prepared]:
     def prepare(_options: argparse.Namespace) -> _Prepared:
         wanted = getattr(backup_settings, name)(os.environ)
@@ -75,6 +82,7 @@ _JOBS: Mapping[str, tuple[str, Callable[[argparse.Namespace], _Prepared]]] = {
     "backup": ("make one consistent set of a clinic's database and files", _of_backups("backup")),
     "verify": ("check the repository of a clinic's sets (READ_DATA, SET)", _of_backups("verify")),
     "drill": ("restore the newest set into scratch, compare, remove it again", _of_backups("drill")),
+    "upgrade": ("bring a clinic from an older OpenEMR to this one (UPGRADE_FROM, UPGRADE_SET, REHEARSE)", _upgrade),
     "prune": ("forget the sets that no generation keeps (KEEP_DAILY and so on)", _of_backups("prune")),
 }
 
