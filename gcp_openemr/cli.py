@@ -181,7 +181,10 @@ def doctor(options: Options, verbs: tuple[str, ...]) -> None:
 @cli.command()
 @click.pass_obj
 def plan(options: Options) -> None:
-    """Show what deploy would change. Exit code 2 when there is something."""
+    """Show what deploy would change.
+
+    And what that interrupts, how long it takes, what was changed by hand. Exit code 2 when there is something.
+    """
     from gcp_openemr.commands.plan import plan as run
 
     if run(options.context(needs_terraform=True)):
