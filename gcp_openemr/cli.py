@@ -16,6 +16,7 @@ from gcp_openemr import ending
 from gcp_openemr.cli_backups import backup as backup_verbs
 from gcp_openemr.cli_backups import recover, restore
 from gcp_openemr.cli_sandbox import sandbox as sandbox_verbs
+from gcp_openemr.cli_upgrade import upgrade
 from gcp_openemr.errors import FaultsFound, Interrupted
 from gcp_openemr.options import Options, yes_too
 from gcp_openemr.pipeline import Pipeline
@@ -157,7 +158,7 @@ def render(options: Options, output: Path) -> None:
     multiple=True,
     default=("deploy",),
     show_default=True,
-    type=click.Choice(("plan", "deploy", "backup", "restore", "recover", "rotate", "destroy")),
+    type=click.Choice(("plan", "deploy", "backup", "restore", "recover", "rotate", "upgrade", "destroy")),
     help="What you want to run: its permissions must be there.",
 )
 @click.pass_obj
@@ -270,6 +271,7 @@ def destroy(options: Options, yes: bool, named: str | None) -> None:
 cli.add_command(backup_verbs)
 cli.add_command(restore)
 cli.add_command(recover)
+cli.add_command(upgrade)
 cli.add_command(sandbox_verbs)
 
 

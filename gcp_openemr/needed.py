@@ -141,7 +141,8 @@ class Role:
 ROLES: Mapping[str, Role] = {
     "planner": Role(purpose="reads, to show what a deploy would change", commands=("plan",)),
     "deployer": Role(
-        purpose="changes this environment and deletes no data", commands=("redeploy", "backup", "restore", "rotate")
+        purpose="changes this environment and deletes no data",
+        commands=("redeploy", "backup", "restore", "rotate", "upgrade"),
     ),
     "destroyer": Role(purpose="takes this environment down", commands=("destroy", "backup")),
 }
@@ -167,6 +168,7 @@ def needed() -> Mapping[str, frozenset[str]]:
         "restore": _JOBS | _RESTORE,
         "recover": bootstrap | redeploy | _JOBS | {"secretmanager.versions.access"},
         "rotate": _ROTATE,
+        "upgrade": redeploy | _JOBS | {"run.executions.list"},
         "destroy": plan | destroy,
     }
 

@@ -40,7 +40,7 @@ locals {
   _job = merge(local._database, {
     MYSQL_PASS_SECRET      = module.secrets.ids.database_password
     MYSQL_STAGING_DATABASE = var.names.staging_schema
-    OPENEMR_VERSION        = var.openemr.version
+    OPENEMR_VERSION        = coalesce(var.openemr.jobs, var.openemr.version)
   })
 
   _store = {
@@ -55,6 +55,13 @@ locals {
   # Nobody is there to pin a version for a job that starts by itself: it takes the one that the secret's alias names.
   _on_schedule = merge(local._job, local._store, { MYSQL_PASS_VERSION = "current" })
 
+  _upgrade = var.upgrade == null ? {} : {
+    OPENEMR_VERSION = var.upgrade.to
+    UPGRADE_BACK    = var.upgrade.back
+    UPGRADE_FROM    = var.upgrade.from
+    UPGRADE_SET     = var.upgrade.set
+  }
+
   job_environments = {
     nfs-init = merge(local._openemr_settings, local._restore, local._job, local._store, {
       MYSQL_KEPT_DATABASE = var.names.kept_schema
@@ -66,7 +73,7 @@ locals {
     drill   = merge(local._on_schedule, { MYSQL_SCRATCH_DATABASE = var.names.scratch_schema })
     prune   = merge(local._store, { for generation, sets in var.backups.keep : "KEEP_${upper(generation)}" => tostring(sets) })
     rotate  = local._job
-    upgrade = local._job
+    upgrade = merge(local._on_schedule, { MYSQL_SCRATCH_DATABASE = var.names.scratch_schema }, local._upgrade)
   }
 
   # What the environment file adds comes first, so that it cannot point a clinic at another's database or sessions.

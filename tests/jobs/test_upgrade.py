@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from jobs import clinic_state, nfs_init, settings, upgrade
+from jobs import marker, nfs_init, settings, upgrade
 from jobs.errors import Refused, SettingsInvalid, UpgradeFailed
 from jobs.upgrade_settings import Upgrade
 from jobs.upgrade_settings import upgrade as read_settings
@@ -104,6 +104,8 @@ def test_what_openemr_passes_over_is_a_failure_and_the_next_run_finishes(newer: 
     with pytest.raises(Refused, match="an upgrade was begun") as caught:
         nfs_init.run(newer.world.wanted)
     assert "upgrade --back" in caught.value.do
+    with pytest.raises(Refused, match="between two releases"):
+        newer.shelf.back_up(newer.world)
     (newer.application / "sql" / name).unlink()
     assert upgrade.run(newer.wanted())["to"] == "8.4.0"
     assert newer.version == (8, 4, 0, 540, 13)
@@ -199,7 +201,7 @@ def test_killed_before_any_effect_the_next_run_reaches_the_end(newer: Newer, eve
         assert in_a_group(lambda: upgrade.run(newer.wanted()), last=point) == -9, f"effect {point} of {total}"
         upgrade.run(newer.wanted())
         assert (newer.version, newer.counter, world.tables(), opens(world, 7)) == end, f"killed at {point} of {total}"
-        assert clinic_state.marker.read(world.sites) is None
+        assert marker.read(world.sites) is None
 
 
 def test_its_variables_are_read_with_every_problem_at_once() -> None:
