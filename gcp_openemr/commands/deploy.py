@@ -16,6 +16,7 @@ from typing import Any
 
 from gcp_openemr import cloud_run, image, secret_store, timeline
 from gcp_openemr.cloud_run import ServiceState
+from gcp_openemr.commands import foundation as foundation_step
 from gcp_openemr.commands import jobs, roots, state
 from gcp_openemr.commands.context import Context, changing
 from gcp_openemr.console import spoken
@@ -28,7 +29,6 @@ from gcp_openemr.variables import (
     Platform,
     SecretVersions,
     clinic_variables,
-    foundation_variables,
     platform_variables,
 )
 
@@ -65,11 +65,9 @@ def deploy(
         TerraformFailed, BuildFailed, JobFailed, Unhealthy: with what happened and what to do.
     """
     _agree(context)
-    with context.console.step("APIs and state bucket"):
-        state.ensure_apis(context)
-        state.ensure_bucket(context)
+    foundation_step.prepare_project(context)
     with changing(context, "deploy") as held:
-        foundation = _foundation(context, allow_data_loss)
+        foundation = Foundation.of(foundation_step.bring_about(context, allow_data_loss))
         platform, images = _platform_and_images(context, foundation, allow_data_loss, rebuild=rebuild)
         held.check()
         deployed = _clinics(context, foundation, platform, images, allow_data_loss, sources)
@@ -81,13 +79,6 @@ def _agree(context: Context) -> None:
     for warning in environment.warnings:
         context.console.warn(warning)
     context.agree(f"Deploy '{environment.name}' ({', '.join(environment.clinics)}) to project {environment.project}?")
-
-
-def _foundation(context: Context, allowed: Collection[str]) -> Foundation:
-    known = (state.outputs(context, roots.FOUNDATION.path) or {}).get("backup_stores", {})
-    variables = foundation_variables(context.environment, known=known)
-    prepared = roots.prepare(context, roots.FOUNDATION, variables, allowed=allowed)
-    return Foundation.of(roots.apply(context, prepared))
 
 
 def _platform_and_images(
