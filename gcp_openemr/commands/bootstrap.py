@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from gcp_openemr.commands import foundation
+from gcp_openemr.commands import foundation, state
 from gcp_openemr.commands.context import Context, changing
 from gcp_openemr.environment import Environment
 from gcp_openemr.needed import ROLES
@@ -27,7 +27,9 @@ def bootstrap(context: Context) -> None:
     """Make what outlives every teardown, and say what to paste into the pipeline's settings."""
     environment = context.environment
     context.agree(f"Make the foundation of '{environment.name}' in project {environment.project}?")
-    foundation.prepare_project(context)
+    with context.console.step("APIs and state bucket"):
+        state.ensure_apis(context)
+        state.ensure_bucket(context)
     with changing(context, "bootstrap"):
         outputs = foundation.bring_about(context, ())
     context.console.result(_values(environment, outputs), "\n".join(_lines(environment, outputs)))

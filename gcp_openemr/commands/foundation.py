@@ -1,4 +1,4 @@
-"""The foundation root as a step: what comes before it, bringing it to what the file says, and leaving it as it is."""
+"""The foundation root as a step of others: brought to what the file says, or found to be that already."""
 
 from __future__ import annotations
 
@@ -10,17 +10,10 @@ from gcp_openemr.commands.context import Context
 from gcp_openemr.errors import CloudRefused
 from gcp_openemr.variables import foundation_variables
 
-__all__ = ["bring_about", "prepare_project"]
+__all__ = ["bring_about"]
 
 # Whoever may make buckets in the project is taken for one who may change what outlives every teardown.
 _CHANGING = "storage.buckets.create"
-
-
-def prepare_project(context: Context) -> None:
-    """What has to be there before Terraform's first plan."""
-    with context.console.step("APIs and state bucket"):
-        state.ensure_apis(context)
-        state.ensure_bucket(context)
 
 
 def bring_about(context: Context, allowed: Collection[str]) -> dict[str, Any]:
@@ -43,6 +36,8 @@ def _left(context: Context, variables: dict[str, Any]) -> dict[str, Any]:
         terraform = roots.open_root(context, roots.FOUNDATION, variables)
         plan = terraform.plan()
         plan.file.unlink()
+    if context.reviewed is not None:
+        context.reviewed.check_root(roots.FOUNDATION.path, plan)
     if not plan.empty:
         listed = "".join(f"\n  {change.action} {change.address}" for change in plan.changes)
         raise CloudRefused(

@@ -30,6 +30,7 @@ class Root:
     path: str
 
 
+_STATELESS = "stateless_override.tf"
 FOUNDATION = Root(kind="foundation", path="foundation")
 PLATFORM = Root(kind="platform", path="platform")
 
@@ -48,8 +49,12 @@ class Prepared:
     allowed: Collection[str] = ()
 
 
-def open_root(context: Context, root: Root, variables: Mapping[str, Any]) -> Terraform:
-    """Render the working directory and connect its state."""
+def open_root(context: Context, root: Root, variables: Mapping[str, Any], *, looking: bool = False) -> Terraform:
+    """Render the working directory and connect its state.
+
+    `looking` is for a plan that is thrown away, perhaps by one who may write nothing: Terraform would make a state
+    where there is none yet, so that it is let to have none.
+    """
     directory = render(
         root.kind,
         environment_name=context.environment.name,
@@ -58,6 +63,11 @@ def open_root(context: Context, root: Root, variables: Mapping[str, Any]) -> Ter
         variables=variables,
         into=context.workspace / root.path,
     )
+    stateless = directory / _STATELESS
+    if looking and not any(state.version(context, root.path)):
+        stateless.write_text('terraform {\n  backend "local" {}\n}\n')
+    else:
+        stateless.unlink(missing_ok=True)
     terraform = Terraform(
         directory,
         binary=context.terraform,
@@ -80,12 +90,15 @@ def prepare(
 
     Raises:
         DataLossRefused: it would lose data that `allowed` does not name (never for `destroy`, which asked by itself).
+        PlanChanged: another plan of this root was reviewed.
     """
     with context.console.step(f"{root.path}: plan") as step:
         terraform = open_root(context, root, variables)
-        plan = terraform.plan(destroy=destroy, compared=guard.COMPARED, report=_reporter(step))
+        plan = terraform.plan(destroy=destroy, report=_reporter(step))
+    if context.reviewed is not None:
+        context.reviewed.check_root(root.path, plan)
     if not destroy:
-        guard.check(plan, allowed=allowed)
+        guard.check(plan, root=root.path, allowed=allowed)
     if not plan.empty:
         context.console.say(f"  {root.path}: {summary(plan)}")
         _agree(context, root, plan)
@@ -138,9 +151,9 @@ def _adopt(context: Context, prepared: Prepared, failure: ThereAlready) -> Prepa
         if not found:
             raise failure
         imports = {one.address: one.id for one in found}
-        plan = terraform.plan(imports=imports, compared=guard.COMPARED, report=_reporter(step))
+        plan = terraform.plan(imports=imports, report=_reporter(step))
     _refuse_other_shapes(plan, imports)
-    guard.check(plan, allowed=prepared.allowed)
+    guard.check(plan, root=root.path, allowed=prepared.allowed)
     _agree(context, root, plan)
     told = [f"{one.address} ({one.id})" for one in found] + adoption.finish(context.cloud, context.environment, found)
     context.console.say(
