@@ -108,6 +108,10 @@ _SHOWN = frozenset({"cloudsql.backupRuns.list", "cloudsql.instances.get"})
 _RESTORE = frozenset(f"storage.objects.{verb}" for verb in ("create", "delete"))
 _RESTORE |= {"run.services.get", "secretmanager.secrets.get", "secretmanager.versions.list"}
 _VERSIONS = frozenset(f"secretmanager.versions.{verb}" for verb in ("access", "add", "destroy", "disable", "enable"))
+_LOOKED_AT = ("cloudsql.instances.get", "compute.instances.list", "monitoring.alertPolicies.list", "run.jobs.list")
+_STATUS = _SHOWN | {*_LOOKED_AT, "monitoring.alerts.list", "run.executions.get", "run.jobs.get", "run.services.get"}
+_STATUS |= {f"secretmanager.{verb}" for verb in ("secrets.get", "versions.get", "versions.list")}
+_STATUS |= {f"storage.{verb}" for verb in ("buckets.get", "objects.get", "objects.list")}
 
 
 @functools.cache
@@ -122,6 +126,8 @@ def needed() -> Mapping[str, frozenset[str]]:
         "recover": plan | create | _JOBS | {"secretmanager.versions.access"},
         "rotate": plan | create | _JOBS | _VERSIONS,
         "destroy": plan | destroy,
+        "status": _STATUS,
+        "logs": frozenset({"logging.logEntries.list"}),
     }
 
 

@@ -54,6 +54,9 @@ def test_a_killed_deploy_is_recognised_as_dead_and_the_next_one_continues(fresh:
     while terraform_processes(fresh) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert terraform_processes(fresh) == []
+    seen = fresh.run("status")
+    assert (seen.status, seen.json["lock"]["dead"]) == (6, True)
+    assert [one["command"] for one in seen.json["unfinished"]][:1] == ["gcp-openemr deploy"]
     again = fresh.run("deploy", "-y")
     assert again.status == 0, again.stderr
     assert "Took over the lock of a run that died" in again.stderr
