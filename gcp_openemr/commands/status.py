@@ -11,7 +11,6 @@ from typing import Any
 
 from google.api_core.exceptions import Forbidden
 
-import gcp_openemr
 from gcp_openemr import backups, cloud_monitoring, cloud_run, cloud_sql, lock, secret_store
 from gcp_openemr.commands import state, status_table, unfinished
 from gcp_openemr.commands.context import Context
@@ -19,6 +18,7 @@ from gcp_openemr.doctor import CHECKS, Finding, Level, Subject, examine
 from gcp_openemr.doctor.examine import said
 from gcp_openemr.environment import Clinic
 from gcp_openemr.errors import CloudRefused, InputMissing, UsageError
+from gcp_openemr.release import release
 from gcp_openemr.secret_store import Secret
 
 __all__ = ["credentials", "status"]
@@ -59,6 +59,7 @@ def credentials(context: Context, *, clinic: str | None) -> None:
     context.console.result(
         {"clinic": chosen[0].name, "url": url, "user": user, "password": password},
         f"url:      {url}\nuser:     {user}\npassword: {password}",
+        secrets=(password,),
     )
 
 
@@ -116,7 +117,7 @@ def _versions(context: Context) -> dict[str, str | None]:
     locked = root / ".terraform.lock.hcl"
     provider = _PROVIDER.search(locked.read_text(encoding="utf-8")) if locked.is_file() else None
     return {
-        "gcp_openemr": gcp_openemr.__version__,
+        "gcp_openemr": release(),
         "openemr": context.environment.openemr.version,
         "terraform": state.terraform_version(context),
         "provider": provider[1] if provider else None,
