@@ -117,7 +117,7 @@ def _versions(context: Context) -> dict[str, str | None]:
     locked = root / ".terraform.lock.hcl"
     provider = _PROVIDER.search(locked.read_text(encoding="utf-8")) if locked.is_file() else None
     return {
-        "gcp_openemr": release(),
+        "gcp_openemr": str(release()),
         "openemr": context.environment.openemr.version,
         "terraform": state.terraform_version(context),
         "provider": provider[1] if provider else None,

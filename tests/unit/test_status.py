@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from google.cloud import secretmanager_v1
 from google.cloud.storage import Bucket
+from google.protobuf.field_mask_pb2 import FieldMask
 
 from gcp_openemr import cloud_monitoring, cloud_run, lock
 from gcp_openemr.clients import Cloud
@@ -92,7 +93,7 @@ def a_rotation(context: Context) -> None:
     for _ in range(2):
         secrets.add_secret_version(parent=made.name, payload={"data": b"x"})
     changed = secretmanager_v1.Secret(name=made.name, version_aliases={"current": 1, "next": 2})
-    secrets.update_secret(secret=changed, update_mask={"paths": ["version_aliases"]})
+    secrets.update_secret(secret=changed, update_mask=FieldMask(paths=["version_aliases"]))
 
 
 @pytest.mark.parametrize(
