@@ -86,14 +86,14 @@ def a_clinic_without_service(context: Context) -> None:
 
 
 def a_rotation(context: Context) -> None:
-    secrets, parent = context.cloud.secrets, f"projects/{PROJECT}"
-    made = secrets.create_secret(
-        parent=parent, secret_id="oe-prod-main-db-password", secret={"replication": {"automatic": {}}}
+    cloud, root_ = context.cloud, f"v1/projects/{PROJECT}/secrets"
+    made = cloud.ask(
+        "secretmanager", root_, body={"replication": {"automatic": {}}}, secretId="oe-prod-main-db-password"
     )
     for _ in range(2):
-        secrets.add_secret_version(parent=made.name, payload={"data": b"x"})
-    changed = secretmanager_v1.Secret(name=made.name, version_aliases={"current": 1, "next": 2})
-    secrets.update_secret(secret=changed, update_mask=FieldMask(paths=["version_aliases"]))
+        cloud.ask("secretmanager", f"v1/{made['name']}:addVersion", body={"payload": {"data": "eA=="}})
+    changed = secretmanager_v1.Secret(name=made["name"], version_aliases={"current": 1, "next": 2})
+    cloud.secrets.update_secret(secret=changed, update_mask=FieldMask(paths=["version_aliases"]))
 
 
 @pytest.mark.parametrize(
