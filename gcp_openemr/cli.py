@@ -15,6 +15,7 @@ import click
 from gcp_openemr import ending
 from gcp_openemr.cli_backups import backup as backup_verbs
 from gcp_openemr.cli_backups import recover, restore
+from gcp_openemr.cli_rehearse import rehearse
 from gcp_openemr.cli_sandbox import sandbox as sandbox_verbs
 from gcp_openemr.cli_status import logs, status
 from gcp_openemr.errors import FaultsFound, Interrupted
@@ -38,6 +39,7 @@ Exit codes:
   7    Google refused a call          64   the command line is wrong
   8    the image build failed         65   the environment file is wrong
   9    doctor: something to mend
+  12   rehearse: something was lost
 """
 
 
@@ -219,6 +221,7 @@ cli.add_command(restore)
 cli.add_command(recover)
 cli.add_command(status)
 cli.add_command(logs)
+cli.add_command(rehearse)
 cli.add_command(sandbox_verbs)
 
 
