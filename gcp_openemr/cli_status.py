@@ -11,21 +11,27 @@ from gcp_openemr.options import Options
 
 __all__ = ["logs", "status"]
 
+_DIFFERS = 2  # as plan's
 _clinic = click.option("--clinic", metavar="NAME", help="Only this clinic.")
 
 
 @click.command()
 @_clinic
+@click.option("--drift", is_flag=True, help="Ask Terraform too what differs from the environment file.")
 @click.pass_obj
-def status(options: Options, clinic: str | None) -> None:
-    """Show whether the clinics are healthy.
+def status(options: Options, clinic: str | None, drift: bool) -> None:
+    """Show what stands there and how it is.
 
-    With address, revision, traffic and secret versions. Exit code 6 when one is not healthy.
+    Health, versions, traffic, backups, ages of passwords, alerts, and what an interrupted command left. Exit code 6
+    when something is not healthy; with --drift 2 when all is, but a deploy would change something.
     """
     from gcp_openemr.commands.status import status as run
 
-    if not run(options.context(), clinic=clinic):
+    verdict = run(options.context(needs_terraform=drift), clinic=clinic, drift=drift)
+    if not verdict.healthy:
         sys.exit(Unhealthy.exit_code)
+    if verdict.drifted:
+        sys.exit(_DIFFERS)
 
 
 @click.command()

@@ -12,7 +12,7 @@ from typing import Any
 from google.api_core.exceptions import Forbidden
 
 from gcp_openemr import backups, cloud_monitoring, cloud_run, cloud_sql, lock, secret_store
-from gcp_openemr.commands import state, status_table, unfinished
+from gcp_openemr.commands import plan, state, status_table, unfinished
 from gcp_openemr.commands.context import Context
 from gcp_openemr.doctor import CHECKS, Finding, Level, Subject, examine
 from gcp_openemr.doctor.examine import said
@@ -21,7 +21,7 @@ from gcp_openemr.errors import CloudRefused, InputMissing, UsageError
 from gcp_openemr.release import release
 from gcp_openemr.secret_store import Secret
 
-__all__ = ["credentials", "status"]
+__all__ = ["Verdict", "credentials", "status"]
 
 _PLATFORM = ("database", "files machine", "pinned versions")  # rows of doctor's table
 _PROVIDER = re.compile(r'"registry\.terraform\.io/hashicorp/google" \{\s+version\s+= "([^"]+)"')
@@ -29,13 +29,30 @@ _AT_ONCE = 8
 _DRILL_FIELDS = ("at", "ok", "set", "restore_seconds", "data_age_seconds", "error")
 
 
-def status(context: Context, *, clinic: str | None) -> bool:
-    """Show what stands there and how it is. Returns whether every clinic and what they share are healthy."""
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """`healthy`: every clinic and what they share. `drifted`: it is not what its file says, where that was asked."""
+
+    healthy: bool
+    drifted: bool
+
+
+def status(context: Context, *, clinic: str | None, drift: bool = False) -> Verdict:
+    """Show what stands there and how it is; with `drift` also what a deploy would change, asked of Terraform.
+
+    Raises:
+        With `drift`, what `plan` raises.
+    """
     chosen = context.clinics(clinic)
+    planned = plan.look(context) if drift else None
     with context.console.step("ask the cloud"):
         values = _look(context, chosen) if state.exists(context) else _nothing(context, chosen)
-    context.console.result(values, status_table.drawn(values))
-    return bool(values["healthy"])
+    text = status_table.drawn(values)
+    if planned is not None:
+        values["drift"] = {"empty": planned.empty, **planned.values()}
+        text += f"\nDrift:\n{planned.text()}"
+    context.console.result(values, text)
+    return Verdict(healthy=values["healthy"], drifted=planned is not None and not planned.empty)
 
 
 def credentials(context: Context, *, clinic: str | None) -> None:

@@ -167,6 +167,12 @@ def test_a_changed_setting_makes_a_new_revision_that_serves(place: Place, deploy
         assert planned.status == 2
         changed = planned.json["roots"]["clinics/main"]["changes"]
         assert [c["action"] for c in changed] == ["update"]
+        drifted = place.run("status", "--drift")
+        assert (drifted.status, drifted.json["drift"]["roots"], drifted.json["healthy"]) == (
+            2,
+            planned.json["roots"],
+            True,
+        )
         assert changed[0]["values"] == ["template.max_instance_request_concurrency: 20 → 17"]
         assert (planned.json["interrupts"], planned.json["seconds"], planned.json["drifted"]) == ([], 60, [])
         after = place.must("deploy", "-y")

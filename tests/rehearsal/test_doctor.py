@@ -21,6 +21,7 @@ from gcp_openemr.clients import Cloud
 from gcp_openemr.commands import backup, deploy, destroy, doctor, logs, plan, restore, status
 from gcp_openemr.commands import sandbox as sandbox_commands
 from gcp_openemr.commands.context import Context
+from gcp_openemr.commands.status import Verdict
 from gcp_openemr.console import Console
 from gcp_openemr.environment import load_environment
 from gcp_openemr.needed import needed
@@ -148,7 +149,7 @@ def test_looking_needs_no_other_permissions_than_the_table_s(deployment: Deploym
     """And what this identity may not see is said not to be visible: there is nothing of that."""
     context, results = deployment.context("status"), io.StringIO()
     seen = dataclasses.replace(context, console=Console(as_json=True, people=io.StringIO(), results=results))
-    assert status.status(seen, clinic=None)
+    assert status.status(seen, clinic=None) == Verdict(healthy=True, drifted=False)
     assert "not_visible" not in results.getvalue()
     assert json.loads(results.getvalue())["unfinished"] == []
     logs.logs(deployment.context("logs"), clinic="main", job="nfs-init", since="1h", follow=False)
