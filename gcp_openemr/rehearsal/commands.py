@@ -16,6 +16,7 @@ from typing import Any
 
 from gcp_openemr import interruption
 from gcp_openemr.rehearsal.bad_days import Stop
+from gcp_openemr.sandbox.runtime import namespaces
 
 __all__ = ["Answer", "run"]
 
@@ -66,6 +67,7 @@ def run(
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,  # Ctrl-C comes to us, and we tell it
+            preexec_fn=namespaces.die_with_parent,  # noqa: PLW1509 - a system call, no locks
         )
         watcher = _Watcher(process, show, stop)
         try:
