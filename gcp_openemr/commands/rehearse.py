@@ -15,7 +15,7 @@ from gcp_openemr.rehearsal.play import Play
 from gcp_openemr.rehearsal.report import Scene
 from gcp_openemr.rehearsal.stage import stage
 
-__all__ = ["rehearse"]
+__all__ = ["rehearse", "why"]
 
 
 def rehearse(file: Path, console: Console, *, seed: int | None, junit: Path | None, acts: Sequence[Act] = ACTS) -> bool:
@@ -68,13 +68,15 @@ def _scene(play: Play, console: Console, act: Act, seed: int | None) -> Scene:
     began = time.monotonic()
     proved = failed = ""
     try:
-        with console.step(act.name + (f": {day.told}" if day.told else "")) as step:
+        if day.told:
+            console.say(f"  {act.name}: {day.told}")
+        with console.step(act.name) as step:
             play.begin(act.name, day, step)
             proved = act.play(play)
     except (KeyboardInterrupt, Interrupted):
         raise
     except Exception as error:
-        failed = _why(error)
+        failed = why(error)
     console.say(f"    {proved or failed}")
     said = tuple(play.said) if failed else ()
     for line in said:
@@ -82,7 +84,7 @@ def _scene(play: Play, console: Console, act: Act, seed: int | None) -> Scene:
     return Scene(name=act.name, proved=proved, failed=failed, day=day.told, seconds=time.monotonic() - began, said=said)
 
 
-def _why(error: Exception) -> str:
+def why(error: Exception) -> str:
     """The sentence of a failure; a defect of ours goes on as what it is."""
     known = error if isinstance(error, GcpOpenemrError) else translate(error)
     if known is None:

@@ -22,7 +22,7 @@ from gcp_openemr.environment import Environment, load_environment
 from gcp_openemr.sandbox import control
 from gcp_openemr.sandbox.remote import Remote, remote
 
-__all__ = ["Stage", "Target", "stage"]
+__all__ = ["Stage", "Target", "first_target", "second_target", "stage"]
 
 _FOLDER = "rehearse-"
 _PREFIX = "GCP_OPENEMR_"
@@ -85,8 +85,8 @@ def stage(file: Path, console: Console) -> Iterator[Stage]:
     folder, held = _settle(base)
     try:
         shutil.copyfile(file, folder / "openemr.toml")
-        first, changes = _first(folder / "openemr.toml", environment)
-        second = _second(folder / "openemr.toml", first)
+        first, changes = first_target(folder / "openemr.toml", environment)
+        second = second_target(folder / "openemr.toml", first)
         cloud = sandbox_commands.connect(_sandbox(folder), console, project=environment.project)
         yield Stage(folder=folder, first=first, second=second, cloud=cloud, changes=changes)
     finally:
@@ -136,7 +136,7 @@ def _archive(project: str) -> tuple[str, str]:
     return f"{project}-oe-rehearsal", "backup.zip"
 
 
-def _first(file: Path, environment: Environment) -> tuple[Target, tuple[str, ...]]:
+def first_target(file: Path, environment: Environment) -> tuple[Target, tuple[str, ...]]:
     """The user's environment with what this sandbox cannot have exchanged: its backups, closed doors, channels."""
     bucket, name = _archive(environment.project)
     changes = ["Every clinic begins with a backup made for this, in place of what [restore] names."]
@@ -155,7 +155,7 @@ def _first(file: Path, environment: Environment) -> tuple[Target, tuple[str, ...
     return _target(file, variables), tuple(changes)
 
 
-def _second(file: Path, first: Target) -> Target:
+def second_target(file: Path, first: Target) -> Target:
     """The same file's environment by another name in another project."""
     environment = first.environment
     ending = "s" if environment.name.endswith("r") else "r"
