@@ -25,6 +25,7 @@ __all__ = [
     "outputs",
     "terraform_version",
     "unlock",
+    "version",
 ]
 
 _ENABLING_SECONDS = 600.0
@@ -93,6 +94,12 @@ def outputs(context: Context, path: str) -> dict[str, Any] | None:
 def terraform_version(context: Context) -> str | None:
     """The Terraform that wrote the foundation's state last; None before the first."""
     return _read(context, "foundation").get("terraform_version")
+
+
+def version(context: Context, path: str) -> tuple[str, int]:
+    """Lineage and serial of the state of a root; ('', 0) where there is none."""
+    state = _read(context, path)
+    return str(state.get("lineage", "")), int(state.get("serial", 0))
 
 
 def deployed(context: Context) -> Iterator[tuple[str, Mapping[str, Any]]]:
