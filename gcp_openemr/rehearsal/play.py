@@ -41,7 +41,8 @@ class Written:
 class Play:
     """One run of the acts. By clinic: `documents` that it must open, its backup set, what was written after that.
 
-    `day` is that of the act under way, `days` those of all acts so far; `said` is what its commands told people.
+    `day` is that of the act under way, `days` those of all acts so far; `again` is how often its commands had to be run
+    again, `said` what they told people.
     """
 
     def __init__(self, stage: Stage, *, to: str | None = None) -> None:
@@ -50,6 +51,7 @@ class Play:
         self.days: dict[str, BadDay] = {}
         self.day: BadDay = QUIET
         self.step: Step | None = None
+        self.again = 0
         self.said: collections.deque[str] = collections.deque(maxlen=_MOST_LINES)
         self.documents: dict[str, list[Written]] = {}
         self.sets: dict[str, str] = {}
@@ -59,6 +61,7 @@ class Play:
         """An act begins: `step` shows what its commands say."""
         self.days[act] = self.day = day
         self.step = step
+        self.again = 0
         self.said.clear()
 
     def was_quiet(self, *acts: str) -> bool:
@@ -100,6 +103,7 @@ class Play:
                 return answer.values
             if quiet or answer.status in _DEFECTS:
                 break
+            self.again += 1
         raise RehearsalFailed(f"`gcp-openemr {' '.join(arguments)}` ended with {answer.status}: {answer.error}")
 
     def _once(self, arguments: tuple[str, ...], target: Target, day: BadDay, *, first: bool) -> commands.Answer:

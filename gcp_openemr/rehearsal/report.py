@@ -14,15 +14,16 @@ __all__ = ["Scene", "as_junit", "as_text", "as_values"]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Scene:
-    """An act as it was played: what it proved, or why it `failed`; `day` is what befell it, `said` its last lines.
+    """An act as it was played: what it proved, or why it `failed`; one that was not played has neither.
 
-    One that was not played has neither.
+    `day` is what befell it, `again` how often its commands had to be run again, `said` its last lines.
     """
 
     name: str
     proved: str = ""
     failed: str = ""
     day: str = ""
+    again: int = 0
     seconds: float = 0.0
     said: tuple[str, ...] = ()
 
@@ -39,6 +40,7 @@ def as_values(scenes: Sequence[Scene]) -> list[dict[str, Any]]:
             "proved": one.proved,
             "failed": one.failed,
             "bad_day": one.day,
+            "run_again": one.again,
             "seconds": round(one.seconds, 1),
         }
         for one in scenes
@@ -52,7 +54,7 @@ def as_text(scenes: Sequence[Scene]) -> str:
 
 def _line(one: Scene, width: int) -> str:
     mark = "✓" if one.ok else "✗" if one.failed else "-"
-    day = f"  ({one.day})" if one.day else ""
+    day = f"  ({one.day}; {one.again} times run again)" if one.day else ""
     return f"{mark} {one.name:{width}}  {spoken(one.seconds):>12}  {one.proved or one.failed or 'not played'}{day}"
 
 

@@ -25,7 +25,14 @@ from tests.unit.environment_file import load
 
 SCENES = (
     Scene(name="deploy", proved="6 restored documents open", seconds=45.2),
-    Scene(name="write", failed="Document 3 is lost.", day="some connections drop", seconds=3, said=("→ a\x1b[0m", "b")),
+    Scene(
+        name="write",
+        failed="Document 3 is lost.",
+        day="some connections drop",
+        again=2,
+        seconds=3,
+        said=("→ a\x1b[0m", "b"),
+    ),
     Scene(name="destroy"),
 )
 
@@ -33,7 +40,7 @@ SCENES = (
 def test_a_rehearsal_is_told_act_by_act() -> None:
     assert report.as_text(SCENES).splitlines() == [
         "✓ deploy           45 s  6 restored documents open",
-        "✗ write           3.0 s  Document 3 is lost.  (some connections drop)",
+        "✗ write           3.0 s  Document 3 is lost.  (some connections drop; 2 times run again)",
         "- destroy         0.0 s  not played",
     ]
     assert [one["ok"] for one in report.as_values(SCENES)] == [True, False, False]
@@ -101,6 +108,7 @@ def test_on_a_bad_day_a_command_is_run_again_until_the_day_is_over(monkeypatch: 
     assert play.must("deploy")["did"] == "deploy"
     assert play.stops == [BAD.stop, None, None, None]
     assert play.faults == [BAD.fault] * 3
+    assert play.again == 3
     hopeless = Acting(monkeypatch, -9, 69, 5, 5)
     hopeless.day = BAD
     with pytest.raises(RehearsalFailed, match="ended with 5"):
