@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from gcp_openemr.pipeline import Pipeline
+
 if TYPE_CHECKING:
     from gcp_openemr.clients import Cloud
     from gcp_openemr.commands.context import Context
@@ -27,6 +29,7 @@ class Options:
     sandbox: bool
     as_json: bool
     yes: bool
+    pipeline: Pipeline
 
     @property
     def folder(self) -> Path:
@@ -45,19 +48,30 @@ class Options:
     def console(self) -> Console:
         from gcp_openemr.console import Console
 
-        return Console(as_json=self.as_json)
+        running = click.get_current_context()
+        verb = running.command_path.removeprefix(running.find_root().command_path).strip()
+        return Console(as_json=self.as_json, pipeline=self.pipeline, title=f"gcp-openemr {verb}")
 
     def environment(self) -> Environment:
         from gcp_openemr.environment import load_environment
 
         return load_environment(self.file)
 
-    def context(self, *, needs_terraform: bool = False, yes: bool = False, openemr_tree: Path | None = None) -> Context:
+    def context(
+        self,
+        *,
+        needs_terraform: bool = False,
+        yes: bool = False,
+        openemr_tree: Path | None = None,
+        planned: Path | None = None,
+    ) -> Context:
         """What a command works with. Raises what reading the file, finding Terraform or connecting raises."""
         from gcp_openemr.commands.context import Context
+        from gcp_openemr.reviewed import read
         from gcp_openemr.setup.terraform import locate_terraform
 
         environment = self.environment()
+        reviewed = read(planned) if planned is not None else None
         console = self.console()
         terraform = Path()
         if needs_terraform:
@@ -71,6 +85,7 @@ class Options:
             workspace=self.workspace / environment.name,
             terraform=terraform,
             yes=self.yes or yes,
+            reviewed=reviewed,
         )
 
     def cloud(self, project: str, console: Console, openemr_tree: Path | None = None) -> Cloud:

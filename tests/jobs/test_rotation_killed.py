@@ -7,11 +7,13 @@ run leaves one version and one password of each. The points are counted in a run
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from jobs.rotation import recipe
+from tests.jobs import cheap_key
 from tests.jobs.effects import in_a_group, sampled
 from tests.jobs.rotation_place import Place
 from tests.jobs.test_rotation_alone import logs_in, repository
@@ -27,11 +29,20 @@ def killed(place: Place, *kinds: str, every: bool, most: int = _SAMPLE, **change
     total = in_a_group(run, last=0)
     assert total > 8
     place.at_rest()
+    make_cheap(place)
     for point in sampled(total, every=every, most=most):
         assert in_a_group(run, last=point) == -9, f"effect {point} of {total} did not come"
         yield point
         place.rotate(*kinds)
         place.at_rest()
+        make_cheap(place)
+
+
+def make_cheap(place: Place) -> None:
+    """The repository's key, of which there is one again."""
+    repository = Path(place.wanted.store.repository)
+    if repository.exists():
+        cheap_key.weaken(repository, place.value("backup").reveal())
 
 
 @torn
@@ -58,6 +69,7 @@ def test_of_the_administrator(place: Place, every: bool) -> None:
 @torn
 def test_of_the_backups(place: Place, every: bool) -> None:
     """The version in force opens the repository at every moment, so that the next backup can be made."""
-    repository(place, place.value("backup"), "init")
+    if not Path(place.wanted.store.repository).exists():
+        repository(place, place.value("backup"), "init")
     for _ in killed(place, "backup", every=every, most=1):
         repository(place, place.value("backup"), "cat", "config")

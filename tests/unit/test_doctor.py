@@ -26,9 +26,9 @@ from gcp_openemr.doctor import CHECKS, Check, Finding, Level, Subject, buckets, 
 from gcp_openemr.doctor import permissions as permission_checks
 from gcp_openemr.doctor import project as project_checks
 from gcp_openemr.doctor.model import Absent, ok
-from gcp_openemr.doctor.needed import needed, types_of_the_stack, types_with_a_row
 from gcp_openemr.environment import ClinicNames, Names
 from gcp_openemr.errors import EnvironmentInvalid, NotPermitted, ToolMissing
+from gcp_openemr.needed import needed, types_of_the_stack, types_with_a_row
 from gcp_openemr.sandbox.api.app import App
 from gcp_openemr.sandbox.api.iam import predefined_roles
 from gcp_openemr.sandbox.api.messages import Request, Response
@@ -231,13 +231,13 @@ def test_permissions_that_are_missing_are_named_for_each_command(tmp_path: Path)
         asked = set(body["permissions"])
         if "storage.objects.get" in asked:
             raise BadRequest("Permission storage.objects.get is not valid for this resource.")
-        return {"permissions": sorted(asked - {"run.services.create", "compute.networks.delete"})}
+        return {"permissions": sorted(asked - {"run.services.create", "compute.disks.delete"})}
 
     subject = subject_of(tmp_path, {f"{PROJECT}:testIamPermissions": answer})
     told = {finding.what.partition(":")[0]: finding for finding in found(permission_checks.permissions, subject)}
     assert (told["plan"].level, told["backup"].level) == (Level.OK, Level.OK)
     assert (told["deploy"].level, told["deploy"].items) == (Level.FAILED, ["run.services.create"])
-    assert (told["destroy"].level, told["destroy"].items) == (Level.WARNING, ["compute.networks.delete"])
+    assert (told["destroy"].level, told["destroy"].items) == (Level.WARNING, ["compute.disks.delete"])
     assert any("storage.objects.get" in finding.what for finding in told.values())
 
 
@@ -250,7 +250,7 @@ def test_every_permission_is_one_of_google_s() -> None:
 
 def test_every_type_of_the_stack_has_its_permissions() -> None:
     assert "cloud_run_v2_service" in types_of_the_stack()
-    assert types_of_the_stack() <= types_with_a_row(), "give a new type a row in doctor/needed.py"
+    assert types_of_the_stack() <= types_with_a_row(), "give a new type a row in gcp_openemr/needed.py"
 
 
 def place_answers(**changes: Any) -> dict[str, Any]:
