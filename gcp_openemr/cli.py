@@ -15,10 +15,13 @@ import click
 from gcp_openemr import ending
 from gcp_openemr.cli_backups import backup as backup_verbs
 from gcp_openemr.cli_backups import recover, restore
+from gcp_openemr.cli_bootstrap import bootstrap
+from gcp_openemr.cli_rehearse import rehearse
 from gcp_openemr.cli_sandbox import sandbox as sandbox_verbs
+from gcp_openemr.cli_status import logs, status
 from gcp_openemr.cli_upgrade import upgrade
 from gcp_openemr.errors import FaultsFound, Interrupted
-from gcp_openemr.options import Options, yes_too
+from gcp_openemr.options import Options, impersonation, yes_too
 from gcp_openemr.pipeline import Pipeline
 
 if TYPE_CHECKING:
@@ -39,6 +42,7 @@ Exit codes:
   8    the image build failed         65   the environment file is wrong
   9    doctor: something to mend
   11   the plan is not the one that was reviewed
+  12   rehearse: something was lost
 """
 
 
@@ -73,6 +77,7 @@ A first look, without a Google account:
 @click.option("--sandbox", is_flag=True, help="Rehearse in the Google Cloud embedded on this machine.")
 @click.option("--json", "as_json", is_flag=True, help="Print exactly one JSON object on stdout.")
 @click.option("-y", "--yes", is_flag=True, help="Go ahead without being asked.")
+@impersonation
 @click.option(
     "--summary",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -91,6 +96,7 @@ def cli(
     sandbox: bool,
     as_json: bool,
     yes: bool,
+    impersonate: str,
     summary: Path | None,
     timeout: float | None,
 ) -> None:
@@ -99,7 +105,7 @@ def cli(
     ending.show(as_json=as_json, pipeline=pipeline)
     if timeout is not None:
         ending.limit(timeout)
-    ctx.obj = Options(file=file, sandbox=sandbox, as_json=as_json, yes=yes, pipeline=pipeline)
+    ctx.obj = Options(file=file, sandbox=sandbox, as_json=as_json, yes=yes, pipeline=pipeline, impersonate=impersonate)
 
 
 @cli.command()
@@ -158,7 +164,9 @@ def render(options: Options, output: Path) -> None:
     multiple=True,
     default=("deploy",),
     show_default=True,
-    type=click.Choice(("plan", "deploy", "backup", "restore", "recover", "rotate", "upgrade", "destroy")),
+    type=click.Choice(
+        ("plan", "deploy", "backup", "restore", "recover", "rotate", "upgrade", "destroy", "status", "logs")
+    ),
     help="What you want to run: its permissions must be there.",
 )
 @click.pass_obj
@@ -234,20 +242,6 @@ def deploy(
 
 
 @cli.command()
-@click.option("--clinic", help="Only this clinic.")
-@click.pass_obj
-def status(options: Options, clinic: str | None) -> None:
-    """Show whether the clinics are healthy.
-
-    With address, revision, traffic and secret versions. Exit code 6 when one is not healthy.
-    """
-    from gcp_openemr.commands.status import status as run
-
-    if not run(options.context(), clinic=clinic):
-        sys.exit(6)
-
-
-@cli.command()
 @click.option("--clinic", help="Which clinic, where there are several.")
 @click.pass_obj
 def credentials(options: Options, clinic: str | None) -> None:
@@ -269,9 +263,13 @@ def destroy(options: Options, yes: bool, named: str | None) -> None:
 
 
 cli.add_command(backup_verbs)
+cli.add_command(bootstrap)
 cli.add_command(restore)
 cli.add_command(recover)
 cli.add_command(upgrade)
+cli.add_command(status)
+cli.add_command(logs)
+cli.add_command(rehearse)
 cli.add_command(sandbox_verbs)
 
 

@@ -18,7 +18,9 @@ from gcp_openemr.pipeline import Pipeline
 if TYPE_CHECKING:
     from types import FrameType
 
-__all__ = ["fail", "interrupted", "limit", "listen", "show", "unexpected"]
+    from gcp_openemr.clients import Cloud
+
+__all__ = ["caller_is", "fail", "interrupted", "limit", "listen", "show", "unexpected"]
 
 _PATIENCE = 3  # signals: a cancelled pipeline sends SIGINT, SIGTERM some seconds later, and then kills
 
@@ -31,6 +33,7 @@ class _Shown:
     pipeline: Pipeline
     reason: str = "Interrupted."
     signals: int = 0
+    cloud: Cloud | None = None
 
 
 _shown = _Shown(as_json=False, pipeline=Pipeline())
@@ -47,6 +50,11 @@ def show(*, as_json: bool, pipeline: Pipeline) -> None:
     _shown.as_json, _shown.pipeline = as_json, pipeline
 
 
+def caller_is(cloud: Cloud) -> None:
+    """As whom the clouds are called from here on, for failures that come of it."""
+    _shown.cloud = cloud
+
+
 def limit(minutes: float) -> None:
     """Stop as if interrupted after so many minutes."""
     signal.setitimer(signal.ITIMER_REAL, minutes * 60)
@@ -60,7 +68,7 @@ def fail(what: str, do: str, code: int) -> int:
     if annotation := pipeline.error(what, do):
         print(annotation, file=sys.stderr)
     with contextlib.suppress(OSError):  # that very file may be what failed
-        pipeline.summarise(f"gcp-openemr failed (exit code {code})", f"```text\n{what}\n{do}\n```")
+        pipeline.summarise(f"gcp-openemr failed (exit code {code})", f"{what}\n{do}")
     if _shown.as_json:
         print(json.dumps({"error": {"what": what, "do": do, "exit_code": code}}))
     return code
@@ -82,6 +90,9 @@ def unexpected(error: Exception) -> int:
         known = GcpOpenemrError(
             f"A defect of this program: {type(error).__name__}: {error}", do=f"Please report it with {trace}."
         )
+    from gcp_openemr.refused import told_of
+
+    known = told_of(known, _shown.cloud)
     return fail(known.what, known.do, known.exit_code)
 
 

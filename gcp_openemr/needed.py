@@ -42,6 +42,7 @@ cloud_run_v2_job                        iam.serviceAccounts +actAs
 cloud_run_v2_job                        run.jobs get +create +update -delete
 cloud_run_v2_job_iam_member             run.jobs getIamPolicy +setIamPolicy -setIamPolicy
 cloud_run_v2_service                    iam.serviceAccounts +actAs
+cloud_run_v2_service                    run.routes +invoke
 cloud_run_v2_service                    run.services get +create +update -delete
 cloud_run_v2_service_iam_member         run.services getIamPolicy +setIamPolicy -setIamPolicy
 cloud_scheduler_job                     cloudscheduler.jobs get +create +update +enable +pause -delete
@@ -111,6 +112,10 @@ _JOBS |= {"storage.objects.get", "storage.objects.list"}
 _SHOWN = frozenset({"cloudsql.backupRuns.list", "cloudsql.instances.get"})
 _RESTORE = frozenset(f"storage.objects.{verb}" for verb in ("create", "delete"))
 _RESTORE |= {"run.services.get", "secretmanager.secrets.get", "secretmanager.versions.list"}
+_LOOKED_AT = ("cloudsql.instances.get", "compute.instances.list", "monitoring.alertPolicies.list", "run.jobs.list")
+_STATUS = _SHOWN | {*_LOOKED_AT, "monitoring.alerts.list", "run.executions.get", "run.jobs.get", "run.services.get"}
+_STATUS |= {f"secretmanager.{verb}" for verb in ("secrets.get", "versions.get", "versions.list")}
+_STATUS |= {f"storage.{verb}" for verb in ("buckets.get", "objects.get", "objects.list")}
 _LOCK = frozenset(f"storage.objects.{verb}" for verb in ("create", "delete", "get", "list"))
 _ROTATE = _JOBS | {"secretmanager.secrets.get", "secretmanager.versions.list"}
 
@@ -170,6 +175,8 @@ def needed() -> Mapping[str, frozenset[str]]:
         "rotate": _ROTATE,
         "upgrade": redeploy | _JOBS | {"run.executions.list"},
         "destroy": plan | destroy,
+        "status": _STATUS,
+        "logs": frozenset({"logging.logEntries.list"}),
     }
 
 

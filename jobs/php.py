@@ -9,15 +9,25 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from jobs import log
 from jobs.errors import InstallFailed, UpgradeFailed
 from jobs.redacted import Redacted
 from jobs.settings import NfsInit, Server
 
-__all__ = ["Database", "Upgraded", "hash_password", "install", "make_keys", "open_document", "upgrade"]
+__all__ = [
+    "Database",
+    "Upgraded",
+    "administrator",
+    "hash_password",
+    "install",
+    "make_keys",
+    "open_document",
+    "upgrade",
+]
 
 _SCRIPTS = Path(__file__).parent
 _INI = Path("/etc/openemr/php.ini")
@@ -163,6 +173,27 @@ class _Heard:
             raise UpgradeFailed(f"OpenEMR's {self._script} failed: {self._failures[0]}{more}", do=_AGAIN)
         if status != 0 or not self._finished:
             raise UpgradeFailed(f"OpenEMR's {self._script} ended early with {status}: {self._last}", do=_AGAIN)
+
+
+def administrator(
+    application: Path, reached: Database, user: str, passwords: Sequence[Redacted], *, fresh: Redacted | None = None
+) -> dict[str, Any]:
+    """Have OpenEMR look at a user, and hash `fresh` as it would keep it.
+
+    Returns `found`, `verifies` (for each of the passwords whether the stored hash is of it), `stored` and `fresh` (the
+    hashes), `second_factors` (their names) and `locked_by` (what locks the user out: `failed logins`, `inactive`). A
+    second factor that was locked with the old hash is locked with OpenEMR's own key from then on.
+
+    Raises:
+        InstallFailed: it cannot.
+    """
+    given = {"user": user, "passwords": [one.reveal() for one in passwords], "fresh": fresh and fresh.reveal()}
+    said = _run("administrator.php", [str(application)], stdin=json.dumps(given), environment=reached.environment())
+    try:
+        answer: dict[str, Any] = json.loads(said)
+    except ValueError as error:
+        raise InstallFailed("OpenEMR's administrator could not be looked at: PHP gave no answer.") from error
+    return answer
 
 
 def hash_password(password: Redacted) -> str:
