@@ -8,12 +8,16 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 import sysconfig
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
+
+from gcp_openemr.cli import cli
 
 GOLDEN = Path(__file__).parent / "golden" / "ci"
 REQUIREMENTS = "openemr-requirements.txt"
@@ -31,8 +35,13 @@ def init(folder: Path, kind: str, name: str) -> dict[str, list[str]]:
     """A new environment file NAME.toml with its pipelines. Returns what the program says of files."""
     where = ("--project", f"my-clinic-{name}", "--region", "europe-west1", "--profile", PROFILES[name])
     pipelines = ("--ci", kind, "--repository", "my-clinic/openemr")
-    done = run("--json", "-e", f"{name}.toml", "init", "--name", name, *where, *pipelines, cwd=folder)
-    assert done.returncode == 0, done.stderr
+    return well("-e", str(folder / f"{name}.toml"), "init", "--name", name, *where, *pipelines)
+
+
+def well(*arguments: str) -> dict[str, list[str]]:
+    """What a command that goes well says, in this process."""
+    done = CliRunner().invoke(cli, ["--json", *arguments])
+    assert done.exit_code == 0, done.output
     told: dict[str, list[str]] = json.loads(done.stdout)
     return told
 
@@ -101,10 +110,22 @@ def test_programs_are_pinned_and_no_key_is_asked_for(written: tuple[str, Path]) 
         assert "latest" not in text, name
 
 
+def test_every_command_in_them_is_one_of_the_program(written: tuple[str, Path]) -> None:
+    _, folder = written
+    seen = set()
+    for text in files(folder).values():
+        for line in re.findall(r"gcp-openemr (-e .*)", re.sub(r"#.*", "", text)):
+            arguments = shlex.split(line.partition("||")[0])
+            done = CliRunner().invoke(cli, [*arguments, "--help"])
+            assert done.exit_code == 0, (line, done.output)
+            seen.add(next(word for word in arguments if word in cli.commands))
+    assert {"plan", "deploy", "backup", "destroy"} <= seen
+
+
 def test_files_that_are_there_stay_until_replaced_in_words(tmp_path: Path) -> None:
     told = init(tmp_path, "github", "prod")
-    again = run("--json", "-e", "prod.toml", "init", "--ci", "github", cwd=tmp_path)
-    assert json.loads(again.stdout)["right"] == told["written"]
+    pipelines = ("-e", str(tmp_path / "prod.toml"), "init", "--ci", "github")
+    assert well(*pipelines)["right"] == told["written"]
     changed = tmp_path / ".github" / "workflows" / "openemr-prod-plan.yml"
     changed.write_text("ours\n")
     (tmp_path / ".github" / "workflows" / "openemr-prod-watch.yml").unlink()
@@ -113,8 +134,7 @@ def test_files_that_are_there_stay_until_replaced_in_words(tmp_path: Path) -> No
     assert "openemr-prod-plan.yml" in refused.stderr
     assert changed.read_text() == "ours\n"
     assert not (tmp_path / ".github" / "workflows" / "openemr-prod-watch.yml").exists()
-    replaced = run("--json", "-e", "prod.toml", "init", "--ci", "github", "--replace", cwd=tmp_path)
-    assert len(json.loads(replaced.stdout)["written"]) == 2
+    assert len(well(*pipelines, "--replace")["written"]) == 2
     assert changed.read_text() != "ours\n"
 
 
