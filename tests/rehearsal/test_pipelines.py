@@ -223,7 +223,7 @@ def test_a_plan_of_before_is_deployed_no_more(world: World) -> None:
     stale = world.github.folder / "stale.json"
     refused = world.place.run("deploy", "-y", "--plan", str(stale))
     assert refused.status == 11
-    assert "was changed meanwhile" in refused.stderr
+    assert "This is not what was reviewed, so it is not deployed" in refused.stderr
 
 
 @pytest.mark.torture
