@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from gcp_openemr.environment import Clinic, Environment
-from gcp_openemr.environment.model import Backups
+from gcp_openemr.environment.model import Backups, Rotation
 from gcp_openemr.image import BuildPlace, Images
 
 __all__ = ["Foundation", "Platform", "SecretVersions", "clinic_variables", "foundation_variables", "platform_variables"]
@@ -176,8 +176,8 @@ def clinic_variables(
         "restore": {"source": clinic.restore.source, "uri": clinic.restore.uri} if clinic.restore else None,
         "backup_bucket": foundation.backup_bucket,
         "admin_user": clinic.admin_user,
-        "jobs": ["nfs-init", "backup", "verify", "drill", "prune"],
-        "schedules": _schedules(environment.backups) if serve else {},
+        "jobs": ["nfs-init", "backup", "verify", "drill", "prune", "rotate", "redis"],
+        "schedules": {**_schedules(environment.backups), **_rotations(environment.rotation)} if serve else {},
         "backups": {
             "drill_days": environment.backups.drill_days,
             "keep": {
@@ -185,6 +185,11 @@ def clinic_variables(
                 for generation in ("daily", "weekly", "monthly", "yearly")
             },
             "read_percent": environment.backups.read_percent,
+        },
+        "rotation": {
+            "every_days": environment.rotation.every_days,
+            "secrets": list(environment.rotation.secrets),
+            "state_bucket": environment.names.state_bucket,
         },
         "protect": protect,
     }
@@ -196,6 +201,10 @@ def _schedules(backups: Backups) -> dict[str, dict[str, str]]:
         return {}
     times = {job: getattr(backups, job) for job in ("backup", "verify", "drill", "prune")}
     return {job: {"cron": cron, "time_zone": backups.time_zone} for job, cron in times.items()}
+
+
+def _rotations(rotation: Rotation) -> dict[str, dict[str, str]]:
+    return {"rotate": {"cron": rotation.time, "time_zone": rotation.time_zone}} if rotation.scheduled else {}
 
 
 def _backup_names(environment: Environment, clinic: str) -> dict[str, str]:

@@ -15,6 +15,7 @@ from gcp_openemr.environment.model import (
     Network,
     OpenEmr,
     Restore,
+    Rotation,
 )
 from gcp_openemr.environment.positions import KeyPath
 from gcp_openemr.environment.problems import allowed, nearest, shown
@@ -35,6 +36,7 @@ SECTIONS: Mapping[str, type[Section]] = MappingProxyType(
         "alerts": Alerts,
         "audit": Audit,
         "backups": Backups,
+        "rotation": Rotation,
     }
 )
 SECTION_NAMES = (*SECTIONS, "clinics")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
-from gcp_openemr.environment.model import Alerts, Audit, Backups, Database, Files, Network, OpenEmr, Restore
+from gcp_openemr.environment.model import Alerts, Audit, Backups, Database, Files, Network, OpenEmr, Restore, Rotation
 from gcp_openemr.environment.names import ClinicNames, Names
 from gcp_openemr.environment.profiles import Profile
 from gcp_openemr.environment.service import Service
@@ -58,6 +58,7 @@ class Environment:
     alerts: Alerts
     audit: Audit
     backups: Backups
+    rotation: Rotation
     names: Names
 
     @property

@@ -20,6 +20,7 @@ from gcp_openemr.environment.model import (
     Network,
     OpenEmr,
     Restore,
+    Rotation,
 )
 from gcp_openemr.environment.names import Names
 from gcp_openemr.environment.positions import KeyPath
@@ -44,6 +45,7 @@ def resolve(settings: Settings) -> Environment | None:
     alerts = checked(settings, Alerts, [("alerts",)])
     audit = checked(settings, Audit, [("audit",)], of_profile(profile, "audit"))
     backups = checked(settings, Backups, [("backups",)], of_profile(profile, "backups"))
+    rotation = checked(settings, Rotation, [("rotation",)], of_profile(profile, "rotation"))
     # By itself as well: the clinics may override every wrong value of it.
     service = checked(settings, Service, [("service",)], of_profile(profile, "service"))
     clinics = _clinics(settings, profile)
@@ -53,7 +55,7 @@ def resolve(settings: Settings) -> Environment | None:
     check_addresses(settings, network, clinics)
     if settings.problems or not (environment and openemr and service and database and network and files):
         return None
-    if not (alerts and audit and backups):
+    if not (alerts and audit and backups and rotation):
         return None
     return Environment(
         name=environment.name,
@@ -72,6 +74,7 @@ def resolve(settings: Settings) -> Environment | None:
         alerts=alerts,
         audit=audit,
         backups=backups,
+        rotation=rotation,
         names=Names(project=environment.project, environment=environment.name),
     )
 

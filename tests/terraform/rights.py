@@ -16,14 +16,25 @@ Act = tuple[str, str, dict[str, Any] | None]
 _PROJECT = f"projects/{samples.PROJECT}"
 _BUCKET = samples.NAMES.backup_bucket
 _INSTANCE = f"sqladmin.googleapis.com/v1/{_PROJECT}/instances/{samples.NAMES.database_instance}"
+LOCK = "take the lock"
 _USER = {"name": "probe", "password": "of no use"}
 MAY: Mapping[str, set[str]] = {
     "init": {"read admin_password", "read database_password", "write runs"},
-    "prune": {"read backup_password", "write backups", "get backups", "list backups", "delete backups"},
+    "prune": {
+        "read backup_password",
+        *(f"{act} {folder}" for act in ("write", "get", "list", "delete") for folder in ("backups", "keys")),
+    },
+    "rot": {
+        *(f"{act} {secret}_password" for act in ("read", "rotate") for secret in ("admin", "database", "redis", "backup")),
+        *(LOCK, "change web", "run redis", "write runs", "get backups", "list backups"),
+        *(f"{act} keys" for act in ("write", "get", "list", "delete")),
+    },
     "sched": {"run nfs-init"},
     "web": {"read database_password", "read redis_password"},
 }
-"""What each of a clinic's accounts can do in its clinic; all else is refused, in other clinics everything."""
+"""What each of a clinic's accounts can do in its clinic; all else is refused, in other clinics everything.
+
+The lock is the environment's."""
 SHARED: Mapping[str, set[str]] = {
     "build": set(),
     "files": {"read redis_admin"},
@@ -44,7 +55,7 @@ def acts(who: str) -> dict[str, Act]:
 def expected() -> dict[str, set[str]]:
     """Account by its short name → what it can do."""
     of_clinics = {
-        f"{clinic}-{account}": {f"{clinic}: {act}" for act in may}
+        f"{clinic}-{account}": {act if act == LOCK else f"{clinic}: {act}" for act in may}
         for clinic in samples.CLINICS
         for account, may in MAY.items()
     }
@@ -55,10 +66,15 @@ def _of_clinic(clinic: str, who: str) -> Iterator[tuple[str, Act]]:
     names = ClinicNames(environment=samples.ENVIRONMENT, clinic=clinic)
     for what in ("admin_password", "database_password", "redis_password", "backup_password"):
         yield f"read {what}", _read(getattr(names, f"{what}_secret"))
+        path = f"secretmanager.googleapis.com/v1/{_PROJECT}/secrets/{getattr(names, f'{what}_secret')}:addVersion"
+        yield f"rotate {what}", ("POST", path, {})
     yield "run nfs-init", _run(names.nfs_init_job)
     yield "change nfs-init", ("DELETE", f"run.googleapis.com/v2/{_jobs(names.nfs_init_job)}?validateOnly=true", None)
-    for folder in ("runs", "backups"):
-        place = f"clinics/{clinic}/{folder}/"
+    service = f"run.googleapis.com/v2/{_PROJECT}/locations/{samples.REGION}/services/{names.service}"
+    yield "change web", ("PATCH", f"{service}?validateOnly=true", {})
+    yield "run redis", _run(names.redis_job)
+    for folder, below in (("runs", ""), ("backups", ""), ("keys", "backups/repository/")):
+        place = f"clinics/{clinic}/{below}{folder}/"
         item = f"storage/v1/b/{_BUCKET}/o/{(place + who).replace('/', '%2F')}"
         yield f"write {folder}", ("POST", f"upload/storage/v1/b/{_BUCKET}/o?uploadType=media&name={place}{who}", {})
         yield f"get {folder}", ("GET", item, None)
@@ -75,6 +91,8 @@ def _of_all() -> Iterator[tuple[str, Act]]:
     yield "make user", ("POST", f"{_INSTANCE}/users", _USER)
     yield "remove user", ("DELETE", f"{_INSTANCE}/users?name=probe&host=%25", None)
     yield "list every backup", ("GET", f"storage/v1/b/{_BUCKET}/o", None)
+    lock = f"upload/storage/v1/b/{samples.NAMES.state_bucket}/o?uploadType=media&name={samples.ENVIRONMENT}/environment.lock"
+    yield LOCK, ("POST", lock, {})
     yield "read the state", ("GET", f"storage/v1/b/{samples.NAMES.state_bucket}/o", None)
     yield "see who may do what", ("POST", f"cloudresourcemanager.googleapis.com/v3/{_PROJECT}:getIamPolicy", {})
     yield "list secrets", ("GET", f"secretmanager.googleapis.com/v1/{_PROJECT}/secrets", None)
