@@ -176,7 +176,7 @@ def clinic_variables(
         "restore": {"source": clinic.restore.source, "uri": clinic.restore.uri} if clinic.restore else None,
         "backup_bucket": foundation.backup_bucket,
         "admin_user": clinic.admin_user,
-        "jobs": ["nfs-init", "backup", "verify", "drill", "prune", "rotate", "redis"],
+        "jobs": ["nfs-init", "backup", "verify", "drill", "prune", "rotate", "redis-passwords"],
         "schedules": {**_schedules(environment.backups), **_rotations(environment.rotation)} if serve else {},
         "backups": {
             "drill_days": environment.backups.drill_days,

@@ -82,11 +82,17 @@ KINDS: Mapping[str, Kind] = {
     "service": _kind("cloud_run_v2_service", "run", "v2/projects/{project}/locations/{region}/services/{name}"),
     **dict.fromkeys(
         (
-            "nfs_init_job", "backup_job", "verify_job", "drill_job", "prune_job", "redis_job", "rotate_job",
+            "nfs_init_job",
+            "backup_job",
+            "verify_job",
+            "drill_job",
+            "prune_job",
+            "redis_passwords_job",
+            "rotate_job",
             "upgrade_job",
         ),
         _JOB,
-    ),  # fmt: skip
+    ),
     **dict.fromkeys(
         ("web_account", "init_account", "backup_account", "prune_account", "rotate_account", "schedule_account"),
         _ACCOUNT,

@@ -9,13 +9,13 @@ locals {
   _of_web  = "resource.type = \"cloud_run_revision\" AND resource.label.service_name = \"${var.names.service}\""
 
   _do = {
-    nfs-init = "`gcp-openemr deploy` says why and goes on from there. The clinic keeps serving what it has."
-    backup   = "`gcp-openemr backup create` says why, and makes the set that is missing. `gcp-openemr backup list` shows what there is."
-    verify   = "`gcp-openemr backup verify` says what is damaged. The bucket keeps deleted and replaced objects for 30 days: bring them back before they go."
-    drill    = "The newest set could not be restored for a trial. `gcp-openemr backup verify --data all` reads all of it; `gcp-openemr backup create` makes a new set."
-    redis    = "`gcp-openemr rotate --status` says how far the rotation came, and `gcp-openemr rotate` goes on from there."
-    rotate   = "The clinic works with the passwords it has. `gcp-openemr rotate --status` says how far it came, and `gcp-openemr rotate` goes on from there."
-    prune    = "Old sets stay until it succeeds; nothing is lost. `gcp-openemr logs` shows what the job said."
+    nfs-init        = "`gcp-openemr deploy` says why and goes on from there. The clinic keeps serving what it has."
+    backup          = "`gcp-openemr backup create` says why, and makes the set that is missing. `gcp-openemr backup list` shows what there is."
+    verify          = "`gcp-openemr backup verify` says what is damaged. The bucket keeps deleted and replaced objects for 30 days: bring them back before they go."
+    drill           = "The newest set could not be restored for a trial. `gcp-openemr backup verify --data all` reads all of it; `gcp-openemr backup create` makes a new set."
+    redis-passwords = "`gcp-openemr rotate --status` says how far the rotation came, and `gcp-openemr rotate` goes on from there."
+    rotate          = "The clinic works with the passwords it has. `gcp-openemr rotate --status` says how far it came, and `gcp-openemr rotate` goes on from there."
+    prune           = "Old sets stay until it succeeds; nothing is lost. `gcp-openemr logs` shows what the job said."
   }
 
   alerts = merge(

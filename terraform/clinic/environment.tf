@@ -3,7 +3,7 @@
 locals {
   _place = "projects/${var.project}/locations/${var.region}"
   # The jobs that hold a password while they run.
-  waited_for = { for name, job in local.jobs : name => job.name if !contains(["redis", "rotate"], name) }
+  waited_for = { for name, job in local.jobs : name => job.name if !contains(["redis-passwords", "rotate"], name) }
 
   sites = "/var/www/localhost/htdocs/openemr/sites"
   share = {
@@ -78,7 +78,7 @@ locals {
     verify = merge(local._store, { READ_DATA = tostring(var.backups.read_percent) })
     drill  = merge(local._on_schedule, { MYSQL_SCRATCH_DATABASE = var.names.scratch_schema })
     prune  = merge(local._store, { for generation, sets in var.backups.keep : "KEEP_${upper(generation)}" => tostring(sets) })
-    redis = merge(local._store, local._redis, {
+    redis-passwords = merge(local._store, local._redis, {
       REDIS_ADMIN_SECRET  = var.platform.redis.admin_secret
       REDIS_ADMIN_VERSION = "current"
     })
@@ -88,7 +88,7 @@ locals {
       OE_PASS_SECRET  = module.secrets.ids.admin_password
       OE_PASS_VERSION = "current"
       OE_USER         = var.admin_user
-      REDIS_JOB       = "${local._place}/jobs/${var.names.redis_job}"
+      REDIS_JOB       = "${local._place}/jobs/${var.names.redis_passwords_job}"
       SERVICE         = "${local._place}/services/${var.names.service}"
       STATE_BUCKET    = var.rotation.state_bucket
       WHAT            = join(",", sort(var.rotation.secrets))

@@ -7,14 +7,14 @@ locals {
   _small = { cpu = "1", memory = "2Gi" }
 
   _jobs = {
-    nfs-init = { account = "init", limits = local._large, name = var.names.nfs_init_job, share = true, timeout = local._day }
-    backup   = { account = "backup", limits = local._large, name = var.names.backup_job, share = true, timeout = local._day }
-    verify   = { account = "backup", limits = local._large, name = var.names.verify_job, share = false, timeout = local._day }
-    drill    = { account = "backup", limits = local._large, name = var.names.drill_job, share = true, timeout = local._day }
-    prune    = { account = "prune", limits = local._large, name = var.names.prune_job, share = false, timeout = local._day }
-    rotate   = { account = "rotate", limits = local._small, name = var.names.rotate_job, share = true, timeout = local._day }
-    redis    = { account = "provision", limits = local._small, name = var.names.redis_job, share = false, timeout = 10 * 60 }
-    upgrade  = { account = "init", limits = local._large, name = var.names.upgrade_job, share = true, timeout = local._day }
+    nfs-init        = { account = "init", limits = local._large, name = var.names.nfs_init_job, share = true, timeout = local._day }
+    backup          = { account = "backup", limits = local._large, name = var.names.backup_job, share = true, timeout = local._day }
+    verify          = { account = "backup", limits = local._large, name = var.names.verify_job, share = false, timeout = local._day }
+    drill           = { account = "backup", limits = local._large, name = var.names.drill_job, share = true, timeout = local._day }
+    prune           = { account = "prune", limits = local._large, name = var.names.prune_job, share = false, timeout = local._day }
+    rotate          = { account = "rotate", limits = local._small, name = var.names.rotate_job, share = true, timeout = local._day }
+    redis-passwords = { account = "provision", limits = local._small, name = var.names.redis_passwords_job, share = false, timeout = 10 * 60 }
+    upgrade         = { account = "init", limits = local._large, name = var.names.upgrade_job, share = true, timeout = local._day }
   }
   jobs = { for name, job in local._jobs : name => job if contains(var.jobs, name) }
 

@@ -45,16 +45,16 @@ variable "images" {
 }
 
 variable "jobs" {
-  description = "Which of the clinic's jobs exist: nfs-init, backup, verify, drill, prune, rotate, redis, upgrade."
+  description = "Which of the clinic's jobs exist: nfs-init, backup, verify, drill, prune, rotate, redis-passwords, upgrade."
   type        = set(string)
   default     = ["nfs-init"]
   validation {
-    condition     = contains(var.jobs, "nfs-init") && alltrue([for job in var.jobs : contains(["nfs-init", "backup", "verify", "drill", "prune", "rotate", "redis", "upgrade"], job)])
-    error_message = "Name jobs of nfs-init, backup, verify, drill, prune, rotate, redis and upgrade; nfs-init is always among them."
+    condition     = contains(var.jobs, "nfs-init") && alltrue([for job in var.jobs : contains(["nfs-init", "backup", "verify", "drill", "prune", "rotate", "redis-passwords", "upgrade"], job)])
+    error_message = "Name jobs of nfs-init, backup, verify, drill, prune, rotate, redis-passwords and upgrade; nfs-init is always among them."
   }
   validation {
-    condition     = contains(var.jobs, "rotate") == contains(var.jobs, "redis")
-    error_message = "A rotation starts the redis job: name both in jobs, or neither."
+    condition     = contains(var.jobs, "rotate") == contains(var.jobs, "redis-passwords")
+    error_message = "A rotation starts the job redis-passwords: name both in jobs, or neither."
   }
 }
 
@@ -79,7 +79,7 @@ variable "names" {
     nfs_init_job             = string
     prune_account            = string
     prune_job                = string
-    redis_job                = string
+    redis_passwords_job      = string
     redis_password_secret    = string
     redis_prefix             = string
     redis_user               = string

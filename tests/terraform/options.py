@@ -60,6 +60,7 @@ OPTIONS: list[tuple[str, dict[str, Any], set[str]]] = [
             "admin_user": "chief",
             "jobs": ["nfs-init", "backup"],
             "schedules": {"backup": {"cron": "0 1 * * *"}},
+            "backups": {"drill_days": 3, "read_percent": 50, "keep": {"daily": 1}},
             "rotation": {"every_days": 30, "secrets": ["database"]},
             "restore": {"source": "drive", "uri": "1a2b3c"},
         },

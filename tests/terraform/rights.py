@@ -19,13 +19,24 @@ _INSTANCE = f"sqladmin.googleapis.com/v1/{_PROJECT}/instances/{samples.NAMES.dat
 LOCK = "take the lock"
 _USER = {"name": "probe", "password": "of no use"}
 MAY: Mapping[str, set[str]] = {
-    "init": {"read admin_password", "read database_password", "write runs"},
+    "back": {
+        *("read database_password", "read backup_password", "write runs", "write backups", "write keys"),
+        *(f"{act} {folder}" for act in ("get", "list") for folder in ("backups", "keys")),
+    },
+    "init": {
+        *("read admin_password", "read database_password", "read backup_password", "write runs"),
+        *(f"{act} {folder}" for act in ("get", "list") for folder in ("backups", "keys")),
+    },
     "prune": {
-        "read backup_password",
+        *("read backup_password", "write runs"),
         *(f"{act} {folder}" for act in ("write", "get", "list", "delete") for folder in ("backups", "keys")),
     },
     "rot": {
-        *(f"{act} {secret}_password" for act in ("read", "rotate") for secret in ("admin", "database", "redis", "backup")),
+        *(
+            f"{act} {secret}_password"
+            for act in ("read", "rotate")
+            for secret in ("admin", "database", "redis", "backup")
+        ),
         *(LOCK, "change web", "run redis", "write runs", "get backups", "list backups"),
         *(f"{act} keys" for act in ("write", "get", "list", "delete")),
     },
@@ -72,7 +83,7 @@ def _of_clinic(clinic: str, who: str) -> Iterator[tuple[str, Act]]:
     yield "change nfs-init", ("DELETE", f"run.googleapis.com/v2/{_jobs(names.nfs_init_job)}?validateOnly=true", None)
     service = f"run.googleapis.com/v2/{_PROJECT}/locations/{samples.REGION}/services/{names.service}"
     yield "change web", ("PATCH", f"{service}?validateOnly=true", {})
-    yield "run redis", _run(names.redis_job)
+    yield "run redis", _run(names.redis_passwords_job)
     for folder, below in (("runs", ""), ("backups", ""), ("keys", "backups/repository/")):
         place = f"clinics/{clinic}/{below}{folder}/"
         item = f"storage/v1/b/{_BUCKET}/o/{(place + who).replace('/', '%2F')}"
@@ -91,8 +102,8 @@ def _of_all() -> Iterator[tuple[str, Act]]:
     yield "make user", ("POST", f"{_INSTANCE}/users", _USER)
     yield "remove user", ("DELETE", f"{_INSTANCE}/users?name=probe&host=%25", None)
     yield "list every backup", ("GET", f"storage/v1/b/{_BUCKET}/o", None)
-    lock = f"upload/storage/v1/b/{samples.NAMES.state_bucket}/o?uploadType=media&name={samples.ENVIRONMENT}/environment.lock"
-    yield LOCK, ("POST", lock, {})
+    state = f"upload/storage/v1/b/{samples.NAMES.state_bucket}/o?uploadType=media"
+    yield LOCK, ("POST", f"{state}&name={samples.ENVIRONMENT}/environment.lock", {})
     yield "read the state", ("GET", f"storage/v1/b/{samples.NAMES.state_bucket}/o", None)
     yield "see who may do what", ("POST", f"cloudresourcemanager.googleapis.com/v3/{_PROJECT}:getIamPolicy", {})
     yield "list secrets", ("GET", f"secretmanager.googleapis.com/v1/{_PROJECT}/secrets", None)

@@ -140,7 +140,7 @@ def test_a_clinic_names_its_service_job_and_secrets(stack: Stack) -> None:
     assert clinic["service"]["uri"].startswith("http")
     assert clinic["jobs"] == {
         job: f"{place}/jobs/oe-prod-north-{job}"
-        for job in ("nfs-init", "backup", "verify", "drill", "prune", "rotate", "redis")
+        for job in ("nfs-init", "backup", "verify", "drill", "prune", "rotate", "redis-passwords")
     }
     assert set(clinic["secrets"]) == {"admin_password", "database_password", "redis_password"}
     assert clinic["secrets"]["redis_password"].endswith("/secrets/oe-prod-north-redis-password")
@@ -158,7 +158,13 @@ def test_secrets_are_open_to_their_readers_alone(stack: Stack) -> None:
         }
     assert {key: set(found) for key, found in readers.items()} == {
         "admin_password": {"oe-prod-main-init", "oe-prod-main-rot"},
-        "database_password": {"oe-prod-main-back", "oe-prod-main-init", "oe-prod-main-rot", "oe-prod-main-web", "oe-prod-prov"},
+        "database_password": {
+            "oe-prod-main-back",
+            "oe-prod-main-init",
+            "oe-prod-main-rot",
+            "oe-prod-main-web",
+            "oe-prod-prov",
+        },
         "redis_password": {"oe-prod-main-rot", "oe-prod-main-web", "oe-prod-prov"},
     }
     assert {role for found in readers.values() for role in found.values()} == {

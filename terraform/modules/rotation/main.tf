@@ -9,7 +9,7 @@ resource "google_secret_manager_secret_iam_member" "secret" {
   member    = var.member
 }
 
-# The redis job asks the secret which of its versions are in force or about to be.
+# The job redis-passwords asks the secret which of its versions are in force or about to be.
 resource "google_secret_manager_secret_iam_member" "redis" {
   project   = var.project
   secret_id = var.secrets.redis_password
