@@ -204,7 +204,6 @@ def _secret_versions(context: Context, clinic: Clinic) -> SecretVersions:
     names = context.environment.clinic_names(clinic.name)
     with context.console.step(f"clinics/{clinic.name}: secrets"):
         _ensure_secret(context, names.backup_password_secret)
-        _ensure_secret(context, names.backup_password_secret)
         return SecretVersions(
             database_password=_ensure_secret(context, names.database_password_secret).version,
             redis_password=_ensure_secret(context, names.redis_password_secret).version,
@@ -248,7 +247,8 @@ def _report(context: Context, deployed: list[Deployed]) -> None:
     timings = context.console.timings
     total = sum(timing.seconds for timing in timings)
     if total > _WORTH_TELLING_SECONDS:
-        context.console.say(timeline.told(timings))
+        title, *lines = timeline.told(timings).splitlines()
+        context.console.block(title, lines)
     lines = [f"{d.name}: {d.url}" for d in deployed]
     context.console.say(
         f"Every clinic is healthy. Steps took {spoken(total)} in all. "

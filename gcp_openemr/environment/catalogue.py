@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from gcp_openemr.environment.ci import Ci
 from gcp_openemr.environment.model import (
     Alerts,
     Audit,
@@ -37,6 +38,7 @@ SECTIONS: Mapping[str, type[Section]] = MappingProxyType(
         "audit": Audit,
         "backups": Backups,
         "rotation": Rotation,
+        "ci": Ci,
     }
 )
 SECTION_NAMES = (*SECTIONS, "clinics")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
+from gcp_openemr.environment.ci import Ci
 from gcp_openemr.environment.model import Alerts, Audit, Backups, Database, Files, Network, OpenEmr, Restore, Rotation
 from gcp_openemr.environment.names import ClinicNames, Names
 from gcp_openemr.environment.profiles import Profile
@@ -59,6 +60,7 @@ class Environment:
     audit: Audit
     backups: Backups
     rotation: Rotation
+    ci: Ci | None
     names: Names
 
     @property

@@ -10,6 +10,13 @@ from tests.terraform import samples
 
 __all__ = ["Act", "acts", "expected"]
 
+_FOLDERS = {
+    "runs": "runs",
+    "backups": "backups",
+    "keys": "backups/repository/keys",
+    "locks": "backups/repository/locks",
+    "sets": "backups/sets",
+}
 Act = tuple[str, str, dict[str, Any] | None]
 """Method, path and body of a call."""
 
@@ -18,27 +25,21 @@ _BUCKET = samples.NAMES.backup_bucket
 _INSTANCE = f"sqladmin.googleapis.com/v1/{_PROJECT}/instances/{samples.NAMES.database_instance}"
 LOCK = "take the lock"
 _USER = {"name": "probe", "password": "of no use"}
+_READER = {"read backup_password", *(f"{act} {folder}" for act in ("get", "list") for folder in ("backups", "keys"))}
+_LOCKS = {f"{act} locks" for act in ("write", "get", "list", "delete")}
+_KEYS = {f"{act} keys" for act in ("write", "get", "list", "delete")}
+_SETS = {f"{act} sets" for act in ("write", "get", "list", "delete")}
 MAY: Mapping[str, set[str]] = {
-    "back": {
-        *("read database_password", "read backup_password", "write runs", "write backups", "write keys"),
-        *(f"{act} {folder}" for act in ("get", "list") for folder in ("backups", "keys")),
-    },
-    "init": {
-        *("read admin_password", "read database_password", "read backup_password", "write runs"),
-        *(f"{act} {folder}" for act in ("get", "list") for folder in ("backups", "keys")),
-    },
-    "prune": {
-        *("read backup_password", "write runs"),
-        *(f"{act} {folder}" for act in ("write", "get", "list", "delete") for folder in ("backups", "keys")),
-    },
+    "back": {"read database_password", "write runs", "write backups", "write keys", *_READER, *_LOCKS, *_SETS},
+    "init": {"read admin_password", "read database_password", "write runs", *_READER, *_LOCKS, "get sets", "list sets"},
+    "prune": {"write runs", "write backups", "delete backups", *_READER, *_LOCKS, *_KEYS, *_SETS},
     "rot": {
         *(
             f"{act} {secret}_password"
             for act in ("read", "rotate")
             for secret in ("admin", "database", "redis", "backup")
         ),
-        *(LOCK, "change web", "run redis", "write runs", "get backups", "list backups"),
-        *(f"{act} keys" for act in ("write", "get", "list", "delete")),
+        *(LOCK, "change web", "run redis", "write runs", "get sets", "list sets", *_READER, *_LOCKS, *_KEYS),
     },
     "sched": {"run nfs-init"},
     "web": {"read database_password", "read redis_password"},
@@ -84,8 +85,8 @@ def _of_clinic(clinic: str, who: str) -> Iterator[tuple[str, Act]]:
     service = f"run.googleapis.com/v2/{_PROJECT}/locations/{samples.REGION}/services/{names.service}"
     yield "change web", ("PATCH", f"{service}?validateOnly=true", {})
     yield "run redis", _run(names.redis_passwords_job)
-    for folder, below in (("runs", ""), ("backups", ""), ("keys", "backups/repository/")):
-        place = f"clinics/{clinic}/{below}{folder}/"
+    for folder, inside in _FOLDERS.items():
+        place = f"clinics/{clinic}/{inside}/"
         item = f"storage/v1/b/{_BUCKET}/o/{(place + who).replace('/', '%2F')}"
         yield f"write {folder}", ("POST", f"upload/storage/v1/b/{_BUCKET}/o?uploadType=media&name={place}{who}", {})
         yield f"get {folder}", ("GET", item, None)
