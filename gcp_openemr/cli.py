@@ -15,6 +15,7 @@ import click
 from gcp_openemr import ending
 from gcp_openemr.cli_backups import backup as backup_verbs
 from gcp_openemr.cli_backups import recover, restore
+from gcp_openemr.cli_rotate import rotate
 from gcp_openemr.cli_sandbox import sandbox as sandbox_verbs
 from gcp_openemr.errors import FaultsFound, Interrupted
 from gcp_openemr.options import Options, yes_too
@@ -230,6 +231,7 @@ def destroy(options: Options, yes: bool, named: str | None) -> None:
 cli.add_command(backup_verbs)
 cli.add_command(restore)
 cli.add_command(recover)
+cli.add_command(rotate)
 cli.add_command(sandbox_verbs)
 
 
