@@ -199,7 +199,7 @@ class _Rotation:
             versions.enable(change.secret, change.new)
         fresh = change.fresh()
         with outcome.step("backup", "new key"):
-            outcome.mend("backup", repository.accept(fresh, change.others()))
+            outcome.mend("backup", repository.accept(fresh, change.others(), new=change.own))
         with outcome.step("backup", "new version in force"):
             change.put_in_force()
         if not wanted.now:
@@ -211,9 +211,7 @@ class _Rotation:
                 outcome.waiting["backup"] = f"{names} began before; the old key stays for it."
                 return
         with outcome.step("backup", "old key removed"):
-            others = change.others()
-            repository.accept(fresh, others)  # a first backup may have made the repository meanwhile
-            repository.keep_only(fresh, others)
+            repository.keep_only(fresh, change.others())
         change.retire(outcome, keep=change.new)
         dataclasses.replace(change, back=False).finish(outcome)
 

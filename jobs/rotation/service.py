@@ -164,9 +164,9 @@ def give_traffic(service: Service, shares: Mapping[str, int]) -> Service:
     return _with_traffic(service, [*targets, *tags])
 
 
-def ask_health(service: Service, uri: str, *, seconds: float = _HEALTH_SECONDS) -> str:
+def ask_health(service: Service, uri: str) -> str:
     """Ask /health/ready until it answers well or the time is over. Returns the last complaint, or ''."""
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + _HEALTH_SECONDS
     while True:
         complaint = _asked(uri, _identity(service.uri))
         if not complaint or time.monotonic() + _POLL_SECONDS > deadline:

@@ -58,6 +58,7 @@ class Runtime(RecordingRuntime):
         super().__init__()
         self._port = port
         self.runs: dict[str, Callable[[], object]] = {}
+        self.ill_under_tag = False
 
     def service_uri(self, service: str) -> str:  # noqa: ARG002 -- the protocol's
         return f"http://{ADDRESS}:{self._port}"
@@ -90,11 +91,17 @@ class Place:
         assert answer.status == 200, answer.body
         return answer.body
 
-    def execution(self) -> str:
-        """One of the rotate job that has ended, as that of a run which was killed has."""
-        begun = self.call("POST", "run", f"v2/{ROTATE_JOB}:run", {})
-        self.cloud.app.operations.wait(f"run.googleapis.com/{begun['name']}", 20)
-        return str(begun["metadata"]["name"])
+    def begin(self, job: str) -> tuple[str, Callable[[], None]]:
+        """An execution that goes on until the function is called."""
+        ending = threading.Event()
+        self.runtime.runs[job] = ending.wait
+        begun = self.call("POST", "run", f"v2/{job}:run", {})
+
+        def finish() -> None:
+            ending.set()
+            self.cloud.app.operations.wait(f"run.googleapis.com/{begun['name']}", 20)
+
+        return str(begun["metadata"]["name"]), finish
 
     def rotate(self, *what: str, **changes: Any) -> dict[str, Any]:
         return recipe.run(self.wants(*what, **changes))
@@ -182,7 +189,7 @@ class Place:
             assert self.passwords(kind) == 1, kind
         assert self.serving() == {kind: self.aliases(kind)["current"] for kind in ("database", "redis")}
         self.works()
-        assert self.call("GET", "run", f"v2/{SERVICE}")["traffic"][0].keys() == {"type", "revision", "percent"}
+        assert not any("tag" in target for target in self.call("GET", "run", f"v2/{SERVICE}")["traffic"])
 
     def works(self) -> None:
         """People can work, and jobs that begin now can."""
@@ -227,7 +234,9 @@ def made_place(world: World, redis: Redis, directory: Path) -> Iterator[Place]:
         _make_jobs(place)
         nfs_init.run(dataclasses.replace(world.wanted, password=_version("database"), admin_password=_version("admin")))
         _make_service(place)
-        yield dataclasses.replace(place, wanted=dataclasses.replace(place.wanted, execution=place.execution()))
+        execution, finish = place.begin(ROTATE_JOB)
+        finish()  # as that of a run which was killed has
+        yield dataclasses.replace(place, wanted=dataclasses.replace(place.wanted, execution=execution))
         with place.redis_admin() as client:
             client.acl_deluser(place.wanted.redis_user)
 
@@ -370,6 +379,7 @@ def _health(place: Place) -> type[http.server.BaseHTTPRequestHandler]:
             wanted = ("tag", tag) if rest_of_name else ("percent", 100)
             (target,) = [t for t in body["trafficStatuses"] if t.get(wanted[0]) == wanted[1]]
             healthy = place.is_healthy(place.revision_pins(target["revision"]))
+            healthy &= not (rest_of_name and place.runtime.ill_under_tag)
             content = json.dumps({"checks": {"database": "ok" if healthy else "failed"}}).encode()
             self.send_response(200 if healthy else 503)
             self.send_header("Content-Length", str(len(content)))
