@@ -144,6 +144,7 @@ class Served:
             with self.outcome.step(who, "traffic"):
                 self.still_ours()
                 found = service.give_traffic(found, {found.revision: 100})
+                problem = self._ask(found, found.uri)
         if problem:
             self._go_back(found, before, changes, problem)
         if not changes:
