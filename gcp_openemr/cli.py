@@ -15,8 +15,10 @@ import click
 from gcp_openemr import ending
 from gcp_openemr.cli_backups import backup as backup_verbs
 from gcp_openemr.cli_backups import recover, restore
+from gcp_openemr.cli_rehearse import rehearse
 from gcp_openemr.cli_rotate import rotate
 from gcp_openemr.cli_sandbox import sandbox as sandbox_verbs
+from gcp_openemr.cli_status import logs, status
 from gcp_openemr.errors import FaultsFound, Interrupted
 from gcp_openemr.options import Options, yes_too
 from gcp_openemr.pipeline import Pipeline
@@ -39,6 +41,7 @@ Exit codes:
   8    the image build failed         65   the environment file is wrong
   9    doctor: something to mend
   11   the plan is not the one that was reviewed
+  12   rehearse: something was lost
 """
 
 
@@ -158,7 +161,7 @@ def render(options: Options, output: Path) -> None:
     multiple=True,
     default=("deploy",),
     show_default=True,
-    type=click.Choice(("plan", "deploy", "backup", "restore", "recover", "rotate", "destroy")),
+    type=click.Choice(("plan", "deploy", "backup", "restore", "recover", "rotate", "destroy", "status", "logs")),
     help="What you want to run: its permissions must be there.",
 )
 @click.pass_obj
@@ -234,20 +237,6 @@ def deploy(
 
 
 @cli.command()
-@click.option("--clinic", help="Only this clinic.")
-@click.pass_obj
-def status(options: Options, clinic: str | None) -> None:
-    """Show whether the clinics are healthy.
-
-    With address, revision, traffic and secret versions. Exit code 6 when one is not healthy.
-    """
-    from gcp_openemr.commands.status import status as run
-
-    if not run(options.context(), clinic=clinic):
-        sys.exit(6)
-
-
-@cli.command()
 @click.option("--clinic", help="Which clinic, where there are several.")
 @click.pass_obj
 def credentials(options: Options, clinic: str | None) -> None:
@@ -272,6 +261,9 @@ cli.add_command(backup_verbs)
 cli.add_command(restore)
 cli.add_command(recover)
 cli.add_command(rotate)
+cli.add_command(status)
+cli.add_command(logs)
+cli.add_command(rehearse)
 cli.add_command(sandbox_verbs)
 
 

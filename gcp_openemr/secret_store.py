@@ -22,7 +22,18 @@ from gcp_openemr.errors import CloudRefused
 from gcp_openemr.redacted import Redacted
 from gcp_openemr.retrying import once
 
-__all__ = ["CURRENT", "Secret", "Standing", "add", "current_version", "ensure", "find_version", "read", "standing"]
+__all__ = [
+    "CURRENT",
+    "Secret",
+    "Standing",
+    "add",
+    "current_version",
+    "ensure",
+    "find_version",
+    "made",
+    "read",
+    "standing",
+]
 
 CURRENT = "current"
 NEXT, PREVIOUS = "next", "previous"
@@ -117,6 +128,12 @@ def find_version(cloud: Cloud, name: str) -> int | None:
         return current_version(cloud, name)
     except NotFound:
         return None
+
+
+def made(cloud: Cloud, secret: Secret) -> datetime.datetime:
+    """When a version was added."""
+    found = cloud.secrets.get_secret_version(name=f"{_path(cloud, secret.name)}/versions/{secret.version}")
+    return cast("datetime.datetime", found.create_time)  # its stub names what it is on the wire
 
 
 def ensure(cloud: Cloud, name: str, make: Callable[[], Redacted]) -> Secret:

@@ -52,7 +52,7 @@ def ages(context: Context, *, clinic: str | None) -> bool:
     with context.console.step("ask the cloud"):
         found = [_look(context, one) for one in context.clinics(clinic)]
     lines = [line for one in found for line in (f"{one.clinic}:", *(f"  {told}" for told in one.lines()))]
-    well = all(one.well for one in found)
+    well = not any(one.complaints for one in found)
     if not well:
         lines.append("To finish, renew and mend: gcp-openemr rotate")
     values = {"environment": context.environment.name, "well": well}

@@ -47,10 +47,11 @@ class Passwords:
         return (self.age_days(kind) or 0) > self.every_days
 
     @property
-    def well(self) -> bool:
-        """Nothing is half-way, too old, or other than the last rotation left it."""
-        half = any(stands is not None and stands.half_way for stands in self.secrets.values())
-        return not (half or self.drift or any(map(self.is_overdue, KINDS)))
+    def complaints(self) -> list[str]:
+        """What is half-way, too old, or other than the last rotation left it."""
+        half = [f"{kind}: {stands.half_way}" for kind, stands in self.secrets.items() if stands and stands.half_way]
+        late = [f"{kind} is older than {self.every_days} days" for kind in KINDS if self.is_overdue(kind)]
+        return [*half, *late, *self.drift]
 
     def values(self) -> dict[str, Any]:
         """For JSON."""
