@@ -25,6 +25,7 @@ KINDS: Mapping[str, str] = {
 """What a rotation calls a password, and which of a clinic's names is its secret's."""
 
 _SERVED = ("database", "redis")
+_PARTS = {"database": "database", "redis": "sessions"}  # of /health/ready
 _ON_SCHEDULE = ("backup", "verify", "drill", "prune", "rotate")
 
 
@@ -134,5 +135,5 @@ def _of(health: Health | None) -> Iterator[str]:
     """A part that does not answer may be away; where all else answers, its password was changed by hand."""
     checks = health.parts.get("checks", {}) if health else {}
     for kind in _SERVED:
-        if checks.get(kind, "ok") != "ok":
+        if checks.get(_PARTS[kind], "ok") != "ok":
             yield f"the clinic cannot use its {kind}: it is away, or its password was changed by hand."
