@@ -17,7 +17,8 @@ __all__ = ["Outcome"]
 class Outcome:
     """By kind of secret: `rotated`, `finished` (begun by an earlier run) and `undone` are {"from": n, "to": n}.
 
-    `waiting`, `skipped` and `mended` are sentences, `destroyed` the versions that will be destroyed.
+    `waiting`, `skipped` and `mended` are sentences, `destroyed` the versions that will be destroyed. `changed_by_hand`
+    are kinds whose server takes no version that is known.
     """
 
     what: tuple[str, ...]
@@ -28,6 +29,7 @@ class Outcome:
     skipped: dict[str, str] = dataclasses.field(default_factory=dict)
     mended: dict[str, str] = dataclasses.field(default_factory=dict)
     destroyed: dict[str, list[int]] = dataclasses.field(default_factory=dict)
+    changed_by_hand: list[str] = dataclasses.field(default_factory=list)
     admin: dict[str, Any] = dataclasses.field(default_factory=dict)
     health: str = ""
     interruption_seconds: float | None = None
@@ -51,4 +53,4 @@ class Outcome:
     def as_record(self) -> dict[str, Any]:
         found = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         always = ("what", "steps", "rotated")
-        return {name: part for name, part in found.items() if name in always or part not in ({}, "", None)}
+        return {name: part for name, part in found.items() if name in always or part not in ({}, [], "", None)}

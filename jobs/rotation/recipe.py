@@ -49,7 +49,7 @@ def run(wanted: Rotate) -> dict[str, Any]:
         ) as held:
             found = {kind: changes.look(kind, wanted.secrets[kind], outcome) for kind in KINDS}
             with (
-                _opened(wanted, found["database"]) as (connection, in_force),
+                _opened(wanted, found["database"], outcome) as (connection, in_force),
                 locks.clinic_fence(held, connection, wanted.clinic.schema, seconds=wanted.lock_seconds) as fence,
             ):
                 _Rotation(wanted, fence, outcome).all(found, drifted=not in_force)
@@ -61,7 +61,7 @@ def run(wanted: Rotate) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _opened(wanted: Rotate, secret: Secret) -> Iterator[tuple[Connection, bool]]:
+def _opened(wanted: Rotate, secret: Secret, outcome: Outcome) -> Iterator[tuple[Connection, bool]]:
     """A connection to MySQL, and whether the version in force is the one that opens it.
 
     Raises:
@@ -76,6 +76,7 @@ def _opened(wanted: Rotate, secret: Secret) -> Iterator[tuple[Connection, bool]]
             with connection:
                 yield connection, number == secret.current
             return
+    outcome.changed_by_hand.append("database")
     raise Refused(
         f"MySQL takes no enabled version of {secret.name}: the password was changed by hand.",
         do="Run gcp-openemr rotate database, which has provision set it again.",

@@ -109,6 +109,7 @@ class Served:
                 change.put_in_force()
         if onward:
             self._end_old(onward, before, moved)
+        self._tidy()
 
     def rotate_now(self, changes: Sequence[Change]) -> None:
         """End the old passwords first; until the new revision serves, people are shut out."""
@@ -130,38 +131,37 @@ class Served:
         found = service.find(self.wanted.service)
         if found is None:
             return {}
-        held = [self.wanted.secrets[kind] for kind in self.parts]
-        pins = {name: versions.look(name).current for name in held}
-        pins |= {change.secret: change.new for change in changes}
+        pins = {**self._in_force(), **{change.secret: change.new for change in changes}}
         before = found.serving
         if before and all(service.holds(service.revision_pins(found, revision), pins) for revision in before):
             return {}
         who = "+".join(change.kind for change in changes) or "service"
         with self.outcome.step(who, "new revision"):
             found = service.make_revision(found.name, pins)
-        problem = found.problem or self._ask_new(who, found)
+        problem = found.problem or self._ask(who, found)
         if not problem:
             with self.outcome.step(who, "traffic"):
                 self.still_ours()
-                found = service.give_traffic(found, {found.revision: 100})
-                problem = self._ask(found, found.uri)
+                found = service.give_traffic(found, {found.revision: 100}, shown=found.revision)
+            problem = self._ask(who, found)
         if problem:
             self._go_back(found, before, changes, problem)
         if not changes:
             self.outcome.mend(who, "the serving revision held a version that was not in force; a new one serves")
         return before
 
-    def _ask_new(self, who: str, found: Service) -> str:
+    def _ask(self, who: str, found: Service) -> str:
+        """Whether the newest revision is healthy: a complaint, or ''. It is asked at an address of its own.
+
+        A service that lets no caller from outside in is judged by Cloud Run alone.
+        """
+        self.outcome.health = "ready" if found.reachable else "not asked"
         if not found.reachable:
             return ""
-        with self.outcome.step(who, "health of the new revision"):
-            found = service.show_under_tag(found, found.revision)
-            return self._ask(found, found.tag_uri(service.NEW))
-
-    def _ask(self, found: Service, uri: str) -> str:
-        """A complaint, or ''. A service that lets no caller from outside in is judged by Cloud Run alone."""
-        self.outcome.health = "ready" if found.reachable else "not asked"
-        return service.ask_health(found, uri) if found.reachable else ""
+        with self.outcome.step(who, "health of the revision"):
+            if not found.address_of(found.revision):
+                found = service.give_traffic(found, found.serving, shown=found.revision)
+            return service.ask_health(found, found.address_of(found.revision))
 
     def _go_back(self, found: Service, before: Mapping[str, int], changes: Sequence[Change], problem: str) -> None:
         self.outcome.health = problem
@@ -171,6 +171,7 @@ class Served:
         undone = [change for change in changes if not change.moved]
         for change in undone:
             self._undo(dataclasses.replace(change, back=True))
+        self._tidy()
         raise Unhealthy(
             f"Revision {found.revision} is not healthy: {problem}." + (" The old passwords stay." if undone else ""),
             do="See the revision's log, then run gcp-openemr rotate again.",
@@ -181,6 +182,17 @@ class Served:
             self.parts[change.kind].keep(change, change.old, self.outcome)
             change.finish(self.outcome)
 
+    def _tidy(self) -> None:
+        """Our tag goes, and after an undo the template goes back to the versions in force."""
+        found = service.find(self.wanted.service)
+        if found is not None and not service.holds(found.pins, self._in_force()):
+            found = service.make_revision(found.name, self._in_force())
+        if found is not None and found.is_tagged:
+            service.give_traffic(found, found.serving)
+
+    def _in_force(self) -> dict[str, int]:
+        return {name: versions.look(name).current for name in (self.wanted.secrets[kind] for kind in self.parts)}
+
     def _end_old(self, changes: Sequence[Change], before: Mapping[str, int], moved: float) -> None:
         """When nobody has the old passwords any more."""
         left = self._wait_for_jobs(changes)
@@ -190,7 +202,7 @@ class Served:
             drain = found.request_seconds + _MARGIN_SECONDS if seconds is None else seconds
             with self.outcome.step("service", "requests in hand of the old revision"):
                 time.sleep(max(drain - (time.monotonic() - moved), 0.0))
-            problem = self._ask(found, found.uri)
+            problem = self._ask("service", found)
             if problem:
                 self._go_back(found, before, (), problem)
         for change in changes:

@@ -30,11 +30,10 @@ __all__ = [
     "make_revision",
     "pins_of",
     "revision_pins",
-    "show_under_tag",
 ]
 
 NEW = "next"
-"""The tag under which a revision without traffic can be asked."""
+"""The tag under which a revision can be asked, with or without traffic."""
 
 _BY_NAME = "TRAFFIC_TARGET_ALLOCATION_TYPE_REVISION"
 _LATEST = "TRAFFIC_TARGET_ALLOCATION_TYPE_LATEST"
@@ -93,15 +92,18 @@ class Service:
     @property
     def serving(self) -> dict[str, int]:
         """Revision → percent of the requests."""
-        found = {
-            str(t.get("revision") or _short(self.body.get("latestReadyRevision", ""))): int(t.get("percent") or 0)
-            for t in self.body.get("traffic", [])
-        }
-        return {revision: percent for revision, percent in found.items() if percent}
+        shares = [target for target in self.body.get("traffic", []) if target.get("percent")]
+        ready = _short(self.body.get("latestReadyRevision", ""))
+        return {str(share.get("revision") or ready): int(share["percent"]) for share in shares}
 
-    def tag_uri(self, tag: str) -> str:
-        statuses = self.body.get("trafficStatuses", [])
-        return next((str(s.get("uri", "")) for s in statuses if s.get("tag") == tag), "")
+    def address_of(self, revision: str) -> str:
+        """The address of a revision under our tag; '' where it has none."""
+        found = [s for s in self.body.get("trafficStatuses", []) if s.get("tag") == NEW]
+        return next((str(s.get("uri", "")) for s in found if s.get("revision") == revision), "")
+
+    @property
+    def is_tagged(self) -> bool:
+        return any(target.get("tag") == NEW for target in self.body.get("traffic", []))
 
 
 def find(name: str) -> Service | None:
@@ -152,16 +154,12 @@ def make_revision(name: str, pins: Pins) -> Service:
     raise CloudRefused(f"The template of {name} is changed by another all the time.", do="Run the same command again.")
 
 
-def show_under_tag(service: Service, revision: str) -> Service:
-    """Give a revision an address of its own and no other traffic."""
-    return _with_traffic(service, [*_by_name(service), _target(revision, tag=NEW)])
-
-
-def give_traffic(service: Service, shares: Mapping[str, int]) -> Service:
-    """Send the requests to revisions (name → percent), and take the tag away. Tags of others stay."""
+def give_traffic(service: Service, shares: Mapping[str, int], *, shown: str = "") -> Service:
+    """Send the requests to revisions (name → percent). Others' tags stay; ours goes to `shown`, or away."""
     targets = [_target(revision, percent=percent) for revision, percent in shares.items()]
     tags = [_target(t["revision"], tag=t["tag"]) for t in _by_name(service) if t.get("tag")]
-    return _with_traffic(service, [*targets, *tags])
+    ours = [_target(shown, tag=NEW)] if shown else []
+    return _with_traffic(service, [*targets, *tags, *ours])
 
 
 def ask_health(service: Service, uri: str) -> str:

@@ -66,6 +66,9 @@ def test_a_revision_that_is_not_healthy_is_undone(place: Place, monkeypatch: pyt
     assert {kind: place.aliases(kind) for kind in BOTH} == before
     assert place.serving() == serving
     place.at_rest()
+    found = service.find(SERVICE)
+    assert found is not None
+    assert sorted(found.pins.values()) == sorted(serving.values()), "the next deploy finds nothing to change"
 
 
 def test_an_execution_that_began_before_is_waited_for_by_the_next_run(place: Place) -> None:
@@ -117,8 +120,9 @@ def test_passwords_changed_by_hand_are_mended_or_refused_in_one_sentence(place: 
     assert "it does again" in place.rotate("redis", due_or_not=False)["mended"]["redis"]
     place.at_rest()
     by_hand(place, "IDENTIFIED BY %s", "known to nobody")
-    with pytest.raises(Refused, match=r"MySQL takes no enabled version of .*: the password was changed by hand"):
+    with pytest.raises(Refused, match=r"MySQL takes no enabled version of .*: the password was changed") as caught:
         place.rotate("database")
+    assert caught.value.record["changed_by_hand"] == ["database"]
     by_hand(place, "IDENTIFIED BY %s", place.value("database").reveal())
     place.at_rest()
 
