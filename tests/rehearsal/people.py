@@ -8,7 +8,6 @@ import itertools
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pymysql
@@ -17,7 +16,7 @@ from gcp_openemr.errors import Unhealthy
 from gcp_openemr.redacted import Redacted
 from gcp_openemr.sandbox import control
 from gcp_openemr.sandbox.visitor import Visitor
-from tests.rehearsal.place import Place
+from tests.rehearsal.place import PROJECT, Place
 
 __all__ = ["NURSE", "Seen", "at_work", "hire", "root"]
 
@@ -40,8 +39,8 @@ def root(place: Place, instance: str = "oe-test-sql") -> Iterator[Any]:
     """A cursor of MySQL's root, by the private socket in the sandbox's own mounts."""
     info = control.status(place.sandbox)
     assert info is not None
-    (socket,) = Path(f"/proc/{info.pid}/root/run/sandbox/sql").glob(f"*{instance}/mysql.sock")
-    with pymysql.connect(user="root", unix_socket=str(socket), autocommit=True) as connection:
+    socket = f"/proc/{info.pid}/root/run/sandbox/sql/{PROJECT}/{instance}/mysql.sock"
+    with pymysql.connect(user="root", unix_socket=socket, autocommit=True) as connection:
         yield connection.cursor()
 
 
