@@ -57,6 +57,7 @@ OPTIONS: list[tuple[str, dict[str, Any], set[str]]] = [
             for held in (
                 f'module.backup_passwords.google_secret_manager_secret.default["{name}"]',
                 f'module.backup_store["{name}"].google_service_account.prune',
+                f'module.backup_store["{name}"].google_storage_managed_folder.changing["keys"]',
                 f'module.backup_store["{name}"].google_storage_managed_folder.changing["locks"]',
                 f'module.backup_store["{name}"].google_storage_managed_folder.changing["sets"]',
                 f'module.backup_store["{name}"].google_storage_managed_folder.default',
@@ -74,7 +75,7 @@ OPTIONS: list[tuple[str, dict[str, Any], set[str]]] = [
             },
             "openemr": {"version": "7.0.3"},
             "admin_user": "chief",
-            "jobs": ["nfs-init", "backup"],
+            "jobs": ["nfs-init", "backup", "rotate", "redis-passwords"],
             "schedules": {"backup": {"cron": "0 1 * * *"}},
             "rotation": {"every_days": 30, "secrets": ["database"]},
             "backups": {"drill_days": 30, "read_percent": 10, "keep": {"daily": 14}},
