@@ -26,11 +26,13 @@ __all__ = [
     "ServiceState",
     "ask_health",
     "await_running",
+    "is_over",
     "job_container",
+    "job_variables",
     "move_traffic",
+    "pinned",
     "run_job",
     "runs",
-    "service_container",
     "service_state",
     "wait_until_healthy",
 ]
@@ -70,14 +72,6 @@ class Container:
 
     image: str
     variables: Mapping[str, str]
-
-
-def service_container(cloud: Cloud, name: str) -> Container | None:
-    """What the newest revision of a service is made of; None when there is no such service."""
-    try:
-        return _container(cloud.services.get_service(name=name).template.containers[0])
-    except NotFound:
-        return None
 
 
 def job_container(cloud: Cloud, name: str) -> Container | None:
@@ -129,6 +123,7 @@ def run_job(
         raise JobFailed(
             f"Job {name.rpartition('/')[2]} failed: {record.get('error') or _condition(state)}",
             do=record.get("do") or f"Its log: {state.log_uri}",
+            record=record,
         )
     return record
 
@@ -161,6 +156,38 @@ def move_traffic(cloud: Cloud, name: str, revision: str) -> None:
         service=run_v2.Service(name=name, traffic=[target]), update_mask=FieldMask(paths=["traffic"])
     )
     cloud.services.update_service(request=request).result()
+
+
+def pinned(cloud: Cloud, name: str) -> dict[str, dict[str, str]]:
+    """Which secrets' versions the revisions that serve have, and the service's template: its part → secret → version.
+
+    Secrets by short name. `name` is `projects/p/locations/l/services/s`; nothing where there is none.
+    """
+    try:
+        service = cloud.ask("run", f"v2/{name}")
+    except NotFound:
+        return {}
+    serving = {status["revision"] for status in service.get("trafficStatuses", ()) if status.get("percent")}
+    found = {revision: cloud.ask("run", f"v2/{name}/revisions/{revision}") for revision in sorted(serving)}
+    return {part: _pins(template) for part, template in {**found, "template": service["template"]}.items()}
+
+
+def job_variables(cloud: Cloud, name: str) -> dict[str, str]:
+    """The variables of a job's template; none where there is no such job."""
+    try:
+        job = cloud.ask("run", f"v2/{name}")
+    except NotFound:
+        return {}
+    (container,) = job["template"]["template"]["containers"]
+    return {variable["name"]: str(variable.get("value", "")) for variable in container.get("env", ())}
+
+
+def is_over(cloud: Cloud, execution: str) -> bool:
+    """Whether an execution, by its full name, has ended, or is gone."""
+    try:
+        return bool(cloud.executions.get_execution(name=execution).completion_time)
+    except NotFound:
+        return True
 
 
 def ask_health(cloud: Cloud, uri: str) -> Health:
@@ -251,6 +278,15 @@ def _complaint(health: Health) -> str:
 
 def _container(found: run_v2.Container) -> Container:
     return Container(image=found.image, variables={variable.name: variable.value for variable in found.env})
+
+
+def _pins(template: Mapping[str, Any]) -> dict[str, str]:
+    references = (
+        (variable.get("valueSource") or {}).get("secretKeyRef")
+        for container in template["containers"]
+        for variable in container.get("env", ())
+    )
+    return {_short(found["secret"]): str(found.get("version", "latest")) for found in references if found}
 
 
 def _short(name: str) -> str:

@@ -40,7 +40,7 @@ class Standing:
 def look(context: Context, clinic: Clinic) -> Standing | None:
     """Where a clinic stands; None when it has no service yet."""
     names = context.environment.clinic_names(clinic.name)
-    service = cloud_run.service_container(context.cloud, context.service_name(clinic))
+    service = cloud_run.service_state(context.cloud, context.service_name(clinic))
     jobs = cloud_run.job_container(context.cloud, context.job_name(names.nfs_init_job))
     if service is None or jobs is None:
         return None
@@ -50,7 +50,7 @@ def look(context: Context, clinic: Clinic) -> Standing | None:
     changing = [run for run in runs if run.get("REHEARSE") != "yes" and not _was_refused(context, run)]
     return Standing(
         clinic=clinic.name,
-        version=service.variables.get(_VERSION, ""),
+        version=service.openemr,
         jobs_version=jobs.variables.get(_VERSION, ""),
         images=Images(service=service.image, job=jobs.image),
         upgrading=_upgrading(job) if job else None,
