@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from gcp_openemr.environment.names import Names
+from gcp_openemr.environment.names import ClinicNames
 from tests import distribution
 from tests.oidc import Issuer
 from tests.rehearsal.github import REPOSITORY, TOKEN, Github, JobRun
@@ -178,9 +178,9 @@ def drift(world: World) -> JobRun:
 
 
 def test_what_was_changed_by_hand_is_an_issue_in_the_morning(world: World) -> None:
-    bucket = world.place.cloud().storage.get_bucket(Names(project=PROJECT, environment="test").state_bucket)
-    bucket.versioning_enabled = False
-    bucket.patch()
+    secret = ClinicNames(environment="test", clinic="main").database_password_secret
+    unlabelled = {"name": f"projects/{PROJECT}/secrets/{secret}", "labels": {}}
+    world.place.cloud().secrets.update_secret(secret=unlabelled, update_mask={"paths": ["labels"]})
     run = drift(world)
     assert run.result == "failure"
     assert "exit code 2" in run.log
@@ -236,8 +236,8 @@ def test_the_weekly_drill_restores_the_newest_set(world: World) -> None:
 
 @pytest.mark.torture
 def test_an_environment_for_review_is_destroyed_when_its_days_are_over(world: World) -> None:
-    world.git("checkout", "-q", "more")
-    world.change("max_instances = 3", "max_instances = 2")
+    world.git("checkout", "-q", "-b", "tried", "main")
+    world.change("[service]", "[service]\ntimeout_seconds = 200")
     world.git("update-ref", "refs/pull/3/head", "HEAD")
     world.git("checkout", "-q", "main")
     asked = {"pull_request": "3", "days": "1"}
