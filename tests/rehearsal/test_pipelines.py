@@ -267,6 +267,6 @@ def test_nothing_that_others_can_read_holds_a_secret(world: World) -> None:
     secrets = [value.decode() for value in world.secrets]
     written = world.everything_written()
     assert secrets
-    assert "gcp-openemr plan" in written
+    assert "### gcp-openemr" in written
     assert [secret for secret in secrets if secret in written] == []
     assert not re.search(r"ya29\.|-----BEGIN|Bearer |private_key|" + TOKEN, written)
