@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from google.cloud import secretmanager_v1
+from google.protobuf.field_mask_pb2 import FieldMask
 
 from gcp_openemr.environment.names import ClinicNames
 from tests import distribution
@@ -179,8 +181,9 @@ def drift(world: World) -> JobRun:
 
 def test_what_was_changed_by_hand_is_an_issue_in_the_morning(world: World) -> None:
     secret = ClinicNames(environment="test", clinic="main").database_password_secret
-    unlabelled = {"name": f"projects/{PROJECT}/secrets/{secret}", "labels": {}}
-    world.place.cloud().secrets.update_secret(secret=unlabelled, update_mask={"paths": ["labels"]})
+    unlabelled = secretmanager_v1.Secret(name=f"projects/{PROJECT}/secrets/{secret}")
+    labels = FieldMask(paths=["labels"])
+    world.place.cloud().secrets.update_secret(secret=unlabelled, update_mask=labels)
     run = drift(world)
     assert run.result == "failure"
     assert "exit code 2" in run.log
