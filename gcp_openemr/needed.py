@@ -76,7 +76,7 @@ compute_router                          compute.networks +use
 compute_router                          compute.routers get +create -delete
 compute_router_nat                      compute.routers get +update -update
 compute_subnetwork                      compute.subnetworks get +create +update +use -delete
-dns_managed_zone                        dns.managedZones get +create -delete
+dns_managed_zone                        dns.managedZones get +create +update -delete
 dns_managed_zone                        dns.networks +bindPrivateDNSZone
 dns_record_set                          dns.changes +create +get -create -get
 dns_record_set                          dns.resourceRecordSets list +create +update -delete
