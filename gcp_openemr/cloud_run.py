@@ -20,7 +20,22 @@ from gcp_openemr.console import Step
 from gcp_openemr.errors import JobFailed, Unhealthy
 from gcp_openemr.retrying import once
 
-__all__ = ["Health", "ServiceState", "ask_health", "move_traffic", "run_job", "service_state", "wait_until_healthy"]
+__all__ = [
+    "Container",
+    "Health",
+    "ServiceState",
+    "ask_health",
+    "await_running",
+    "is_over",
+    "job_container",
+    "job_variables",
+    "move_traffic",
+    "pinned",
+    "run_job",
+    "runs",
+    "service_state",
+    "wait_until_healthy",
+]
 
 _POLL_SECONDS = 5.0
 _REVISION = run_v2.TrafficTargetAllocationType.TRAFFIC_TARGET_ALLOCATION_TYPE_REVISION
@@ -51,6 +66,36 @@ class Health:
     parts: Mapping[str, Any]
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Container:
+    """What a service or job is told to run: its image and its plain variables."""
+
+    image: str
+    variables: Mapping[str, str]
+
+
+def job_container(cloud: Cloud, name: str) -> Container | None:
+    """What the next execution of a job is made of; None when there is no such job."""
+    try:
+        return _container(cloud.jobs.get_job(name=name).template.template.containers[0])
+    except NotFound:
+        return None
+
+
+def runs(cloud: Cloud, job: str) -> list[Mapping[str, str]]:
+    """The variables of a job's executions."""
+    found = cloud.executions.list_executions(parent=job)
+    return [_container(execution.template.containers[0]).variables for execution in found]
+
+
+def await_running(cloud: Cloud, job: str, step: Step) -> None:
+    """Wait for the executions of a job that are under way: whoever started them may be gone."""
+    for execution in cloud.executions.list_executions(parent=job):
+        if not execution.completion_time:
+            step.update("an earlier run is under way")
+            _wait_for(cloud, execution.name, step)
+
+
 def run_job(
     cloud: Cloud, name: str, *, environment: Mapping[str, str], result: tuple[str, str], step: Step
 ) -> dict[str, Any]:
@@ -78,6 +123,7 @@ def run_job(
         raise JobFailed(
             f"Job {name.rpartition('/')[2]} failed: {record.get('error') or _condition(state)}",
             do=record.get("do") or f"Its log: {state.log_uri}",
+            record=record,
         )
     return record
 
@@ -110,6 +156,38 @@ def move_traffic(cloud: Cloud, name: str, revision: str) -> None:
         service=run_v2.Service(name=name, traffic=[target]), update_mask=FieldMask(paths=["traffic"])
     )
     cloud.services.update_service(request=request).result()
+
+
+def pinned(cloud: Cloud, name: str) -> dict[str, dict[str, str]]:
+    """Which secrets' versions the revisions that serve have, and the service's template: its part → secret → version.
+
+    Secrets by short name. `name` is `projects/p/locations/l/services/s`; nothing where there is none.
+    """
+    try:
+        service = cloud.ask("run", f"v2/{name}")
+    except NotFound:
+        return {}
+    serving = {status["revision"] for status in service.get("trafficStatuses", ()) if status.get("percent")}
+    found = {revision: cloud.ask("run", f"v2/{name}/revisions/{revision}") for revision in sorted(serving)}
+    return {part: _pins(template) for part, template in {**found, "template": service["template"]}.items()}
+
+
+def job_variables(cloud: Cloud, name: str) -> dict[str, str]:
+    """The variables of a job's template; none where there is no such job."""
+    try:
+        job = cloud.ask("run", f"v2/{name}")
+    except NotFound:
+        return {}
+    (container,) = job["template"]["template"]["containers"]
+    return {variable["name"]: str(variable.get("value", "")) for variable in container.get("env", ())}
+
+
+def is_over(cloud: Cloud, execution: str) -> bool:
+    """Whether an execution, by its full name, has ended, or is gone."""
+    try:
+        return bool(cloud.executions.get_execution(name=execution).completion_time)
+    except NotFound:
+        return True
 
 
 def ask_health(cloud: Cloud, uri: str) -> Health:
@@ -196,6 +274,19 @@ def _complaint(health: Health) -> str:
         return f"status {health.status}: this caller lacks roles/run.invoker on the service"
     bad = [name for name, part in health.parts.get("checks", {}).items() if part != "ok"]
     return f"status {health.status}" + (f", not ready: {', '.join(bad)}" if bad else "")
+
+
+def _container(found: run_v2.Container) -> Container:
+    return Container(image=found.image, variables={variable.name: variable.value for variable in found.env})
+
+
+def _pins(template: Mapping[str, Any]) -> dict[str, str]:
+    references = (
+        (variable.get("valueSource") or {}).get("secretKeyRef")
+        for container in template["containers"]
+        for variable in container.get("env", ())
+    )
+    return {_short(found["secret"]): str(found.get("version", "latest")) for found in references if found}
 
 
 def _short(name: str) -> str:

@@ -8,11 +8,20 @@ from typing import Any
 
 from gcp_openemr.environment import Clinic, Environment
 from gcp_openemr.environment.ci import Ci
-from gcp_openemr.environment.model import Backups
+from gcp_openemr.environment.model import Backups, Rotation
 from gcp_openemr.image import BuildPlace, Images
 from gcp_openemr.needed import ROLES
 
-__all__ = ["Foundation", "Platform", "SecretVersions", "clinic_variables", "foundation_variables", "platform_variables"]
+__all__ = [
+    "Foundation",
+    "Platform",
+    "Release",
+    "SecretVersions",
+    "Upgrading",
+    "clinic_variables",
+    "foundation_variables",
+    "platform_variables",
+]
 
 SERVICES = (
     "artifactregistry.googleapis.com",
@@ -79,6 +88,38 @@ class SecretVersions:
 
     def as_variables(self) -> dict[str, str]:
         return {name: str(number) for name, number in dataclasses.asdict(self).items()}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Upgrading:
+    """A clinic's job `upgrade`, which stands there while an upgrade is under way.
+
+    `back`, on the way back to `set`: `restore` until the set is in place, then `serve`.
+    """
+
+    from_version: str
+    to_version: str
+    image: str
+    set: str = ""
+    back: str = ""
+
+    def as_variables(self) -> dict[str, Any]:
+        return {
+            "back": self.back,
+            "from": self.from_version,
+            "image": self.image,
+            "set": self.set,
+            "to": self.to_version,
+        }
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Release:
+    """The versions of OpenEMR of a clinic's service and jobs, where they are not both the file's."""
+
+    service: str
+    jobs: str
+    upgrading: Upgrading | None = None
 
 
 def foundation_variables(environment: Environment, *, known: Collection[str] = ()) -> dict[str, Any]:
@@ -153,9 +194,13 @@ def clinic_variables(
     versions: SecretVersions | None,
     serve: bool,
     protect: bool,
+    release: Release | None = None,
 ) -> dict[str, Any]:
+    """`release` is what stands there while an upgrade is under way; the file's version otherwise."""
     names = environment.clinic_names(clinic.name)
     service = clinic.service
+    release = release or Release(service=environment.openemr.version, jobs=environment.openemr.version)
+    upgrading = release.upgrading
     return {
         **_common(environment),
         "labels": {**environment.labels, "clinic": clinic.name},
@@ -178,12 +223,16 @@ def clinic_variables(
             "public_url": service.public_url,
             "environment": dict(service.environment_variables),
         },
-        "openemr": {"version": environment.openemr.version},
+        "openemr": {"version": release.service, "jobs": release.jobs},
+        "upgrade": upgrading.as_variables() if upgrading else None,
         "restore": {"source": clinic.restore.source, "uri": clinic.restore.uri} if clinic.restore else None,
         "backup_bucket": foundation.backup_bucket,
         "admin_user": clinic.admin_user,
-        "jobs": ["nfs-init", "backup", "verify", "drill", "prune"],
-        "schedules": _schedules(environment.backups) if serve else {},
+        "jobs": [
+            *("nfs-init", "backup", "verify", "drill", "prune", "rotate", "redis-passwords"),
+            *(["upgrade"] if upgrading else []),
+        ],
+        "schedules": {**_schedules(environment.backups), **_rotations(environment.rotation)} if serve else {},
         "backups": {
             "drill_days": environment.backups.drill_days,
             "keep": {
@@ -191,6 +240,11 @@ def clinic_variables(
                 for generation in ("daily", "weekly", "monthly", "yearly")
             },
             "read_percent": environment.backups.read_percent,
+        },
+        "rotation": {
+            "every_days": environment.rotation.every_days,
+            "secrets": list(environment.rotation.secrets),
+            "state_bucket": environment.names.state_bucket,
         },
         "protect": protect,
     }
@@ -202,6 +256,10 @@ def _schedules(backups: Backups) -> dict[str, dict[str, str]]:
         return {}
     times = {job: getattr(backups, job) for job in ("backup", "verify", "drill", "prune")}
     return {job: {"cron": cron, "time_zone": backups.time_zone} for job, cron in times.items()}
+
+
+def _rotations(rotation: Rotation) -> dict[str, dict[str, str]]:
+    return {"rotate": {"cron": rotation.time, "time_zone": rotation.time_zone}} if rotation.scheduled else {}
 
 
 def _ci(ci: Ci) -> dict[str, Any]:

@@ -57,6 +57,7 @@ OPTIONS: list[tuple[str, dict[str, Any], set[str]]] = [
             for held in (
                 f'module.backup_passwords.google_secret_manager_secret.default["{name}"]',
                 f'module.backup_store["{name}"].google_service_account.prune',
+                f'module.backup_store["{name}"].google_storage_managed_folder.changing["keys"]',
                 f'module.backup_store["{name}"].google_storage_managed_folder.changing["locks"]',
                 f'module.backup_store["{name}"].google_storage_managed_folder.changing["sets"]',
                 f'module.backup_store["{name}"].google_storage_managed_folder.default',
@@ -74,8 +75,9 @@ OPTIONS: list[tuple[str, dict[str, Any], set[str]]] = [
             },
             "openemr": {"version": "7.0.3"},
             "admin_user": "chief",
-            "jobs": ["nfs-init", "backup"],
+            "jobs": ["nfs-init", "backup", "rotate", "redis-passwords"],
             "schedules": {"backup": {"cron": "0 1 * * *"}},
+            "rotation": {"every_days": 30, "secrets": ["database"]},
             "backups": {"drill_days": 30, "read_percent": 10, "keep": {"daily": 14}},
             "restore": {"source": "drive", "uri": "1a2b3c"},
         },
@@ -94,11 +96,14 @@ OTHERWISE: Mapping[str, str] = {
     "alerts.prefix": "from the environment's name, and only in titles",
     "backup_bucket": "an output of the foundation",
     "platform": "outputs of the platform",
+    "rotation.state_bucket": "as names",
     "provision.image": "made by a build; a job holds nothing",
     "provision.redis_admin_version": "not in the file",
     "provision.timeout": "not in the file",
     "images": "made by a build",
     "secret_versions": "not in the file; the stack is applied without and with them",
+    "openemr.jobs": "not in the file: the way back from an upgrade",
+    "upgrade": "not in the file: an upgrade under way",
     "serve": "not in the file; the stack is applied without and with it",
 }
 """Values that no row changes, and why."""
