@@ -104,7 +104,7 @@ def drill_age(sets: Sequence[Manifest]) -> float:
 
 @contextlib.contextmanager
 def _repository_there() -> Iterator[None]:
-    """Where there are sets without repository, an empty one in its place would hide the loss.
+    """Where a repository went, an empty one in its place would hide the loss.
 
     Raises:
         BackupInvalid: it is gone.
@@ -113,7 +113,7 @@ def _repository_there() -> Iterator[None]:
         yield
     except BackupMissing as error:
         raise BackupInvalid(
-            f"There are sets, but their repository is gone. {error.what}",
+            f"The repository of the sets is gone. {error.what}",
             do="Bring the bucket's deleted objects back (soft delete), or move the manifests away to start anew.",
         ) from error
 

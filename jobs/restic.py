@@ -57,14 +57,16 @@ _KINDS: tuple[tuple[str, type[JobError], str], ...] = (
     (
         r"Is there a repository|repository does not exist|bucket doesn't exist|bucket does not exist",
         BackupMissing,
-        "Make a set: gcp-openemr backup create",
+        "Where there were sets, the bucket's soft delete still holds what was deleted in the last 30 days; where there"
+        " were none, make one: gcp-openemr backup create",
     ),
+    (r"\b429\b|rateLimitExceeded|userRateLimit", Unreachable, "Run the same command again later; it continues."),
     (
         r"\b40[13]\b|does not have storage|permission denied",
         BackupForbidden,
         "Run gcp-openemr deploy, which grants it.",
     ),
-    (r"no space left|quota exceeded", ShareUnusable, "Give the job more memory, or the bucket more room."),
+    (r"no space left", ShareUnusable, "Give the job more memory, of which its /tmp is a part; then run it again."),
     (
         r"connection refused|no such host|i/o timeout|handshake timeout|connection reset|\b5\d\d\b",
         Unreachable,

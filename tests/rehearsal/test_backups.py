@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import hashlib
 import itertools
+import json
 import signal
 import threading
 import time
@@ -165,6 +166,7 @@ def test_a_new_environment_is_recovered_from_the_old_ones_bucket_and_the_old_one
     file.write_text(text.replace("europe-west1", "europe-west3"))
     new = ("-e", str(file))
     old = f"{PROJECT}-oe-test-backups"
+    as_it_was = set_of_now(place)
     before = everything_of(place, PROJECT)
     recovered = ("recover", "-y", "--from-bucket", old, "--set", first_set)
     wrong = place.run(*new, *recovered, "--password", f"projects/{PROJECT}/secrets/no-such-secret")
@@ -173,6 +175,9 @@ def test_a_new_environment_is_recovered_from_the_old_ones_bucket_and_the_old_one
     made = place.must(*new, *recovered)
     assert made["clinics"]["south"]["storage"] == "restore"
     assert everything_of(place, PROJECT) == before
+    now = set_of_now(place)
+    assert now["database"]["sha256"] == as_it_was["database"]["sha256"]
+    assert (now["files"]["added"], now["files"]["bytes"]) == (0, as_it_was["files"]["bytes"])
     account = place.must(*new, "credentials")
     browser = Visitor(made["clinics"]["south"]["url"])
     browser.login(account["user"], Redacted(account["password"]))
@@ -183,6 +188,14 @@ def test_a_new_environment_is_recovered_from_the_old_ones_bucket_and_the_old_one
     assert place.must(*new, "backup", "verify", "--data", "all")["clinics"]["south"]["ok"]
     refused = place.run(*new, *recovered)
     assert (refused.status, "serves already" in refused.json["error"]["what"]) == (64, True)
+
+
+def set_of_now(place: Place) -> dict[str, Any]:
+    """The manifest of a new set: the dump's sum changes with any row, and files that changed are added."""
+    made = place.must("backup", "create", "--clinic", "main")["clinics"]["main"]["manifest"]
+    bucket, _, name = made.removeprefix("gs://").partition("/")
+    found: dict[str, Any] = json.loads(place.cloud().storage.bucket(bucket).blob(name).download_as_bytes())
+    return found
 
 
 def everything_of(place: Place, project: str) -> dict[str, Any]:
