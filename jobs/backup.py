@@ -41,6 +41,7 @@ SITE = "default"
 # caches and what a page is making: OpenEMR makes their folders' content anew
 _EXCLUDED = ("default/documents/temp/*", "default/documents/smarty/*/*", "default/documents/mpdf/pdf_tmp/*")
 _ATTEMPTS = 2
+_DAY_SECONDS = 86_400
 
 
 def run(wanted: MakeSet) -> dict[str, Any]:
@@ -76,7 +77,7 @@ def run(wanted: MakeSet) -> dict[str, Any]:
             f"The set {made.set} failed its checks: {'; '.join(made.problems)}.",
             do="See what is lost; a new set accepts what this one already reports.",
         )
-    metrics.write(wanted.clinic, wanted.store.clinic, {"drill_age": drill_age(manifest.every(wanted.store))})
+    _tell_of_drills(wanted)
     log.info("The set is complete", set=made.set, seconds=made.seconds)
     return {"set": made.set, "state": made.state, "manifest": place, **_told(made)}
 
@@ -91,6 +92,14 @@ def _told(made: Manifest) -> dict[str, Any]:
         "begun": made.begun,
         "seconds": made.seconds,
     }
+
+
+def _tell_of_drills(wanted: MakeSet) -> None:
+    """How long ago the last one was: as a metric, and when it is too long in a line that an alert waits for."""
+    seconds = drill_age(manifest.every(wanted.store))
+    metrics.write(wanted.clinic, wanted.store.clinic, {"drill_age": seconds})
+    if 0 < wanted.drill_days * _DAY_SECONDS < seconds:
+        log.error(f"No set was restored for a trial in {wanted.drill_days} days.", overdue="drill")
 
 
 def drill_age(sets: Sequence[Manifest]) -> float:
