@@ -13,14 +13,16 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
+import requests
 
 from gcp_openemr.errors import Unhealthy
 from gcp_openemr.redacted import Redacted
 from gcp_openemr.sandbox.standin.sample_backup import SampleBackup
 from gcp_openemr.sandbox.visitor import Visitor
-from tests.rehearsal.place import PROJECT, Place, begin, environment_file, visit, wait_for
+from tests.rehearsal.place import ARCHIVE, PROJECT, Place, begin, environment_file, visit, wait_for
 
 PATIENT = 1
 NOW = ("--drain", "0")
@@ -89,6 +91,40 @@ def test_what_cannot_be_restored_is_told_before_anything_is_replaced(
     answer = place.run("restore", "-y", "--clinic", "main", *arguments, *NOW)
     assert (answer.status, said in answer.json["error"]["what"]) == (status, True), answer.stdout
     visit(place, "main")
+
+
+def test_without_its_right_to_the_folder_a_backup_says_which_one_it_lacks(place: Place, first_set: str) -> None:
+    folder = f"b/{PROJECT}-oe-test-backups/managedFolders/{quote('clinics/main/backups/', safe='')}/iam"
+    address = f"{place.cloud().base}/storage.googleapis.com/storage/v1/{folder}"
+    headers = {"Authorization": f"Bearer {place.cloud().credentials.token}"}
+    policy = requests.get(address, headers=headers, timeout=20).json()
+    assert requests.put(address, json={"bindings": []}, headers=headers, timeout=20).ok
+    try:
+        answer = place.run("backup", "create", "--clinic", "main")
+    finally:
+        assert requests.put(address, json={"bindings": policy["bindings"]}, headers=headers, timeout=20).ok
+    assert answer.status == 5, answer.stdout
+    assert "The job's service account may not do this in gs://" in answer.json["error"]["what"]
+    assert "Run gcp-openemr deploy, which grants it." in answer.json["error"]["do"]
+
+
+@pytest.mark.parametrize(
+    ("bucket", "status", "said"),
+    [
+        ("no-such-project-oe-test-backups", 7, "The password of the backups in no-such-project-oe-test-backups"),
+        (f"{PROJECT}-no-such-bucket", 66, f"There is no bucket {PROJECT}-no-such-bucket"),
+        (ARCHIVE, 64, "There is no verified backup set"),
+    ],
+)
+def test_recover_from_the_wrong_bucket_makes_nothing(
+    place: Place, first_set: str, bucket: str, status: int, said: str
+) -> None:
+    file = second_file(place)
+    secret = f"projects/{PROJECT}/secrets/oe-test-main-backup-password"
+    named = () if bucket.endswith("-backups") else ("--password", secret)
+    answer = place.run("-e", str(file), "recover", "-y", "--from-bucket", bucket, *named)
+    assert (answer.status, said in answer.json["error"]["what"]) == (status, True), answer.stdout
+    assert everything_of(place, "rehearsal-2") == {}
 
 
 def test_a_restore_wants_the_clinic_named(place: Place, first_set: str) -> None:
@@ -161,10 +197,7 @@ def test_a_restore_killed_at_any_step_is_finished_by_the_same_command(
 def test_a_new_environment_is_recovered_from_the_old_ones_bucket_and_the_old_one_stays_as_it_is(
     place: Place, first_set: str, backup_file: tuple[Path, SampleBackup]
 ) -> None:
-    file = place.folder / "second.toml"
-    text = environment_file("\n[clinics.south]\n").replace(PROJECT, "rehearsal-2").replace('"test"', '"again"')
-    file.write_text(text.replace("europe-west1", "europe-west3"))
-    new = ("-e", str(file))
+    new = ("-e", str(second_file(place)))
     old = f"{PROJECT}-oe-test-backups"
     as_it_was = set_of_now(place)
     before = everything_of(place, PROJECT)
@@ -188,6 +221,14 @@ def test_a_new_environment_is_recovered_from_the_old_ones_bucket_and_the_old_one
     assert place.must(*new, "backup", "verify", "--data", "all")["clinics"]["south"]["ok"]
     refused = place.run(*new, *recovered)
     assert (refused.status, "serves already" in refused.json["error"]["what"]) == (64, True)
+
+
+def second_file(place: Place) -> Path:
+    """The environment file of a clinic in another project and region."""
+    file = place.folder / "second.toml"
+    text = environment_file("\n[clinics.south]\n").replace(PROJECT, "rehearsal-2").replace('"test"', '"again"')
+    file.write_text(text.replace("europe-west1", "europe-west3"))
+    return file
 
 
 def set_of_now(place: Place) -> dict[str, Any]:
