@@ -133,6 +133,7 @@ def test_a_restore_wants_the_clinic_named(place: Place, first_set: str) -> None:
 
 
 @pytest.mark.torture
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("turn", range(3))
 def test_every_document_of_a_set_made_while_the_clinic_works_opens(place: Place, first_set: str, turn: int) -> None:
     before: dict[int, bytes] = {}
@@ -175,6 +176,7 @@ STEPS = ("look at its sets", "clinics/main: backup", "clinics/main: nfs-init", "
 
 
 @pytest.mark.torture
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("seconds", [0.0, 1.0, 3.0])
 @pytest.mark.parametrize("step", STEPS)
 def test_a_restore_killed_at_any_step_is_finished_by_the_same_command(
@@ -194,6 +196,7 @@ def test_a_restore_killed_at_any_step_is_finished_by_the_same_command(
 
 
 @pytest.mark.torture
+@pytest.mark.timeout(900)
 def test_a_new_environment_is_recovered_from_the_old_ones_bucket_and_the_old_one_stays_as_it_is(
     place: Place, first_set: str, backup_file: tuple[Path, SampleBackup]
 ) -> None:

@@ -19,13 +19,14 @@ PROJECT = "unit-tests-1"
 
 
 @contextlib.contextmanager
-def cloud(directory: Path) -> Iterator[Cloud]:
+def cloud(directory: Path, *, caller: str = "") -> Iterator[Cloud]:
+    """`caller` is a service account's address, which nobody gave a right; without one it is the project's owner."""
     app = App(directory)
     enable_apis(app.store, PROJECT)
     app.start(NothingRuns())
     server = serve(socket.create_server(("127.0.0.1", 0)), app)
     try:
-        token = Credentials(token=app.operator_token)
+        token = Credentials(token=app.mint_token(caller) if caller else app.operator_token)
         yield Cloud(project=PROJECT, credentials=token, base=f"http://127.0.0.1:{server.port}")
     finally:
         server.close()
