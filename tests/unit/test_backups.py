@@ -136,12 +136,11 @@ def test_a_password_that_is_not_named_by_its_secret_is_refused_and_not_shown(buc
 
 
 def test_who_may_not_read_the_old_backups_is_told_which_role_to_ask_for(tmp_path: Path) -> None:
-    caller = f"nobody@{clouds.PROJECT}.iam.gserviceaccount.com"
-    file = (
-        '[environment]\nname = "new"\nproject = "unit-tests-1"\nregion = "europe-west1"\n[openemr]\nversion = "7.0.4"\n'
-    )
+    file = environment_file().replace(PROJECT, clouds.PROJECT)
     old = Old.of("unit-tests-1-oe-old-backups", "main", None)
-    with clouds.cloud(tmp_path, caller=caller) as cloud:
+    with clouds.cloud(tmp_path) as owner:
+        owner.storage.create_bucket(old.bucket)
+    with clouds.cloud(tmp_path, caller="nobody") as cloud:
         context = Context(
             environment=parse_environment(file, file="openemr.toml", overrides={}),
             cloud=cloud,
