@@ -15,7 +15,9 @@ import click
 from gcp_openemr import ending
 from gcp_openemr.cli_backups import backup as backup_verbs
 from gcp_openemr.cli_backups import recover, restore
+from gcp_openemr.cli_rehearse import rehearse
 from gcp_openemr.cli_sandbox import sandbox as sandbox_verbs
+from gcp_openemr.cli_status import logs, status
 from gcp_openemr.errors import FaultsFound, Interrupted
 from gcp_openemr.options import Options, yes_too
 from gcp_openemr.pipeline import Pipeline
@@ -37,6 +39,8 @@ Exit codes:
   7    Google refused a call          64   the command line is wrong
   8    the image build failed         65   the environment file is wrong
   9    doctor: something to mend
+  11   the plan is not the one that was reviewed
+  12   rehearse: something was lost
 """
 
 
@@ -101,19 +105,39 @@ def cli(
 
 
 @cli.command()
-@click.option("--name", required=True, help="Name of the environment: 2-10 letters and digits.")
-@click.option("--project", required=True, help="Google Cloud project.")
-@click.option("--region", required=True, help="Region, such as europe-west1.")
+@click.option("--name", help="Name of the environment: 2-10 letters and digits.")
+@click.option("--project", help="Google Cloud project.")
+@click.option("--region", help="Region, such as europe-west1.")
 @click.option("--profile", type=click.Choice(["production", "developer"]), default="developer", show_default=True)
+@click.option("--ci", "kind", type=click.Choice(["github", "gitlab", "cloudbuild"]), help="Write its pipelines, too.")
+@click.option("--repository", metavar="OWNER/NAME", help="With --ci: where the pipelines run.")
+@click.option("--package", metavar="REQUIREMENT", help="With --ci: what pip installs there as gcp-openemr.")
+@click.option("--replace", is_flag=True, help="With --ci: write pipelines anew over others.")
 @click.pass_obj
-def init(options: Options, name: str, project: str, region: str, profile: str) -> None:
-    """Write a commented environment file."""
-    from gcp_openemr.environment import write_environment_file
+def init(
+    options: Options,
+    name: str | None,
+    project: str | None,
+    region: str | None,
+    profile: str,
+    kind: str | None,
+    repository: str | None,
+    package: str | None,
+    replace: bool,
+) -> None:
+    """Write a commented environment file, and the pipelines that deploy it.
 
-    write_environment_file(options.file, name=name, project=project, region=region, profile=profile)
-    options.console().result(
-        {"file": str(options.file)}, f"{options.file} is written. Look through it, then run: gcp-openemr plan"
-    )
+    Pipelines alone where the file is there already.
+    """
+    from gcp_openemr.commands import init as commands
+
+    if kind is None or not options.file.exists():
+        given = {"name": name, "project": project, "region": region, "profile": profile}
+        values = {option: value for option, value in given.items() if value is not None}
+        if missing := [option for option in given if option not in values]:
+            raise click.UsageError(f"Missing option '--{missing[0]}'.")
+        commands.environment_file(options.file, values, ci=kind, repository=repository)
+    commands.finish(options.file, options.console(), ci=kind, package=package or "", replace=replace)
 
 
 @cli.command()
@@ -136,7 +160,7 @@ def render(options: Options, output: Path) -> None:
     multiple=True,
     default=("deploy",),
     show_default=True,
-    type=click.Choice(("plan", "deploy", "backup", "restore", "recover", "rotate", "destroy")),
+    type=click.Choice(("plan", "deploy", "backup", "restore", "recover", "rotate", "destroy", "status", "logs")),
     help="What you want to run: its permissions must be there.",
 )
 @click.pass_obj
@@ -158,12 +182,18 @@ def doctor(options: Options, verbs: tuple[str, ...]) -> None:
 
 
 @cli.command()
+@click.option(
+    "--out", type=click.Path(path_type=Path, dir_okay=False), help="Write it down for deploy --plan: no values."
+)
 @click.pass_obj
-def plan(options: Options) -> None:
-    """Show what deploy would change. Exit code 2 when there is something."""
+def plan(options: Options, out: Path | None) -> None:
+    """Show what deploy would change.
+
+    And what that interrupts, how long it takes, what was changed by hand. Exit code 2 when there is something.
+    """
     from gcp_openemr.commands.plan import plan as run
 
-    if run(options.context(needs_terraform=True)):
+    if run(options.context(needs_terraform=True), out=out):
         sys.exit(2)
 
 
@@ -176,9 +206,20 @@ def plan(options: Options) -> None:
     type=click.Path(path_type=Path, exists=True, file_okay=False),
     help="Sandbox: a built OpenEMR to serve.",
 )
+@click.option(
+    "--plan",
+    "planned",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Do what this file of plan --out says, or nothing: exit code 11 when something has changed since.",
+)
 @click.pass_obj
 def deploy(
-    options: Options, yes: bool, allow_data_loss: tuple[str, ...], rebuild: bool, openemr_tree: Path | None
+    options: Options,
+    yes: bool,
+    allow_data_loss: tuple[str, ...],
+    rebuild: bool,
+    openemr_tree: Path | None,
+    planned: Path | None,
 ) -> None:
     """Deploy, change or repair the environment.
 
@@ -188,22 +229,10 @@ def deploy(
 
     if openemr_tree is not None and not options.sandbox:
         raise click.UsageError("--openemr-tree is for the sandbox: put --sandbox before deploy.")
-    context = options.context(needs_terraform=True, yes=yes, openemr_tree=openemr_tree)
+    if planned is not None and rebuild:
+        raise click.UsageError("--plan and --rebuild exclude each other: nobody could review the new image.")
+    context = options.context(needs_terraform=True, yes=yes, openemr_tree=openemr_tree, planned=planned)
     run(context, allow_data_loss=allow_data_loss, rebuild=rebuild)
-
-
-@cli.command()
-@click.option("--clinic", help="Only this clinic.")
-@click.pass_obj
-def status(options: Options, clinic: str | None) -> None:
-    """Show whether the clinics are healthy.
-
-    With address, revision, traffic and secret versions. Exit code 6 when one is not healthy.
-    """
-    from gcp_openemr.commands.status import status as run
-
-    if not run(options.context(), clinic=clinic):
-        sys.exit(6)
 
 
 @cli.command()
@@ -230,6 +259,9 @@ def destroy(options: Options, yes: bool, named: str | None) -> None:
 cli.add_command(backup_verbs)
 cli.add_command(restore)
 cli.add_command(recover)
+cli.add_command(status)
+cli.add_command(logs)
+cli.add_command(rehearse)
 cli.add_command(sandbox_verbs)
 
 

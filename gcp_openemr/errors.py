@@ -8,6 +8,8 @@ GcpOpenemrError 1 (a defect of ours)
 ├── CloudRefused 7             a Google API refused a call
 ├── BuildFailed 8              the image could not be built
 ├── FaultsFound 9              doctor found what keeps a command from working
+├── PlanChanged 11             the plan to be applied is not the reviewed one
+├── RehearsalFailed 12         a rehearsal lost something, or a command of it failed
 ├── UsageError 64              the command line is wrong
 ├── EnvironmentInvalid 65      the environment file holds wrong keys or values
 ├── InputMissing 66            a named file is missing or cannot be read
@@ -32,6 +34,8 @@ __all__ = [
     "JobFailed",
     "Locked",
     "NotPermitted",
+    "PlanChanged",
+    "RehearsalFailed",
     "TerraformFailed",
     "ToolMissing",
     "Unhealthy",
@@ -91,6 +95,18 @@ class FaultsFound(GcpOpenemrError):
     """`doctor` found what keeps a command from working."""
 
     exit_code = 9
+
+
+class PlanChanged(GcpOpenemrError):
+    """The plan to be applied is not the reviewed one."""
+
+    exit_code = 11
+
+
+class RehearsalFailed(GcpOpenemrError):
+    """A rehearsal lost something, or a command of it failed."""
+
+    exit_code = 12
 
 
 class UsageError(GcpOpenemrError):

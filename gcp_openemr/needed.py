@@ -1,21 +1,24 @@
-"""Which permissions each command needs of its caller, on the project: those of the resource types in terraform/.
+"""Which permissions each command needs of its caller: those of the resource types in terraform/, and the roles of CI.
 
-A test deploys, plans and destroys in the sandbox as identities that have these and no other. What Google asks for and
-the sandbox does not (labels, operations, the use of one resource by another) is from the pages of the methods
-(https://cloud.google.com/iam/docs/permissions-reference).
+This is the one table. Doctor asks for what is in it, and `bootstrap` makes custom roles of it for a pipeline's
+identities. Tests deploy, plan and destroy in the sandbox as identities that have these permissions and no other. What
+Google asks for and the sandbox does not (labels, operations, the use of one resource by another) is from the pages of
+the methods (https://cloud.google.com/iam/docs/permissions-reference).
 """
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import re
 from collections.abc import Mapping, Set
 
 from gcp_openemr.assets import asset
 
-__all__ = ["needed", "types_of_the_stack", "types_with_a_row"]
+__all__ = ["DELETES_DATA", "ROLES", "Role", "needed", "types_of", "types_of_the_stack", "types_with_a_row"]
 
-# Resource type (`*`: what the commands call themselves), collection, verbs: bare to read, + to deploy, - to destroy.
+# Resource type, collection, verbs: bare to read, + to deploy, - to destroy. `*` is what the commands call themselves,
+# `state` what comes before the first plan.
 _TABLE = """
 *                                       artifactregistry.tags list
 *                                       cloudbuild.builds +create +get +list
@@ -30,8 +33,9 @@ _TABLE = """
 *                                       run.services get +update
 *                                       secretmanager.secrets get +update
 *                                       secretmanager.versions list +add
-*                                       storage.buckets get +create
+*                                       storage.buckets get
 *                                       storage.objects get list +create +delete -create -delete
+state                                   storage.buckets +create +update
 artifact_registry_repository            artifactregistry.repositories get +create +update
 artifact_registry_repository_iam_member artifactregistry.repositories getIamPolicy +setIamPolicy
 cloud_run_v2_job                        iam.serviceAccounts +actAs
@@ -107,42 +111,99 @@ _JOBS |= {"storage.objects.get", "storage.objects.list"}
 _SHOWN = frozenset({"cloudsql.backupRuns.list", "cloudsql.instances.get"})
 _RESTORE = frozenset(f"storage.objects.{verb}" for verb in ("create", "delete"))
 _RESTORE |= {"run.services.get", "secretmanager.secrets.get", "secretmanager.versions.list"}
-_VERSIONS = frozenset(f"secretmanager.versions.{verb}" for verb in ("access", "add", "destroy", "disable", "enable"))
+_LOOKED_AT = ("cloudsql.instances.get", "compute.instances.list", "monitoring.alertPolicies.list", "run.jobs.list")
+_STATUS = _SHOWN | {*_LOOKED_AT, "monitoring.alerts.list", "run.executions.get", "run.jobs.get", "run.services.get"}
+_STATUS |= {f"secretmanager.{verb}" for verb in ("secrets.get", "versions.get", "versions.list")}
+_STATUS |= {f"storage.{verb}" for verb in ("buckets.get", "objects.get", "objects.list")}
+_LOCK = frozenset(f"storage.objects.{verb}" for verb in ("create", "delete", "get", "list"))
+_ROTATE = _JOBS | {"secretmanager.secrets.get", "secretmanager.versions.list"}
+
+DELETES_DATA = frozenset(
+    {
+        "artifactregistry.repositories.delete", "cloudsql.backupRuns.delete", "cloudsql.databases.delete",
+        "cloudsql.instances.delete", "compute.disks.delete", "compute.snapshots.delete", "logging.buckets.delete",
+        "secretmanager.secrets.delete", "secretmanager.versions.destroy", "storage.buckets.delete",
+    }
+)  # fmt: skip
+"""What takes records, documents, keys or passwords away for good. Objects are left to each bucket's own policy."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Role:
+    """An identity of a pipeline: what it is for, and the commands that it runs (keys of `needed`)."""
+
+    purpose: str
+    commands: tuple[str, ...]
+
+    @property
+    def permissions(self) -> frozenset[str]:
+        """On the project. Objects are not among them: of those each bucket has a policy of its own."""
+        every = frozenset[str]().union(*(needed()[command] for command in self.commands))
+        return frozenset(permission for permission in every if not permission.startswith("storage.objects."))
+
+
+ROLES: Mapping[str, Role] = {
+    "planner": Role(purpose="reads, to show what a deploy would change", commands=("plan",)),
+    "deployer": Role(
+        purpose="changes this environment and deletes no data", commands=("redeploy", "backup", "restore", "rotate")
+    ),
+    "destroyer": Role(purpose="takes this environment down", commands=("destroy", "backup")),
+}
+"""By its name. Whoever runs `bootstrap` makes them, and none of them can."""
 
 
 @functools.cache
 def needed() -> Mapping[str, frozenset[str]]:
-    """Command → permissions. A rotation ends in an apply, so it needs what a deploy needs."""
-    plan, create, destroy = (_marked(mark) for mark in ("", "+", "-"))
+    """Command → permissions. `redeploy` is a deploy on a foundation that is there already, and is left as it is.
+
+    A deploy also takes away what its file names no more, or what is made anew, unless it holds data.
+    """
+    foundation, above = types_of("foundation"), types_of("platform") | types_of("clinic") | {"*"}
+    plan, destroy = _marked("", types_of_the_stack() | {"*"}), _marked("-", above)
+    redeploy = plan | _marked("+", above) | (destroy - DELETES_DATA)
+    bootstrap = plan | _marked("+", foundation | {"state"}) | _LOCK
     return {
         "plan": plan,
-        "deploy": plan | create,
+        "bootstrap": bootstrap,
+        "deploy": bootstrap | redeploy,
+        "redeploy": redeploy,
         "backup": _JOBS | _SHOWN,
         "restore": _JOBS | _RESTORE,
-        "recover": plan | create | _JOBS | {"secretmanager.versions.access"},
-        "rotate": plan | create | _JOBS | _VERSIONS,
+        "recover": bootstrap | redeploy | _JOBS | {"secretmanager.versions.access"},
+        "rotate": _ROTATE,
         "destroy": plan | destroy,
+        "status": _STATUS,
+        "logs": frozenset({"logging.logEntries.list"}),
     }
 
 
 @functools.cache
-def types_of_the_stack() -> Set[str]:
-    """The resource types that terraform/ uses, without `google_`."""
-    texts = (file.read_text(encoding="utf-8") for file in asset("terraform").rglob("*.tf*") if file.is_file())
+def types_of(root: str) -> Set[str]:
+    """The resource types, without `google_`, of a root of terraform/: its own and those of the modules it wires."""
+    folder = asset("terraform")
+    wired = re.findall(r"module\('([\w-]+)'\)", (folder / root / "main.tf.j2").read_text(encoding="utf-8"))
+    files = [
+        *(folder / root).glob("*.tf*"),
+        *(file for name in wired for file in (folder / "modules" / name).glob("*.tf")),
+    ]
+    texts = (file.read_text(encoding="utf-8") for file in files)
     return frozenset(found for text in texts for found in re.findall(r'^resource "google_(\w+)"', text, re.MULTILINE))
+
+
+def types_of_the_stack() -> Set[str]:
+    return types_of("foundation") | types_of("platform") | types_of("clinic")
 
 
 def types_with_a_row() -> Set[str]:
     return frozenset(line.split()[0] for line in _TABLE.strip().splitlines())
 
 
-def _marked(mark: str) -> frozenset[str]:
-    used = types_of_the_stack() | {"*"}
+def _marked(mark: str, kinds: Set[str]) -> frozenset[str]:
     rows = [line.split() for line in _TABLE.strip().splitlines()]
     return frozenset(
         f"{collection}.{verb.removeprefix(mark)}"
         for kind, collection, *verbs in rows
-        if kind in used
+        if kind in kinds
         for verb in verbs
         if (verb[0] if verb[0] in "+-" else "") == mark
     )

@@ -16,7 +16,9 @@ from typing import Any
 
 from gcp_openemr import cloud_run, image, secret_store, timeline
 from gcp_openemr.cloud_run import ServiceState
+from gcp_openemr.commands import deployed as settled
 from gcp_openemr.commands import jobs, roots, state
+from gcp_openemr.commands import plan as planning
 from gcp_openemr.commands.context import Context, changing
 from gcp_openemr.console import spoken
 from gcp_openemr.environment import Clinic
@@ -61,18 +63,29 @@ def deploy(
     `sources` are nfs-init's variables, by clinic, for a backup to fill empty storage from that the file does not name.
 
     Raises:
+        EnvironmentInvalid: the file asks for what no deploy can change.
+        UsageError: `allow_data_loss` names what is not there.
         DataLossRefused: a plan would lose data that `allow_data_loss` does not name.
+        PlanChanged: a plan was reviewed, and this deploy would do something else.
         TerraformFailed, BuildFailed, JobFailed, Unhealthy: with what happened and what to do.
     """
+    if context.reviewed is not None:
+        context.reviewed.check(planning.record(context, planning.look(context)))
     _agree(context)
     with context.console.step("APIs and state bucket"):
         state.ensure_apis(context)
+        beside = settled.check(context)
         state.ensure_bucket(context)
+    for text in beside:
+        context.console.warn(text)
     with changing(context, "deploy") as held:
-        foundation = _foundation(context, allow_data_loss)
-        platform, images = _platform_and_images(context, foundation, allow_data_loss, rebuild=rebuild)
+        if context.reviewed is not None:
+            context.reviewed.check_states({root: state.version(context, root) for root in context.reviewed.roots})
+        allowed = settled.allowances(context, allow_data_loss)
+        foundation = _foundation(context, allowed)
+        platform, images = _platform_and_images(context, foundation, allowed, rebuild=rebuild)
         held.check()
-        deployed = _clinics(context, foundation, platform, images, allow_data_loss, sources)
+        deployed = _clinics(context, foundation, platform, images, allowed, sources)
     _report(context, deployed)
 
 

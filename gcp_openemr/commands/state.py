@@ -15,7 +15,18 @@ from gcp_openemr.commands.context import Context
 from gcp_openemr.errors import CloudRefused
 from gcp_openemr.variables import SERVICES
 
-__all__ = ["deployed", "ensure_apis", "ensure_bucket", "exists", "is_protected", "known_clinics", "outputs", "unlock"]
+__all__ = [
+    "deployed",
+    "ensure_apis",
+    "ensure_bucket",
+    "exists",
+    "is_protected",
+    "known_clinics",
+    "outputs",
+    "terraform_version",
+    "unlock",
+    "version",
+]
 
 _ENABLING_SECONDS = 600.0
 _POLL_SECONDS = 2.0
@@ -78,6 +89,17 @@ def outputs(context: Context, path: str) -> dict[str, Any] | None:
     if not state.get("resources"):
         return None
     return {name: output["value"] for name, output in state["outputs"].items()}
+
+
+def terraform_version(context: Context) -> str | None:
+    """The Terraform that wrote the foundation's state last; None before the first."""
+    return _read(context, "foundation").get("terraform_version")
+
+
+def version(context: Context, path: str) -> tuple[str, int]:
+    """Lineage and serial of the state of a root; ('', 0) where there is none."""
+    state = _read(context, path)
+    return str(state.get("lineage", "")), int(state.get("serial", 0))
 
 
 def deployed(context: Context) -> Iterator[tuple[str, Mapping[str, Any]]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from types import MappingProxyType
 
 from gcp_openemr.environment.check import checked
+from gcp_openemr.environment.ci import Ci
 from gcp_openemr.environment.environment import Clinic, Environment
 from gcp_openemr.environment.model import (
     Alerts,
@@ -27,7 +28,13 @@ from gcp_openemr.environment.profiles import PROFILES, Profile, of_profile
 from gcp_openemr.environment.service import Service
 from gcp_openemr.environment.settings import Settings
 from gcp_openemr.environment.shape import check_shape
-from gcp_openemr.environment.together import check_addresses, check_backups, check_public_urls, check_support
+from gcp_openemr.environment.together import (
+    check_addresses,
+    check_backups,
+    check_expiry,
+    check_public_urls,
+    check_support,
+)
 
 __all__ = ["resolve"]
 
@@ -44,11 +51,13 @@ def resolve(settings: Settings) -> Environment | None:
     alerts = checked(settings, Alerts, [("alerts",)])
     audit = checked(settings, Audit, [("audit",)], of_profile(profile, "audit"))
     backups = checked(settings, Backups, [("backups",)], of_profile(profile, "backups"))
+    ci = checked(settings, Ci, [("ci",)]) if settings.holds(("ci",)) else None
     # By itself as well: the clinics may override every wrong value of it.
     service = checked(settings, Service, [("service",)], of_profile(profile, "service"))
     clinics = _clinics(settings, profile)
     check_support(settings, openemr)
     check_backups(settings, database)
+    check_expiry(settings, environment)
     check_public_urls(settings, clinics)
     check_addresses(settings, network, clinics)
     if settings.problems or not (environment and openemr and service and database and network and files):
@@ -72,6 +81,7 @@ def resolve(settings: Settings) -> Environment | None:
         alerts=alerts,
         audit=audit,
         backups=backups,
+        ci=ci,
         names=Names(project=environment.project, environment=environment.name),
     )
 
