@@ -54,23 +54,24 @@ _KINDS: tuple[tuple[str, type[JobError], str], ...] = (
         "Without its password nothing in the repository can be read: enable the right version of the secret again."
         " Cloud SQL's own backups and the share itself do not need it.",
     ),
+    # these before what restic asks after each of them: "Is there a repository at the following location?"
+    (
+        r"Error 40[13]\b|does not have storage|permission denied",
+        BackupForbidden,
+        "Run gcp-openemr deploy, which grants it.",
+    ),
+    (
+        r"Error 429\b|rateLimitExceeded|connection refused|no such host|i/o timeout|handshake timeout|connection reset"
+        r"|(?:Error|code) 5\d\d\b",
+        Unreachable,
+        "Run the same command again later; it continues.",
+    ),
+    (r"no space left", ShareUnusable, "Give the job more memory, of which its /tmp is a part; then run it again."),
     (
         r"Is there a repository|repository does not exist|bucket doesn't exist|bucket does not exist",
         BackupMissing,
         "Where there were sets, the bucket's soft delete still holds what was deleted in the last 30 days; where there"
         " were none, make one: gcp-openemr backup create",
-    ),
-    (r"\b429\b|rateLimitExceeded|userRateLimit", Unreachable, "Run the same command again later; it continues."),
-    (
-        r"\b40[13]\b|does not have storage|permission denied",
-        BackupForbidden,
-        "Run gcp-openemr deploy, which grants it.",
-    ),
-    (r"no space left", ShareUnusable, "Give the job more memory, of which its /tmp is a part; then run it again."),
-    (
-        r"connection refused|no such host|i/o timeout|handshake timeout|connection reset|\b5\d\d\b",
-        Unreachable,
-        "Run the same command again; it continues.",
     ),
     (_DAMAGED.pattern, BackupInvalid, "Run gcp-openemr backup verify; restore from a set that it finds whole."),
 )
@@ -352,7 +353,8 @@ def _failure(command: str, said: str, *, damaged: bool) -> Exception:
     locked = re.search(r"already locked[^\n]*", said)
     if locked:
         return _Locked(locked[0])
-    what = f"restic {command} failed: {(lines or ['it said nothing'])[-1][:300]}"
+    fatal = [line for line in lines if line.startswith("Fatal: ")]
+    what = f"restic {command} failed: {[*fatal, *reversed(lines), 'it said nothing'][0][:300]}"
     for pattern, kind, do in _KINDS:
         if re.search(pattern, said, re.IGNORECASE):
             return kind(what, do=do)

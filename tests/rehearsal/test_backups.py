@@ -79,8 +79,6 @@ def test_a_restore_replaces_what_is_there_and_undo_brings_it_back(place: Place, 
     ("arguments", "status", "said"),
     [
         (("--from", "20200101T000000Z-abcd"), 64, "There is no backup set 20200101T000000Z-abcd"),
-        (("--from", "2020-01-01"), 64, "There is no verified backup set from 2020-01-01 00:00 UTC or before"),
-        (("--from", "yesterday"), 64, "'yesterday' is no backup set, moment or address"),
         ((), 64, "Say --from WHAT, or --undo."),
     ],
 )
@@ -103,14 +101,13 @@ def test_without_its_right_to_the_folder_a_backup_says_which_one_it_lacks(place:
     finally:
         assert requests.put(address, json={"bindings": policy["bindings"]}, headers=headers, timeout=20).ok
     assert answer.status == 5, answer.stdout
-    assert "The job's service account may not do this in gs://" in answer.json["error"]["what"]
+    assert "does not have storage.objects." in answer.json["error"]["what"]
     assert "Run gcp-openemr deploy, which grants it." in answer.json["error"]["do"]
 
 
 @pytest.mark.parametrize(
     ("bucket", "status", "said"),
     [
-        ("no-such-project-oe-test-backups", 7, "The password of the backups in no-such-project-oe-test-backups"),
         (f"{PROJECT}-no-such-bucket", 66, f"There is no bucket {PROJECT}-no-such-bucket"),
         (ARCHIVE, 64, "There is no verified backup set"),
     ],
@@ -120,10 +117,9 @@ def test_recover_from_the_wrong_bucket_makes_nothing(
 ) -> None:
     file = second_file(place)
     secret = f"projects/{PROJECT}/secrets/oe-test-main-backup-password"
-    named = () if bucket.endswith("-backups") else ("--password", secret)
-    answer = place.run("-e", str(file), "recover", "-y", "--from-bucket", bucket, *named)
+    answer = place.run("-e", str(file), "recover", "-y", "--from-bucket", bucket, "--password", secret)
     assert (answer.status, said in answer.json["error"]["what"]) == (status, True), answer.stdout
-    assert everything_of(place, "rehearsal-2") == {}
+    assert list(dataclasses.replace(place.cloud(), project="rehearsal-2").storage.list_buckets()) == []
 
 
 def test_a_restore_that_failed_is_told_by_status_with_the_command_that_goes_on(place: Place, first_set: str) -> None:
