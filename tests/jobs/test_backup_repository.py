@@ -11,7 +11,7 @@ from pathlib import Path
 import pymysql
 import pytest
 
-from jobs import backup, dump, keys, manifest, nfs_init, restic, secrets
+from jobs import backup, dump, keys, manifest, nfs_init, restic, restic_failures, secrets
 from jobs.errors import (
     BackupForbidden,
     BackupInvalid,
@@ -151,10 +151,10 @@ def test_a_place_without_room_leaves_the_sets_as_they_are(
     ],
 )
 def test_what_restic_says_becomes_a_failure_of_its_kind(said: str, kind: type[JobError], do: str) -> None:
-    failure = restic._failure("backup", said, damaged=False)
-    assert isinstance(failure, kind)
-    assert do in failure.do
-    assert said.partition("\n")[0] in failure.what
+    found = restic_failures.failure("backup", said, damaged=False)
+    assert isinstance(found, kind)
+    assert do in found.do
+    assert said.partition("\n")[0] in found.what
 
 
 @pytest.fixture
