@@ -90,21 +90,6 @@ def test_what_cannot_be_restored_is_told_before_anything_is_replaced(
     visit(place, "main")
 
 
-def test_without_its_right_to_the_folder_a_backup_says_which_one_it_lacks(place: Place, first_set: str) -> None:
-    folder = f"b/{PROJECT}-oe-test-backups/managedFolders/{quote('clinics/main/backups/', safe='')}/iam"
-    address = f"{place.cloud().base}/storage.googleapis.com/storage/v1/{folder}"
-    headers = {"Authorization": f"Bearer {place.cloud().credentials.token}"}
-    policy = requests.get(address, headers=headers, timeout=20).json()
-    assert requests.put(address, json={"bindings": []}, headers=headers, timeout=20).ok
-    try:
-        answer = place.run("backup", "create", "--clinic", "main")
-    finally:
-        assert requests.put(address, json={"bindings": policy["bindings"]}, headers=headers, timeout=20).ok
-    assert answer.status == 5, answer.stdout
-    assert "does not have storage.objects." in answer.json["error"]["what"]
-    assert "Run gcp-openemr deploy, which grants it." in answer.json["error"]["do"]
-
-
 @pytest.mark.parametrize(
     ("bucket", "status", "said"),
     [
@@ -135,6 +120,21 @@ def test_a_restore_that_failed_is_told_by_status_with_the_command_that_goes_on(p
 def test_a_restore_wants_the_clinic_named(place: Place, first_set: str) -> None:
     answer = place.run("restore", "-y", "--from", "latest", *NOW)
     assert (answer.status, answer.json["error"]["do"]) == (64, "Name one: --clinic NAME")
+
+
+def test_without_its_right_to_the_folder_a_backup_says_which_one_it_lacks(place: Place, first_set: str) -> None:
+    folder = f"b/{PROJECT}-oe-test-backups/managedFolders/{quote('clinics/main/backups/', safe='')}/iam"
+    address = f"{place.cloud().base}/storage.googleapis.com/storage/v1/{folder}"
+    headers = {"Authorization": f"Bearer {place.cloud().credentials.token}"}
+    policy = requests.get(address, headers=headers, timeout=20).json()
+    assert requests.put(address, json={"bindings": []}, headers=headers, timeout=20).ok
+    try:
+        answer = place.run("backup", "create", "--clinic", "main")
+    finally:
+        assert requests.put(address, json={"bindings": policy["bindings"]}, headers=headers, timeout=20).ok
+    assert answer.status == 5, answer.stdout
+    assert "does not have storage.objects." in answer.json["error"]["what"]
+    assert "Run gcp-openemr deploy, which grants it." in answer.json["error"]["do"]
 
 
 @pytest.mark.torture
