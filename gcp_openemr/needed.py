@@ -42,6 +42,7 @@ cloud_run_v2_job                        iam.serviceAccounts +actAs
 cloud_run_v2_job                        run.jobs get +create +update -delete
 cloud_run_v2_job_iam_member             run.jobs getIamPolicy +setIamPolicy -setIamPolicy
 cloud_run_v2_service                    iam.serviceAccounts +actAs
+cloud_run_v2_service                    run.routes +invoke
 cloud_run_v2_service                    run.services get +create +update -delete
 cloud_run_v2_service_iam_member         run.services getIamPolicy +setIamPolicy -setIamPolicy
 cloud_scheduler_job                     cloudscheduler.jobs get +create +update +enable +pause -delete
@@ -143,9 +144,10 @@ class Role:
 
 
 ROLES: Mapping[str, Role] = {
-    "planner": Role(purpose="reads, to show what a deploy would change", commands=("plan",)),
+    "planner": Role(purpose="reads, to show what a deploy would change", commands=("plan", "status")),
     "deployer": Role(
-        purpose="changes this environment and deletes no data", commands=("redeploy", "backup", "restore", "rotate")
+        purpose="changes this environment and deletes no data",
+        commands=("redeploy", "backup", "restore", "rotate", "status", "logs"),
     ),
     "destroyer": Role(purpose="takes this environment down", commands=("destroy", "backup")),
 }
