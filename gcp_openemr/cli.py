@@ -17,6 +17,7 @@ import click
 from gcp_openemr import __version__, interruption
 from gcp_openemr.cli_backups import backup as backup_verbs
 from gcp_openemr.cli_backups import recover, restore
+from gcp_openemr.cli_destroy import destroy
 from gcp_openemr.cli_sandbox import sandbox as sandbox_verbs
 from gcp_openemr.errors import FaultsFound, GcpOpenemrError, InputMissing, Interrupted, NotPermitted
 from gcp_openemr.options import Options, yes_too
@@ -40,6 +41,7 @@ Exit codes:
   7    Google refused a call          64   the command line is wrong
   8    the image build failed         65   the environment file is wrong
   9    doctor: something to mend
+  10   not finished: come back later
 """
 
 
@@ -189,20 +191,10 @@ def credentials(options: Options, clinic: str | None) -> None:
     run(options.context(), clinic=clinic)
 
 
-@cli.command()
-@yes_too
-@click.option("--environment", "named", metavar="NAME", help="With -y: the environment's name, typed out.")
-@click.pass_obj
-def destroy(options: Options, yes: bool, named: str | None) -> None:
-    """Take every clinic and the platform down. Backups, images and Terraform's state stay."""
-    from gcp_openemr.commands.destroy import destroy as run
-
-    run(options.context(needs_terraform=True, yes=yes), named=named)
-
-
 cli.add_command(backup_verbs)
 cli.add_command(restore)
 cli.add_command(recover)
+cli.add_command(destroy)
 cli.add_command(sandbox_verbs)
 
 

@@ -20,7 +20,16 @@ from gcp_openemr.console import Step
 from gcp_openemr.errors import JobFailed, Unhealthy
 from gcp_openemr.retrying import once
 
-__all__ = ["Health", "ServiceState", "ask_health", "move_traffic", "run_job", "service_state", "wait_until_healthy"]
+__all__ = [
+    "Health",
+    "ServiceState",
+    "ask_health",
+    "last_told",
+    "move_traffic",
+    "run_job",
+    "service_state",
+    "wait_until_healthy",
+]
 
 _POLL_SECONDS = 5.0
 _REVISION = run_v2.TrafficTargetAllocationType.TRAFFIC_TARGET_ALLOCATION_TYPE_REVISION
@@ -75,6 +84,17 @@ def run_job(
             do=record.get("do") or f"Its log: {state.log_uri}",
         )
     return record
+
+
+def last_told(cloud: Cloud, job: str, variable: str, value: str) -> dict[str, str]:
+    """What the last execution of a job was told that had this variable; {} where there is none or no such job."""
+    try:
+        listed = cloud.executions.list_executions(parent=job)
+        executions = sorted(listed, key=lambda one: str(one.create_time), reverse=True)
+    except NotFound:
+        return {}
+    told = ({env.name: env.value for env in one.template.containers[0].env} for one in executions)
+    return next((one for one in told if one.get(variable) == value), {})
 
 
 def service_state(cloud: Cloud, name: str) -> ServiceState | None:

@@ -75,15 +75,16 @@ def prepare(
     *,
     allowed: Collection[str] = (),
     destroy: bool = False,
+    targets: Collection[str] = (),
 ) -> Prepared:
-    """Plan a root and show what it would change.
+    """Plan a root, or those of its modules and resources that `targets` names, and show what it would change.
 
     Raises:
         DataLossRefused: it would lose data that `allowed` does not name (never for `destroy`, which asked by itself).
     """
     with context.console.step(f"{root.path}: plan") as step:
         terraform = open_root(context, root, variables)
-        plan = terraform.plan(destroy=destroy, compared=guard.COMPARED, report=_reporter(step))
+        plan = terraform.plan(destroy=destroy, targets=targets, compared=guard.COMPARED, report=_reporter(step))
     if not destroy:
         guard.check(plan, allowed=allowed)
     if not plan.empty:

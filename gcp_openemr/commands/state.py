@@ -15,7 +15,18 @@ from gcp_openemr.commands.context import Context
 from gcp_openemr.errors import CloudRefused
 from gcp_openemr.variables import SERVICES
 
-__all__ = ["deployed", "ensure_apis", "ensure_bucket", "exists", "is_protected", "known_clinics", "outputs", "unlock"]
+__all__ = [
+    "deployed",
+    "ensure_apis",
+    "ensure_bucket",
+    "exists",
+    "holdings",
+    "is_protected",
+    "known_clinics",
+    "modules",
+    "outputs",
+    "unlock",
+]
 
 _ENABLING_SECONDS = 600.0
 _POLL_SECONDS = 2.0
@@ -90,6 +101,26 @@ def deployed(context: Context) -> Iterator[tuple[str, Mapping[str, Any]]]:
             for instance in resource["instances"]:
                 key = instance.get("index_key")
                 yield address + (f"[{json.dumps(key)}]" if key is not None else ""), instance["attributes"]
+
+
+def holdings(context: Context, path: str) -> set[tuple[str, str]]:
+    """Type and name of everything in the state of a root; of a binding the member."""
+    found: set[tuple[str, str]] = set()
+    for resource in _read(context, path).get("resources", ()):
+        for instance in resource["instances"] if resource["mode"] == "managed" else ():
+            values = instance["attributes"]
+            last = str(values.get("id") or "").rpartition("/")[2]
+            found |= {(resource["type"], str(name)) for name in (last, values.get("name"), values.get("member"))}
+    return found
+
+
+def modules(context: Context, path: str) -> set[str]:
+    """The addresses of the modules in the state of a root, and of the resources that are in none."""
+    resources = [one for one in _read(context, path).get("resources", ()) if one["mode"] == "managed"]
+    return {
+        ".".join(one["module"].split(".")[:2]).partition("[")[0] if "module" in one else f"{one['type']}.{one['name']}"
+        for one in resources
+    }
 
 
 def is_protected(context: Context, path: str) -> bool:
