@@ -111,7 +111,7 @@ def render(options: Options, output: Path) -> None:
     multiple=True,
     default=("deploy",),
     show_default=True,
-    type=click.Choice(("plan", "deploy", "backup", "restore", "recover", "rotate", "destroy")),
+    type=click.Choice(("plan", "deploy", "backup", "restore", "recover", "rotate", "destroy", "destroy-foundation")),
     help="What you want to run: its permissions must be there.",
 )
 @click.pass_obj

@@ -21,6 +21,7 @@ from gcp_openemr.errors import CloudRefused
 __all__ = ["KINDS", "Kind", "Leftover", "find", "remove", "unbind"]
 
 _AT_ONCE = 8
+_GONE = frozenset({"DELETED", "DELETE_REQUESTED"})  # kept for some days, so that it can be brought back
 _BINDING = "google_project_iam_member"
 
 
@@ -190,6 +191,8 @@ def _of_kind(environment: Environment, cloud: Cloud, kind: Kind, own: _Own) -> I
         labels: Any = item
         for part in kind.labels.split():
             labels = labels.get(part) or {}
+        if item.get("lifecycleState") in _GONE or item.get("state") in _GONE:
+            continue
         full = str(item["name"])
         name = full.rpartition("/")[2]
         if own.has_name(str(item.get("displayName", "")) if kind.api == "monitoring" else name) or (

@@ -14,7 +14,7 @@ from collections.abc import Collection, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from gcp_openemr import cloud_run, image, secret_store, timeline
+from gcp_openemr import cloud_run, image, secret_store, soft_deleted, timeline
 from gcp_openemr.cloud_run import ServiceState
 from gcp_openemr.commands import jobs, roots, state
 from gcp_openemr.commands.context import Context, changing
@@ -84,6 +84,8 @@ def _agree(context: Context) -> None:
 
 
 def _foundation(context: Context, allowed: Collection[str]) -> Foundation:
+    for name in soft_deleted.bring_back(context.environment, context.cloud):
+        context.console.say(f"  {name} was deleted and is still kept; it is brought back")
     known = (state.outputs(context, roots.FOUNDATION.path) or {}).get("backup_stores", {})
     variables = foundation_variables(context.environment, known=known)
     prepared = roots.prepare(context, roots.FOUNDATION, variables, allowed=allowed)

@@ -15,7 +15,8 @@ from gcp_openemr.assets import asset
 
 __all__ = ["needed", "types_of_the_stack", "types_with_a_row"]
 
-# Resource type (`*`: what the commands call themselves), collection, verbs: bare to read, + to deploy, - to destroy.
+# Resource type (`*`: what the commands call themselves), collection, verbs: bare to read, + to deploy, - to destroy,
+# = to destroy the foundation too.
 _TABLE = """
 *                                       artifactregistry.tags list
 *                                       cloudbuild.builds +create +get +list
@@ -32,8 +33,38 @@ _TABLE = """
 *                                       secretmanager.versions list +add
 *                                       storage.buckets get +create
 *                                       storage.objects get list +create +delete -create -delete
-artifact_registry_repository            artifactregistry.repositories get +create +update
-artifact_registry_repository_iam_member artifactregistry.repositories getIamPolicy +setIamPolicy
+*                                       artifactregistry.repositories -list
+*                                       cloudscheduler.jobs -list
+*                                       cloudsql.instances -list
+*                                       compute.addresses -list
+*                                       compute.disks -list
+*                                       compute.firewalls -list
+*                                       compute.forwardingRules -list
+*                                       compute.healthChecks -list
+*                                       compute.instanceGroupManagers -list
+*                                       compute.instanceTemplates -list
+*                                       compute.instances -list
+*                                       compute.networks -list
+*                                       compute.resourcePolicies -list
+*                                       compute.routers -list
+*                                       compute.snapshots -list
+*                                       compute.subnetworks -list
+*                                       dns.managedZones -list
+*                                       iam.roles -list
+*                                       iam.serviceAccounts -list
+*                                       logging.buckets -list
+*                                       logging.logMetrics -list
+*                                       logging.sinks -list
+*                                       monitoring.alertPolicies -list
+*                                       monitoring.notificationChannels -list
+*                                       monitoring.uptimeCheckConfigs -list
+*                                       run.executions -get -list
+*                                       run.jobs -list -run -runWithOverrides
+*                                       run.services -list
+*                                       secretmanager.secrets -list
+*                                       storage.buckets -list
+artifact_registry_repository            artifactregistry.repositories get +create +update =delete
+artifact_registry_repository_iam_member artifactregistry.repositories getIamPolicy +setIamPolicy =setIamPolicy
 cloud_run_v2_job                        iam.serviceAccounts +actAs
 cloud_run_v2_job                        run.jobs get +create +update -delete
 cloud_run_v2_job_iam_member             run.jobs getIamPolicy +setIamPolicy -setIamPolicy
@@ -79,8 +110,8 @@ iam_workload_identity_pool              iam.workloadIdentityPools get +create +u
 iam_workload_identity_pool_provider     iam.workloadIdentityPoolProviders get +create +update
 iap_tunnel_instance_iam_member          iap.tunnelInstances getIamPolicy +setIamPolicy -setIamPolicy
 logging_metric                          logging.logMetrics get +create +update -delete
-logging_project_bucket_config           logging.buckets get +create +update -delete
-logging_project_sink                    logging.sinks get +create +update -delete
+logging_project_bucket_config           logging.buckets get +create +undelete +update =delete
+logging_project_sink                    logging.sinks get +create +update =delete
 monitoring_alert_policy                 monitoring.alertPolicies get +create +update -delete
 monitoring_notification_channel         monitoring.notificationChannels get +create +update -delete
 monitoring_uptime_check_config          monitoring.uptimeCheckConfigs get +create +update -delete
@@ -95,8 +126,8 @@ service_account                         iam.serviceAccounts get +create +update 
 service_account_iam_member              iam.serviceAccounts getIamPolicy +setIamPolicy -setIamPolicy
 sql_database_instance                   cloudsql.instances get +create +update -delete -update
 sql_database_instance                   cloudsql.users +list +delete
-storage_bucket                          storage.buckets get +create +update
-storage_bucket_iam_member               storage.buckets getIamPolicy +setIamPolicy
+storage_bucket                          storage.buckets get +create +update =delete =update
+storage_bucket_iam_member               storage.buckets getIamPolicy +setIamPolicy =setIamPolicy
 storage_managed_folder                  storage.managedFolders get +create -delete
 storage_managed_folder_iam_member       storage.managedFolders getIamPolicy +setIamPolicy -setIamPolicy
 """
@@ -113,7 +144,7 @@ _VERSIONS = frozenset(f"secretmanager.versions.{verb}" for verb in ("access", "a
 @functools.cache
 def needed() -> Mapping[str, frozenset[str]]:
     """Command → permissions. A rotation ends in an apply, so it needs what a deploy needs."""
-    plan, create, destroy = (_marked(mark) for mark in ("", "+", "-"))
+    plan, create, destroy, foundation = (_marked(mark) for mark in ("", "+", "-", "="))
     return {
         "plan": plan,
         "deploy": plan | create,
@@ -122,6 +153,7 @@ def needed() -> Mapping[str, frozenset[str]]:
         "recover": plan | create | _JOBS | {"secretmanager.versions.access"},
         "rotate": plan | create | _JOBS | _VERSIONS,
         "destroy": plan | destroy,
+        "destroy-foundation": plan | destroy | foundation,
     }
 
 
@@ -144,5 +176,5 @@ def _marked(mark: str) -> frozenset[str]:
         for kind, collection, *verbs in rows
         if kind in used
         for verb in verbs
-        if (verb[0] if verb[0] in "+-" else "") == mark
+        if (verb[0] if verb[0] in "+-=" else "") == mark
     )
