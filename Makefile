@@ -21,7 +21,7 @@ unexport TF_CLI_CONFIG_FILE TF_CLI_ARGS TF_DATA_DIR TF_WORKSPACE
 export CHECKPOINT_DISABLE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help python setup development terraform-shim demo stop test pytest torture bench lock upgrade-locks clean
+.PHONY: help python setup development terraform-shim demo stop test pytest torture bench lock upgrade-locks wheel clean
 .PHONY: kernel-nfs nfs-packages docs
 .PHONY: lint lint-ruff lint-format lint-types lint-terraform lint-shell lint-docker lint-checkov
 
@@ -63,6 +63,9 @@ nfs-packages:
 docs: ## write the generated parts of docs/ again
 	@$(VENV)/python -m gcp_openemr.sandbox.checks --write docs/sandbox.md
 	@$(VENV)/python -m tests.jobs.test_documentation
+
+wheel: setup ## a wheel in dist/, the same for everybody who builds this commit
+	@$(VENV)/python -m pip wheel --quiet --no-deps --no-index --no-build-isolation --wheel-dir dist .
 
 terraform-shim: setup ## the Terraform of a Python wheel, even if there is another
 	@$(VENV)/python -m gcp_openemr.setup terraform-shim

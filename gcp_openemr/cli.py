@@ -5,26 +5,23 @@ Nothing but click is imported before a command runs, so `--help` answers at once
 
 from __future__ import annotations
 
-import json
-import signal
+import os
 import sys
-import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from gcp_openemr import __version__, interruption
+from gcp_openemr import ending
 from gcp_openemr.cli_backups import backup as backup_verbs
 from gcp_openemr.cli_backups import recover, restore
 from gcp_openemr.cli_destroy import destroy
 from gcp_openemr.cli_sandbox import sandbox as sandbox_verbs
-from gcp_openemr.errors import FaultsFound, GcpOpenemrError, InputMissing, Interrupted, NotPermitted
+from gcp_openemr.errors import FaultsFound, Interrupted
 from gcp_openemr.options import Options, yes_too
+from gcp_openemr.pipeline import Pipeline
 
 if TYPE_CHECKING:
-    from types import FrameType
-
     from gcp_openemr.clients import Cloud
 
 __all__ = ["main"]
@@ -43,6 +40,14 @@ Exit codes:
   9    doctor: something to mend
   10   not finished: come back later
 """
+
+
+def _version(ctx: click.Context, _option: click.Parameter, asked: bool) -> None:
+    if asked and not ctx.resilient_parsing:
+        from gcp_openemr.release import release
+
+        click.echo(f"gcp-openemr {release()}")
+        ctx.exit()
 
 
 @click.group(
@@ -68,11 +73,33 @@ A first look, without a Google account:
 @click.option("--sandbox", is_flag=True, help="Rehearse in the Google Cloud embedded on this machine.")
 @click.option("--json", "as_json", is_flag=True, help="Print exactly one JSON object on stdout.")
 @click.option("-y", "--yes", is_flag=True, help="Go ahead without being asked.")
-@click.version_option(__version__, prog_name="gcp-openemr")
+@click.option(
+    "--summary",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Add a summary in Markdown to this file; on GitHub's runners to the step's own.",
+)
+@click.option(
+    "--timeout", type=click.FloatRange(0, min_open=True), metavar="MINUTES", help="Stop in order after so many minutes."
+)
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Say which this is."
+)
 @click.pass_context
-def cli(ctx: click.Context, file: Path, sandbox: bool, as_json: bool, yes: bool) -> None:
+def cli(
+    ctx: click.Context,
+    file: Path,
+    sandbox: bool,
+    as_json: bool,
+    yes: bool,
+    summary: Path | None,
+    timeout: float | None,
+) -> None:
     """OpenEMR on Google Cloud, from one command: deploy it, look after it, take it down."""
-    ctx.obj = Options(file=file, sandbox=sandbox, as_json=as_json, yes=yes)
+    pipeline = Pipeline.of(os.environ, summary=summary)
+    ending.show(as_json=as_json, pipeline=pipeline)
+    if timeout is not None:
+        ending.limit(timeout)
+    ctx.obj = Options(file=file, sandbox=sandbox, as_json=as_json, yes=yes, pipeline=pipeline)
 
 
 @cli.command()
@@ -200,72 +227,20 @@ cli.add_command(sandbox_verbs)
 
 def main() -> NoReturn:
     """The program `gcp-openemr`."""
-    signal.signal(signal.SIGINT, _stop)
-    signal.signal(signal.SIGTERM, _stop)
-    as_json = "--json" in sys.argv[1:]
+    ending.listen()
+    ending.show(as_json="--json" in sys.argv[1:], pipeline=Pipeline.of(os.environ))
     try:
         cli.main(standalone_mode=False)
         code = 0
     except click.exceptions.Exit as leaving:
         code = leaving.exit_code
     except click.ClickException as error:
-        _fail(error.format_message(), "See: gcp-openemr --help", 64, as_json)
-        code = 64
+        code = ending.fail(error.format_message(), "See: gcp-openemr --help", 64)
     except (KeyboardInterrupt, click.Abort, Interrupted):
-        code = _interrupted(as_json)
+        code = ending.interrupted()
     except Exception as error:
-        code = _failed(error, as_json)
+        code = ending.unexpected(error)
     sys.exit(code)
-
-
-def _stop(_number: int, _frame: FrameType | None) -> NoReturn:
-    """Tell every thread, and a running Terraform: it has a session of its own and hears no Ctrl-C."""
-    interruption.interrupt()
-    running = sys.modules.get("gcp_openemr.terraform")
-    if running is not None:
-        running.interrupt_running()
-    raise KeyboardInterrupt
-
-
-def _interrupted(as_json: bool) -> int:
-    _fail(
-        "Interrupted. What was finished stays.",
-        "Run the same command again: it continues.",
-        Interrupted.exit_code,
-        as_json,
-    )
-    return Interrupted.exit_code
-
-
-def _failed(error: Exception, as_json: bool) -> int:
-    known = error if isinstance(error, GcpOpenemrError) else _understood(error)
-    if known is None:
-        trace = Path("gcp-openemr-error.log")
-        trace.write_text(traceback.format_exc())
-        known = GcpOpenemrError(
-            f"A defect of this program: {type(error).__name__}: {error}", do=f"Please report it with {trace}."
-        )
-    _fail(known.what, known.do, known.exit_code, as_json)
-    return known.exit_code
-
-
-def _understood(error: Exception) -> GcpOpenemrError | None:
-    """Our error for one of Google's libraries or of the operating system, or None for a defect of ours."""
-    from gcp_openemr.clients import translate
-
-    if isinstance(error, PermissionError):
-        return NotPermitted(
-            f"{error.filename}: {error.strerror}.", do="Choose another place, or get the right to use it."
-        )
-    if isinstance(error, OSError) and error.filename:
-        return InputMissing(f"{error.filename}: {error.strerror}.", do="Choose another place, or make room for it.")
-    return translate(error)
-
-
-def _fail(what: str, do: str, code: int, as_json: bool) -> None:
-    print(f"gcp-openemr: {what}" + (f"\n{do}" if do else ""), file=sys.stderr)
-    if as_json:
-        print(json.dumps({"error": {"what": what, "do": do, "exit_code": code}}))
 
 
 if __name__ == "__main__":

@@ -65,7 +65,10 @@ class Cloud:
         from google.cloud import storage
 
         options = {"api_endpoint": self.base} if self.base else None
-        return storage.Client(project=self.project, credentials=self.credentials, client_options=options)
+        client = storage.Client(project=self.project, credentials=self.credentials, client_options=options)
+        # For traces that nobody takes here, it would ask for every bucket once more, on threads of its own.
+        client._bucket_metadata_cache = None
+        return client
 
     def api(self, name: str, version: str) -> Any:
         """A client made from Google's discovery document, for APIs without a library of their own here."""

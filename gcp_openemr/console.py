@@ -1,18 +1,22 @@
 """What people see: steps with their durations on stderr, results on stdout.
 
-On a terminal the steps under way stay at the bottom with a running clock; without one each start and end is a line.
+On a terminal the steps under way stay at the bottom with a running clock; without one each start and end is a line
+that begins with the time (UTC).
 """
 
 from __future__ import annotations
 
 import contextlib
+import datetime
 import json
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
+from gcp_openemr.errors import UsageError
+from gcp_openemr.pipeline import Pipeline
 from gcp_openemr.timeline import Piece
 
 if TYPE_CHECKING:
@@ -49,11 +53,22 @@ class Step:
 class Console:
     """Safe to use from several threads: steps may run side by side."""
 
-    def __init__(self, *, as_json: bool = False, people: TextIO | None = None, results: TextIO | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        as_json: bool = False,
+        people: TextIO | None = None,
+        results: TextIO | None = None,
+        pipeline: Pipeline | None = None,
+        title: str = "gcp-openemr",
+    ) -> None:
+        """`title` stands over what a pipeline's summary says of this command."""
+        self._pipeline = pipeline or Pipeline()
+        self._title = title
         self._people = people or sys.stderr
         self._results = results or sys.stdout
         self._as_json = as_json
-        self._terminal = self._people.isatty()
+        self._terminal = self._people.isatty() and not self._pipeline.kind
         self._mutex = threading.Lock()
         self._active: list[Step] = []
         self._changed = threading.Event()
@@ -91,7 +106,12 @@ class Console:
     def say(self, text: str = "") -> None:
         """A line for people."""
         with self._mutex:
-            self._write(text)
+            self._write(self._pipeline.harmless(text))
+
+    def block(self, title: str, lines: Sequence[str]) -> None:
+        """Lines for people that belong together; a pipeline's log folds them away."""
+        with self._mutex:
+            self._write("\n".join(self._pipeline.group(title, lines)))
 
     def warn(self, text: str) -> None:
         self.say(f"! {text}")
@@ -111,8 +131,21 @@ class Console:
         self._results.write(text + "\n")
         self._results.flush()
 
-    def result(self, values: Mapping[str, Any], text: str) -> None:
-        """A command's result on stdout: the one JSON object with --json, the text otherwise."""
+    def result(self, values: Mapping[str, Any], text: str, *, markdown: str = "", secrets: Sequence[str] = ()) -> None:
+        """A command's result on stdout: the one JSON object with --json, the text otherwise.
+
+        A pipeline's summary gets the text, or `markdown` where that shows it better, but nothing that holds `secrets`.
+
+        Raises:
+            UsageError: it holds secrets, and the log of this pipeline would keep them.
+        """
+        if secrets and not self._pipeline.masks:
+            raise UsageError("The log of this pipeline would keep the secret.", do="Run it on a machine of your own.")
+        for secret in secrets:
+            self._people.write("".join(f"{line}\n" for line in self._pipeline.mask(secret)))
+            self._people.flush()
+        if not secrets:
+            self._pipeline.summarise(self._title, markdown or f"```text\n{text.strip()}\n```")
         self._results.write(
             json.dumps(values, indent=2, default=str) + "\n" if self._as_json else text.rstrip("\n") + "\n"
         )
@@ -122,7 +155,7 @@ class Console:
         with self._mutex:
             self._active.append(step)
             if not self._terminal:
-                self._write(f"→ {step.title}")
+                self._write(f"{self._clock()}→ {step.title}")
                 threading.Thread(target=self._remind, args=(step,), daemon=True).start()
             elif self._live is None:
                 self._live = self._start_live()
@@ -135,7 +168,11 @@ class Console:
             if self._live is not None and not self._active:
                 self._live.stop()
                 self._live = None
-            self._write(f"{mark} {step.title}  {spoken(step.seconds)}")
+            self._write(f"{self._clock()}{mark} {step.title}  {spoken(step.seconds)}")
+
+    def _clock(self) -> str:
+        """Without a terminal: when a line was written. Logs are read afterwards."""
+        return "" if self._terminal else f"{datetime.datetime.now(datetime.UTC):%H:%M:%S} "
 
     def _write(self, text: str) -> None:
         if self._live is not None:
@@ -150,7 +187,7 @@ class Console:
             time.sleep(min(_REMIND_SECONDS, 0.2 if step.seconds < 0.2 else _REMIND_SECONDS))
             with self._mutex:
                 if step in self._active and step.seconds >= _REMIND_SECONDS:
-                    self._write(f"  … {step.title}, {spoken(step.seconds)} {step.detail}".rstrip())
+                    self._write(f"{self._clock()}… {step.title}, {spoken(step.seconds)} {step.detail}".rstrip())
 
     def _start_live(self) -> Live:
         from rich.console import Console as Terminal

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from gcp_openemr.pipeline import Pipeline
+
 if TYPE_CHECKING:
     from gcp_openemr.clients import Cloud
     from gcp_openemr.commands.context import Context
@@ -27,6 +29,7 @@ class Options:
     sandbox: bool
     as_json: bool
     yes: bool
+    pipeline: Pipeline
 
     @property
     def folder(self) -> Path:
@@ -45,7 +48,9 @@ class Options:
     def console(self) -> Console:
         from gcp_openemr.console import Console
 
-        return Console(as_json=self.as_json)
+        running = click.get_current_context()
+        verb = running.command_path.removeprefix(running.find_root().command_path).strip()
+        return Console(as_json=self.as_json, pipeline=self.pipeline, title=f"gcp-openemr {verb}")
 
     def environment(self) -> Environment:
         from gcp_openemr.environment import load_environment

@@ -104,7 +104,8 @@ def _hcl_string(value: str) -> str:
 
 def _module(templates: Path, name: str) -> dict[str, str]:
     folder = templates / "modules" / name
-    kept = (file for file in sorted(folder.iterdir()) if file.suffix != ".md")
+    # an installed package has its Python files compiled, those of Terraform modules too
+    kept = (file for file in sorted(folder.iterdir()) if file.is_file() and file.suffix != ".md")
     return {f"modules/{name}/{file.name}": file.read_text(encoding="utf-8") for file in kept}
 
 

@@ -17,7 +17,16 @@ import pytest
 from tests import leaks
 
 _CLOSED = "http://127.0.0.1:9"  # the discard port: a child that wants out by a proxy is refused at once
-_FOREIGN_SETTINGS = ("TF_", "GOOGLE_", "CLOUDSDK_", "GCLOUD_", "STORAGE_EMULATOR_HOST", "GCE_METADATA_")
+_FOREIGN_SETTINGS = (
+    "TF_",
+    "GOOGLE_",
+    "CLOUDSDK_",
+    "GCLOUD_",
+    "STORAGE_EMULATOR_HOST",
+    "GCE_METADATA_",
+    "GITHUB_",
+    "GITLAB_",
+)
 _RUN = uuid.uuid4().hex
 _SECONDS_TO_END = 10.0
 
@@ -53,6 +62,7 @@ def _refuse_the_outside(event: str, args: tuple[Any, ...]) -> None:
 def _shut_children_in() -> None:
     for name in [name for name in os.environ if name.startswith(_FOREIGN_SETTINGS)]:
         del os.environ[name]
+    os.environ.pop("CI", None)  # whoever runs the tests: the program under test is run by hand unless a test says so
     for name in ("http_proxy", "https_proxy", "ftp_proxy", "all_proxy"):
         os.environ[name] = os.environ[name.upper()] = _CLOSED
     os.environ["no_proxy"] = os.environ["NO_PROXY"] = "localhost,127.0.0.1,127.0.0.0/8,::1"

@@ -250,7 +250,8 @@ def _report(context: Context, deployed: list[Deployed]) -> None:
     timings = context.console.timings
     total = sum(timing.seconds for timing in timings)
     if total > _WORTH_TELLING_SECONDS:
-        context.console.say(timeline.told(timings))
+        title, *lines = timeline.told(timings).splitlines()
+        context.console.block(title, lines)
     lines = [f"{d.name}: {d.url}" for d in deployed]
     context.console.say(
         f"Every clinic is healthy. Steps took {spoken(total)} in all. "

@@ -61,6 +61,7 @@ def credentials(context: Context, *, clinic: str | None) -> None:
     context.console.result(
         {"clinic": chosen[0].name, "url": url, "user": user, "password": password},
         f"url:      {url}\nuser:     {user}\npassword: {password}",
+        secrets=(password,),
     )
 
 

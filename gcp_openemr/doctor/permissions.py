@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from google.api_core.exceptions import BadRequest
 
 from gcp_openemr.doctor.model import Finding, Subject, failed, not_visible, ok, warning
-from gcp_openemr.doctor.needed import needed
+from gcp_openemr.needed import needed
 
 __all__ = ["permissions"]
 

@@ -22,8 +22,8 @@ from gcp_openemr.commands import backup, deploy, destroy, doctor, plan, restore
 from gcp_openemr.commands import sandbox as sandbox_commands
 from gcp_openemr.commands.context import Context
 from gcp_openemr.console import Console
-from gcp_openemr.doctor.needed import needed
 from gcp_openemr.environment import load_environment
+from gcp_openemr.needed import needed
 from gcp_openemr.sandbox import control
 from gcp_openemr.sandbox.api.iam import Tokens
 from gcp_openemr.sandbox.api.store import Store

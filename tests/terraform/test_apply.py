@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from gcp_openemr import guard
-from gcp_openemr.doctor.needed import needed
 from gcp_openemr.environment.load import parse_environment
+from gcp_openemr.needed import needed
 from gcp_openemr.sandbox.api.conditions import evaluate
 from gcp_openemr.terraform import Change, Plan
 from tests.terraform import rights, samples

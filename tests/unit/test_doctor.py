@@ -26,9 +26,9 @@ from gcp_openemr.doctor import CHECKS, Check, Finding, Level, Subject, buckets, 
 from gcp_openemr.doctor import permissions as permission_checks
 from gcp_openemr.doctor import project as project_checks
 from gcp_openemr.doctor.model import Absent, ok
-from gcp_openemr.doctor.needed import needed, types_of_the_stack, types_with_a_row
 from gcp_openemr.environment import ClinicNames, Names
 from gcp_openemr.errors import EnvironmentInvalid, NotPermitted, ToolMissing
+from gcp_openemr.needed import needed, types_of_the_stack, types_with_a_row
 from gcp_openemr.sandbox.api.app import App
 from gcp_openemr.sandbox.api.iam import predefined_roles
 from gcp_openemr.sandbox.api.messages import Request, Response
@@ -250,7 +250,7 @@ def test_every_permission_is_one_of_google_s() -> None:
 
 def test_every_type_of_the_stack_has_its_permissions() -> None:
     assert "cloud_run_v2_service" in types_of_the_stack()
-    assert types_of_the_stack() <= types_with_a_row(), "give a new type a row in doctor/needed.py"
+    assert types_of_the_stack() <= types_with_a_row(), "give a new type a row in gcp_openemr/needed.py"
 
 
 def place_answers(**changes: Any) -> dict[str, Any]:

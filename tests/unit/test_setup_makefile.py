@@ -11,7 +11,20 @@ from pathlib import Path
 import pytest
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-TARGETS = ("help", "setup", "demo", "stop", "test", "lint", "torture", "bench", "lock", "clean", "terraform-shim")
+TARGETS = (
+    "help",
+    "setup",
+    "demo",
+    "stop",
+    "test",
+    "lint",
+    "torture",
+    "bench",
+    "lock",
+    "clean",
+    "terraform-shim",
+    "wheel",
+)
 
 
 def make(*arguments: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
