@@ -29,8 +29,9 @@ _BINDING = "google_project_iam_member"
 class Kind:
     """A type of thing: where Google lists it, and the words of `gcloud` that remove one.
 
-    `items` is the list's field in the answer, `labels` where an item has its labels; `holds` tells what would be lost
-    with one: such a thing is only ever removed through Terraform, whose state knows it.
+    `items` is the list's field in the answer, `title` the field of an item by which people know it, `labels` where it
+    has its labels. `holds` tells what would be lost with one: such a thing is only ever removed through Terraform,
+    whose state knows it.
     """
 
     type: str
@@ -40,6 +41,7 @@ class Kind:
     gcloud: str
     labels: str = ""
     holds: str = ""
+    title: str = "name"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -91,8 +93,7 @@ _ROWS = (
      "compute health-checks delete {name} --global"),
     ("compute_disk", "compute", _ZONE + "disks", "items", "labels", "patients' documents and encryption keys",
      "compute disks delete {name} --zone={zone}"),
-    ("compute_snapshot", "compute", _GLOBAL + "snapshots", "items", "labels", "a copy of patients' documents",
-     "compute snapshots delete {name}"),
+    ("compute_snapshot", "compute", _GLOBAL + "snapshots", "items", "labels", "", "compute snapshots delete {name}"),
     ("compute_resource_policy", "compute", _REGION + "resourcePolicies", "items", "", "",
      "compute resource-policies delete {name} --region={region}"),
     ("compute_address", "compute", _REGION + "addresses", "items", "labels", "",
@@ -102,6 +103,7 @@ _ROWS = (
      "compute routers delete {name} --region={region}"),
     ("sql_database_instance", "sqladmin", "v1/" + _PROJECT + "instances", "items", "settings userLabels",
      "patients' records", "sql instances patch {name} --no-deletion-protection; gcloud sql instances delete {name}"),
+    ("sql_backup", "sqladmin", "v1/" + _PROJECT + "backups", "backups", "", "", "sql backups delete {id}"),
     ("dns_managed_zone", "dns", "dns/v1/" + _PROJECT + "managedZones", "managedZones", "labels", "",
      "dns managed-zones delete {name}"),
     ("compute_subnetwork", "compute", _REGION + "subnetworks", "items", "", "",
@@ -119,11 +121,27 @@ _ROWS = (
     ("storage_bucket", "storage", "storage/v1/b?project={project}", "items", "labels",
      "backups or Terraform's state", "storage rm --recursive gs://{name}"),
 )  # fmt: skip
+_TITLES = {
+    "monitoring_alert_policy": "displayName",
+    "monitoring_notification_channel": "displayName",
+    "monitoring_uptime_check_config": "displayName",
+    "sql_backup": "instance",
+}
 KINDS: tuple[Kind, ...] = tuple(
-    Kind(type=f"google_{type_}", api=api, path=path, items=items, labels=labels, holds=holds, gcloud=gcloud)
+    Kind(
+        type=f"google_{type_}",
+        api=api,
+        path=path,
+        items=items,
+        labels=labels,
+        holds=holds,
+        title=_TITLES.get(type_, "name"),
+        gcloud=gcloud,
+    )
     for type_, api, path, items, labels, holds, gcloud in _ROWS
 )
-"""In the order in which they can go: what uses another comes before it."""
+"""In the order in which they can go: what uses another comes before it. Copies that are made of the disk and of the
+instance (snapshots, Cloud SQL's backups) go with them."""
 
 
 def find(environment: Environment, cloud: Cloud, *, clinic: str = "") -> list[Leftover]:
@@ -193,16 +211,14 @@ def _of_kind(environment: Environment, cloud: Cloud, kind: Kind, own: _Own) -> I
             labels = labels.get(part) or {}
         if item.get("lifecycleState") in _GONE or item.get("state") in _GONE:
             continue
-        full = str(item["name"])
+        full, title = str(item["name"]), str(item.get(kind.title, "")).rpartition("/")[2]
         name = full.rpartition("/")[2]
-        if own.has_name(str(item.get("displayName", "")) if kind.api == "monitoring" else name) or (
-            kind.labels and own.has_labels(labels)
-        ):
+        if own.has_name(title) or (kind.labels and own.has_labels(labels)):
             path = full if full.startswith("projects/") else f"{kind.path.format(**place)}/{name}"
             words = kind.gcloud.format(name=name.partition("@")[0], id=name, **place)
             yield Leftover(
                 type=kind.type,
-                name=str(item.get("displayName", name)) if kind.api == "monitoring" else name,
+                name=title,
                 api=kind.api,
                 path=_versioned(kind, path),
                 by_hand=f"gcloud {words} --project={environment.project}",

@@ -18,37 +18,29 @@ __all__ = ["needed", "types_of_the_stack", "types_with_a_row"]
 # Resource type (`*`: what the commands call themselves), collection, verbs: bare to read, + to deploy, - to destroy,
 # = to destroy the foundation too.
 _TABLE = """
+*                                       artifactregistry.repositories -list
 *                                       artifactregistry.tags list
 *                                       cloudbuild.builds +create +get +list
-*                                       cloudsql.instances get
-*                                       compute.globalOperations +get -get
-*                                       compute.regionOperations +get -get
-*                                       compute.zoneOperations +get -get
-*                                       resourcemanager.projects get
-*                                       run.executions +get
-*                                       run.jobs +run +runWithOverrides
-*                                       run.operations +get -get
-*                                       run.services get +update
-*                                       secretmanager.secrets get +update
-*                                       secretmanager.versions list +add
-*                                       storage.buckets get +create
-*                                       storage.objects get list +create +delete -create -delete
-*                                       artifactregistry.repositories -list
 *                                       cloudscheduler.jobs -list
+*                                       cloudsql.backupRuns -delete -list
 *                                       cloudsql.instances -list
+*                                       cloudsql.instances get
 *                                       compute.addresses -list
 *                                       compute.disks -list
 *                                       compute.firewalls -list
 *                                       compute.forwardingRules -list
+*                                       compute.globalOperations +get -get
 *                                       compute.healthChecks -list
 *                                       compute.instanceGroupManagers -list
 *                                       compute.instanceTemplates -list
 *                                       compute.instances -list
 *                                       compute.networks -list
+*                                       compute.regionOperations +get -get
 *                                       compute.resourcePolicies -list
 *                                       compute.routers -list
-*                                       compute.snapshots -list
+*                                       compute.snapshots -delete -list
 *                                       compute.subnetworks -list
+*                                       compute.zoneOperations +get -get
 *                                       dns.managedZones -list
 *                                       iam.roles -list
 *                                       iam.serviceAccounts -list
@@ -58,11 +50,20 @@ _TABLE = """
 *                                       monitoring.alertPolicies -list
 *                                       monitoring.notificationChannels -list
 *                                       monitoring.uptimeCheckConfigs -list
+*                                       resourcemanager.projects get
+*                                       run.executions +get
 *                                       run.executions -get -list
+*                                       run.jobs +run +runWithOverrides
 *                                       run.jobs -list -run -runWithOverrides
+*                                       run.operations +get -get
 *                                       run.services -list
+*                                       run.services get +update
 *                                       secretmanager.secrets -list
+*                                       secretmanager.secrets get +update
+*                                       secretmanager.versions list +add
 *                                       storage.buckets -list
+*                                       storage.buckets get +create
+*                                       storage.objects get list +create +delete -create -delete
 artifact_registry_repository            artifactregistry.repositories get +create +update =delete
 artifact_registry_repository_iam_member artifactregistry.repositories getIamPolicy +setIamPolicy =setIamPolicy
 cloud_run_v2_job                        iam.serviceAccounts +actAs
@@ -83,8 +84,8 @@ compute_forwarding_rule                 compute.forwardingRules get +create +psc
 compute_health_check                    compute.healthChecks get +create +update +useReadOnly -delete
 compute_instance                        compute.addresses +useInternal
 compute_instance                        compute.disks +use
-compute_instance                        compute.instances get +create +setLabels +setMetadata +setServiceAccount
 compute_instance                        compute.instances +setTags -delete -setDeletionProtection
+compute_instance                        compute.instances get +create +setLabels +setMetadata +setServiceAccount
 compute_instance                        iam.serviceAccounts +actAs
 compute_instance_group_manager          compute.disks +use
 compute_instance_group_manager          compute.instanceGroupManagers get +create +update -delete

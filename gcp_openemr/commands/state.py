@@ -21,10 +21,10 @@ __all__ = [
     "ensure_bucket",
     "exists",
     "holdings",
-    "is_protected",
     "known_clinics",
     "modules",
     "outputs",
+    "protected",
     "unlock",
 ]
 
@@ -99,8 +99,7 @@ def deployed(context: Context) -> Iterator[tuple[str, Mapping[str, Any]]]:
                 continue
             address = ".".join(filter(None, [root, resource.get("module"), resource["type"], resource["name"]]))
             for instance in resource["instances"]:
-                key = instance.get("index_key")
-                yield address + (f"[{json.dumps(key)}]" if key is not None else ""), instance["attributes"]
+                yield address + _key(instance), instance["attributes"]
 
 
 def holdings(context: Context, path: str) -> set[tuple[str, str]]:
@@ -123,10 +122,14 @@ def modules(context: Context, path: str) -> set[str]:
     }
 
 
-def is_protected(context: Context, path: str) -> bool:
-    """Whether a resource in the state of a root refuses its deletion."""
-    resources = _read(context, path).get("resources", [])
-    return any(_protects(instance["attributes"]) for resource in resources for instance in resource["instances"])
+def protected(context: Context, path: str) -> set[str]:
+    """The addresses of what refuses its deletion, in the state of a root."""
+    return {
+        ".".join(filter(None, [resource.get("module"), resource["type"], resource["name"]])) + _key(instance)
+        for resource in _read(context, path).get("resources", [])
+        for instance in resource["instances"]
+        if _protects(instance["attributes"])
+    }
 
 
 def known_clinics(context: Context) -> list[str]:
@@ -155,6 +158,11 @@ def _read(context: Context, path: str) -> dict[str, Any]:
     except NotFound:
         return {}
     return state if isinstance(state, dict) else {}
+
+
+def _key(instance: Mapping[str, Any]) -> str:
+    key = instance.get("index_key")
+    return f"[{json.dumps(key)}]" if key is not None else ""
 
 
 def _protects(value: Any) -> bool:

@@ -37,6 +37,7 @@ __all__ = [
 _NO_IMAGE = "none/none/none/none@sha256:" + "0" * 64
 """Stands where a destroy plan asks for an image of something that will not be made."""
 _LONGEST_PAUSE = 60.0
+_WRITERS = frozenset({"module.service", "module.schedule"})
 
 
 class Patience:
@@ -67,11 +68,10 @@ class Going:
     platform: Platform
     patience: Patience
 
-    def variables(self, clinic: Clinic, *, serve: bool | None = None) -> dict[str, Any]:
-        """A clinic's, without protection; serving as it does now unless told otherwise."""
+    def variables(self, clinic: Clinic) -> dict[str, Any]:
+        """A clinic's, without protection, and with the service as it is now."""
         context = self.context
-        found = service_state(context.cloud, context.service_name(clinic))
-        is_serving = found is not None
+        is_serving = service_state(context.cloud, context.service_name(clinic)) is not None
         return clinic_variables(
             context.environment,
             clinic,
@@ -79,7 +79,7 @@ class Going:
             self.platform,
             _images_in_use(context, clinic, serving=is_serving),
             versions=versions(context, clinic) if is_serving else None,
-            serve=is_serving if serve is None else serve,
+            serve=is_serving,
             protect=False,
         )
 
@@ -91,10 +91,10 @@ def definition(context: Context, name: str) -> Clinic:
 
 def close(going: Going, clinic: Clinic) -> None:
     """Take the service and the schedules away, so that nobody writes any more; jobs and data stay."""
-    root = roots.clinic_root(clinic.name)
-    lift(going.context, root, going.variables(clinic))
-    if service_state(going.context.cloud, going.context.service_name(clinic)) is not None:
-        roots.apply(going.context, roots.prepare(going.context, root, going.variables(clinic, serve=False)))
+    root, variables = roots.clinic_root(clinic.name), going.variables(clinic)
+    lift(going.context, root, variables)
+    if variables["serve"]:
+        take_down(going.context, root, variables, going.patience, targets=_WRITERS)
 
 
 def take_down_clinic(going: Going, clinic: Clinic) -> None:
@@ -122,11 +122,12 @@ def side_by_side(work: Any, clinics: Iterable[Clinic]) -> dict[str, Any]:
 def lift(context: Context, root: roots.Root, variables: Mapping[str, Any]) -> None:
     """Protections must be off in the state before a destroy.
 
-    Where the state shows none, an interrupted destroy lifted them already; applying again would make anew what it
-    took away.
+    Nothing but what is protected is applied: what an interrupted destroy took away, or a deploy could not make, stays
+    away.
     """
-    if state.is_protected(context, root.path):
-        roots.apply(context, roots.prepare(context, root, variables))
+    targets = state.protected(context, root.path)
+    if targets:
+        roots.apply(context, roots.prepare(context, root, variables, targets=targets))
 
 
 def take_down(
