@@ -64,10 +64,13 @@ class Cloud:
     def storage(self) -> storage.Client:
         from google.cloud import storage
 
+        from gcp_openemr.retrying import widen
+
         options = {"api_endpoint": self.base} if self.base else None
         client = storage.Client(project=self.project, credentials=self.credentials, client_options=options)
         # For traces that nobody takes here, it would ask for every bucket once more, on threads of its own.
         client._bucket_metadata_cache = None
+        widen(client._http)
         return client
 
     def api(self, name: str, version: str) -> Any:

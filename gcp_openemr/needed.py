@@ -1,30 +1,31 @@
-"""Which permissions each command needs of its caller, on the project: those of the resource types in terraform/.
+"""Which permissions each command needs of its caller: those of the resource types in terraform/, and the roles of CI.
 
-A test deploys, plans and destroys in the sandbox as identities that have these and no other. What Google asks for and
-the sandbox does not (labels, operations, the use of one resource by another) is from the pages of the methods
-(https://cloud.google.com/iam/docs/permissions-reference).
+This is the one table. Doctor asks for what is in it, and `bootstrap` makes custom roles of it for a pipeline's
+identities. Tests deploy, plan and destroy in the sandbox as identities that have these permissions and no other. What
+Google asks for and the sandbox does not (labels, operations, the use of one resource by another) is from the pages of
+the methods (https://cloud.google.com/iam/docs/permissions-reference).
 """
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import re
 from collections.abc import Mapping, Set
 
 from gcp_openemr.assets import asset
 
-__all__ = ["needed", "types_of_the_stack", "types_with_a_row"]
+__all__ = ["DELETES_DATA", "ROLES", "Role", "needed", "types_of", "types_of_the_stack", "types_with_a_row"]
 
-# Resource type (`*`: what the commands call themselves), collection, verbs: bare to read, + to deploy, - to destroy,
-# = to destroy the foundation too.
+# Resource type, collection, verbs: bare to read, + to deploy, - to destroy. `*` is what the commands call themselves,
+# `state` what comes before the first plan.
 _TABLE = """
 *                                       artifactregistry.repositories -list
 *                                       artifactregistry.tags list
 *                                       cloudbuild.builds +create +get +list
 *                                       cloudscheduler.jobs -list
 *                                       cloudsql.backupRuns -delete -list
-*                                       cloudsql.instances -list
-*                                       cloudsql.instances get
+*                                       cloudsql.instances get -list
 *                                       compute.addresses -list
 *                                       compute.disks -list
 *                                       compute.firewalls -list
@@ -51,21 +52,17 @@ _TABLE = """
 *                                       monitoring.notificationChannels -list
 *                                       monitoring.uptimeCheckConfigs -list
 *                                       resourcemanager.projects get
-*                                       run.executions +get
-*                                       run.executions -get -list
-*                                       run.jobs +run +runWithOverrides
-*                                       run.jobs -list -run -runWithOverrides
+*                                       run.executions +get -get -list
+*                                       run.jobs +run +runWithOverrides -list -run -runWithOverrides
 *                                       run.operations +get -get
-*                                       run.services -list
-*                                       run.services get +update
-*                                       secretmanager.secrets -list
-*                                       secretmanager.secrets get +update
+*                                       run.services get +update -list
+*                                       secretmanager.secrets get +update -list
 *                                       secretmanager.versions list +add
-*                                       storage.buckets -list
-*                                       storage.buckets get +create
+*                                       storage.buckets get -list
 *                                       storage.objects get list +create +delete -create -delete
-artifact_registry_repository            artifactregistry.repositories get +create +update =delete
-artifact_registry_repository_iam_member artifactregistry.repositories getIamPolicy +setIamPolicy =setIamPolicy
+state                                   storage.buckets +create +update -delete
+artifact_registry_repository            artifactregistry.repositories get +create +update -delete
+artifact_registry_repository_iam_member artifactregistry.repositories getIamPolicy +setIamPolicy -setIamPolicy
 cloud_run_v2_job                        iam.serviceAccounts +actAs
 cloud_run_v2_job                        run.jobs get +create +update -delete
 cloud_run_v2_job_iam_member             run.jobs getIamPolicy +setIamPolicy -setIamPolicy
@@ -107,12 +104,12 @@ dns_managed_zone                        dns.managedZones get +create -delete
 dns_managed_zone                        dns.networks +bindPrivateDNSZone
 dns_record_set                          dns.changes +create +get -create -get
 dns_record_set                          dns.resourceRecordSets list +create +update -delete
-iam_workload_identity_pool              iam.workloadIdentityPools get +create +update
-iam_workload_identity_pool_provider     iam.workloadIdentityPoolProviders get +create +update
+iam_workload_identity_pool              iam.workloadIdentityPools get +create +update -delete
+iam_workload_identity_pool_provider     iam.workloadIdentityPoolProviders get +create +update -delete
 iap_tunnel_instance_iam_member          iap.tunnelInstances getIamPolicy +setIamPolicy -setIamPolicy
 logging_metric                          logging.logMetrics get +create +update -delete
-logging_project_bucket_config           logging.buckets get +create +undelete +update =delete
-logging_project_sink                    logging.sinks get +create +update =delete
+logging_project_bucket_config           logging.buckets get +create +undelete +update -delete
+logging_project_sink                    logging.sinks get +create +update -delete
 monitoring_alert_policy                 monitoring.alertPolicies get +create +update -delete
 monitoring_notification_channel         monitoring.notificationChannels get +create +update -delete
 monitoring_uptime_check_config          monitoring.uptimeCheckConfigs get +create +update -delete
@@ -127,8 +124,8 @@ service_account                         iam.serviceAccounts get +create +update 
 service_account_iam_member              iam.serviceAccounts getIamPolicy +setIamPolicy -setIamPolicy
 sql_database_instance                   cloudsql.instances get +create +update -delete -update
 sql_database_instance                   cloudsql.users +list +delete
-storage_bucket                          storage.buckets get +create +update =delete =update
-storage_bucket_iam_member               storage.buckets getIamPolicy +setIamPolicy =setIamPolicy
+storage_bucket                          storage.buckets get +create +update -delete -update
+storage_bucket_iam_member               storage.buckets getIamPolicy +setIamPolicy -setIamPolicy
 storage_managed_folder                  storage.managedFolders get +create -delete
 storage_managed_folder_iam_member       storage.managedFolders getIamPolicy +setIamPolicy -setIamPolicy
 """
@@ -139,43 +136,94 @@ _JOBS |= {"storage.objects.get", "storage.objects.list"}
 _SHOWN = frozenset({"cloudsql.backupRuns.list", "cloudsql.instances.get"})
 _RESTORE = frozenset(f"storage.objects.{verb}" for verb in ("create", "delete"))
 _RESTORE |= {"run.services.get", "secretmanager.secrets.get", "secretmanager.versions.list"}
-_VERSIONS = frozenset(f"secretmanager.versions.{verb}" for verb in ("access", "add", "destroy", "disable", "enable"))
+_LOCK = frozenset(f"storage.objects.{verb}" for verb in ("create", "delete", "get", "list"))
+_ROTATE = _JOBS | {"secretmanager.secrets.get", "secretmanager.versions.list"}
+
+DELETES_DATA = frozenset(
+    {
+        "artifactregistry.repositories.delete", "cloudsql.backupRuns.delete", "cloudsql.databases.delete",
+        "cloudsql.instances.delete", "compute.disks.delete", "compute.snapshots.delete", "logging.buckets.delete",
+        "secretmanager.secrets.delete", "secretmanager.versions.destroy", "storage.buckets.delete",
+    }
+)  # fmt: skip
+"""What takes records, documents, keys or passwords away for good. Objects are left to each bucket's own policy."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Role:
+    """An identity of a pipeline: what it is for, and the commands that it runs (keys of `needed`)."""
+
+    purpose: str
+    commands: tuple[str, ...]
+
+    @property
+    def permissions(self) -> frozenset[str]:
+        """On the project. Objects are not among them: of those each bucket has a policy of its own."""
+        every = frozenset[str]().union(*(needed()[command] for command in self.commands))
+        return frozenset(permission for permission in every if not permission.startswith("storage.objects."))
+
+
+ROLES: Mapping[str, Role] = {
+    "planner": Role(purpose="reads, to show what a deploy would change", commands=("plan",)),
+    "deployer": Role(
+        purpose="changes this environment and deletes no data", commands=("redeploy", "backup", "restore", "rotate")
+    ),
+    "destroyer": Role(purpose="takes this environment down", commands=("destroy", "backup")),
+}
+"""By its name. Whoever runs `bootstrap` makes them, and none of them can."""
 
 
 @functools.cache
 def needed() -> Mapping[str, frozenset[str]]:
-    """Command → permissions. A rotation ends in an apply, so it needs what a deploy needs."""
-    plan, create, destroy, foundation = (_marked(mark) for mark in ("", "+", "-", "="))
+    """Command → permissions. `redeploy` is a deploy on a foundation that is there already, and is left as it is.
+
+    A deploy also takes away what its file names no more, or what is made anew, unless it holds data.
+    """
+    foundation, above = types_of("foundation"), types_of("platform") | types_of("clinic") | {"*"}
+    plan, destroy = _marked("", types_of_the_stack() | {"*"}), _marked("-", above)
+    redeploy = plan | _marked("+", above) | (destroy - DELETES_DATA)
+    bootstrap = plan | _marked("+", foundation | {"state"}) | _LOCK
     return {
         "plan": plan,
-        "deploy": plan | create,
+        "bootstrap": bootstrap,
+        "deploy": bootstrap | redeploy,
+        "redeploy": redeploy,
         "backup": _JOBS | _SHOWN,
         "restore": _JOBS | _RESTORE,
-        "recover": plan | create | _JOBS | {"secretmanager.versions.access"},
-        "rotate": plan | create | _JOBS | _VERSIONS,
+        "recover": bootstrap | redeploy | _JOBS | {"secretmanager.versions.access"},
+        "rotate": _ROTATE,
         "destroy": plan | destroy,
-        "destroy-foundation": plan | destroy | foundation,
+        "destroy-foundation": plan | destroy | _marked("-", foundation | {"state"}),
     }
 
 
 @functools.cache
-def types_of_the_stack() -> Set[str]:
-    """The resource types that terraform/ uses, without `google_`."""
-    texts = (file.read_text(encoding="utf-8") for file in asset("terraform").rglob("*.tf*") if file.is_file())
+def types_of(root: str) -> Set[str]:
+    """The resource types, without `google_`, of a root of terraform/: its own and those of the modules it wires."""
+    folder = asset("terraform")
+    wired = re.findall(r"module\('([\w-]+)'\)", (folder / root / "main.tf.j2").read_text(encoding="utf-8"))
+    files = [
+        *(folder / root).glob("*.tf*"),
+        *(file for name in wired for file in (folder / "modules" / name).glob("*.tf")),
+    ]
+    texts = (file.read_text(encoding="utf-8") for file in files)
     return frozenset(found for text in texts for found in re.findall(r'^resource "google_(\w+)"', text, re.MULTILINE))
+
+
+def types_of_the_stack() -> Set[str]:
+    return types_of("foundation") | types_of("platform") | types_of("clinic")
 
 
 def types_with_a_row() -> Set[str]:
     return frozenset(line.split()[0] for line in _TABLE.strip().splitlines())
 
 
-def _marked(mark: str) -> frozenset[str]:
-    used = types_of_the_stack() | {"*"}
+def _marked(mark: str, kinds: Set[str]) -> frozenset[str]:
     rows = [line.split() for line in _TABLE.strip().splitlines()]
     return frozenset(
         f"{collection}.{verb.removeprefix(mark)}"
         for kind, collection, *verbs in rows
-        if kind in used
+        if kind in kinds
         for verb in verbs
-        if (verb[0] if verb[0] in "+-=" else "") == mark
+        if (verb[0] if verb[0] in "+-" else "") == mark
     )

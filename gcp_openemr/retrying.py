@@ -8,7 +8,7 @@ was refused, or the answer was 429. Whoever makes something by a POST says by `o
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -16,9 +16,9 @@ from urllib3.util.retry import Retry
 
 from gcp_openemr import interruption
 
-__all__ = ["CONNECTIONS", "is_passing", "once", "patient"]
+__all__ = ["is_passing", "once", "patient", "widen"]
 
-CONNECTIONS = 64  # kept open by one session: doctor asks some thirty questions at once
+_CONNECTIONS = 64  # kept open by one session: doctor asks some thirty questions at once
 
 _STATUSES = frozenset({408, 429, 500, 502, 503, 504})
 _REPEATABLE = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "PATCH", "DELETE"})
@@ -44,9 +44,18 @@ def patient(session: S, *, posts: bool = False) -> S:
         backoff_jitter=0.3,
         raise_on_status=False,
     )
-    for scheme in ("https://", "http://"):
-        session.mount(scheme, HTTPAdapter(max_retries=policy, pool_maxsize=CONNECTIONS))
+    widen(session, policy)
     return session
+
+
+def widen(session: requests.Session, policy: Retry | None = None) -> None:
+    """Let a session keep as many connections as are asked for at once; a narrow one drops them with a warning each."""
+    for scheme in ("https://", "http://"):
+        adapter: Any = session.get_adapter(scheme)
+        if type(adapter) is HTTPAdapter:
+            session.mount(scheme, HTTPAdapter(max_retries=policy or 0, pool_maxsize=_CONNECTIONS))
+        elif policy is not None:  # it holds the client's certificate
+            adapter.max_retries = policy
 
 
 def is_passing(error: Exception) -> bool:

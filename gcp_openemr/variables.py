@@ -7,8 +7,10 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from gcp_openemr.environment import Clinic, Environment
+from gcp_openemr.environment.ci import Ci
 from gcp_openemr.environment.model import Backups
 from gcp_openemr.image import BuildPlace, Images
+from gcp_openemr.needed import ROLES
 
 __all__ = ["Foundation", "Platform", "SecretVersions", "clinic_variables", "foundation_variables", "platform_variables"]
 
@@ -21,6 +23,7 @@ SERVICES = (
     "containerscanning.googleapis.com",
     "dns.googleapis.com",
     "iam.googleapis.com",
+    "iamcredentials.googleapis.com",
     "iap.googleapis.com",
     "logging.googleapis.com",
     "monitoring.googleapis.com",
@@ -29,6 +32,7 @@ SERVICES = (
     "serviceusage.googleapis.com",
     "sqladmin.googleapis.com",
     "storage.googleapis.com",
+    "sts.googleapis.com",
 )
 """The APIs that the stack calls."""
 
@@ -85,6 +89,7 @@ def foundation_variables(environment: Environment, *, known: Collection[str] = (
             "data_access_logs": environment.audit.data_access_logs,
             "retention_days": environment.audit.retention_days,
         },
+        "ci": _ci(environment.ci) if environment.ci else None,
         "clinics": {clinic: _backup_names(environment, clinic) for clinic in sorted({*environment.clinics, *known})},
         "protect": environment.protect,
         "services": list(SERVICES),
@@ -196,6 +201,11 @@ def _schedules(backups: Backups) -> dict[str, dict[str, str]]:
         return {}
     times = {job: getattr(backups, job) for job in ("backup", "verify", "drill", "prune")}
     return {job: {"cron": cron, "time_zone": backups.time_zone} for job, cron in times.items()}
+
+
+def _ci(ci: Ci) -> dict[str, Any]:
+    roles = {name: {"permissions": sorted(role.permissions), "purpose": role.purpose} for name, role in ROLES.items()}
+    return {"roles": roles, "trust": {**ci.model_dump(), "issuer": ci.issuer_uri}}
 
 
 def _backup_names(environment: Environment, clinic: str) -> dict[str, str]:

@@ -9,13 +9,25 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import secrets as random
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from jobs import clinic_state, database, documents, dump, keys, log, manifest, metrics, restic, secrets, share
+from jobs import (
+    clinic_state,
+    database,
+    documents,
+    dump,
+    keys,
+    log,
+    manifest,
+    metrics,
+    restic,
+    secrets,
+    set_names,
+    share,
+)
 from jobs.backup_settings import MakeSet
 from jobs.database import Connection
 from jobs.errors import BackupInvalid, BackupMissing, ShareUnusable
@@ -46,9 +58,11 @@ def run(wanted: MakeSet) -> dict[str, Any]:
     connection = database.connect(wanted.clinic.server, wanted.clinic.user, password, wanted.clinic.schema)
     with connection, database.locked(connection, wanted.clinic.schema, seconds=wanted.lock_seconds) as lock:
         repository = restic.opened(wanted.store, lock_seconds=wanted.lock_seconds)
-        known = _prepare(wanted, repository)
+        sets = manifest.every(wanted.store)
+        if not sets and not repository.exists():
+            repository.create()
         for attempt in range(1, _ATTEMPTS + 1):
-            making = _Making(wanted, repository, connection, known, begun)
+            making = _Making(wanted, repository, connection, sets[-1] if sets else None, begun)
             with _repository_there():
                 made = making.make(password, retry=attempt < _ATTEMPTS)
             if made is not None:
@@ -88,14 +102,6 @@ def drill_age(sets: Sequence[Manifest]) -> float:
     return max((datetime.now(UTC) - datetime.fromisoformat(since.replace("Z", "+00:00"))).total_seconds(), 0.0)
 
 
-def _prepare(wanted: MakeSet, repository: Restic) -> frozenset[str]:
-    """Make the repository where there never was a set. Returns the documents that the last set reported as lost."""
-    sets = manifest.every(wanted.store)
-    if not sets and not repository.exists():
-        repository.create()
-    return frozenset(sets[-1].documents.missing) if sets else frozenset()
-
-
 @contextlib.contextmanager
 def _repository_there() -> Iterator[None]:
     """Where there are sets without repository, an empty one in its place would hide the loss.
@@ -114,18 +120,18 @@ def _repository_there() -> Iterator[None]:
 
 @dataclasses.dataclass(frozen=True)
 class _Making:
-    """One attempt at a set. `known` are documents whose loss was reported before: it does not fail another set."""
+    """One attempt at a set; `before` is the newest that there is."""
 
     wanted: MakeSet
     repository: Restic
     connection: Connection
-    known: frozenset[str]
+    before: Manifest | None
     begun: float
 
     def make(self, password: Redacted, *, retry: bool) -> Manifest | None:
         """None where another attempt is worth it."""
         clinic = self.wanted.clinic
-        identity = self._identity()
+        identity = set_names.fresh(self.connection, self.before.set if self.before else "")
         tag = f"set={identity}"
         with database.connect(clinic.server, clinic.user, password, clinic.schema) as reading:
             database_saved, dumped = self.repository.save_stream(
@@ -138,7 +144,8 @@ class _Making:
         lost = documents.missing(dumped.named, found.__contains__)
         still_named = documents.named(self.connection) if lost else {}
         missing = [one for one in lost if one in still_named]
-        fresh = [one for one in missing if one not in self.known]
+        known = self.before.documents.missing if self.before else ()  # reported already: they fail no other set
+        fresh = [one for one in missing if one not in known]
         if fresh and retry:
             return None
         problems = [
@@ -181,11 +188,6 @@ class _Making:
                 "instance": clinic.server.host,
             },
         )
-
-    def _identity(self) -> str:
-        """By the database's clock, which all runs share."""
-        moment = database.value(self.connection, "SELECT DATE_FORMAT(UTC_TIMESTAMP(), '%Y%m%dT%H%i%SZ')")
-        return f"{moment}-{random.token_hex(2)}"
 
     def _unread(self, saved: restic.Summary) -> list[str]:
         """Files that could not be read though they are still there."""

@@ -206,7 +206,6 @@ def _secret_versions(context: Context, clinic: Clinic) -> SecretVersions:
     names = context.environment.clinic_names(clinic.name)
     with context.console.step(f"clinics/{clinic.name}: secrets"):
         _ensure_secret(context, names.backup_password_secret)
-        _ensure_secret(context, names.backup_password_secret)
         return SecretVersions(
             database_password=_ensure_secret(context, names.database_password_secret).version,
             redis_password=_ensure_secret(context, names.redis_password_secret).version,

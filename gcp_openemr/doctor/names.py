@@ -52,6 +52,12 @@ KINDS: Mapping[str, Kind] = {
     "builder": _ACCOUNT,
     "files_account": _ACCOUNT,
     "provision_account": _ACCOUNT,
+    "planner_account": _ACCOUNT,
+    "deployer_account": _ACCOUNT,
+    "destroyer_account": _ACCOUNT,
+    "ci_pool": _kind(
+        "iam_workload_identity_pool", "iam", "v1/projects/{project}/locations/global/workloadIdentityPools/{name}"
+    ),
     "network": _kind("compute_network", "compute", "compute/v1/projects/{project}/global/networks/{name}"),
     "subnet": _kind(
         "compute_subnetwork", "compute", "compute/v1/projects/{project}/regions/{region}/subnetworks/{name}"

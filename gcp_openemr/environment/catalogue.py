@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from gcp_openemr.environment.ci import Ci
 from gcp_openemr.environment.model import (
     Alerts,
     Audit,
@@ -35,6 +36,7 @@ SECTIONS: Mapping[str, type[Section]] = MappingProxyType(
         "alerts": Alerts,
         "audit": Audit,
         "backups": Backups,
+        "ci": Ci,
     }
 )
 SECTION_NAMES = (*SECTIONS, "clinics")

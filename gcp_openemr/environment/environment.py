@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
+from gcp_openemr.environment.ci import Ci
 from gcp_openemr.environment.model import Alerts, Audit, Backups, Database, Files, Network, OpenEmr, Restore
 from gcp_openemr.environment.names import ClinicNames, Names
 from gcp_openemr.environment.profiles import Profile
@@ -58,6 +59,7 @@ class Environment:
     alerts: Alerts
     audit: Audit
     backups: Backups
+    ci: Ci | None
     names: Names
 
     @property

@@ -53,6 +53,13 @@ _ACCOUNT = _Rule(
     longest=30,
     source="https://cloud.google.com/iam/docs/service-accounts-create",
 )
+_POOL = _Rule(
+    kind="a workload identity pool",
+    pattern=re.compile(r"[a-z0-9-]{4,}"),
+    longest=32,
+    source="https://cloud.google.com/iam/docs/reference/rest/v1/projects.locations.workloadIdentityPools/create",
+    refused=lambda name: name.startswith("gcp-"),
+)
 _COMPUTE = _Rule(
     kind="a Compute Engine resource",
     pattern=re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?"),
@@ -131,6 +138,10 @@ _ENVIRONMENT_RULES: Mapping[str, _Rule] = MappingProxyType(
         "builder": _ACCOUNT,
         "files_account": _ACCOUNT,
         "provision_account": _ACCOUNT,
+        "planner_account": _ACCOUNT,
+        "deployer_account": _ACCOUNT,
+        "destroyer_account": _ACCOUNT,
+        "ci_pool": _POOL,
         "network": _COMPUTE,
         "subnet": _COMPUTE,
         "router": _COMPUTE,
@@ -219,6 +230,10 @@ class Names:
     builder: str = dataclasses.field(init=False)
     files_account: str = dataclasses.field(init=False)
     provision_account: str = dataclasses.field(init=False)
+    planner_account: str = dataclasses.field(init=False)
+    deployer_account: str = dataclasses.field(init=False)
+    destroyer_account: str = dataclasses.field(init=False)
+    ci_pool: str = dataclasses.field(init=False)
     network: str = dataclasses.field(init=False)
     subnet: str = dataclasses.field(init=False)
     router: str = dataclasses.field(init=False)
@@ -250,6 +265,10 @@ class Names:
             builder=f"{own}-build",
             files_account=f"{own}-files",
             provision_account=f"{own}-prov",
+            planner_account=f"{own}-plan",
+            deployer_account=f"{own}-deploy",
+            destroyer_account=f"{own}-destroy",
+            ci_pool=f"{own}-ci",
             network=f"{own}-net",
             subnet=f"{own}-run",
             router=f"{own}-nat",

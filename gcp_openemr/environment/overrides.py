@@ -22,7 +22,7 @@ __all__ = ["PREFIX", "apply_overrides", "variables"]
 
 PREFIX = "GCP_OPENEMR_"
 # These speak to the sandbox with its Terraform provider, and of the program, not of an environment.
-_OTHERS = ("GCP_OPENEMR_SANDBOX_", "GCP_OPENEMR_TERRAFORM")
+_OTHERS = ("GCP_OPENEMR_SANDBOX_", "GCP_OPENEMR_TERRAFORM", "GCP_OPENEMR_IMPERSONATE")
 _MAPS = frozenset({"labels", "environment_variables"})
 _LISTS = frozenset({"channels", "emails", "ssh_members"})
 _WHOLE_NUMBER = re.compile(r"[+-]?[0-9]{1,18}")

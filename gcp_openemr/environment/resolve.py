@@ -9,6 +9,7 @@ from __future__ import annotations
 from types import MappingProxyType
 
 from gcp_openemr.environment.check import checked
+from gcp_openemr.environment.ci import Ci
 from gcp_openemr.environment.environment import Clinic, Environment
 from gcp_openemr.environment.model import (
     Alerts,
@@ -44,6 +45,7 @@ def resolve(settings: Settings) -> Environment | None:
     alerts = checked(settings, Alerts, [("alerts",)])
     audit = checked(settings, Audit, [("audit",)], of_profile(profile, "audit"))
     backups = checked(settings, Backups, [("backups",)], of_profile(profile, "backups"))
+    ci = checked(settings, Ci, [("ci",)]) if settings.holds(("ci",)) else None
     # By itself as well: the clinics may override every wrong value of it.
     service = checked(settings, Service, [("service",)], of_profile(profile, "service"))
     clinics = _clinics(settings, profile)
@@ -72,6 +74,7 @@ def resolve(settings: Settings) -> Environment | None:
         alerts=alerts,
         audit=audit,
         backups=backups,
+        ci=ci,
         names=Names(project=environment.project, environment=environment.name),
     )
 

@@ -24,6 +24,11 @@ output "build_bucket" {
   value       = module.build_bucket.name
 }
 
+output "ci" {
+  description = "The pipeline's identities: their accounts, the provider that lets jobs in, and which runs take which; null without any."
+  value       = one([for ci in module.ci : { accounts = ci.accounts, provider = ci.provider, runs = ci.runs }])
+}
+
 output "log_bucket" {
   description = "Full name of the bucket with the audit logs."
   value       = module.audit.bucket

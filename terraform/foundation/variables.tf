@@ -7,6 +7,26 @@ variable "audit" {
   default = {}
 }
 
+variable "ci" {
+  description = "The pipeline that plans, deploys and destroys: whose jobs are let in, and by identity the permissions of its role and what it does. Null makes no identities."
+  type = object({
+    roles = map(object({
+      permissions = set(string)
+      purpose     = string
+    }))
+    trust = object({
+      branch              = string
+      destroy_environment = string
+      environment         = optional(string, "")
+      issuer              = optional(string, "")
+      provider            = string
+      repository          = string
+      repository_id       = optional(string, "")
+    })
+  })
+  default = null
+}
+
 variable "clinics" {
   description = "Clinics whose backups are kept here, by name: their backup password's secret and the account that prunes. A clinic that is gone stays, as its backups do."
   type = map(object({
@@ -25,13 +45,17 @@ variable "labels" {
 variable "names" {
   description = "Names of the resources, made by gcp-openemr."
   type = object({
-    backup_bucket = string
-    build_bucket  = string
-    builder       = string
-    log_bucket    = string
-    log_sink      = string
-    registry      = string
-    state_bucket  = string
+    backup_bucket     = string
+    build_bucket      = string
+    builder           = string
+    ci_pool           = string
+    deployer_account  = string
+    destroyer_account = string
+    log_bucket        = string
+    log_sink          = string
+    planner_account   = string
+    registry          = string
+    state_bucket      = string
   })
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,9 +10,11 @@ import pytest
 
 from gcp_openemr.sandbox.standin.sample_backup import SampleBackup, make_backup
 from jobs import nfs_init, restic, secrets, settings, sources
+from jobs.redacted import Redacted
+from tests.jobs import cheap_key
 from tests.jobs.servers import Authority, Mysql, Redis, make_authority, mysql_server, redis_server
-from tests.jobs.shelf import Shelf, on_disk
-from tests.jobs.world import DiskRanges, World, made_world, restore, secret_named
+from tests.jobs.shelf import SECRET, Shelf, on_disk
+from tests.jobs.world import BACKUP_PASSWORD, DiskRanges, World, made_world, restore, secret_named
 
 
 @pytest.fixture(scope="session")
@@ -75,11 +78,23 @@ def backups(tmp_path_factory: pytest.TempPathFactory) -> dict[str, SampleBackup]
     }
 
 
+@pytest.fixture(scope="session")
+def empty_repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository as restic makes it, whose key is cheap to derive."""
+    place = tmp_path_factory.mktemp("repository") / "empty"
+    store = settings.Store(bucket="backups", clinic="main", password=SECRET, place=str(place))
+    restic.Restic(store, Redacted(BACKUP_PASSWORD), lock_seconds=1).create()
+    cheap_key.weaken(place, BACKUP_PASSWORD)
+    return place
+
+
 @pytest.fixture
-def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shelf:
+def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty_repository: Path) -> Shelf:
     """An empty place for backup sets."""
+    made = on_disk(tmp_path / "shelf", monkeypatch)
     monkeypatch.setattr(restic, "_CACHE", tmp_path / "restic-cache")
-    return on_disk(tmp_path / "shelf", monkeypatch)
+    monkeypatch.setattr(restic.Restic, "create", lambda _: shutil.copytree(empty_repository, made.repository))
+    return made
 
 
 @pytest.fixture

@@ -8,7 +8,8 @@ import random
 import shutil
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pymysql
@@ -153,6 +154,28 @@ def test_a_restore_at_the_same_time_keeps_a_backup_waiting(living: World, shelf:
         database.locked(other, wanted.schema, seconds=1),
         pytest.raises(Busy, match="Another job works on this clinic"),
     ):
+        shelf.back_up(living)
+
+
+@pytest.mark.parametrize("ahead", [400, -400])
+def test_a_wrong_clock_makes_no_set(living: World, shelf: Shelf, monkeypatch: pytest.MonkeyPatch, ahead: int) -> None:
+    original = database.value
+
+    def value(connection: database.Connection, statement: str, values: Sequence[object] | None = None) -> object:
+        found = original(connection, statement, values)
+        return found + ahead if statement == "SELECT UNIX_TIMESTAMP()" else found
+
+    monkeypatch.setattr(database, "value", value)
+    with pytest.raises(Refused, match=r"The database's clock says .* this job's .* no set was made"):
+        shelf.back_up(living)
+    assert manifest.every(shelf.store) == []
+
+
+def test_a_set_of_the_future_is_not_hidden_by_one_of_now(living: World, shelf: Shelf) -> None:
+    made = shelf.back_up(living)
+    tomorrow = datetime.now(UTC) + timedelta(days=1)
+    shelf.manifest_changed(made, set=f"{tomorrow:%Y%m%dT%H%M%SZ}-0000")
+    with pytest.raises(Refused, match="is of the future"):
         shelf.back_up(living)
 
 

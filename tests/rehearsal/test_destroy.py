@@ -1,11 +1,9 @@
-"""One environment in the production profile taken down: a clinic alone, then all of it with every trap on, then deployed
-again from its last set and taken down for good."""
+"""An environment of the production profile taken down: a clinic alone, then all with every trap on, then for good."""
 
 from __future__ import annotations
 
 import random
 import signal
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -113,7 +111,7 @@ def test_with_every_trap_on_it_ends_with_nothing_left(place: Place) -> None:
         "oe-test-audit",
         "oe-test-build",
         *(f"oe-test-{clinic}-{what}" for clinic in ("main", "north") for what in ("prune", "backup-password")),
-        f"serviceAccount:oe-test-build",
+        "serviceAccount:oe-test-build",
     }
 
 

@@ -42,6 +42,7 @@ OPTIONS: list[tuple[str, dict[str, Any], set[str]]] = [
         },
         {AUDIT},
     ),
+    ("foundation", {"ci": None}, set()),
     (
         "foundation",
         {"clinics": {}},
@@ -60,6 +61,7 @@ OPTIONS: list[tuple[str, dict[str, Any], set[str]]] = [
             "admin_user": "chief",
             "jobs": ["nfs-init", "backup"],
             "schedules": {"backup": {"cron": "0 1 * * *"}},
+            "backups": {"drill_days": 30, "read_percent": 10, "keep": {"daily": 14}},
             "restore": {"source": "drive", "uri": "1a2b3c"},
         },
         set(),
@@ -85,7 +87,7 @@ OTHERWISE: Mapping[str, str] = {
     "serve": "not in the file; the stack is applied without and with it",
 }
 """Values that no row changes, and why."""
-_WHOLE = ("labels", "names", "clinics", "platform", "images", "secret_versions", "schedules", "restore")
+_WHOLE = ("labels", "names", "ci", "clinics", "platform", "images", "secret_versions", "schedules", "restore")
 
 
 def leaves(values: Mapping[str, Any]) -> Iterator[str]:

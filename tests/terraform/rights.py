@@ -10,6 +10,7 @@ from tests.terraform import samples
 
 __all__ = ["Act", "acts", "expected"]
 
+_FOLDERS = {"runs": "runs", "backups": "backups", "locks": "backups/repository/locks", "sets": "backups/sets"}
 Act = tuple[str, str, dict[str, Any] | None]
 """Method, path and body of a call."""
 
@@ -17,9 +18,13 @@ _PROJECT = f"projects/{samples.PROJECT}"
 _BUCKET = samples.NAMES.backup_bucket
 _INSTANCE = f"sqladmin.googleapis.com/v1/{_PROJECT}/instances/{samples.NAMES.database_instance}"
 _USER = {"name": "probe", "password": "of no use"}
+_READER = {"read backup_password", "get backups", "list backups"}
+_LOCKS = {f"{act} locks" for act in ("write", "get", "list", "delete")}
+_SETS = {f"{act} sets" for act in ("write", "get", "list", "delete")}
 MAY: Mapping[str, set[str]] = {
-    "init": {"read admin_password", "read database_password", "write runs"},
-    "prune": {"read backup_password", "write backups", "get backups", "list backups", "delete backups"},
+    "back": {"read database_password", "write runs", "write backups", *_READER, *_LOCKS, *_SETS},
+    "init": {"read admin_password", "read database_password", "write runs", *_READER, *_LOCKS, "get sets", "list sets"},
+    "prune": {"write runs", "write backups", "delete backups", *_READER, *_LOCKS, *_SETS},
     "sched": {"run nfs-init"},
     "web": {"read database_password", "read redis_password"},
 }
@@ -57,8 +62,8 @@ def _of_clinic(clinic: str, who: str) -> Iterator[tuple[str, Act]]:
         yield f"read {what}", _read(getattr(names, f"{what}_secret"))
     yield "run nfs-init", _run(names.nfs_init_job)
     yield "change nfs-init", ("DELETE", f"run.googleapis.com/v2/{_jobs(names.nfs_init_job)}?validateOnly=true", None)
-    for folder in ("runs", "backups"):
-        place = f"clinics/{clinic}/{folder}/"
+    for folder, inside in _FOLDERS.items():
+        place = f"clinics/{clinic}/{inside}/"
         item = f"storage/v1/b/{_BUCKET}/o/{(place + who).replace('/', '%2F')}"
         yield f"write {folder}", ("POST", f"upload/storage/v1/b/{_BUCKET}/o?uploadType=media&name={place}{who}", {})
         yield f"get {folder}", ("GET", item, None)

@@ -7,8 +7,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from gcp_openemr.environment import Environment
+from gcp_openemr.environment.ci import ISSUERS
 from gcp_openemr.environment.names import ClinicNames, Names
 from gcp_openemr.image import Images
+from gcp_openemr.needed import ROLES
 from gcp_openemr.variables import (
     SERVICES,
     Foundation,
@@ -27,10 +29,22 @@ ENVIRONMENT = "prod"
 CLINICS = ("main", "north")
 NAMES = Names(project=PROJECT, environment=ENVIRONMENT)
 LABELS = {"application": "openemr", "environment": ENVIRONMENT}
+Values = dict[str, Any]
+CI: Values = {
+    "roles": {name: {"permissions": sorted(role.permissions), "purpose": role.purpose} for name, role in ROLES.items()},
+    "trust": {
+        "provider": "github",
+        "issuer": ISSUERS["github"],
+        "repository": "my-clinic/openemr",
+        "repository_id": "",
+        "branch": "main",
+        "environment": "production",
+        "destroy_environment": "destroy",
+    },
+}
 # Of another project, in whose registry the sandbox cannot look.
 IMAGE = f"{REGION}-docker.pkg.dev/example-images/openemr/job@sha256:{'0123456789abcdef' * 4}"
 
-Values = dict[str, Any]
 
 PLATFORM: Values = {
     "database": {"host": "db.example.sql.goog", "instance": "oe-prod-sql", "port": 3306, "server_ca": "PEM of a CA"},
@@ -55,6 +69,7 @@ def foundation(**changes: Any) -> Values:
             name: {"backup_password_secret": names.backup_password_secret, "prune_account": names.prune_account}
             for name, names in ((name, ClinicNames(environment=ENVIRONMENT, clinic=name)) for name in CLINICS)
         },
+        "ci": CI,
         "protect": True,
     }
     return _changed(values, changes)
@@ -158,7 +173,7 @@ def _changed(values: Values, changes: Mapping[str, Any]) -> Values:
         both = (
             isinstance(change, Mapping)
             and isinstance(result.get(key), dict)
-            and key not in ("clinics", "platform", "restore")
+            and key not in ("ci", "clinics", "platform", "restore")
         )
         result[key] = {**result[key], **change} if both else change
     return result

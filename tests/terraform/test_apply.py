@@ -15,6 +15,7 @@ from gcp_openemr import guard
 from gcp_openemr.environment.load import parse_environment
 from gcp_openemr.needed import needed
 from gcp_openemr.sandbox.api.conditions import evaluate
+from gcp_openemr.sandbox.api.names import project_number
 from gcp_openemr.terraform import Change, Plan
 from tests.terraform import rights, samples
 from tests.terraform.options import OPTIONS, OTHERWISE, leaves
@@ -87,6 +88,19 @@ def test_foundation_says_where_images_and_backups_go(stack: Stack) -> None:
                 "pruner": f"oe-prod-{name}-prune@{samples.PROJECT}.iam.gserviceaccount.com",
             }
             for name in samples.CLINICS
+        },
+        "ci": {
+            "accounts": {
+                name: f"oe-prod-{word}@{samples.PROJECT}.iam.gserviceaccount.com"
+                for name, word in (("planner", "plan"), ("deployer", "deploy"), ("destroyer", "destroy"))
+            },
+            "provider": f"projects/{project_number(samples.PROJECT)}/locations/global/workloadIdentityPools/oe-prod-ci/"
+            "providers/github",
+            "runs": {
+                "planner": "attribute.repository/my-clinic/openemr",
+                "deployer": "attribute.place/refs/heads/main:production",
+                "destroyer": "attribute.place/refs/heads/main:destroy",
+            },
         },
         "build_account": f"oe-prod-build@{samples.PROJECT}.iam.gserviceaccount.com",
         "build_bucket": samples.NAMES.build_bucket,

@@ -38,6 +38,8 @@ SHOWN: Mapping[str, str] = {
     "metadata.serial-port-enable shielded_instance_config.enable_secure_boot",
     "google_compute_resource_policy": "name snapshot_schedule_policy.retention_policy",
     "google_compute_subnetwork": "ip_cidr_range private_ip_google_access log_config.flow_sampling",
+    "google_iam_workload_identity_pool": "workload_identity_pool_id",
+    "google_iam_workload_identity_pool_provider": "attribute_condition attribute_mapping oidc.issuer_uri",
     "google_logging_project_bucket_config": "bucket_id retention_days location",
     "google_monitoring_alert_policy": "display_name severity",
     "google_monitoring_notification_channel": "type labels",

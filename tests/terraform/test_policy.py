@@ -12,6 +12,8 @@ import pytest
 
 from gcp_openemr.assets import asset
 from gcp_openemr.environment.names import ClinicNames
+from gcp_openemr.needed import DELETES_DATA
+from gcp_openemr.needed import ROLES as ROLES_OF_CI
 from tests.terraform import samples
 from tests.terraform.conftest import Planner
 from tests.terraform.inspection import block, container, variables_of
@@ -22,9 +24,13 @@ OWN_BACKUP = {"source": "gcs", "uri": "gs://somebodys-bucket/backup.tar.zst"}
 JOBS = ("nfs-init", "backup", "verify", "drill", "prune", "rotate", "upgrade")
 NIGHTLY = {"cron": "30 2 * * *", "time_zone": "Europe/Berlin"}
 NORTH = {"name": "north", "restore": {"source": "drive", "uri": "1a2b3c"}}
+TRUST = samples.CI["trust"]
 OPTIONS: list[tuple[str, dict[str, Any]]] = [
     ("foundation", {}),
     ("foundation", {"protect": False, "audit": {"data_access_logs": False, "retention_days": 30}}),
+    ("foundation", {"ci": None}),
+    ("foundation", {"ci": {**samples.CI, "trust": {**TRUST, "provider": "cloudbuild"}}}),
+    ("foundation", {"ci": {**samples.CI, "trust": {**TRUST, "provider": "gitlab", "repository_id": "4711"}}}),
     ("platform", {}),
     (
         "platform",
@@ -53,6 +59,7 @@ ROLES = {
     "roles/artifactregistry.writer",
     "roles/compute.osAdminLogin",
     "roles/iam.serviceAccountUser",
+    "roles/iam.workloadIdentityUser",
     "roles/iap.tunnelResourceAccessor",
     "roles/logging.logWriter",
     "roles/monitoring.metricWriter",
@@ -64,6 +71,11 @@ ROLES = {
 }
 PROJECT_WIDE = {
     'module.backups.google_project_iam_member.metrics["backup"]': "Cloud Monitoring takes writers only for a project",
+    **{
+        f'module.ci[0].google_project_iam_member.{name}["{identity}"]': "a pipeline works on the whole environment"
+        for name in ("default", "log")
+        for identity in ROLES_OF_CI
+    },
     "module.build_identity.google_project_iam_member.log": "Cloud Logging takes writers only for a project",
     'module.files.google_project_iam_member.login["group:it@clinic.example"]': "only where asked, on this machine",
     'module.files.google_project_iam_member.tunnel["group:it@clinic.example"]': "only where asked, to this address",
@@ -90,9 +102,12 @@ MAKES = {"roles/secretmanager.secretAccessor", "roles/storage.objectCreator", "r
 # Whose rights on secrets, folders, jobs and machines are whose business: account → roles.
 RIGHTS = {
     "build": {"roles/artifactregistry.writer", "roles/logging.logWriter", "roles/storage.objectViewer"},
+    "deploy": {"roles/logging.logWriter", "roles/storage.objectUser", "roles/storage.objectViewer"},
+    "destroy": {"roles/logging.logWriter", "roles/storage.objectUser", "roles/storage.objectViewer"},
     "files": {"roles/secretmanager.secretAccessor"},
     "init": MAKES | {"roles/storage.objectUser"},
     "back": MAKES | {"roles/storage.objectUser", "roles/monitoring.metricWriter"},
+    "plan": {"roles/logging.logWriter", "roles/storage.objectViewer"},
     "prov": {"roles/secretmanager.secretAccessor", "roles/storage.objectCreator"},
     "prune": {"roles/secretmanager.secretAccessor", "roles/storage.objectCreator", "roles/storage.objectUser"},
     "sched": {"roles/run.invoker"},
@@ -121,7 +136,8 @@ def test_only_narrow_roles_are_given(kind: str, changes: dict[str, Any], plan_of
     plan = plan_of(kind, **changes)
     assert {b.values["role"] for b in bindings(plan) if "role" in b.values} <= ROLES
     for role in resources(plan, "google_project_iam_custom_role"):
-        assert set(role.values["permissions"]) <= PERMISSIONS
+        identity = re.fullmatch(r'module\.ci\[0\]\..*\["(\w+)"\]', role.address)
+        assert set(role.values["permissions"]) <= (ROLES_OF_CI[identity[1]].permissions if identity else PERMISSIONS)
 
 
 @every_option
@@ -139,6 +155,47 @@ def test_every_account_has_the_rights_of_its_work(kind: str, changes: dict[str, 
         if member.startswith("serviceAccount:") and role.startswith("roles/"):
             work = member.partition("@")[0].rpartition("-")[2]
             assert role in RIGHTS[work], f"{binding.address}: {work} has {role}"
+
+
+def test_no_job_gets_in_but_those_of_the_repository_its_branch_and_environment(plan_of: Planner) -> None:
+    """What Google evaluates, word for word: a condition that is a little too wide lets strangers in."""
+    plan = plan_of("foundation")
+    (provider,) = resources(plan, "google_iam_workload_identity_pool_provider")
+    assert provider.values["attribute_condition"] == (
+        'assertion.repository == "my-clinic/openemr" && assertion.event_name != "pull_request_target"'
+    )
+    assert provider.values["attribute_mapping"] == {
+        "attribute.place": 'assertion.ref + ":" + (has(assertion.environment) ? assertion.environment : "")',
+        "attribute.repository": "assertion.repository",
+        "google.subject": "assertion.sub",
+    }
+    numbered = plan_of("foundation", ci={**samples.CI, "trust": {**TRUST, "repository_id": "4711"}})
+    (provider,) = resources(numbered, "google_iam_workload_identity_pool_provider")
+    assert ' && assertion.repository_id == "4711" && ' in provider.values["attribute_condition"]
+
+
+def test_builds_of_cloud_build_are_nobodys_guests(plan_of: Planner) -> None:
+    plan = plan_of("foundation", ci={**samples.CI, "trust": {**TRUST, "provider": "cloudbuild"}})
+    assert not resources(plan, "google_iam_workload_identity_pool", "google_service_account_iam_member")
+
+
+def test_the_roles_of_a_pipeline_are_those_of_the_table(plan_of: Planner) -> None:
+    made = resources(plan_of("foundation"), "google_project_iam_custom_role")
+    assert {role.values["role_id"]: frozenset(role.values["permissions"]) for role in made} == {
+        "oe_prod_plan": ROLES_OF_CI["planner"].permissions,
+        "oe_prod_deploy": ROLES_OF_CI["deployer"].permissions,
+        "oe_prod_destroy": ROLES_OF_CI["destroyer"].permissions,
+    }
+
+
+def test_the_destroyer_alone_deletes_data_and_nobody_reads_a_password() -> None:
+    deleting = {name: role.permissions & DELETES_DATA for name, role in ROLES_OF_CI.items()}
+    assert not deleting["planner"] | deleting["deployer"]
+    assert {"cloudsql.instances.delete", "compute.disks.delete"} <= deleting["destroyer"]
+    for role in ROLES_OF_CI.values():
+        assert not {"secretmanager.versions.access", "iam.serviceAccountKeys.create"} & role.permissions
+    planned = ROLES_OF_CI["planner"].permissions
+    assert {one for one in planned if not re.search(r"\.(get|list|getIamPolicy)$", one)} == set()
 
 
 def test_only_pruning_deletes_backups_and_only_its_clinics(plan_of: Planner) -> None:

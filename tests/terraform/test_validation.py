@@ -24,6 +24,13 @@ TAGGED = "europe-docker.pkg.dev/p/r/service:latest"
 MODULES: dict[str, dict[str, Any]] = {
     "audit": {"names": {"bucket": "b", "sink": "s"}, "project": "p", "region": "r", "services": []},
     "bucket": {"location": "europe-west1", "name": "a-bucket"},
+    "ci": {
+        "buckets": {"backups": "b", "build": "c", "state": "s"},
+        "identities": {name: {**role, "account": f"an-{name}"} for name, role in samples.CI["roles"].items()},
+        "pool": "oe-prod-ci",
+        "project": "p",
+        "trust": samples.CI["trust"],
+    },
     "job": {
         "account": "a@p.iam.gserviceaccount.com",
         "args": ["provision"],
@@ -79,6 +86,9 @@ CASES: list[tuple[str, dict[str, Any], str]] = [
     ("clinic", {"service": {"vpc_egress": "none"}}, "Write vpc_egress as"),
     ("clinic", {"service": {"min_instances": 4}}, "not less than min_instances"),
     ("clinic", {"service": {"timeout": 7200}}, "1 to 3600 seconds"),
+    ("ci", {"identities": {}}, "planner, deployer and destroyer"),
+    ("ci", {"trust": {**samples.CI["trust"], "provider": "jenkins"}}, 'Write provider = "github"'),
+    ("ci", {"trust": {**samples.CI["trust"], "repository": 'a/b" || "" == "'}}, "holds no quotation mark"),
     ("audit", {"retention_days": 4000}, "write retention_days = 400"),
     ("bucket", {"retention": {"soft_delete_days": 3}}, "write 0 to keep none"),
     ("job", {"timeout_seconds": 30}, "write 60 to 604800 seconds"),

@@ -231,13 +231,13 @@ def test_permissions_that_are_missing_are_named_for_each_command(tmp_path: Path)
         asked = set(body["permissions"])
         if "storage.objects.get" in asked:
             raise BadRequest("Permission storage.objects.get is not valid for this resource.")
-        return {"permissions": sorted(asked - {"run.services.create", "compute.networks.delete"})}
+        return {"permissions": sorted(asked - {"run.services.create", "compute.disks.delete"})}
 
     subject = subject_of(tmp_path, {f"{PROJECT}:testIamPermissions": answer})
     told = {finding.what.partition(":")[0]: finding for finding in found(permission_checks.permissions, subject)}
     assert (told["plan"].level, told["backup"].level) == (Level.OK, Level.OK)
     assert (told["deploy"].level, told["deploy"].items) == (Level.FAILED, ["run.services.create"])
-    assert (told["destroy"].level, told["destroy"].items) == (Level.WARNING, ["compute.networks.delete"])
+    assert (told["destroy"].level, told["destroy"].items) == (Level.WARNING, ["compute.disks.delete"])
     assert any("storage.objects.get" in finding.what for finding in told.values())
 
 

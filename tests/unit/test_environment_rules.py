@@ -32,6 +32,10 @@ GOOD = [
     ("backups", 'backup = "*/30 1-5 * * mon,wed"\ntime_zone = "Europe/Berlin"'),
     ("backups", "scheduled = false\nkeep_yearly = 0"),
     ("restore", 'uri = "gs://my.bucket/2026/Ärzte 1.zip"'),
+    ("ci", 'provider = "github"\nrepository = "my-clinic/openemr"\nrepository_id = "4711"'),
+    ("ci", 'provider = "gitlab"\nrepository = "clinic/it/openemr"\nissuer = "https://gitlab.clinic.example"'),
+    ("ci", 'provider = "gitlab"\nrepository = "clinic/openemr"\nbranch = "release/7.0"\nenvironment = "prod/eu"'),
+    ("ci", 'provider = "cloudbuild"\nrepository = "my-clinic/openemr"'),
 ]
 
 
@@ -40,7 +44,32 @@ def test_what_google_takes_is_taken(tmp_path: Path, section: str, body: str) -> 
     load(tmp_path, {section: body})
 
 
+GITHUB = 'provider = "github"\nrepository = "my-clinic/openemr"\n'
 BAD = [
+    ("ci", 'repository = "a/b"', '[ci] provider: is missing; write e.g. provider = "github"'),
+    ("ci", 'provider = "github"', '[ci] repository: is missing; write e.g. repository = "my-clinic/openemr"'),
+    ("ci", 'provider = "jenkins"\nrepository = "a/b"', 'must be "github", "gitlab" or "cloudbuild"'),
+    ("ci", 'provider = "github"\nrepository = "a/b/c"', 'is not the name of a repository (found "a/b/c")'),
+    ("ci", 'provider = "gitlab"\nrepository = "b"', 'write e.g. "GROUP/PROJECT", without a host'),
+    ("ci", 'provider = "github"\nrepository = "https://github.com/a/b"', "is not the name of a repository"),
+    ("ci", f'provider = "github"\nrepository = "{"a" * 60}/{"b" * 60}"', "longer than the 127 characters"),
+    ("ci", GITHUB + 'branch = "*"', '[ci] branch: is not the name of one branch (found "*")'),
+    ("ci", GITHUB + 'branch = "refs/heads/main"', 'is a ref (found "refs/heads/main"); write branch = "main"'),
+    ("ci", GITHUB + 'environment = "a b"', "[ci] environment: is not the name of an environment"),
+    ("ci", GITHUB + 'environment = "destroy"', "must differ from environment, or every deploy"),
+    ("ci", GITHUB + 'destroy_environment = ""', "[ci] destroy_environment: must differ from environment"),
+    ("ci", GITHUB + 'repository_id = "x1"', "[ci] repository_id: is not the number of a repository"),
+    ("ci", GITHUB + 'issuer = "http://gitlab.clinic.example"', "is not the address of an issuer of tokens"),
+    (
+        "ci",
+        'provider = "cloudbuild"\nrepository = "a/b"\nenvironment = "production"',
+        "has no meaning with Cloud Build",
+    ),
+    (
+        "ci",
+        'provider = "cloudbuild"\nrepository = "a/b"\nissuer = "https://x.example"',
+        "whose builds are Google's own",
+    ),
     ("backups", 'backup = "2am"', '[backups] backup: is no time as cron writes it, in five fields (found "2am")'),
     ("backups", 'drill = "30 1 * *"', "is no time as cron writes it, in five fields"),
     (

@@ -20,6 +20,7 @@ from gcp_openemr.sandbox.api.call_log import CURRENT, CallLog
 from gcp_openemr.sandbox.api.callers import Callers
 from gcp_openemr.sandbox.api.calls import unauthenticated
 from gcp_openemr.sandbox.api.faults import Faults
+from gcp_openemr.sandbox.api.federation import PUBLIC
 from gcp_openemr.sandbox.api.iam import ANONYMOUS, Caller, Iam, Tokens
 from gcp_openemr.sandbox.api.messages import Request, Response, json_response
 from gcp_openemr.sandbox.api.names import project_of, service_account_name
@@ -139,6 +140,10 @@ class App:
         """A bearer token with which calls arrive as that service account."""
         return self._tokens.mint(email)
 
+    def mint_for(self, caller: Caller) -> str:
+        """A bearer token of any identity."""
+        return self._tokens.mint_for(caller)
+
     def service_account_exists(self, email: str) -> bool:
         return service_account_exists(self.store, email)
 
@@ -224,7 +229,7 @@ class App:
         found = demand(find_method(target.api, request.method, target.path), "google.method")
         discovery, method, parameters = found
         caller = self.caller(request)
-        if caller == ANONYMOUS:
+        if caller == ANONYMOUS and method.id not in PUBLIC:
             raise unauthenticated()
         check_query(discovery, method, request.query)
         path = resource_path(method, target.path) if "{" in method.path else method.path.lstrip("/")
@@ -237,7 +242,7 @@ class App:
             parameters=parameters,
             query=request.query,
             request=request,
-            name=f"{target.api}.googleapis.com/{self._by_id(path)}",
+            name=f"{target.api}.googleapis.com/{self.by_id(path)}",
         )
         self.arrive(call)
         project = project_of(call.name)
@@ -247,7 +252,7 @@ class App:
         answer = _dispatch(call)
         return answer if isinstance(answer, Response) else json_response(answer)
 
-    def _by_id(self, path: str) -> str:
+    def by_id(self, path: str) -> str:
         """Projects by number are the same projects."""
         parts = path.split("/")
         if len(parts) > 1 and parts[0] == "projects":

@@ -1,8 +1,10 @@
-"""IAM conditions: the part of CEL that bindings of this product use.
+"""IAM conditions and attribute mappings: the part of CEL that this product uses.
 
 `resource.name`, `resource.type`, `resource.service`, `request.time`, and `destination.ip` and `destination.port` of a
 tunnel, with `==`, `!=`, comparisons, `startsWith`, `endsWith`, `timestamp("…")`, `&&`, `||`, `!`, whole numbers and
-parentheses (https://cloud.google.com/iam/docs/conditions-attribute-reference).
+parentheses (https://cloud.google.com/iam/docs/conditions-attribute-reference). A provider of a workload identity pool
+asks for `assertion.CLAIM`, with `has`, `+` and `… ? … : …` beside those
+(https://cloud.google.com/iam/docs/workload-identity-federation#mapping).
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-__all__ = ["ATTRIBUTES", "ConditionInvalid", "evaluate"]
+__all__ = ["ATTRIBUTES", "ConditionInvalid", "evaluate", "mapped"]
 
 ATTRIBUTES: Mapping[str, str | int | datetime] = {
     "resource.name": "",
@@ -27,7 +29,7 @@ ATTRIBUTES: Mapping[str, str | int | datetime] = {
 """What conditions may ask for, as it is where there is nothing to say: only a tunnel has a destination."""
 
 _TOKEN = re.compile(
-    r"\s*(?:(?P<text>\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*')|(?P<name>[A-Za-z_][\w.]*|\d+\b)|(?P<sign>&&|\|\||[=!<>]=|[!<>(),]))"
+    r"\s*(?:(?P<text>\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*')|(?P<name>[A-Za-z_][\w.]*|\d+\b)|(?P<sign>&&|\|\||[=!<>]=|[!<>(),?:+]))"
 )
 _COMPARE: Mapping[str, Callable[[Any, Any], bool]] = {
     "==": operator.eq,
@@ -39,8 +41,21 @@ _COMPARE: Mapping[str, Callable[[Any, Any], bool]] = {
 }
 
 
+_CLAIM = "assertion."
+
+
 class ConditionInvalid(ValueError):
     """The expression cannot be read; the message says where."""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Missing:
+    """A claim that the token does not have: an error for whoever needs its value."""
+
+    name: str
+
+    def __bool__(self) -> bool:
+        raise ConditionInvalid(f"{self.name} is not in the token")
 
 
 def evaluate(expression: str, known: Mapping[str, str | int | datetime]) -> bool:
@@ -50,6 +65,16 @@ def evaluate(expression: str, known: Mapping[str, str | int | datetime]) -> bool
     result = reader.alternatives()
     if reader.tokens or not isinstance(result, bool):
         raise ConditionInvalid(f"cannot be read as a condition: {expression}")
+    return result
+
+
+def mapped(expression: str, claims: Mapping[str, Any]) -> Any:
+    """What an expression makes of a token's claims. Raises ConditionInvalid, also for one that is missing."""
+    values = {"true": True, "false": False, **{f"{_CLAIM}{name}": value for name, value in claims.items()}}
+    reader = _Reader(tokens=_tokens(expression), values=values, claims=True)
+    result = reader.choice()
+    if reader.tokens or isinstance(result, _Missing):
+        raise ConditionInvalid(f"cannot be evaluated: {expression}")
     return result
 
 
@@ -72,6 +97,16 @@ class _Reader:
 
     tokens: list[str]
     values: Mapping[str, Any]
+    claims: bool = False
+
+    def choice(self) -> Any:
+        result = self.alternatives()
+        if self._take("?"):
+            yes = self.choice()
+            self._expect(":")
+            no = self.choice()
+            return yes if result else no
+        return result
 
     def alternatives(self) -> Any:
         result = self._all()
@@ -88,14 +123,26 @@ class _Reader:
         return result
 
     def _comparison(self) -> Any:
-        left = self._value()
+        left = self._sum()
         if self.tokens and self.tokens[0] in _COMPARE:
             compare = _COMPARE[self.tokens.pop(0)]
-            try:
-                return compare(left, self._value())
-            except TypeError as error:
-                raise ConditionInvalid("values of different types are compared") from error
+            return self._both(compare, left, self._sum())
         return left
+
+    def _sum(self) -> Any:
+        result = self._value()
+        while self._take("+"):
+            result = self._both(operator.add, result, self._value())
+        return result
+
+    def _both(self, combine: Callable[[Any, Any], Any], left: Any, right: Any) -> Any:
+        for side in (left, right):
+            if isinstance(side, _Missing):
+                return side
+        try:
+            return combine(left, right)
+        except TypeError as error:
+            raise ConditionInvalid("values of different types are put together") from error
 
     def _value(self) -> Any:
         if not self.tokens:
@@ -104,7 +151,7 @@ class _Reader:
         if word == "!":
             return not self._value()
         if word == "(":
-            result = self.alternatives()
+            result = self.choice()
             self._expect(")")
             return result
         if word[0] in "\"'":
@@ -115,15 +162,22 @@ class _Reader:
             return _moment(self._argument())
         return self._named(word)
 
-    def _named(self, token: str) -> Any:
-        base, _, method = token.rpartition(".")
+    def _named(self, word: str) -> Any:
+        if word == "has" and self.claims:
+            self._expect("(")
+            name = self.tokens.pop(0) if self.tokens else ""
+            self._expect(")")
+            return name in self.values
+        base, _, method = word.rpartition(".")
         if method in {"startsWith", "endsWith"} and base in self.values:
             argument = self._argument()
             text = str(self.values[base])
             return text.startswith(argument) if method == "startsWith" else text.endswith(argument)
-        if token in self.values:
-            return self.values[token]
-        raise ConditionInvalid(f"{token} is not known here")
+        if word in self.values:
+            return self.values[word]
+        if self.claims and word.startswith(_CLAIM):
+            return _Missing(word)
+        raise ConditionInvalid(f"{word} is not known here")
 
     def _argument(self) -> str:
         self._expect("(")

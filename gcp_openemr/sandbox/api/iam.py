@@ -38,9 +38,13 @@ _CONVENIENCE = {"projectOwner": "roles/owner", "projectEditor": "roles/editor", 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Caller:
-    """An identity as IAM writes it (`user:…`, `serviceAccount:…`), "" for nobody."""
+    """An identity as IAM writes it (`user:…`, `serviceAccount:…`, `principal://…`), "" for nobody.
+
+    A federated one belongs to `sets` too (`principalSet://…`).
+    """
 
     member: str
+    sets: tuple[str, ...] = ()
 
     @property
     def email(self) -> str:
@@ -68,7 +72,11 @@ class Tokens:
         self.operator = _operator_token(operator_file)
 
     def mint(self, email: str) -> str:
-        payload = base64.urlsafe_b64encode(f"{int(time.time()) + TOKEN_SECONDS} {email}".encode()).decode()
+        return self.mint_for(service_account(email))
+
+    def mint_for(self, caller: Caller) -> str:
+        told = json.dumps([int(time.time()) + TOKEN_SECONDS, caller.member, *caller.sets])
+        payload = base64.urlsafe_b64encode(told.encode()).decode()
         return f"ya29.{payload}.{self._sign(payload)}"
 
     def caller(self, authorization: str) -> Caller | None:
@@ -84,10 +92,10 @@ class Tokens:
         if len(parts) != 3 or not hmac.compare_digest(self._sign(parts[1]).encode(), parts[2].encode()):
             return None
         try:
-            ends, _, email = base64.urlsafe_b64decode(parts[1]).decode().partition(" ")
+            ends, member, *sets = json.loads(base64.urlsafe_b64decode(parts[1]))
         except (binascii.Error, ValueError):
             return None
-        return service_account(email) if int(ends) > time.time() else None
+        return Caller(member=member, sets=tuple(sets)) if ends > time.time() else None
 
     def _sign(self, payload: str) -> str:
         return hmac.new(self._key, payload.encode(), hashlib.sha256).hexdigest()
@@ -169,6 +177,8 @@ class Iam:
     def _identities(self, caller: Caller) -> set[str]:
         if not caller.member:
             return {"allUsers"}
+        if caller.sets:  # "allAuthenticatedUsers" leaves out who comes from another identity provider
+            return {caller.member, *caller.sets, "allUsers"}
         return {caller.member, "allUsers", "allAuthenticatedUsers"}
 
     def _binds(self, binding: Json, identities: set[str], permission: str, resource: str) -> bool:

@@ -26,6 +26,7 @@ API_VERSIONS: Mapping[str, Sequence[tuple[str, str]]] = {
     "compute": (("v1", "/compute/v1/"),),
     "dns": (("v1", "/dns/v1/"),),
     "iam": (("v1", "/v1/"),),
+    "iamcredentials": (("v1", "/v1/"),),
     "iap": (("v1", "/v1/"),),
     "logging": (("v2", "/v2/"),),
     "monitoring": (("v3", "/v3/"),),
@@ -36,6 +37,7 @@ API_VERSIONS: Mapping[str, Sequence[tuple[str, str]]] = {
     "serviceusage": (("v1", "/v1/"),),
     "sqladmin": (("v1", "/v1/"), ("v1beta4", "/sql/v1beta4/")),
     "storage": (("v1", "/"),),
+    "sts": (("v1", "/v1/"),),
 }
 _HOST = re.compile(r"([a-z0-9-]+)\.googleapis\.com")
 _PREFIXED = re.compile(r"/([a-z0-9-]+)\.googleapis\.com(/.*)?")

@@ -170,6 +170,8 @@ class Answer:
 
     @property
     def message(self) -> str:
+        if "error_description" in self.body:
+            return str(self.body["error_description"])
         return str(self.body["error"]["message"])
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import gzip
 import time
 from typing import Any
+from urllib.parse import urlencode
 
-from tests.sandbox.api.conformance.target import Target, case, rest
+from tests.oidc import Issuer
+from tests.sandbox.api.conformance.target import ISSUER, Target, case, rest
 from tests.sandbox.api.support import Answer
 
 SECRETS = "v1/{p}/secrets"
@@ -91,6 +93,46 @@ provider("iam.provider-kind", **SUBJECT)
 provider("iam.provider-issuer", oidc={"issuerUri": "http://example.org"}, **SUBJECT)
 provider("iam.provider-subject", **GITHUB)
 provider("iam.provider-condition", **GITHUB, **SUBJECT)
+
+
+AUDIENCE = "//iam.googleapis.com/projects/{n}/locations/global/workloadIdentityPools/conf-pool/providers/conf-ci"
+
+
+def exchange(refusal: str, *, audience: str = AUDIENCE, issuer: Issuer = ISSUER, **claims: Any) -> None:
+    """A token of the issuer exchanged, with something wrong about it; `token` is sent instead of it."""
+
+    def call(target: Target) -> Answer:
+        said = {"sub": "repo:conf/repository", "repository": "conf/repository", **claims}
+        token = said.pop("token", "")
+        meant = target.fill(said.pop("aud", f"https:{AUDIENCE}"))
+        form = {
+            "grant_type": "urn:ietf:params:oauth:grant-type:token-exchange",
+            "subject_token_type": "urn:ietf:params:oauth:token-type:jwt",
+            "audience": target.fill(audience),
+            "subject_token": token or issuer.token(audience=meant, **said),
+        }
+        return target.call("POST", "sts", "v1/token", urlencode(form).encode(), token="")
+
+    case(refusal)(call)
+
+
+exchange("sts.audience", audience="conf-ci")
+exchange("sts.target", audience=AUDIENCE.replace("conf-ci", "none"))
+exchange("sts.token", token="no token")
+exchange("sts.issuer", iss="https://stranger.example")
+exchange("sts.signature", issuer=Issuer(ISSUER.url))
+exchange("sts.connect", audience=AUDIENCE.replace("conf-ci", "conf-far"), iss="https://far.example")
+exchange("sts.aud", aud="https://elsewhere.example")
+exchange("sts.stale", exp=1)
+exchange("sts.condition", repository="stranger/repository")
+exchange("sts.mapping", sub=4711)
+exchange("sts.subject", sub="x" * 128)
+
+
+@case("iamcredentials.denied")
+def token_of_an_account_for_nobody_who_may(target: Target) -> Answer:
+    path = f"v1/projects/-/serviceAccounts/{target.account}:generateAccessToken"
+    return target.call("POST", "iamcredentials", path, {"scope": ["x"]}, token=target.token())
 
 
 @case("google.exists")

@@ -16,9 +16,10 @@ import pytest
 
 from gcp_openemr.sandbox.api.errors import ApiError
 from gcp_openemr.sandbox.api.refusals import REFUSALS
+from tests.oidc import Issuer
 from tests.sandbox.api.support import REGION, Answer, Cloud
 
-__all__ = ["CASES", "Answer", "Case", "Target", "case", "check", "rest"]
+__all__ = ["CASES", "ISSUER", "Answer", "Case", "Target", "case", "check", "rest"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -64,6 +65,7 @@ class Target:
         return self.here.app.mint_token(self.account)
 
 
+ISSUER = Issuer("https://issuer.example")
 Case = Callable[[Target], Answer]
 CASES: dict[str, Case] = {}
 

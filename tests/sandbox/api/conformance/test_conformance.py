@@ -27,13 +27,15 @@ from tests.sandbox.api.conformance import (  # noqa: F401
     cases_storage,
     cases_watching,
 )
-from tests.sandbox.api.conformance.target import CASES, Target, check
+from tests.sandbox.api.conformance.target import CASES, ISSUER, Target, check
 from tests.sandbox.api.support import REGION, Answer, Cloud, RecordingRuntime
 
 PROJECT = "conf-project"
 IMAGE = f"{REGION}-docker.pkg.dev/{PROJECT}/conf/service:1"
 COMPUTE = f"compute/v1/projects/{PROJECT}"
 CONTAINER = {"serviceAccount": f"conf-web@{PROJECT}.iam.gserviceaccount.com", "containers": [{"image": IMAGE}]}
+POOLS = "v1/{p}/locations/global/workloadIdentityPools"
+PROVIDERS = f"{POOLS}/conf-pool/providers?workloadIdentityPoolProviderId=conf-"
 IMMUTABLE = {"format": "DOCKER", "dockerConfig": {"immutableTags": True}}
 CLOSED = {"uniformBucketLevelAccess": {"enabled": True}, "publicAccessPrevention": "enforced"}
 OBJECTS = [f"{{b}}/o?uploadType=media&name={name}" for name in ("kept", "held", "folder/x")] + [
@@ -44,6 +46,14 @@ OBJECTS = [f"{{b}}/o?uploadType=media&name={name}" for name in ("kept", "held", 
 def _policy(role: str, account: str) -> dict[str, object]:
     member = f"serviceAccount:{account}@{PROJECT}.iam.gserviceaccount.com"
     return {"policy": {"bindings": [{"role": role, "members": [member]}]}}
+
+
+def _provider(issuer: str, **oidc: str) -> dict[str, object]:
+    return {
+        "oidc": {"issuerUri": issuer, **oidc},
+        "attributeMapping": {"google.subject": "assertion.sub"},
+        "attributeCondition": 'assertion.repository == "conf/repository"',
+    }
 
 
 def _network(name: str) -> dict[str, object]:
@@ -68,7 +78,9 @@ WORLD: list[tuple[str, str, list[Any]]] = [
         "v1/{p}/roles",
         [{"roleId": f"conf_{word}", "role": {"title": "t"}} for word in ("role", "deleted", "gone")],
     ),
-    ("iam", "v1/{p}/locations/global/workloadIdentityPools?workloadIdentityPoolId=conf-pool", [{}]),
+    ("iam", f"{POOLS}?workloadIdentityPoolId=conf-pool", [{}]),
+    ("iam", f"{PROVIDERS}ci", [_provider(ISSUER.url, jwksJson=json.dumps(ISSUER.jwks))]),
+    ("iam", f"{PROVIDERS}far", [_provider("https://far.example")]),
     ("artifactregistry", "v1/{l}/repositories?repositoryId=conf", [IMMUTABLE]),
     ("artifactregistry", "v1/{l}/repositories?repositoryId=conf-closed", [IMMUTABLE]),
     (

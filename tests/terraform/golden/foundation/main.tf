@@ -1,5 +1,5 @@
-# What outlives every teardown: APIs, buckets, backups' passwords, the audit log, the image registry and the identity
-# that builds images.
+# What outlives every teardown: APIs, buckets, backups' passwords, the audit log, the image registry, the identity that
+# builds images and those of a pipeline.
 
 module "services" {
   source   = "./modules/services"
@@ -99,6 +99,24 @@ module "audit" {
   retention_days = var.audit.retention_days
   services       = var.audit.data_access_logs ? local.audited : []
   depends_on     = [module.services]
+}
+
+module "ci" {
+  source = "./modules/ci"
+  count  = var.ci == null ? 0 : 1
+  buckets = {
+    backups = module.backup_bucket.name
+    build   = module.build_bucket.name
+    state   = module.state_bucket.name
+  }
+  identities = {
+    for name, account in { planner = var.names.planner_account, deployer = var.names.deployer_account, destroyer = var.names.destroyer_account } :
+    name => { account = account, permissions = var.ci.roles[name].permissions, purpose = var.ci.roles[name].purpose }
+  }
+  pool       = var.names.ci_pool
+  project    = var.project
+  trust      = var.ci.trust
+  depends_on = [module.services]
 }
 
 locals {
