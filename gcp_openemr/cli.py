@@ -39,6 +39,7 @@ Exit codes:
   8    the image build failed         65   the environment file is wrong
   9    doctor: something to mend
   10   not finished: come back later
+  11   the plan is not the one that was reviewed
 """
 
 
@@ -103,19 +104,39 @@ def cli(
 
 
 @cli.command()
-@click.option("--name", required=True, help="Name of the environment: 2-10 letters and digits.")
-@click.option("--project", required=True, help="Google Cloud project.")
-@click.option("--region", required=True, help="Region, such as europe-west1.")
+@click.option("--name", help="Name of the environment: 2-10 letters and digits.")
+@click.option("--project", help="Google Cloud project.")
+@click.option("--region", help="Region, such as europe-west1.")
 @click.option("--profile", type=click.Choice(["production", "developer"]), default="developer", show_default=True)
+@click.option("--ci", "kind", type=click.Choice(["github", "gitlab", "cloudbuild"]), help="Write its pipelines, too.")
+@click.option("--repository", metavar="OWNER/NAME", help="With --ci: where the pipelines run.")
+@click.option("--package", metavar="REQUIREMENT", help="With --ci: what pip installs there as gcp-openemr.")
+@click.option("--replace", is_flag=True, help="With --ci: write pipelines anew over others.")
 @click.pass_obj
-def init(options: Options, name: str, project: str, region: str, profile: str) -> None:
-    """Write a commented environment file."""
-    from gcp_openemr.environment import write_environment_file
+def init(
+    options: Options,
+    name: str | None,
+    project: str | None,
+    region: str | None,
+    profile: str,
+    kind: str | None,
+    repository: str | None,
+    package: str | None,
+    replace: bool,
+) -> None:
+    """Write a commented environment file, and the pipelines that deploy it.
 
-    write_environment_file(options.file, name=name, project=project, region=region, profile=profile)
-    options.console().result(
-        {"file": str(options.file)}, f"{options.file} is written. Look through it, then run: gcp-openemr plan"
-    )
+    Pipelines alone where the file is there already.
+    """
+    from gcp_openemr.commands import init as commands
+
+    if kind is None or not options.file.exists():
+        given = {"name": name, "project": project, "region": region, "profile": profile}
+        values = {option: value for option, value in given.items() if value is not None}
+        if missing := [option for option in given if option not in values]:
+            raise click.UsageError(f"Missing option '--{missing[0]}'.")
+        commands.environment_file(options.file, values, ci=kind, repository=repository)
+    commands.finish(options.file, options.console(), ci=kind, package=package or "", replace=replace)
 
 
 @cli.command()
@@ -162,7 +183,10 @@ def doctor(options: Options, verbs: tuple[str, ...]) -> None:
 @cli.command()
 @click.pass_obj
 def plan(options: Options) -> None:
-    """Show what deploy would change. Exit code 2 when there is something."""
+    """Show what deploy would change.
+
+    And what that interrupts, how long it takes, what was changed by hand. Exit code 2 when there is something.
+    """
     from gcp_openemr.commands.plan import plan as run
 
     if run(options.context(needs_terraform=True)):

@@ -9,6 +9,7 @@ GcpOpenemrError 1 (a defect of ours)
 ├── BuildFailed 8              the image could not be built
 ├── FaultsFound 9              doctor found what keeps a command from working
 ├── NotFinished 10             Google holds something for a while: come back later
+├── PlanChanged 11             the plan to be applied is not the reviewed one
 ├── UsageError 64              the command line is wrong
 ├── EnvironmentInvalid 65      the environment file holds wrong keys or values
 ├── InputMissing 66            a named file is missing or cannot be read
@@ -34,6 +35,7 @@ __all__ = [
     "Locked",
     "NotFinished",
     "NotPermitted",
+    "PlanChanged",
     "TerraformFailed",
     "ToolMissing",
     "Unhealthy",
@@ -99,6 +101,12 @@ class NotFinished(GcpOpenemrError):
     """Something is left, which Google holds for a while or which only a person can judge; `do` says when and how."""
 
     exit_code = 10
+
+
+class PlanChanged(GcpOpenemrError):
+    """The plan to be applied is not the reviewed one."""
+
+    exit_code = 11
 
 
 class UsageError(GcpOpenemrError):

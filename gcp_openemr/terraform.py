@@ -48,14 +48,17 @@ _running: set[subprocess.Popen[str]] = set()
 class Change:
     """One planned change. `action` is create, update, delete, replace or import (and no more than that).
 
-    `reason` is Terraform's word for it. `before` and `after` are the values of an update that was asked to be compared;
-    what is unknown is missing.
+    `reason` is Terraform's word for it, `forced_by` the values that make a replacement necessary. `before` and `after`
+    are the values of an update or a replacement; what is unknown is missing. `drifted`: it was changed outside of
+    Terraform since it was applied.
     """
 
     address: str
     type: str
     action: str
     reason: str = ""
+    forced_by: tuple[str, ...] = ()
+    drifted: bool = False
     before: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     after: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
@@ -122,14 +125,12 @@ class Terraform:
         lock: bool = True,
         imports: Mapping[str, str] | None = None,
         targets: Collection[str] = (),
-        compared: Collection[str] = (),
         report: Callable[[Event], None] | None = None,
     ) -> Plan:
         """Make and save a plan. `lock=False` only for looking, never before an apply.
 
         `imports` (address → import id) are adopted when the plan is applied. `targets` are addresses to which it is
-        limited, with what depends on them. Updates of resources of the `compared` types come with their values before
-        and after.
+        limited, with what depends on them. Updates and replacements come with their values before and after.
         """
         flags: dict[str, Any] = {"input": False, "lock": lock, "destroy": destroy or None}
         flags["target"] = sorted(targets) or None
@@ -142,8 +143,8 @@ class Terraform:
             plan = self._again(lambda: self._plan(flags, report))
         finally:
             blocks.unlink(missing_ok=True)
-        if any(change.action == "update" and change.type in compared for change in plan.changes):
-            values = {one["address"]: one["change"] for one in self._shown(plan) if one["type"] in compared}
+        if plan.count("update", "replace"):
+            values = {one["address"]: one["change"] for one in self._shown(plan)}
             return dataclasses.replace(plan, changes=tuple(_with(c, values.get(c.address)) for c in plan.changes))
         return plan
 
@@ -166,10 +167,13 @@ class Terraform:
     def _plan(self, flags: Mapping[str, Any], report: Callable[[Event], None] | None) -> Plan:
         file = self._directory / "tfplan"
         changes: list[Change] = []
+        drifted: set[str] = set()
         outputs_change = False
         for message in self._stream("plan", report=report, out=str(file), **flags):
             if message["type"] == "planned_change":
-                changes.append(_change(message["change"]))
+                changes.append(_change(message["change"], drifted))
+            elif message["type"] == "resource_drift":
+                drifted.add(message["change"]["resource"]["addr"])
             elif message["type"] == "outputs":
                 outputs_change = any(o.get("action", "noop") != "noop" for o in message["outputs"].values())
         file.chmod(0o600)
@@ -336,20 +340,22 @@ def _parse(line: str) -> dict[str, Any]:
     return message if isinstance(message, dict) else {}
 
 
-def _change(change: Mapping[str, Any]) -> Change:
+def _change(change: Mapping[str, Any], drifted: Collection[str]) -> Change:
     resource = change["resource"]
     return Change(
         address=resource["addr"],
         type=resource["resource_type"],
         action=change["action"],
         reason=change.get("reason", "").replace("_", " "),
+        drifted=resource["addr"] in drifted,
     )
 
 
 def _with(change: Change, values: Mapping[str, Any] | None) -> Change:
-    if values is None:
+    if values is None or change.action not in ("update", "replace"):
         return change
-    return dataclasses.replace(change, before=values["before"] or {}, after=values["after"] or {})
+    forced = tuple(".".join(map(str, path)) for path in values.get("replace_paths", ()))
+    return dataclasses.replace(change, forced_by=forced, before=values["before"] or {}, after=values["after"] or {})
 
 
 _KINDS = {"apply_start": "started", "apply_complete": "completed", "apply_errored": "failed"}

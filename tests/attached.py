@@ -17,10 +17,10 @@ __all__ = ["attached_provider"]
 
 
 @contextlib.contextmanager
-def attached_provider() -> Iterator[dict[str, str]]:
+def attached_provider(servicer: Servicer | None = None) -> Iterator[dict[str, str]]:
     """What Terraform's environment needs to find it. The provider's own settings are read from this process's."""
     folder = tempfile.mkdtemp(prefix="provider")
-    servicer = Servicer()
+    servicer = servicer or Servicer()
     server = new_server(servicer, threading.Event())
     server.add_insecure_port(f"unix:{folder}/socket")
     server.start()

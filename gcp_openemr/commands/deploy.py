@@ -16,6 +16,7 @@ from typing import Any
 
 from gcp_openemr import cloud_run, image, secret_store, soft_deleted, timeline
 from gcp_openemr.cloud_run import ServiceState
+from gcp_openemr.commands import deployed as settled
 from gcp_openemr.commands import jobs, roots, state
 from gcp_openemr.commands.context import Context, changing
 from gcp_openemr.console import spoken
@@ -61,18 +62,24 @@ def deploy(
     `sources` are nfs-init's variables, by clinic, for a backup to fill empty storage from that the file does not name.
 
     Raises:
+        EnvironmentInvalid: the file asks for what no deploy can change.
+        UsageError: `allow_data_loss` names what is not there.
         DataLossRefused: a plan would lose data that `allow_data_loss` does not name.
         TerraformFailed, BuildFailed, JobFailed, Unhealthy: with what happened and what to do.
     """
     _agree(context)
     with context.console.step("APIs and state bucket"):
         state.ensure_apis(context)
+        beside = settled.check(context)
         state.ensure_bucket(context)
+    for text in beside:
+        context.console.warn(text)
     with changing(context, "deploy") as held:
-        foundation = _foundation(context, allow_data_loss)
-        platform, images = _platform_and_images(context, foundation, allow_data_loss, rebuild=rebuild)
+        allowed = settled.allowances(context, allow_data_loss)
+        foundation = _foundation(context, allowed)
+        platform, images = _platform_and_images(context, foundation, allowed, rebuild=rebuild)
         held.check()
-        deployed = _clinics(context, foundation, platform, images, allow_data_loss, sources)
+        deployed = _clinics(context, foundation, platform, images, allowed, sources)
     _report(context, deployed)
 
 

@@ -1,15 +1,18 @@
-"""Plan: what deploy would change, without changing anything."""
+"""Plan: what deploy would change, what that interrupts and how long it takes, without changing anything."""
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from gcp_openemr import guard, image, secret_store
-from gcp_openemr.commands import roots, state
+from gcp_openemr import effects, guard, image, secret_store
+from gcp_openemr.commands import deployed, roots, state
 from gcp_openemr.commands.context import Context
+from gcp_openemr.console import spoken
 from gcp_openemr.environment import Clinic
 from gcp_openemr.image import Images
-from gcp_openemr.terraform import Plan
+from gcp_openemr.terraform import Change, Plan
 from gcp_openemr.variables import (
     Foundation,
     Platform,
@@ -19,57 +22,134 @@ from gcp_openemr.variables import (
     platform_variables,
 )
 
-__all__ = ["plan"]
+__all__ = ["Summary", "look", "plan"]
+
+_BUILD_SECONDS = 900
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Summary:
+    """What a deploy would change, by root (`platform`, `clinics/main`), and what beside Terraform it would do.
+
+    `later` names what can be planned only after that.
+    """
+
+    roots: Mapping[str, Plan]
+    notes: tuple[str, ...] = ()
+    later: tuple[str, ...] = ()
+    build: bool = False
+
+    @property
+    def empty(self) -> bool:
+        return not self.notes and not self.later and all(not plan.changes for plan in self.roots.values())
+
+    @property
+    def drifted(self) -> tuple[str, ...]:
+        """What was changed outside of Terraform since the last apply, and would be changed back."""
+        return tuple(
+            guard.rooted(root, change.address)
+            for root, plan in self.roots.items()
+            for change in plan.changes
+            if change.drifted
+        )
+
+    @property
+    def interrupts(self) -> tuple[str, ...]:
+        """What people notice, each thing once."""
+        found = (effects.of(change).interrupts for plan in self.roots.values() for change in plan.changes)
+        return tuple(dict.fromkeys(text for text in found if text))
+
+    @property
+    def seconds(self) -> int:
+        """How long it usually takes: root after root, in each its slowest change, since most go side by side."""
+        each = (max((effects.of(change).seconds for change in plan.changes), default=0) for plan in self.roots.values())
+        return sum(each) + (_BUILD_SECONDS if self.build else 0)
+
+    def values(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "roots": {name: _values(name, plan) for name, plan in self.roots.items()},
+            "notes": [*self.notes, *self.later],
+            "drifted": list(self.drifted),
+            "interrupts": list(self.interrupts),
+            "seconds": self.seconds,
+        }
+
+    def text(self) -> str:
+        """For people."""
+        return "\n".join(self._lines())
+
+    def _lines(self) -> Iterator[str]:
+        for name, plan in self.roots.items():
+            yield f"{name}: {roots.summary(plan)}"
+            for change in plan.changes:
+                yield from _lines(change)
+        yield from (*self.notes, *self.later)
+        if self.empty:
+            yield "Nothing would change."
+            return
+        yield f"Interrupts: {'; '.join(self.interrupts) or 'nothing'}."
+        yield f"Takes about {spoken(max(self.seconds, 10))} on Google Cloud."
 
 
 def plan(context: Context) -> bool:
-    """Show what deploy would change. Returns whether it would change anything."""
-    found: dict[str, dict[str, Any]] = {}
-    notes: list[str] = []
-    if state.exists(context):
-        _plan_known(context, found, notes)
-    else:
-        notes.append("Nothing exists yet: deploy makes the foundation, the platform and every clinic.")
-    _report(context, found, notes)
-    return bool(notes) or any(root["changes"] for root in found.values())
+    """Show what deploy would change. Returns whether it would change anything.
+
+    Raises:
+        EnvironmentInvalid: the file asks for what no deploy can change.
+    """
+    seen = look(context)
+    context.console.result(seen.values(), seen.text())
+    return not seen.empty
 
 
-def _plan_known(context: Context, found: dict[str, dict[str, Any]], notes: list[str]) -> None:
+def look(context: Context) -> Summary:
+    """Plan every root as a deploy would, and apply none.
+
+    Raises:
+        EnvironmentInvalid: the file asks for what no deploy can change.
+        TerraformFailed: a root cannot be planned.
+    """
+    beside = deployed.check(context)
+    if not state.exists(context):
+        news = "Nothing exists yet: deploy makes the foundation, the platform and every clinic."
+        return Summary(roots={}, notes=(*beside, news), build=True)
+    found = _look(context)
+    return dataclasses.replace(found, notes=(*beside, *found.notes))
+
+
+def _look(context: Context) -> Summary:
     environment = context.environment
-    foundation_outputs = state.outputs(context, roots.FOUNDATION.path)
-    known = (foundation_outputs or {}).get("backup_stores", {})
-    _add(found, "foundation", _look(context, roots.FOUNDATION, foundation_variables(environment, known=known)))
-    if foundation_outputs is None:
-        notes.append("The platform and the clinics can be planned once the foundation is there.")
-        return
-    foundation = Foundation.of(foundation_outputs)
+    outputs = state.outputs(context, roots.FOUNDATION.path)
+    known = (outputs or {}).get("backup_stores", {})
+    plans = {roots.FOUNDATION.path: _plan(context, roots.FOUNDATION, foundation_variables(environment, known=known))}
+    if outputs is None:
+        rest = "The platform and the clinics can be planned once the foundation is there."
+        return Summary(roots=plans, later=(rest,), build=True)
+    foundation = Foundation.of(outputs)
     wanted = image.source(version=environment.openemr.version, arguments=environment.openemr.build_arguments)
     images = image.find(context.cloud, foundation.build_place(environment.region), wanted)
-    if images is None:
-        notes.append(f"The image {wanted.tag} would be built.")
+    notes = () if images else (f"The image {wanted.tag} would be built.",)
     platform = Platform(outputs=state.outputs(context, roots.PLATFORM.path) or {})
     version = secret_store.find_version(context.cloud, environment.names.redis_admin_secret)
     variables = platform_variables(
         environment, foundation, images=images, redis_admin_version=version, protect=environment.protect
     )
-    _add(found, "platform", _look(context, roots.PLATFORM, variables))
+    plans[roots.PLATFORM.path] = _plan(context, roots.PLATFORM, variables)
     if not platform.provision_job or images is None:
-        notes.append("The clinics can be planned once the platform and the image are there.")
-        return
+        rest = "The clinics can be planned once the platform and the image are there."
+        return Summary(roots=plans, notes=notes, later=(rest,), build=images is None)
     for clinic in environment.clinics.values():
-        _plan_clinic(context, clinic, foundation, platform, images, found)
+        root = roots.clinic_root(clinic.name)
+        plans[root.path] = _plan(context, root, _clinic_variables(context, clinic, foundation, platform, images))
+    return Summary(roots=plans, notes=notes)
 
 
-def _plan_clinic(
-    context: Context,
-    clinic: Clinic,
-    foundation: Foundation,
-    platform: Platform,
-    images: Images,
-    found: dict[str, dict[str, Any]],
-) -> None:
+def _clinic_variables(
+    context: Context, clinic: Clinic, foundation: Foundation, platform: Platform, images: Images
+) -> dict[str, Any]:
     versions = _versions(context, clinic)
-    variables = clinic_variables(
+    return clinic_variables(
         context.environment,
         clinic,
         foundation,
@@ -79,7 +159,6 @@ def _plan_clinic(
         serve=versions is not None,
         protect=context.environment.protect,
     )
-    _add(found, f"clinics/{clinic.name}", _look(context, roots.clinic_root(clinic.name), variables))
 
 
 def _versions(context: Context, clinic: Clinic) -> SecretVersions | None:
@@ -92,28 +171,37 @@ def _versions(context: Context, clinic: Clinic) -> SecretVersions | None:
     return SecretVersions(database_password=database, redis_password=redis, admin_password=admin)
 
 
-def _look(context: Context, root: roots.Root, variables: dict[str, Any]) -> Plan:
+def _plan(context: Context, root: roots.Root, variables: dict[str, Any]) -> Plan:
     with context.console.step(f"{root.path}: plan"):
         terraform = roots.open_root(context, root, variables)
-        seen = terraform.plan(lock=False, compared=guard.COMPARED)
+        seen = terraform.plan(lock=False)
     seen.file.unlink()
     return seen
 
 
-def _add(found: dict[str, dict[str, Any]], name: str, seen: Plan) -> None:
-    found[name] = {
-        "changes": [{"address": c.address, "action": c.action, "reason": c.reason} for c in seen.changes],
-        "would_lose_data": [c.address for c in guard.losses(seen)],
-        "summary": roots.summary(seen),
+def _values(root: str, plan: Plan) -> dict[str, Any]:
+    return {
+        "changes": [
+            {
+                "address": change.address,
+                "action": change.action,
+                "reason": change.reason,
+                "values": list(effects.changed(change)),
+                "drifted": change.drifted,
+                **dataclasses.asdict(effects.of(change)),
+            }
+            for change in plan.changes
+        ],
+        "would_lose_data": [guard.rooted(root, change.address) for change in guard.losses(plan)],
+        "summary": roots.summary(plan),
     }
 
 
-def _report(context: Context, found: dict[str, dict[str, Any]], notes: list[str]) -> None:
-    lines = []
-    for name, root in found.items():
-        lines.append(f"{name}: {root['summary']}")
-        lines += [
-            f"  {c['action']:8} {c['address']}" + (f"  ({c['reason']})" if c["reason"] else "") for c in root["changes"]
-        ]
-        lines += [f"  ! loses data: {address}" for address in root["would_lose_data"]]
-    context.console.result({"roots": found, "notes": notes}, "\n".join(lines + notes))
+def _lines(change: Change) -> Iterator[str]:
+    reason = ", ".join(part for part in (change.reason, "changed by hand" if change.drifted else "") if part)
+    yield f"  {change.action:8} {change.address}" + (f"  ({reason})" if reason else "")
+    yield from (f"             {text}" for text in effects.changed(change))
+    if lost := guard.lost(change):
+        yield f"           ! loses {lost}"
+    if interrupts := effects.of(change).interrupts:
+        yield f"           interrupts {interrupts}"

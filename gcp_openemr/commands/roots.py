@@ -84,9 +84,9 @@ def prepare(
     """
     with context.console.step(f"{root.path}: plan") as step:
         terraform = open_root(context, root, variables)
-        plan = terraform.plan(destroy=destroy, targets=targets, compared=guard.COMPARED, report=_reporter(step))
+        plan = terraform.plan(destroy=destroy, targets=targets, report=_reporter(step))
     if not destroy:
-        guard.check(plan, allowed=allowed)
+        guard.check(plan, root=root.path, allowed=allowed)
     if not plan.empty:
         context.console.say(f"  {root.path}: {summary(plan)}")
         _agree(context, root, plan)
@@ -139,9 +139,9 @@ def _adopt(context: Context, prepared: Prepared, failure: ThereAlready) -> Prepa
         if not found:
             raise failure
         imports = {one.address: one.id for one in found}
-        plan = terraform.plan(imports=imports, compared=guard.COMPARED, report=_reporter(step))
+        plan = terraform.plan(imports=imports, report=_reporter(step))
     _refuse_other_shapes(plan, imports)
-    guard.check(plan, allowed=prepared.allowed)
+    guard.check(plan, root=root.path, allowed=prepared.allowed)
     _agree(context, root, plan)
     told = [f"{one.address} ({one.id})" for one in found] + adoption.finish(context.cloud, context.environment, found)
     context.console.say(

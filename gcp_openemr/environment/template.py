@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import string
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
+from types import MappingProxyType
 
 from gcp_openemr.environment.load import parse_environment
 from gcp_openemr.environment.profiles import PROFILES, Profile, of_profile
@@ -36,17 +38,27 @@ def sample_backup_uri(project: str) -> str:
 
 
 def write_environment_file(
-    path: Path, *, name: str, project: str, region: str, profile: str, sandbox_sample: bool = False
+    path: Path,
+    *,
+    name: str,
+    project: str,
+    region: str,
+    profile: str,
+    sandbox_sample: bool = False,
+    ci: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
     """Write a commented environment file to `path`, which must not exist; what is written is valid.
 
     `sandbox_sample` makes a file for trying out: open to visitors, filled from `sample_backup_uri(project)`.
+    `ci` holds values of `[ci]`, which is a comment without any.
 
     Raises:
         UsageError: the file is there already, its directory is not, or a value is wrong.
         NotPermitted: the operating system refuses to write.
     """
     text = _text(name=name, project=project, region=region, profile=profile, sandbox_sample=sandbox_sample)
+    if ci:
+        text = _with_ci(text, ci)
     try:
         parse_environment(text, file=str(path), overrides={})
     except EnvironmentInvalid as error:
@@ -83,6 +95,16 @@ def _text(*, name: str, project: str, region: str, profile: str, sandbox_sample:
         end_of_support=line.end_of_support_reason,
         restore=_RESTORE.format(uri=_toml(sample_backup_uri(project))) if sandbox_sample else _NO_RESTORE,
     )
+
+
+def _with_ci(text: str, ci: Mapping[str, str]) -> str:
+    """The section `[ci]`, which is the last, with these values in place of its comments."""
+    before, header, section = text.partition("# [ci]\n")
+    lines = section.splitlines()
+    for key, value in ci.items():
+        there = next(number for number, line in enumerate(lines) if line.startswith(f"# {key} = "))
+        lines[there] = f"{key} = {_toml(value)}"
+    return before + header.removeprefix("# ") + "\n".join(lines) + "\n"
 
 
 def _toml(value: object) -> str:

@@ -135,8 +135,27 @@ def test_a_changed_setting_makes_a_new_revision_that_serves(place: Place, deploy
         assert planned.status == 2
         changed = planned.json["roots"]["clinics/main"]["changes"]
         assert [c["action"] for c in changed] == ["update"]
+        assert changed[0]["values"] == ["template.max_instance_request_concurrency: 20 → 17"]
+        assert (planned.json["interrupts"], planned.json["seconds"], planned.json["drifted"]) == ([], 60, [])
         after = place.must("deploy", "-y")
         assert after["clinics"]["main"]["revision"] != deployed["clinics"]["main"]["revision"]
         assert place.must("status")["clinics"]["main"]["traffic"] == {after["clinics"]["main"]["revision"]: 100}
     finally:
         file.write_text(before)
+
+
+def test_what_no_deploy_can_change_is_refused_before_terraform_is_asked(place: Place, deployed: dict[str, Any]) -> None:
+    file = place.folder / "openemr.toml"
+    before = file.read_text()
+    file.write_text(before.replace("europe-west1", "europe-west3"))
+    try:
+        for command in (("plan",), ("deploy", "-y")):
+            answer = place.run(*command)
+            assert answer.status == 65, answer.stderr
+            assert "[environment] region is europe-west3, and deployed is europe-west1" in answer.json["error"]["what"]
+            assert "recover --from-bucket" in answer.json["error"]["do"]
+            assert "platform: plan" not in answer.stderr
+    finally:
+        file.write_text(before)
+    wrong = place.run("deploy", "-y", "--allow-data-loss", "module.files.google_compute_disk.other")
+    assert (wrong.status, wrong.json["error"]["do"]) == (64, "Did you mean module.files.google_compute_disk.default?")

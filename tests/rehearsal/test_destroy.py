@@ -40,9 +40,11 @@ def production(folder: Path, clinics: str) -> Place:
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     made = production(tmp_path_factory.mktemp("destroy"), "[clinics.main]\n[clinics.north]\n")
-    made.must("deploy", "-y")
-    yield made
-    control.stop(made.sandbox)
+    try:
+        made.must("deploy", "-y")
+        yield made
+    finally:
+        control.stop(made.sandbox)
 
 
 def left(place: Place, clinic: str = "") -> list[Leftover]:

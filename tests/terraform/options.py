@@ -12,6 +12,9 @@ __all__ = ["OPTIONS", "OTHERWISE", "leaves"]
 DISK = "module.files.google_compute_disk.default"
 AUDIT = "module.audit.google_logging_project_bucket_config.default"
 SQL = "module.database.google_sql_database_instance.default"
+POLICY = "module.files.google_compute_resource_policy.snapshots[0]"
+ATTACHED = "module.files.google_compute_disk_resource_policy_attachment.snapshots[0]"
+ADDRESSES = {f"module.{name}.google_compute_address.default" for name in ("database", "files")}
 OPTIONS: list[tuple[str, dict[str, Any], set[str]]] = [
     (
         "platform",
@@ -27,12 +30,14 @@ OPTIONS: list[tuple[str, dict[str, Any], set[str]]] = [
             "alerts": {"emails": [], "channels": [f"projects/{samples.PROJECT}/notificationChannels/1"]},
             "provision": None,
         },
-        {SQL},
+        {SQL, POLICY, ATTACHED},
     ),
+    ("platform", {"files": {"snapshot_days": 7}}, {POLICY}),
     ("platform", {"database": {"edition": "ENTERPRISE_PLUS", "tier": "db-perf-optimized-N-2"}}, set()),
-    ("platform", {"zone": f"{samples.REGION}-c"}, {DISK}),
+    ("platform", {"zone": f"{samples.REGION}-c"}, {DISK, ATTACHED}),
     ("platform", {"files": {"disk_size_gb": 50}}, {DISK}),
-    ("platform", {"network": {"cidr": "10.80.0.0/20"}}, set()),
+    ("platform", {"network": {"cidr": "10.60.0.0/20"}}, set()),
+    ("platform", {"network": {"cidr": "10.80.0.0/20"}}, ADDRESSES),
     (
         "foundation",
         {
@@ -46,7 +51,17 @@ OPTIONS: list[tuple[str, dict[str, Any], set[str]]] = [
     (
         "foundation",
         {"clinics": {}},
-        {f'module.backup_passwords.google_secret_manager_secret.default["{name}"]' for name in samples.CLINICS},
+        {
+            held
+            for name in samples.CLINICS
+            for held in (
+                f'module.backup_passwords.google_secret_manager_secret.default["{name}"]',
+                f'module.backup_store["{name}"].google_service_account.prune',
+                f'module.backup_store["{name}"].google_storage_managed_folder.changing["locks"]',
+                f'module.backup_store["{name}"].google_storage_managed_folder.changing["sets"]',
+                f'module.backup_store["{name}"].google_storage_managed_folder.default',
+            )
+        },
     ),
     (
         "clinics/main",

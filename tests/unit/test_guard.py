@@ -9,6 +9,7 @@ import pytest
 
 from gcp_openemr import guard
 from gcp_openemr.errors import DataLossRefused
+from gcp_openemr.needed import types_of_the_stack
 from gcp_openemr.terraform import Change, Plan
 
 
@@ -20,7 +21,7 @@ def plan(*changes: tuple[str, str]) -> Plan:
     return Plan(file=Path("tfplan"), changes=tuple(made))
 
 
-@pytest.mark.parametrize("type_", sorted(guard.HOLDS_DATA))
+@pytest.mark.parametrize("type_", sorted(guard.HOLDS))
 @pytest.mark.parametrize("action", ["delete", "replace"])
 def test_losing_data_is_refused_with_its_address_and_reason(type_: str, action: str) -> None:
     with pytest.raises(DataLossRefused) as caught:
@@ -43,6 +44,17 @@ def database(*, backups: bool, logs: bool, disk: int = 10) -> dict[str, Any]:
 
 LOGS = "google_logging_project_bucket_config"
 SQL = "google_sql_database_instance"
+SECRET = "google_secret_manager_secret"
+SNAPSHOTS = "google_compute_resource_policy"
+BUCKET = "google_storage_bucket"
+
+
+def keeping(days: int) -> dict[str, Any]:
+    return {"snapshot_schedule_policy": [{"retention_policy": [{"max_retention_days": days}]}]}
+
+
+def deleting(**condition: int) -> dict[str, Any]:
+    return {"lifecycle_rule": [{"action": [{"type": "Delete"}], "condition": [condition]}]}
 
 
 @pytest.mark.parametrize(
@@ -60,6 +72,22 @@ SQL = "google_sql_database_instance"
         (SQL, database(backups=True, logs=True), database(backups=True, logs=False), "the logs by which"),
         (SQL, database(backups=False, logs=False), database(backups=True, logs=True), ""),
         (SQL, database(backups=True, logs=True), database(backups=True, logs=True, disk=20), ""),
+        (SECRET, {"version_destroy_ttl": "604800s"}, {"version_destroy_ttl": "86400s"}, "a way back"),
+        (SECRET, {"version_destroy_ttl": "604800s"}, {}, "a way back"),
+        (SECRET, {}, {"ttl": "86400s"}, "passwords, when they expire"),
+        (SNAPSHOTS, keeping(14), keeping(7), "the older snapshots"),
+        (SNAPSHOTS, keeping(7), keeping(14), ""),
+        (BUCKET, {"versioning": [{"enabled": True}]}, {"versioning": [{"enabled": False}]}, "what was deleted"),
+        (BUCKET, {}, deleting(age=30), "what a rule deletes earlier now"),
+        (BUCKET, deleting(age=30), deleting(age=10), "what a rule deletes earlier now"),
+        (BUCKET, {}, deleting(days_since_noncurrent_time=60), ""),
+        (
+            BUCKET,
+            deleting(days_since_noncurrent_time=60),
+            deleting(days_since_noncurrent_time=30),
+            "deletes earlier now",
+        ),
+        (BUCKET, deleting(days_since_noncurrent_time=60), {}, ""),
         ("google_compute_firewall", {"retention_days": 2}, {"retention_days": 1}, ""),
     ],
 )
@@ -79,9 +107,27 @@ def test_what_holds_no_data_may_go() -> None:
     guard.check(plan(("google_cloud_run_v2_service", "delete"), ("google_compute_firewall", "replace")))
 
 
-def test_a_permission_counts_for_the_named_resource_alone() -> None:
+def test_what_is_not_known_may_not_go() -> None:
+    with pytest.raises(DataLossRefused, match="that this program does not know"):
+        guard.check(plan(("google_alloydb_cluster", "delete")))
+
+
+def test_the_account_that_starts_jobs_may_go_with_its_schedules() -> None:
+    address = "module.schedule.google_service_account.default[0]"
+    gone = Change(address=address, type="google_service_account", action="delete")
+    guard.check(Plan(file=Path("tfplan"), changes=(gone,)))
+
+
+def test_every_type_of_the_stack_is_in_one_of_the_two_tables() -> None:
+    assert types_of_the_stack() <= {name.removeprefix("google_") for name in {*guard.HOLDS, *guard.HARMLESS}}
+    assert not guard.HARMLESS & {*guard.HOLDS}
+
+
+def test_a_permission_counts_for_the_named_resource_of_its_root_alone() -> None:
     both = plan(("google_compute_disk", "delete"), ("google_storage_bucket", "delete"))
+    disk, bucket = (f"module.x.{type_}.default" for type_ in ("google_compute_disk", "google_storage_bucket"))
     with pytest.raises(DataLossRefused) as caught:
-        guard.check(both, allowed=["module.x.google_compute_disk.default"])
+        guard.check(both, root="platform", allowed=[f"platform:{disk}", f"foundation:{bucket}"])
     assert "google_compute_disk" not in caught.value.what
-    guard.check(both, allowed=["module.x.google_compute_disk.default", "module.x.google_storage_bucket.default"])
+    assert f"--allow-data-loss 'platform:{bucket}'" in caught.value.do
+    guard.check(both, root="platform", allowed=[f"platform:{disk}", f"platform:{bucket}"])

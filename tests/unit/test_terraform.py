@@ -64,9 +64,9 @@ def test_a_replacement_is_told_from_an_update(tmp_path: Path) -> None:
     terraform.apply(terraform.plan())
     (tmp_path / "main.tf").write_text(ONE.replace("input = var.word", "input = var.word\n  triggers_replace = 1"))
     [change] = terraform.plan().changes
-    assert (change.action, change.reason) == ("replace", "cannot update")
+    assert (change.action, change.reason, change.forced_by) == ("replace", "cannot update", ("triggers_replace",))
     (tmp_path / "main.tf").write_text(ONE.replace('"a"', '"b"'))
-    [change] = terraform.plan(compared={"terraform_data"}).changes
+    [change] = terraform.plan().changes
     assert (change.action, change.before["input"], change.after["input"]) == ("update", "a", "b")
 
 

@@ -7,6 +7,7 @@ stays attached when the sandbox is killed; what was written is in the file.
 from __future__ import annotations
 
 import dataclasses
+import errno
 import fcntl
 import os
 import shutil
@@ -109,15 +110,30 @@ class Disks:
     def _configure(self, key: str, image: Path) -> Disk:
         try:
             self._wait_until_free(image)
-            with image.open("r+b") as backing, open("/dev/loop-control", "rb") as control:
-                device = Path(f"/dev/loop{fcntl.ioctl(control, _GET_FREE)}")
-                descriptor = os.open(device, os.O_RDWR | os.O_CLOEXEC)
-                info = bytearray(_INFO_SIZE)
-                struct.pack_into("=I", info, _FLAGS_OFFSET, _AUTOCLEAR)
-                fcntl.ioctl(descriptor, _CONFIGURE, struct.pack("=II", backing.fileno(), 0) + info + bytes(_RESERVED))
+            with image.open("r+b") as backing:
+                device, descriptor = self._claim(backing.fileno())
         except OSError as error:
             raise Refused(f"This machine gives the sandbox no loop device for disk {key}: {error}.", code=13) from error
         return Disk(key=key, device=device, descriptor=descriptor, place=self._mounts / key)
+
+    @staticmethod
+    def _claim(backing: int) -> tuple[Path, int]:
+        """A loop device for an open file. The kernel says which is free; another program may be quicker to take it."""
+        info = bytearray(_INFO_SIZE)
+        struct.pack_into("=I", info, _FLAGS_OFFSET, _AUTOCLEAR)
+        deadline = time.monotonic() + _ATTACH_SECONDS
+        with open("/dev/loop-control", "rb") as control:
+            while True:
+                device = Path(f"/dev/loop{fcntl.ioctl(control, _GET_FREE)}")
+                descriptor = os.open(device, os.O_RDWR | os.O_CLOEXEC)
+                try:
+                    fcntl.ioctl(descriptor, _CONFIGURE, struct.pack("=II", backing, 0) + info + bytes(_RESERVED))
+                    return device, descriptor
+                except OSError as error:
+                    os.close(descriptor)
+                    if error.errno != errno.EBUSY or time.monotonic() > deadline:
+                        raise
+                    time.sleep(0.02)
 
     @staticmethod
     def _wait_until_free(image: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Mapping
 from typing import Any
 
@@ -31,6 +32,16 @@ def _encode_subnetwork(body: Json, state: Mapping[str, Any], change: Change) -> 
     # An absent block turns flow logs off, and an absent range goes.
     body["logConfig"] = {**body.get("logConfig", {}), "enable": bool(state.get("log_config"))}
     return _link_networks({"secondaryIpRanges": [], **body}, state, change)
+
+
+def _plan_subnetwork(
+    state: dict[str, Any], prior: Mapping[str, Any] | None, _config: Mapping[str, Any], _settings: Settings
+) -> tuple[str, ...]:
+    """A range is only widened: any that leaves out a part of the old one is another subnetwork's."""
+    new, old = state.get("ip_cidr_range"), (prior or {}).get("ip_cidr_range")
+    if not isinstance(new, str) or not old:
+        return ()
+    return () if ipaddress.IPv4Network(old).subnet_of(ipaddress.IPv4Network(new)) else ("ip_cidr_range",)
 
 
 def _drop_disabled_log(body: Json, _state: Mapping[str, Any], _settings: Settings) -> Json:
@@ -69,7 +80,7 @@ def _decode_nat(body: Json, state: Mapping[str, Any], _settings: Settings) -> Js
 
 HOOKS = {
     "google_compute_network": Hooks(encode=_encode_network),
-    "google_compute_subnetwork": Hooks(encode=_encode_subnetwork, decode=_drop_disabled_log),
+    "google_compute_subnetwork": Hooks(on_plan=_plan_subnetwork, encode=_encode_subnetwork, decode=_drop_disabled_log),
     "google_compute_firewall": Hooks(encode=_encode_firewall, decode=_decode_firewall),
     "google_compute_address": Hooks(encode=_link_networks),
     "google_compute_forwarding_rule": Hooks(encode=_link_networks, settle=_settle_rule),

@@ -1,0 +1,1 @@
+"""Pipelines over our own commands, for GitHub, GitLab and Cloud Build."""
