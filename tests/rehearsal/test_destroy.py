@@ -39,7 +39,7 @@ def production(folder: Path, clinics: str) -> Place:
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    made = production(tmp_path_factory.mktemp("destroy"), "[clinics.main]\n[clinics.north]\n")
+    made = production(tmp_path_factory.mktemp("destroy"), "[backups]\nscheduled = false\n[clinics.main]\n[clinics.north]\n")
     try:
         made.must("deploy", "-y")
         yield made
