@@ -181,15 +181,18 @@ def doctor(options: Options, verbs: tuple[str, ...]) -> None:
 
 
 @cli.command()
+@click.option(
+    "--out", type=click.Path(path_type=Path, dir_okay=False), help="Write it down for deploy --plan: no values."
+)
 @click.pass_obj
-def plan(options: Options) -> None:
+def plan(options: Options, out: Path | None) -> None:
     """Show what deploy would change.
 
     And what that interrupts, how long it takes, what was changed by hand. Exit code 2 when there is something.
     """
     from gcp_openemr.commands.plan import plan as run
 
-    if run(options.context(needs_terraform=True)):
+    if run(options.context(needs_terraform=True), out=out):
         sys.exit(2)
 
 
@@ -202,9 +205,20 @@ def plan(options: Options) -> None:
     type=click.Path(path_type=Path, exists=True, file_okay=False),
     help="Sandbox: a built OpenEMR to serve.",
 )
+@click.option(
+    "--plan",
+    "planned",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Do what this file of plan --out says, or nothing: exit code 11 when something has changed since.",
+)
 @click.pass_obj
 def deploy(
-    options: Options, yes: bool, allow_data_loss: tuple[str, ...], rebuild: bool, openemr_tree: Path | None
+    options: Options,
+    yes: bool,
+    allow_data_loss: tuple[str, ...],
+    rebuild: bool,
+    openemr_tree: Path | None,
+    planned: Path | None,
 ) -> None:
     """Deploy, change or repair the environment.
 
@@ -214,7 +228,9 @@ def deploy(
 
     if openemr_tree is not None and not options.sandbox:
         raise click.UsageError("--openemr-tree is for the sandbox: put --sandbox before deploy.")
-    context = options.context(needs_terraform=True, yes=yes, openemr_tree=openemr_tree)
+    if planned is not None and rebuild:
+        raise click.UsageError("--plan and --rebuild exclude each other: nobody could review the new image.")
+    context = options.context(needs_terraform=True, yes=yes, openemr_tree=openemr_tree, planned=planned)
     run(context, allow_data_loss=allow_data_loss, rebuild=rebuild)
 
 

@@ -57,7 +57,7 @@ HARMLESS = frozenset(f"google_{name}" for name in _MADE_AGAIN.split())
 """Types that can be made again as they were. The files machine is one: disk and address outlive it."""
 
 _ONLY_OURS = ("module.schedule.google_service_account.", "module.ci[")
-"""Beginnings of addresses that no row of HOLDS means: what starts jobs, and pipelines, have Terraform's rights alone."""
+"""Beginnings of addresses that no row of HOLDS means: what starts jobs, and pipelines have Terraform's rights alone."""
 
 Amount = Callable[[Mapping[str, Any]], float]
 

@@ -57,12 +57,21 @@ class Options:
 
         return load_environment(self.file)
 
-    def context(self, *, needs_terraform: bool = False, yes: bool = False, openemr_tree: Path | None = None) -> Context:
+    def context(
+        self,
+        *,
+        needs_terraform: bool = False,
+        yes: bool = False,
+        openemr_tree: Path | None = None,
+        planned: Path | None = None,
+    ) -> Context:
         """What a command works with. Raises what reading the file, finding Terraform or connecting raises."""
         from gcp_openemr.commands.context import Context
+        from gcp_openemr.reviewed import read
         from gcp_openemr.setup.terraform import locate_terraform
 
         environment = self.environment()
+        reviewed = read(planned) if planned is not None else None
         console = self.console()
         terraform = Path()
         if needs_terraform:
@@ -76,6 +85,7 @@ class Options:
             workspace=self.workspace / environment.name,
             terraform=terraform,
             yes=self.yes or yes,
+            reviewed=reviewed,
         )
 
     def cloud(self, project: str, console: Console, openemr_tree: Path | None = None) -> Cloud:

@@ -12,6 +12,7 @@ from gcp_openemr.clients import Cloud
 from gcp_openemr.console import Console
 from gcp_openemr.environment import Clinic, Environment
 from gcp_openemr.errors import UsageError
+from gcp_openemr.reviewed import Reviewed
 
 __all__ = ["Context", "changing"]
 
@@ -20,7 +21,8 @@ __all__ = ["Context", "changing"]
 class Context:
     """An environment, the cloud it lives in, and how to talk to the person in front.
 
-    `workspace` holds the rendered working directories; `terraform` is the program that applies them.
+    `workspace` holds the rendered working directories; `terraform` is the program that applies them. With `reviewed`,
+    a deploy does what was reviewed or nothing.
     """
 
     environment: Environment
@@ -29,6 +31,7 @@ class Context:
     workspace: Path
     terraform: Path
     yes: bool = False
+    reviewed: Reviewed | None = None
 
     def clinics(self, name: str | None) -> Sequence[Clinic]:
         """One clinic by name, or all. Raises UsageError when there is no such clinic."""

@@ -18,6 +18,7 @@ from gcp_openemr import cloud_run, image, secret_store, soft_deleted, timeline
 from gcp_openemr.cloud_run import ServiceState
 from gcp_openemr.commands import deployed as settled
 from gcp_openemr.commands import jobs, roots, state
+from gcp_openemr.commands import plan as planning
 from gcp_openemr.commands.context import Context, changing
 from gcp_openemr.console import spoken
 from gcp_openemr.environment import Clinic
@@ -65,8 +66,11 @@ def deploy(
         EnvironmentInvalid: the file asks for what no deploy can change.
         UsageError: `allow_data_loss` names what is not there.
         DataLossRefused: a plan would lose data that `allow_data_loss` does not name.
+        PlanChanged: a plan was reviewed, and this deploy would do something else.
         TerraformFailed, BuildFailed, JobFailed, Unhealthy: with what happened and what to do.
     """
+    if context.reviewed is not None:
+        context.reviewed.check(planning.record(context, planning.look(context)))
     _agree(context)
     with context.console.step("APIs and state bucket"):
         state.ensure_apis(context)
@@ -75,6 +79,8 @@ def deploy(
     for text in beside:
         context.console.warn(text)
     with changing(context, "deploy") as held:
+        if context.reviewed is not None:
+            context.reviewed.check_states({root: state.version(context, root) for root in context.reviewed.roots})
         allowed = settled.allowances(context, allow_data_loss)
         foundation = _foundation(context, allowed)
         platform, images = _platform_and_images(context, foundation, allowed, rebuild=rebuild)

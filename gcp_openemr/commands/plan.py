@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from gcp_openemr import effects, guard, image, secret_store
@@ -12,6 +13,7 @@ from gcp_openemr.commands.context import Context
 from gcp_openemr.console import spoken
 from gcp_openemr.environment import Clinic
 from gcp_openemr.image import Images
+from gcp_openemr.reviewed import Reviewed, reviewed
 from gcp_openemr.terraform import Change, Plan
 from gcp_openemr.variables import (
     Foundation,
@@ -22,7 +24,7 @@ from gcp_openemr.variables import (
     platform_variables,
 )
 
-__all__ = ["Summary", "look", "plan"]
+__all__ = ["Summary", "look", "plan", "record"]
 
 _BUILD_SECONDS = 900
 
@@ -92,15 +94,23 @@ class Summary:
         yield f"Takes about {spoken(max(self.seconds, 10))} on Google Cloud."
 
 
-def plan(context: Context) -> bool:
-    """Show what deploy would change. Returns whether it would change anything.
+def plan(context: Context, *, out: Path | None = None) -> bool:
+    """Show what deploy would change; write it to `out` for a review. Returns whether it would change anything.
 
     Raises:
         EnvironmentInvalid: the file asks for what no deploy can change.
     """
     seen = look(context)
+    if out is not None:
+        record(context, seen).write(out)
     context.console.result(seen.values(), seen.text())
     return not seen.empty
+
+
+def record(context: Context, seen: Summary) -> Reviewed:
+    """What was seen, as it is reviewed and compared."""
+    states = {root: state.version(context, root) for root in seen.roots}
+    return reviewed(context.environment, seen.roots, states, (*seen.notes, *seen.later))
 
 
 def look(context: Context) -> Summary:

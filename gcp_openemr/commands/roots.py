@@ -81,10 +81,13 @@ def prepare(
 
     Raises:
         DataLossRefused: it would lose data that `allowed` does not name (never for `destroy`, which asked by itself).
+        PlanChanged: another plan of this root was reviewed.
     """
     with context.console.step(f"{root.path}: plan") as step:
         terraform = open_root(context, root, variables)
         plan = terraform.plan(destroy=destroy, targets=targets, report=_reporter(step))
+    if context.reviewed is not None:
+        context.reviewed.check_root(root.path, plan)
     if not destroy:
         guard.check(plan, root=root.path, allowed=allowed)
     if not plan.empty:

@@ -26,6 +26,7 @@ __all__ = [
     "outputs",
     "protected",
     "unlock",
+    "version",
 ]
 
 _ENABLING_SECONDS = 600.0
@@ -89,6 +90,12 @@ def outputs(context: Context, path: str) -> dict[str, Any] | None:
     if not state.get("resources"):
         return None
     return {name: output["value"] for name, output in state["outputs"].items()}
+
+
+def version(context: Context, path: str) -> tuple[str, int]:
+    """Lineage and serial of the state of a root; ('', 0) where there is none."""
+    state = _read(context, path)
+    return str(state.get("lineage", "")), int(state.get("serial", 0))
 
 
 def deployed(context: Context) -> Iterator[tuple[str, Mapping[str, Any]]]:

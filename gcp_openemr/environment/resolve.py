@@ -28,7 +28,13 @@ from gcp_openemr.environment.profiles import PROFILES, Profile, of_profile
 from gcp_openemr.environment.service import Service
 from gcp_openemr.environment.settings import Settings
 from gcp_openemr.environment.shape import check_shape
-from gcp_openemr.environment.together import check_addresses, check_backups, check_public_urls, check_support
+from gcp_openemr.environment.together import (
+    check_addresses,
+    check_backups,
+    check_expiry,
+    check_public_urls,
+    check_support,
+)
 
 __all__ = ["resolve"]
 
@@ -51,6 +57,7 @@ def resolve(settings: Settings) -> Environment | None:
     clinics = _clinics(settings, profile)
     check_support(settings, openemr)
     check_backups(settings, database)
+    check_expiry(settings, environment)
     check_public_urls(settings, clinics)
     check_addresses(settings, network, clinics)
     if settings.problems or not (environment and openemr and service and database and network and files):

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import datetime
 import ipaddress
 from collections.abc import Mapping
 
 from gcp_openemr.environment.environment import Clinic
-from gcp_openemr.environment.model import Database, Network, OpenEmr
+from gcp_openemr.environment.model import Database, EnvironmentSection, Network, OpenEmr
 from gcp_openemr.environment.positions import KeyPath
 from gcp_openemr.environment.settings import Settings
 
-__all__ = ["check_addresses", "check_backups", "check_public_urls", "check_support"]
+__all__ = ["check_addresses", "check_backups", "check_expiry", "check_public_urls", "check_support"]
 
 # Twice as many addresses as instances, and two revisions while one replaces the other.
 _ADDRESSES_PER_INSTANCE = 4
@@ -38,6 +39,20 @@ def check_backups(settings: Settings, database: Database | None) -> None:
     if database is None or database.backups or not _is_production(settings):
         return
     settings.complain("must be true in production: they are what is left when the instance is lost", _BACKUPS)
+
+
+def check_expiry(settings: Settings, environment: EnvironmentSection | None) -> None:
+    """The label `expires` is a day, and production has none: `destroy --expired` goes by it."""
+    if environment is None or "expires" not in environment.labels:
+        return
+    path: KeyPath = ("environment", "labels")
+    if _is_production(settings):
+        settings.complain("must not say when production expires: it would be destroyed after that day", path)
+        return
+    try:
+        datetime.date.fromisoformat(environment.labels["expires"])
+    except ValueError:
+        settings.complain('must give the day after which it is destroyed as expires = "YYYY-MM-DD"', path)
 
 
 def check_public_urls(settings: Settings, clinics: Mapping[str, Clinic]) -> None:

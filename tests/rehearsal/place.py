@@ -6,6 +6,7 @@ import dataclasses
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,13 @@ class Place:
         answer = self.run(*arguments)
         assert answer.status == 0, answer.stderr
         return answer.json
+
+    def wait_until_healthy(self) -> None:
+        """After a start of the sandbox: its machines come up behind its answers."""
+        deadline = time.monotonic() + 120
+        while (seen := self.run("status")).status:
+            assert time.monotonic() < deadline, seen.stdout
+            time.sleep(0.2)
 
     @property
     def sandbox(self) -> Path:

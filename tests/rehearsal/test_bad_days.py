@@ -23,15 +23,35 @@ def fresh(tmp_path: Path) -> Iterator[Place]:
     control.stop(place.sandbox)
 
 
-@pytest.mark.parametrize(
-    ("moment", "sign"),
-    [("→ platform: apply", signal.SIGINT), ("→ clinics/main: nfs-init", signal.SIGTERM)],
-    ids=["Ctrl-C while Terraform works", "SIGTERM while a job runs"],
-)
-def test_an_interrupted_deploy_ends_cleanly_and_the_next_one_continues(
-    fresh: Place, moment: str, sign: signal.Signals
-) -> None:
-    run = begin(fresh, "deploy", "-y")
+def test_stopped_killed_and_doubled_deploys_are_continued_by_the_next(fresh: Place) -> None:
+    """One environment on its way up: each run goes on where the one before was stopped."""
+    stopped_by(fresh, signal.SIGINT, "→ platform: apply")
+
+    killed = begin(fresh, "deploy", "-y")
+    wait_for(killed, "→ platform: apply")
+    killed.kill()
+    killed.communicate(timeout=60)
+    deadline = time.monotonic() + 60
+    while terraform_processes(fresh) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert terraform_processes(fresh) == []
+
+    first = begin(fresh, "deploy", "-y")
+    wait_for(first, "Took over the lock of a run that died")
+    second = fresh.run("deploy", "-y")
+    assert second.status == 75
+    assert "holds the environment 'test' with `deploy` since" in second.json["error"]["what"]
+    first.kill()
+    first.communicate(timeout=60)
+
+    stopped_by(fresh, signal.SIGTERM, "→ clinics/main: nfs-init")
+    last = fresh.run("deploy", "-y")
+    assert last.status == 0, last.stderr
+    assert "Took over" not in last.stderr
+
+
+def stopped_by(place: Place, sign: signal.Signals, moment: str) -> None:
+    run = begin(place, "deploy", "-y")
     wait_for(run, moment)
     time.sleep(random.Random(f"{moment}{sign}").uniform(0.05, 0.6))  # noqa: S311
     run.send_signal(sign)
@@ -39,35 +59,7 @@ def test_an_interrupted_deploy_ends_cleanly_and_the_next_one_continues(
     assert run.returncode == 130, stderr
     assert "Traceback" not in stderr
     assert "Run the same command again: it continues." in stdout
-    assert terraform_processes(fresh) == []
-    again = fresh.run("deploy", "-y")
-    assert again.status == 0, again.stderr
-    assert "Took over" not in again.stderr
-
-
-def test_a_killed_deploy_is_recognised_as_dead_and_the_next_one_continues(fresh: Place) -> None:
-    run = begin(fresh, "deploy", "-y")
-    wait_for(run, "→ platform: apply")
-    run.kill()
-    run.communicate(timeout=60)
-    deadline = time.monotonic() + 60
-    while terraform_processes(fresh) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert terraform_processes(fresh) == []
-    again = fresh.run("deploy", "-y")
-    assert again.status == 0, again.stderr
-    assert "Took over the lock of a run that died" in again.stderr
-
-
-def test_of_two_deploys_at_once_the_second_says_who_holds_the_lock(fresh: Place) -> None:
-    first = begin(fresh, "deploy", "-y")
-    wait_for(first, "→ foundation: plan")
-    second = fresh.run("deploy", "-y")
-    assert second.status == 75
-    what = second.json["error"]["what"]
-    assert "holds the environment 'test' with `deploy` since" in what
-    first.communicate(timeout=240)
-    assert first.returncode == 0
+    assert terraform_processes(place) == []
 
 
 def test_destroy_takes_everything_but_the_foundation_away_and_deploy_brings_it_back(fresh: Place) -> None:

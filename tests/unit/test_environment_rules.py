@@ -251,6 +251,26 @@ def test_production_keeps_backups(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("profile", "day", "words"),
+    [
+        ("production", "2026-11-25", "must not say when production expires"),
+        ("developer", "2026-02-31", "YYYY-MM-DD"),
+        ("developer", "soon", "YYYY-MM-DD"),
+    ],
+)
+def test_only_an_environment_for_review_expires_and_on_a_day(
+    tmp_path: Path, profile: str, day: str, words: str
+) -> None:
+    sections = {
+        "environment": f'profile = "{profile}"\nlabels = {{ expires = "{day}" }}',
+        "openemr": "acknowledge_end_of_support = true",
+    }
+    (said,) = problems(tmp_path, sections)
+    assert said.startswith("[environment] labels")
+    assert words in said
+
+
 def test_restore_of_several_clinics_has_to_say_which(tmp_path: Path) -> None:
     sections = {"clinics.north": "", "clinics.south": "", "restore": 'uri = "nowhere"'}
     which, uri = problems(tmp_path, sections)
