@@ -131,10 +131,10 @@ class Console:
         self._results.write(text + "\n")
         self._results.flush()
 
-    def result(self, values: Mapping[str, Any], text: str, *, markdown: str = "", secrets: Sequence[str] = ()) -> None:
+    def result(self, values: Mapping[str, Any], text: str, *, secrets: Sequence[str] = ()) -> None:
         """A command's result on stdout: the one JSON object with --json, the text otherwise.
 
-        A pipeline's summary gets the text, or `markdown` where that shows it better, but nothing that holds `secrets`.
+        A pipeline's summary gets the text, but nothing that holds `secrets`.
 
         Raises:
             UsageError: it holds secrets, and the log of this pipeline would keep them.
@@ -145,7 +145,7 @@ class Console:
             self._people.write("".join(f"{line}\n" for line in self._pipeline.mask(secret)))
             self._people.flush()
         if not secrets:
-            self._pipeline.summarise(self._title, markdown or f"```text\n{text.strip()}\n```")
+            self._pipeline.summarise(self._title, text)
         self._results.write(
             json.dumps(values, indent=2, default=str) + "\n" if self._as_json else text.rstrip("\n") + "\n"
         )

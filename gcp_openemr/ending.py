@@ -60,7 +60,7 @@ def fail(what: str, do: str, code: int) -> int:
     if annotation := pipeline.error(what, do):
         print(annotation, file=sys.stderr)
     with contextlib.suppress(OSError):  # that very file may be what failed
-        pipeline.summarise(f"gcp-openemr failed (exit code {code})", f"```text\n{what}\n{do}\n```")
+        pipeline.summarise(f"gcp-openemr failed (exit code {code})", f"{what}\n{do}")
     if _shown.as_json:
         print(json.dumps({"error": {"what": what, "do": do, "exit_code": code}}))
     return code

@@ -18,6 +18,7 @@ __all__ = ["Pipeline"]
 Kind = Literal["", "plain", "github", "gitlab"]
 _ESCAPES = {"%": "%25", "\r": "%0D", "\n": "%0A"}
 _COMMAND = re.compile(r"^(\s*)(::|##\[)", re.MULTILINE)
+_LONGEST = 60_000  # characters; GitHub takes 65,536 in a comment
 _RED, _PLAIN, _ERASE = "\x1b[31m", "\x1b[0m", "\r\x1b[0K"
 
 
@@ -25,21 +26,22 @@ _RED, _PLAIN, _ERASE = "\x1b[31m", "\x1b[0m", "\r\x1b[0K"
 class Pipeline:
     """`kind` is '' where no pipeline runs, plain for a runner of which nothing more is known.
 
-    `summary` is a file to which Markdown is added: what a person wants to know who does not read the log.
+    `summaries` are files to which Markdown is added: what a person wants to know who does not read the log.
     """
 
     kind: Kind = ""
-    summary: Path | None = None
+    summaries: tuple[Path, ...] = ()
 
     @classmethod
     def of(cls, environment: Mapping[str, str], *, summary: Path | None = None) -> Pipeline:
         """The runner that this environment tells of; GitHub names a summary of its own."""
+        wanted = (summary,) if summary is not None else ()
         if environment.get("GITHUB_ACTIONS") == "true":
-            named = environment.get("GITHUB_STEP_SUMMARY", "")
-            return cls(kind="github", summary=summary or (Path(named) if named else None))
+            own = environment.get("GITHUB_STEP_SUMMARY", "")
+            return cls(kind="github", summaries=(*wanted, Path(own)) if own else wanted)
         if environment.get("GITLAB_CI") == "true":
-            return cls(kind="gitlab", summary=summary)
-        return cls(kind="plain" if environment.get("CI") in ("true", "1") else "", summary=summary)
+            return cls(kind="gitlab", summaries=wanted)
+        return cls(kind="plain" if environment.get("CI") in ("true", "1") else "", summaries=wanted)
 
     @property
     def masks(self) -> bool:
@@ -77,11 +79,14 @@ class Pipeline:
         """Text from elsewhere, such as Google's, is not to be taken for a command to the runner."""
         return _COMMAND.sub(lambda found: f"{found[1]} {' '.join(found[2])}", text) if self.kind == "github" else text
 
-    def summarise(self, title: str, markdown: str) -> None:
-        """Add a section to the summary, if one is wanted."""
-        if self.summary is not None:
-            with self.summary.open("a", encoding="utf-8") as file:
-                file.write(f"### {title}\n\n{markdown.strip()}\n\n")
+    def summarise(self, title: str, text: str) -> None:
+        """Add a section of text, not longer than a comment may be, to the summaries that are wanted."""
+        told = text.strip().replace("~~~", "~ ~ ~")
+        if len(told) > _LONGEST:
+            told = f"{told[:_LONGEST]}\n… and {len(told) - _LONGEST} characters more in the log"
+        for summary in self.summaries:
+            with summary.open("a", encoding="utf-8") as file:
+                file.write(f"### {title}\n\n~~~text\n{told}\n~~~\n\n")
 
 
 def _escaped(text: str) -> str:

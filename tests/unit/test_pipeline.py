@@ -61,14 +61,17 @@ def test_a_summary_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_a_result_is_in_the_summary_under_the_commands_name(tmp_path: Path) -> None:
-    summary = tmp_path / "summary.md"
-    console, _ = written(Pipeline(kind="plain", summary=summary))
-    console.result({"a": 1}, "a is 1")
-    console.result({"a": 2}, "a is 2", markdown="**a** is 2")
-    assert summary.read_text() == (
-        "### gcp-openemr plan\n\n```text\na is 1\n```\n\n### gcp-openemr plan\n\n**a** is 2\n\n"
-    )
+def test_a_result_is_in_every_summary_under_the_commands_name(tmp_path: Path) -> None:
+    own = tmp_path / "step"
+    pipeline = Pipeline.of({**GITHUB, "GITHUB_STEP_SUMMARY": str(own)}, summary=tmp_path / "summary.md")
+    console, _ = written(pipeline)
+    console.result({"a": 1}, "a is 1\n")
+    console.result({"a": 2}, f"~~~ {'x' * 70_000}")
+    first, second = own.read_text().split("### gcp-openemr plan\n\n")[1:]
+    assert first == "~~~text\na is 1\n~~~\n\n"
+    assert "10006 characters more" in second
+    assert second.count("~~~") == 2
+    assert (tmp_path / "summary.md").read_text() == own.read_text()
 
 
 def test_blocks_fold_in_github_and_gitlab_and_are_plain_elsewhere() -> None:
@@ -96,7 +99,7 @@ def test_text_from_elsewhere_gives_the_runner_no_commands(evil: str) -> None:
 
 def test_a_secret_is_masked_before_it_is_printed_and_never_summarised(tmp_path: Path) -> None:
     summary = tmp_path / "summary.md"
-    console, people = written(Pipeline(kind="github", summary=summary))
+    console, people = written(Pipeline(kind="github", summaries=(summary,)))
     console.result({"password": "p%1"}, "password: p%1", secrets=("p%1",))
     assert people.getvalue() == "::add-mask::p%251\n"
     assert not summary.exists()
