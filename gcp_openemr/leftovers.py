@@ -114,6 +114,8 @@ _ROWS = (
     ("project_iam_custom_role", "iam", "v1/" + _PROJECT + "roles", "roles", "", "", "iam roles delete {name}"),
     ("service_account", "iam", "v1/" + _PROJECT + "serviceAccounts", "accounts", "", "",
      "iam service-accounts delete {id}"),
+    ("iam_workload_identity_pool", "iam", "v1/" + _PROJECT + "locations/global/workloadIdentityPools",
+     "workloadIdentityPools", "", "", "iam workload-identity-pools delete {name} --location=global"),
     ("artifact_registry_repository", "artifactregistry", "v1/" + _LOCATION + "repositories", "repositories", "labels",
      "the images that services start from", "artifacts repositories delete {name} --location={region}"),
     ("logging_project_bucket_config", "logging", "v2/" + _LOCATION + "buckets", "buckets", "",

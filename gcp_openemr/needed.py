@@ -45,6 +45,7 @@ _TABLE = """
 *                                       dns.managedZones -list
 *                                       iam.roles -list
 *                                       iam.serviceAccounts -list
+*                                       iam.workloadIdentityPools -list
 *                                       logging.buckets -list
 *                                       logging.logMetrics -list
 *                                       logging.sinks -list
