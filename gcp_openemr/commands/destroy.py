@@ -66,7 +66,13 @@ def _take_down(
     if outputs is None or not (leaves.clinics or leaves.platform):
         return {}, []
     platform = Platform(outputs=state.outputs(context, roots.PLATFORM.path) or {})
-    going = Going(context=context, foundation=Foundation.of(outputs), platform=platform, patience=patience)
+    going = Going(
+        context=context,
+        foundation=Foundation.of(outputs),
+        platform=platform,
+        patience=patience,
+        strays=leaving.strays(context, leaves.there),
+    )
     clinics = [taking_down.definition(context, name) for name in leaves.clinics]
     gone = removal.begun(context, leaves)
     sets = last_sets.take(going, [one for one in clinics if one.name not in gone], leaves.there) if leaves.sets else {}

@@ -13,7 +13,7 @@ from gcp_openemr.commands.context import Context
 from gcp_openemr.errors import InputMissing, UsageError
 from gcp_openemr.leftovers import Leftover
 
-__all__ = ["NOTHING_KEPT", "Leaving", "Wish", "agree", "look", "show", "told"]
+__all__ = ["NOTHING_KEPT", "Leaving", "Wish", "agree", "look", "show", "strays", "told"]
 
 NOTHING_KEPT = (
     "Nothing was kept. Enabled APIs stay enabled, since others may use them. What lay in the buckets can be brought "
@@ -92,6 +92,14 @@ def there_of(context: Context, *, clinic: str, foundation: bool) -> list[Leftove
     return [
         one for one in found if (one.type, one.name) not in kept and one.name != context.environment.names.state_bucket
     ]
+
+
+def strays(context: Context, there: Collection[Leftover]) -> frozenset[str]:
+    """Names of what holds data and is in no state, without the disks that machines bring with them."""
+    paths = [roots.FOUNDATION.path, roots.PLATFORM.path, *(f"clinics/{name}" for name in state.known_clinics(context))]
+    known = set[tuple[str, str]]().union(*(state.holdings(context, path) for path in paths))
+    machines = {one.name for one in there if one.type == "google_compute_instance"}
+    return frozenset(one.name for one in there if one.holds and (one.type, one.name) not in known) - machines
 
 
 def show(context: Context, going: Leaving) -> None:

@@ -61,12 +61,13 @@ class Patience:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Going:
-    """What the roots of an environment are given on their way down."""
+    """What the roots of an environment are given on their way down. `strays` hold data and are in no state, by name."""
 
     context: Context
     foundation: Foundation
     platform: Platform
     patience: Patience
+    strays: frozenset[str] = frozenset()
 
     def variables(self, clinic: Clinic) -> dict[str, Any]:
         """A clinic's, without protection, and with the service as it is now."""
@@ -98,17 +99,22 @@ def close(going: Going, clinic: Clinic) -> None:
 
 
 def take_down_clinic(going: Going, clinic: Clinic) -> None:
-    root, variables = roots.clinic_root(clinic.name), going.variables(clinic)
-    lift(going.context, root, variables)
-    take_down(going.context, root, variables, going.patience)
+    _take_down(going, roots.clinic_root(clinic.name), going.variables(clinic))
 
 
 def take_down_platform(going: Going) -> None:
     variables = platform_variables(
         going.context.environment, going.foundation, images=None, redis_admin_version=None, protect=False
     )
-    lift(going.context, roots.PLATFORM, variables)
-    take_down(going.context, roots.PLATFORM, variables, going.patience)
+    _take_down(going, roots.PLATFORM, variables)
+
+
+def _take_down(going: Going, root: roots.Root, variables: Mapping[str, Any]) -> None:
+    """What a lost answer kept from the state comes into it first, and goes with the rest."""
+    if going.strays:
+        roots.adopt(going.context, root, variables, going.strays)
+    lift(going.context, root, variables)
+    take_down(going.context, root, variables, going.patience)
 
 
 def side_by_side(work: Any, clinics: Iterable[Clinic]) -> dict[str, Any]:
