@@ -16,7 +16,9 @@ from gcp_openemr import ending
 from gcp_openemr.cli_backups import backup as backup_verbs
 from gcp_openemr.cli_backups import recover, restore
 from gcp_openemr.cli_destroy import destroy
+from gcp_openemr.cli_rehearse import rehearse
 from gcp_openemr.cli_sandbox import sandbox as sandbox_verbs
+from gcp_openemr.cli_status import logs, status
 from gcp_openemr.errors import FaultsFound, Interrupted
 from gcp_openemr.options import Options, yes_too
 from gcp_openemr.pipeline import Pipeline
@@ -40,6 +42,7 @@ Exit codes:
   9    doctor: something to mend
   10   not finished: come back later
   11   the plan is not the one that was reviewed
+  12   rehearse: something was lost
 """
 
 
@@ -159,7 +162,9 @@ def render(options: Options, output: Path) -> None:
     multiple=True,
     default=("deploy",),
     show_default=True,
-    type=click.Choice(("plan", "deploy", "backup", "restore", "recover", "rotate", "destroy", "destroy-foundation")),
+    type=click.Choice(
+        ("plan", "deploy", "backup", "restore", "recover", "rotate", "destroy", "destroy-foundation", "status", "logs")
+    ),
     help="What you want to run: its permissions must be there.",
 )
 @click.pass_obj
@@ -235,20 +240,6 @@ def deploy(
 
 
 @cli.command()
-@click.option("--clinic", help="Only this clinic.")
-@click.pass_obj
-def status(options: Options, clinic: str | None) -> None:
-    """Show whether the clinics are healthy.
-
-    With address, revision, traffic and secret versions. Exit code 6 when one is not healthy.
-    """
-    from gcp_openemr.commands.status import status as run
-
-    if not run(options.context(), clinic=clinic):
-        sys.exit(6)
-
-
-@cli.command()
 @click.option("--clinic", help="Which clinic, where there are several.")
 @click.pass_obj
 def credentials(options: Options, clinic: str | None) -> None:
@@ -262,6 +253,9 @@ cli.add_command(backup_verbs)
 cli.add_command(restore)
 cli.add_command(recover)
 cli.add_command(destroy)
+cli.add_command(status)
+cli.add_command(logs)
+cli.add_command(rehearse)
 cli.add_command(sandbox_verbs)
 
 

@@ -37,13 +37,18 @@ _REVISION = run_v2.TrafficTargetAllocationType.TRAFFIC_TARGET_ALLOCATION_TYPE_RE
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ServiceState:
-    """A service as Cloud Run tells it. Revisions are short names; `traffic` is revision → percent."""
+    """A service as Cloud Run tells it. Revisions are short names; `traffic` is revision → percent.
+
+    `openemr` and `image` are the newest revision's: the version it was told to be, and its image.
+    """
 
     uri: str
     ready_revision: str
     created_revision: str
     traffic: Mapping[str, int]
     problem: str = ""
+    openemr: str = ""
+    image: str = ""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -106,12 +111,15 @@ def service_state(cloud: Cloud, name: str) -> ServiceState | None:
     ready = _short(service.latest_ready_revision)
     traffic = {(t.revision or ready): t.percent for t in service.traffic_statuses if t.percent}
     failed = service.terminal_condition.state.name == "CONDITION_FAILED"
+    container = service.template.containers[0]
     return ServiceState(
         uri=service.uri,
         ready_revision=ready,
         created_revision=_short(service.latest_created_revision),
         traffic=traffic,
         problem=service.terminal_condition.message if failed else "",
+        openemr=next((one.value for one in container.env if one.name == "OPENEMR_VERSION"), ""),
+        image=container.image,
     )
 
 

@@ -10,6 +10,7 @@ GcpOpenemrError 1 (a defect of ours)
 ├── FaultsFound 9              doctor found what keeps a command from working
 ├── NotFinished 10             Google holds something for a while: come back later
 ├── PlanChanged 11             the plan to be applied is not the reviewed one
+├── RehearsalFailed 12         a rehearsal lost something, or a command of it failed
 ├── UsageError 64              the command line is wrong
 ├── EnvironmentInvalid 65      the environment file holds wrong keys or values
 ├── InputMissing 66            a named file is missing or cannot be read
@@ -36,6 +37,7 @@ __all__ = [
     "NotFinished",
     "NotPermitted",
     "PlanChanged",
+    "RehearsalFailed",
     "TerraformFailed",
     "ToolMissing",
     "Unhealthy",
@@ -107,6 +109,12 @@ class PlanChanged(GcpOpenemrError):
     """The plan to be applied is not the reviewed one."""
 
     exit_code = 11
+
+
+class RehearsalFailed(GcpOpenemrError):
+    """A rehearsal lost something, or a command of it failed."""
+
+    exit_code = 12
 
 
 class UsageError(GcpOpenemrError):

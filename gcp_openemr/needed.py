@@ -137,6 +137,10 @@ _JOBS |= {"storage.objects.get", "storage.objects.list"}
 _SHOWN = frozenset({"cloudsql.backupRuns.list", "cloudsql.instances.get"})
 _RESTORE = frozenset(f"storage.objects.{verb}" for verb in ("create", "delete"))
 _RESTORE |= {"run.services.get", "secretmanager.secrets.get", "secretmanager.versions.list"}
+_LOOKED_AT = ("cloudsql.instances.get", "compute.instances.list", "monitoring.alertPolicies.list", "run.jobs.list")
+_STATUS = _SHOWN | {*_LOOKED_AT, "monitoring.alerts.list", "run.executions.get", "run.jobs.get", "run.services.get"}
+_STATUS |= {f"secretmanager.{verb}" for verb in ("secrets.get", "versions.get", "versions.list")}
+_STATUS |= {f"storage.{verb}" for verb in ("buckets.get", "objects.get", "objects.list")}
 _LOCK = frozenset(f"storage.objects.{verb}" for verb in ("create", "delete", "get", "list"))
 _ROTATE = _JOBS | {"secretmanager.secrets.get", "secretmanager.versions.list"}
 
@@ -195,6 +199,8 @@ def needed() -> Mapping[str, frozenset[str]]:
         "rotate": _ROTATE,
         "destroy": plan | destroy,
         "destroy-foundation": plan | destroy | _marked("-", foundation | {"state"}),
+        "status": _STATUS,
+        "logs": frozenset({"logging.logEntries.list"}),
     }
 
 

@@ -8,7 +8,9 @@ moment exactly one version is current, also while a rotation has already added t
 from __future__ import annotations
 
 import dataclasses
+import datetime
 from collections.abc import Callable
+from typing import cast
 
 import google_crc32c
 from google.api_core.exceptions import BadRequest, GoogleAPICallError, NotFound
@@ -20,7 +22,7 @@ from gcp_openemr.errors import CloudRefused
 from gcp_openemr.redacted import Redacted
 from gcp_openemr.retrying import once
 
-__all__ = ["CURRENT", "Secret", "add", "current_version", "ensure", "find_version", "read"]
+__all__ = ["CURRENT", "Secret", "add", "current_version", "ensure", "find_version", "made", "read"]
 
 CURRENT = "current"
 
@@ -60,6 +62,12 @@ def find_version(cloud: Cloud, name: str) -> int | None:
         return current_version(cloud, name)
     except NotFound:
         return None
+
+
+def made(cloud: Cloud, secret: Secret) -> datetime.datetime:
+    """When a version was added."""
+    found = cloud.secrets.get_secret_version(name=f"{_path(cloud, secret.name)}/versions/{secret.version}")
+    return cast("datetime.datetime", found.create_time)  # its stub names what it is on the wire
 
 
 def ensure(cloud: Cloud, name: str, make: Callable[[], Redacted]) -> Secret:

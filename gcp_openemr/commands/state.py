@@ -25,6 +25,7 @@ __all__ = [
     "modules",
     "outputs",
     "protected",
+    "terraform_version",
     "unlock",
     "version",
 ]
@@ -90,6 +91,11 @@ def outputs(context: Context, path: str) -> dict[str, Any] | None:
     if not state.get("resources"):
         return None
     return {name: output["value"] for name, output in state["outputs"].items()}
+
+
+def terraform_version(context: Context) -> str | None:
+    """The Terraform that wrote the foundation's state last; None before the first."""
+    return _read(context, "foundation").get("terraform_version")
 
 
 def version(context: Context, path: str) -> tuple[str, int]:

@@ -2,42 +2,57 @@
 
 from __future__ import annotations
 
-import datetime
+import concurrent.futures
+import dataclasses
+import functools
+import re
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from gcp_openemr import backups, cloud_run, lock, secret_store
-from gcp_openemr.commands import state
-from gcp_openemr.commands.backup import age
+from google.api_core.exceptions import Forbidden
+
+from gcp_openemr import backups, cloud_monitoring, cloud_run, cloud_sql, lock, secret_store
+from gcp_openemr.commands import plan, state, status_table, unfinished
 from gcp_openemr.commands.context import Context
+from gcp_openemr.doctor import CHECKS, Finding, Level, Subject, examine
+from gcp_openemr.doctor.examine import said
 from gcp_openemr.environment import Clinic
-from gcp_openemr.errors import InputMissing, UsageError
+from gcp_openemr.errors import CloudRefused, InputMissing, UsageError
+from gcp_openemr.release import release
+from gcp_openemr.secret_store import Secret
 
-__all__ = ["credentials", "status"]
+__all__ = ["Verdict", "credentials", "status"]
+
+_PLATFORM = ("database", "files machine", "pinned versions")  # rows of doctor's table
+_PROVIDER = re.compile(r'"registry\.terraform\.io/hashicorp/google" \{\s+version\s+= "([^"]+)"')
+_AT_ONCE = 8
+_DRILL_FIELDS = ("at", "ok", "set", "restore_seconds", "data_age_seconds", "error")
 
 
-def status(context: Context, *, clinic: str | None) -> bool:
-    """Show every clinic's address, health, revision and secrets. Returns whether all are healthy."""
-    environment = context.environment
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """`healthy`: every clinic and what they share. `drifted`: it is not what its file says, where that was asked."""
+
+    healthy: bool
+    drifted: bool
+
+
+def status(context: Context, *, clinic: str | None, drift: bool = False) -> Verdict:
+    """Show what stands there and how it is; with `drift` also what a deploy would change, asked of Terraform.
+
+    Raises:
+        With `drift`, what `plan` raises.
+    """
     chosen = context.clinics(clinic)
+    planned = plan.look(context) if drift else None
     with context.console.step("ask the cloud"):
-        holder = None
-        if state.exists(context):
-            holder = lock.read_holder(context.cloud.storage.bucket(environment.names.state_bucket), environment.name)
-        clinics = {c.name: _clinic(context, c) for c in chosen}
-    values: dict[str, Any] = {
-        "environment": environment.name,
-        "project": environment.project,
-        "region": environment.region,
-        "lock": {"who": holder.who, "command": holder.command, "acquired": holder.acquired} if holder else None,
-        "clinics": clinics,
-    }
-    lines = [f"{environment.name} in {environment.project}, {environment.region}"]
-    if holder:
-        lines.append(f"  {holder.who} is changing it with `{holder.command}`")
-    for name, seen in clinics.items():
-        lines += _lines(name, seen)
-    context.console.result(values, "\n".join(lines))
-    return all(seen["healthy"] for seen in clinics.values())
+        values = _look(context, chosen) if state.exists(context) else _nothing(context, chosen)
+    text = status_table.drawn(values)
+    if planned is not None:
+        values["drift"] = {"empty": planned.empty, **planned.values()}
+        text += f"\nDrift:\n{planned.text()}"
+    context.console.result(values, text)
+    return Verdict(healthy=values["healthy"], drifted=planned is not None and not planned.empty)
 
 
 def credentials(context: Context, *, clinic: str | None) -> None:
@@ -65,6 +80,108 @@ def credentials(context: Context, *, clinic: str | None) -> None:
     )
 
 
+def _look(context: Context, chosen: Sequence[Clinic]) -> dict[str, Any]:
+    environment = context.environment
+    holder = lock.read_holder(context.cloud.storage.bucket(environment.names.state_bucket), environment.name)
+    parts: dict[str, Callable[[], Any]] = {
+        "lock": lambda: _holder(holder),
+        "unfinished": lambda: [dataclasses.asdict(one) for one in unfinished.look(context, holder)],
+        "versions": lambda: _versions(context),
+        "platform": lambda: _platform(context),
+        "redis_root_password": lambda: _secret(context, environment.names.redis_admin_secret),
+        "cloud_sql": lambda: _own_backups(context),
+        "alerts": lambda: _alerts(context),
+    }
+    with concurrent.futures.ThreadPoolExecutor(_AT_ONCE) as pool:
+        asked = {name: pool.submit(_or_why, part) for name, part in parts.items()}
+        clinics = {one.name: pool.submit(_clinic, context, one) for one in chosen}
+    values = {**_place(context), **{name: part.result() for name, part in asked.items()}}
+    seen = {name: one.result() for name, one in clinics.items()}
+    failed = any(part["level"] == Level.FAILED for part in values["platform"])
+    return {**values, "healthy": not failed and all(one["healthy"] for one in seen.values()), "clinics": seen}
+
+
+def _nothing(context: Context, chosen: Sequence[Clinic]) -> dict[str, Any]:
+    clinics = {one.name: {"healthy": False, "problem": "not deployed"} for one in chosen}
+    return {**_place(context), "lock": None, "unfinished": [], "healthy": False, "clinics": clinics}
+
+
+def _place(context: Context) -> dict[str, Any]:
+    environment = context.environment
+    return {"environment": environment.name, "project": environment.project, "region": environment.region}
+
+
+def _or_why(part: Callable[[], Any]) -> Any:
+    """What a part of the picture is, or `not_visible` or `problem` and why: one refusal hides nothing of the rest."""
+    try:
+        return part()
+    except Forbidden as error:
+        return {"not_visible": said(error)}
+    except CloudRefused as error:
+        return {"problem": error.what, "do": error.do}
+
+
+def _holder(holder: lock.Holder | None) -> dict[str, Any] | None:
+    if holder is None:
+        return None
+    told = {"who": holder.who, "command": holder.command, "acquired": holder.acquired}
+    return {**told, "dead": holder.is_dead()}
+
+
+def _versions(context: Context) -> dict[str, str | None]:
+    """What this is, and what applies it: the provider as this folder's last run had it, None before the first."""
+    root = context.workspace / "foundation"
+    locked = root / ".terraform.lock.hcl"
+    provider = _PROVIDER.search(locked.read_text(encoding="utf-8")) if locked.is_file() else None
+    return {
+        "gcp_openemr": str(release()),
+        "openemr": context.environment.openemr.version,
+        "terraform": state.terraform_version(context),
+        "provider": provider[1] if provider else None,
+    }
+
+
+def _platform(context: Context) -> list[dict[str, Any]]:
+    """What the clinics share, by the checks that doctor makes of it."""
+    subject = Subject(
+        file=context.workspace,
+        workspace=context.workspace.parent,
+        console=context.console,
+        environment_or=context.environment,
+        cloud_or=context.cloud,
+        project=context.environment.project,
+        region=context.environment.region,
+        verbs=(),
+    )
+    checks = [check for check in CHECKS if check.name in _PLATFORM]
+    return [_found(check.name, finding) for check, findings in examine(checks, subject) for finding in findings]
+
+
+def _found(name: str, finding: Finding) -> dict[str, Any]:
+    return {"part": name, "level": finding.level.value, "what": finding.what, "do": finding.do}
+
+
+def _own_backups(context: Context) -> dict[str, Any] | None:
+    own = cloud_sql.own_backups(context.cloud, context.environment.names.database_instance)
+    if own is None:
+        return None
+    newest = own.backups[0] if own.backups else None
+    return {
+        "backups": len(own.backups),
+        "newest": dataclasses.asdict(newest) if newest else None,
+        "point_in_time_since": own.since,
+    }
+
+
+def _alerts(context: Context) -> dict[str, Any]:
+    known = cloud_monitoring.policies(context.cloud, context.environment.name)
+    return {
+        "policies": len(known),
+        "disabled": [policy.title for policy in known if not policy.enabled],
+        "open": [dataclasses.asdict(alert) for alert in cloud_monitoring.open_alerts(context.cloud, known)],
+    }
+
+
 def _clinic(context: Context, clinic: Clinic) -> dict[str, Any]:
     names = context.environment.clinic_names(clinic.name)
     found = cloud_run.service_state(context.cloud, context.service_name(clinic))
@@ -73,21 +190,32 @@ def _clinic(context: Context, clinic: Clinic) -> dict[str, Any]:
     health = cloud_run.Health(healthy=not found.problem, status=0, parts={})
     if clinic.is_reachable:
         health = cloud_run.ask_health(context.cloud, found.uri)
+    secrets = {
+        field.removesuffix("_password_secret"): name
+        for field, name in names.as_tfvars().items()
+        if field.endswith("_secret")
+    }
     return {
         "healthy": health.healthy,
         "asked": clinic.is_reachable,
         "url": clinic.public_url or found.uri,
         "problem": found.problem,
         "health": dict(health.parts),
+        "openemr": found.openemr,
+        "image": found.image,
         "revision": found.ready_revision,
         "traffic": dict(found.traffic),
-        "secrets": {
-            "database": secret_store.find_version(context.cloud, names.database_password_secret),
-            "redis": secret_store.find_version(context.cloud, names.redis_password_secret),
-            "admin": secret_store.find_version(context.cloud, names.admin_password_secret),
-        },
+        "secrets": {kind: _or_why(functools.partial(_secret, context, name)) for kind, name in secrets.items()},
         **_backups(context, clinic),
     }
+
+
+def _secret(context: Context, name: str) -> dict[str, Any] | None:
+    """The version in force and since when it exists; None before the first."""
+    version = secret_store.find_version(context.cloud, name)
+    if version is None:
+        return None
+    return {"version": version, "made": secret_store.made(context.cloud, Secret(name=name, version=version))}
 
 
 def _backups(context: Context, clinic: Clinic) -> dict[str, Any]:
@@ -98,40 +226,7 @@ def _backups(context: Context, clinic: Clinic) -> dict[str, Any]:
         drill = backups.latest_run(context.cloud, bucket, clinic.name, "drill")
     except InputMissing:
         newest = drill = None
-    fields = ("at", "ok", "set", "restore_seconds", "data_age_seconds", "error")
     return {
         "backup": {"set": newest.set, "state": newest.state, "begun": newest.begun} if newest else None,
-        "drill": {field: drill[field] for field in fields if field in drill} if drill else None,
+        "drill": {field: drill[field] for field in _DRILL_FIELDS if field in drill} if drill else None,
     }
-
-
-def _lines(name: str, seen: dict[str, Any]) -> list[str]:
-    if "url" not in seen:
-        return [f"{name}: {seen['problem']}"]
-    health = "healthy" if seen["healthy"] else "NOT healthy"
-    traffic = ", ".join(f"{percent} % {revision}" for revision, percent in seen["traffic"].items())
-    secrets = ", ".join(f"{kind} {version}" for kind, version in seen["secrets"].items())
-    lines = [f"{name}: {health}  {seen['url']}", f"  traffic: {traffic}", f"  secret versions: {secrets}"]
-    lines.append(f"  newest backup set: {_backup_told(seen['backup'])}; last drill: {_drill_told(seen['drill'])}")
-    checks = seen["health"].get("checks", {})
-    lines += [f"  {part}: {answer}" for part, answer in checks.items() if answer != "ok"]
-    return lines + ([f"  problem: {seen['problem']}"] if seen["problem"] else [])
-
-
-def _backup_told(backup: dict[str, Any] | None) -> str:
-    if backup is None:
-        return "none"
-    return f"{backup['set']}, {_ago(backup['begun'])}, {backup['state']}"
-
-
-def _drill_told(drill: dict[str, Any] | None) -> str:
-    if drill is None:
-        return "none"
-    if not drill.get("ok"):
-        return f"{_ago(drill['at'])}, FAILED: {drill.get('error', 'no reason was written down')}"
-    restored = f"set {drill.get('set', '')} in {drill.get('restore_seconds', 0):.0f} s"
-    return f"{_ago(drill['at'])}, {restored}"
-
-
-def _ago(moment: datetime.datetime) -> str:
-    return f"{age((datetime.datetime.now(datetime.UTC) - moment).total_seconds())} ago"

@@ -38,6 +38,9 @@ def test_stopped_killed_and_doubled_deploys_are_continued_by_the_next(fresh: Pla
     while terraform_processes(fresh) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert terraform_processes(fresh) == []
+    seen = fresh.run("status")
+    assert (seen.status, seen.json["lock"]["dead"]) == (6, True)
+    assert [one["command"] for one in seen.json["unfinished"]][:1] == ["gcp-openemr deploy"]
 
     first = begin(fresh, "deploy", "-y")
     wait_for(first, "Took over the lock of a run that died")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import json
 import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ import requests
 from gcp_openemr.redacted import Redacted
 from gcp_openemr.sandbox.standin.sample_backup import SampleBackup
 from gcp_openemr.sandbox.visitor import Visitor
-from tests.rehearsal.place import Place, visit
+from tests.rehearsal.place import Place, begin, visit
 
 
 def test_deploy_prints_the_address_of_each_clinic(deployed: dict[str, Any]) -> None:
@@ -60,13 +62,43 @@ def test_plan_after_deploy_is_empty(place: Place, deployed: dict[str, Any]) -> N
     assert all(root["changes"] == [] for root in planned.json["roots"].values())
 
 
-def test_status_tells_health_traffic_and_secret_versions(place: Place, deployed: dict[str, Any]) -> None:
+def test_status_tells_all_that_there_is_to_know(place: Place, deployed: dict[str, Any]) -> None:
     seen = place.must("status")
+    assert (seen["healthy"], seen["lock"]) == (True, None)
     for name, clinic in seen["clinics"].items():
         assert clinic["healthy"] is True, clinic
         assert clinic["traffic"] == {deployed["clinics"][name]["revision"]: 100}
-        assert clinic["secrets"] == {"database": 1, "redis": 1, "admin": 1}
-    assert seen["lock"] is None
+        assert clinic["openemr"] == "7.0.4"
+        assert {kind: one["version"] for kind, one in clinic["secrets"].items()} == dict.fromkeys(
+            ("database", "redis", "admin", "backup"), 1
+        )
+    assert {part["part"]: part["level"] for part in seen["platform"]} == dict.fromkeys(
+        ("database", "files machine", "pinned versions"), "ok"
+    )
+    assert seen["alerts"]["policies"] > 0
+    assert (seen["alerts"]["open"], seen["alerts"]["disabled"]) == ([], [])
+    assert all(seen["versions"].values())
+
+
+def test_the_logs_are_those_of_the_clinic_s_service_and_jobs(place: Place, deployed: dict[str, Any]) -> None:
+    every = place.must("logs")["entries"]
+    assert {(e["clinic"], e["writer"]) for e in every} >= {(None, "provision"), ("main", "web"), ("north", "nfs-init")}
+    assert [entry["at"] for entry in every] == sorted(entry["at"] for entry in every)
+    of_one = place.must("logs", "--clinic", "main", "--job", "nfs-init")["entries"]
+    assert of_one == [e for e in every if (e["clinic"], e["writer"]) == ("main", "nfs-init")]
+    assert any(entry["text"].startswith("Decision: restore") for entry in of_one)
+    assert place.must("logs", "--since", "2099-01-01")["entries"] == []
+
+
+def test_following_shows_what_is_there_and_ends_with_a_signal(place: Place, deployed: dict[str, Any]) -> None:
+    run = begin(place, "logs", "--follow", "--job", "provision")
+    assert run.stdout is not None
+    first = json.loads(run.stdout.readline())
+    assert first["writer"] == "provision"
+    run.send_signal(signal.SIGINT)
+    rest, stderr = run.communicate(timeout=60)
+    assert (run.returncode, "Traceback" in stderr) == (0, False)
+    assert all(json.loads(line)["writer"] == "provision" for line in rest.splitlines())
 
 
 def test_no_secret_stands_in_any_file_object_log_or_argument(
@@ -135,6 +167,12 @@ def test_a_changed_setting_makes_a_new_revision_that_serves(place: Place, deploy
         assert planned.status == 2
         changed = planned.json["roots"]["clinics/main"]["changes"]
         assert [c["action"] for c in changed] == ["update"]
+        drifted = place.run("status", "--drift")
+        assert (drifted.status, drifted.json["drift"]["roots"], drifted.json["healthy"]) == (
+            2,
+            planned.json["roots"],
+            True,
+        )
         assert changed[0]["values"] == ["template.max_instance_request_concurrency: 20 → 17"]
         assert (planned.json["interrupts"], planned.json["seconds"], planned.json["drifted"]) == ([], 60, [])
         after = place.must("deploy", "-y")

@@ -18,9 +18,10 @@ from google.protobuf.field_mask_pb2 import FieldMask
 
 from gcp_openemr import lock
 from gcp_openemr.clients import Cloud
-from gcp_openemr.commands import backup, deploy, destroy, doctor, plan, restore
+from gcp_openemr.commands import backup, deploy, destroy, doctor, logs, plan, restore, status
 from gcp_openemr.commands import sandbox as sandbox_commands
 from gcp_openemr.commands.context import Context
+from gcp_openemr.commands.status import Verdict
 from gcp_openemr.console import Console
 from gcp_openemr.environment import load_environment
 from gcp_openemr.needed import needed
@@ -32,7 +33,7 @@ from tests.rehearsal.place import PROJECT, Place, environment_file
 from tests.unit import cloud as clouds
 
 STATE = f"{PROJECT}-oe-test-state"
-VERBS = ("plan", "deploy", "backup", "restore", "destroy")
+VERBS = ("plan", "deploy", "backup", "restore", "destroy", "status", "logs")
 PASSWORD = f"projects/{PROJECT}/secrets/oe-test-main-db-password"
 
 
@@ -142,6 +143,16 @@ def test_backups_and_restores_need_no_other_permissions_than_the_table_s(deploym
     backup.drill(deployment.context("backup"), clinic="main")
     restore.restore(deployment.context("restore"), clinic="main", wanted="latest", drain=0, set_first=True)
     restore.undo(deployment.context("restore"), clinic="main", drain=0, set_first=False)
+
+
+def test_looking_needs_no_other_permissions_than_the_table_s(deployment: Deployment) -> None:
+    """And what this identity may not see is said not to be visible: there is nothing of that."""
+    context, results = deployment.context("status"), io.StringIO()
+    seen = dataclasses.replace(context, console=Console(as_json=True, people=io.StringIO(), results=results))
+    assert status.status(seen, clinic=None) == Verdict(healthy=True, drifted=False)
+    assert "not_visible" not in results.getvalue()
+    assert json.loads(results.getvalue())["unfinished"] == []
+    logs.logs(deployment.context("logs"), clinic="main", job="nfs-init", since="1h", follow=False)
 
 
 def test_an_identity_hears_what_it_may_not_do(deployment: Deployment) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from gcp_openemr import errors
 
-VERBS = ("init", "render", "plan", "deploy", "status", "credentials", "destroy", "sandbox")
+VERBS = ("init", "render", "plan", "deploy", "status", "logs", "credentials", "destroy", "rehearse", "sandbox")
 
 
 def run(*arguments: str, cwd: Path, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:

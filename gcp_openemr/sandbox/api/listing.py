@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import base64
 import binascii
+import functools
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from gcp_openemr.sandbox.api.calls import Call
@@ -28,8 +29,9 @@ def page(call: Call, items: Sequence[tuple[str, Json]], *, default_size: int = 5
     refuse_if(given is not None and given < 0, "google.page-size")
     size = min(given or default_size, _LARGEST_PAGE)
     after = read_token(call.one("pageToken"))
-    terms = list(_terms(call.one("filter")))
-    found = [(name, item) for name, item in items if name > after and all(_term(item, *term) for term in terms)]
+    wanted = call.one("filter")
+    _parsed(wanted)  # a filter that cannot be read is refused for an empty list too
+    found = [(name, item) for name, item in items if name > after and matches(wanted, item)]
     shown = found[:size]
     token = page_token(shown[-1][0]) if len(found) > size else ""
     return [item for _, item in shown], token
@@ -63,14 +65,20 @@ def read_token(token: str) -> str:
 
 
 def matches(filter_: str, item: Json) -> bool:
-    """Whether an item passes a filter: terms `field=value`, `field:value`, `field eq value` … joined by AND."""
-    return all(_term(item, *term) for term in _terms(filter_))
+    """Whether an item passes a filter: terms `field=value`, `field:value`, `field eq value` … joined by AND and OR."""
+    return all(any(_term(item, *term) for term in terms) for terms in _parsed(filter_))
 
 
-def _terms(expression: str) -> Iterator[tuple[str, str, str]]:
-    for part in re.split(r"\s+AND\s+", expression.strip()) if expression.strip() else ():
-        found = demand(_TERM.fullmatch(part.strip()), "google.filter", expression=expression)
-        yield found["field"], found["sign"], found["value"].strip("\"'")
+@functools.lru_cache(maxsize=64)
+def _parsed(expression: str) -> Sequence[Sequence[tuple[str, str, str]]]:
+    """What must be true: of each row one term at least. OR binds closer than AND, as in Logging's language."""
+    parts = re.split(r"\s+AND\s+", expression.strip()) if expression.strip() else []
+    return [[_read_term(text, expression) for text in re.split(r"\s+OR\s+", part)] for part in parts]
+
+
+def _read_term(text: str, expression: str) -> tuple[str, str, str]:
+    found = demand(_TERM.fullmatch(text.strip()), "google.filter", expression=expression)
+    return found["field"], found["sign"], found["value"].strip("\"'")
 
 
 def _term(item: Json, field: str, sign: str, wanted: str) -> bool:

@@ -152,6 +152,8 @@ DESCRIPTORS = Collection(
 Collection(
     "monitoring.projects.alertPolicies", kind="alert policy", assigned=_number, id_pattern=r"\d+", complete=_policy
 )
+# Conditions are not evaluated here, so none is ever raised.
+Collection("monitoring.projects.alerts", id_pattern=r"\d+", verbs=("get", "list"))
 Collection(
     "monitoring.projects.notificationChannels",
     kind="notification channel",

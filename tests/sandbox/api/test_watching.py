@@ -181,6 +181,7 @@ def test_entries_are_what_the_processes_wrote(cloud: Cloud, backup: str, account
         ('resource.labels.job_name="backup" AND severity=ERROR', 1),
         ('timestamp>"2026-01-01T02:00:01Z"', 1),
         ('resource.type="cloud_run_revision"', 0),
+        ('(resource.labels.service_name:"back" OR resource.labels.job_name:"back") AND severity=ERROR', 1),
     ):
         found = ok(cloud, "POST", "logging", "v2/entries:list", {**body, "filter": filter_})
         assert len(found.get("entries", [])) == count, filter_

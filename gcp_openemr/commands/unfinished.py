@@ -1,0 +1,198 @@
+"""What commands that were interrupted left behind, and which command goes on with it.
+
+All of it is read from Google: locks, states, jobs' last runs, operations, revisions, secrets' aliases. Commands keep no
+file of their own about where they are.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import json
+from collections.abc import Iterator, Mapping
+from typing import cast
+
+from google.api_core.exceptions import NotFound
+from google.cloud import run_v2
+
+from gcp_openemr import cloud_run, lock
+from gcp_openemr.commands import roots, state
+from gcp_openemr.commands.backup import age
+from gcp_openemr.commands.context import Context
+from gcp_openemr.variables import Platform
+
+__all__ = ["Unfinished", "look"]
+
+_AGAIN = {
+    "provision": "deploy",
+    "backup": "backup create",
+    "verify": "backup verify",
+    "drill": "backup drill",
+    "rotate": "rotate",
+}
+_HALF_WAY = ("next", "previous")  # aliases of a secret's versions that only a rotation under way has
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Unfinished:
+    """`what` stopped half way, and the `command` that goes on with it."""
+
+    what: str
+    command: str
+
+
+def look(context: Context, holder: lock.Holder | None) -> Iterator[Unfinished]:
+    """Everything that a run left; `holder` is who holds the environment's lock, dead or alive.
+
+    What is half way while a living run works on it is that run's.
+    """
+    if holder is not None and not holder.is_dead():
+        return
+    if holder is None:
+        yield from _state_locks(context)
+    else:
+        died = f"`{holder.command}` of {holder.who} died; it began {_ago(holder.acquired)}"
+        yield Unfinished(what=died, command=f"gcp-openemr {holder.command}")
+    for part in (_states, _revisions, _jobs, _operations, _rotations):
+        yield from part(context)
+
+
+def _state_locks(context: Context) -> Iterator[Unfinished]:
+    """States that are locked though nobody holds the environment: a Terraform that was run by hand, or died."""
+    environment = context.environment
+    bucket = context.cloud.storage.bucket(environment.names.state_bucket)
+    for blob in bucket.list_blobs(prefix=f"{environment.name}/"):
+        if blob.name.endswith(".tflock"):
+            told = json.loads(blob.download_as_bytes())
+            root = blob.name.removeprefix(f"{environment.name}/").removesuffix("/default.tflock")
+            yield Unfinished(
+                what=f"Terraform's state of {root} is locked by {told.get('Who', 'somebody')}, by no command of ours",
+                command=f"gcloud storage rm gs://{bucket.name}/{blob.name}",
+            )
+
+
+def _states(context: Context) -> Iterator[Unfinished]:
+    """Roots that were made in part, and protections that a destroy lifted."""
+    environment = context.environment
+    platform = state.outputs(context, roots.PLATFORM.path)
+    if platform is None:
+        return
+    if environment.protect and not state.protected(context, roots.PLATFORM.path):
+        yield Unfinished(
+            what="the protections of the platform are lifted, as a destroy does first",
+            command=f"gcp-openemr destroy --environment {environment.name}; to keep it: gcp-openemr deploy",
+        )
+    elif not Platform(outputs=platform).provision_job:
+        yield Unfinished(what="the platform is there without its provision job", command="gcp-openemr deploy")
+    known = state.known_clinics(context)
+    for name in sorted({*known} - {*environment.clinics}):
+        yield Unfinished(
+            what=f"clinic {name} stands there, but the environment file names it no more",
+            command=f"gcp-openemr destroy --clinic {name}",
+        )
+
+
+def _revisions(context: Context) -> Iterator[Unfinished]:
+    """Clinics without their service, and new revisions that got no traffic."""
+    for clinic in context.environment.clinics.values():
+        seen = cloud_run.service_state(context.cloud, context.service_name(clinic))
+        if seen is None and state.outputs(context, roots.clinic_root(clinic.name).path) is not None:
+            yield Unfinished(what=f"clinic {clinic.name} was made without its service", command="gcp-openemr deploy")
+        elif seen is not None and seen.traffic != {seen.created_revision: 100}:
+            yield Unfinished(
+                what=f"clinic {clinic.name}: revision {seen.created_revision} does not have the traffic",
+                command="gcp-openemr deploy",
+            )
+
+
+def _jobs(context: Context) -> Iterator[Unfinished]:
+    """Jobs whose last run failed, and those at work that no command waits for."""
+    environment = context.environment
+    place = f"projects/{environment.project}/locations/{environment.region}"
+    known = _known_jobs(context)
+    for job in context.cloud.jobs.list_jobs(parent=place):
+        last = job.latest_created_execution
+        clinic, kind = known.get(job.name.rpartition("/")[2], ("", ""))
+        if not (last and last.name and kind):
+            continue
+        failed = last.completion_status.name in ("EXECUTION_FAILED", "EXECUTION_CANCELLED")
+        if last.completion_time and not failed:
+            continue
+        ended = cast("datetime.datetime", last.completion_time or last.create_time)
+        what = f"failed {_ago(ended)}" if failed else "is at work"
+        who = f"clinic {clinic}: " if clinic else ""
+        yield Unfinished(
+            what=f"{who}job {kind} {what}; its log: gcp-openemr logs --job {kind}",
+            command=f"gcp-openemr {_command(context, kind, clinic, f'{job.name}/executions/{_short(last.name)}')}",
+        )
+
+
+def _known_jobs(context: Context) -> dict[str, tuple[str, str]]:
+    """Job's name → clinic and kind."""
+    found = {context.environment.names.provision_job: ("", "provision")}
+    for clinic in context.environment.clinics:
+        for field, name in context.environment.clinic_names(clinic).as_tfvars().items():
+            if field.endswith("_job"):
+                found[name] = clinic, field.removesuffix("_job").replace("_", "-")
+    return found
+
+
+def _command(context: Context, kind: str, clinic: str, execution: str) -> str:
+    """What started a job, by what it was told."""
+    try:
+        told = _told(context.cloud.executions.get_execution(name=execution))
+    except NotFound:
+        told = {}
+    if kind == "upgrade":
+        return f"upgrade --to {told.get('TO', 'VERSION')}"
+    if told.get("UNDO") == "yes":
+        return f"restore --undo --clinic {clinic}"
+    if told.get("RESTORE_OVER") == "yes":
+        source = {"gcs": "", "drive": "drive:", "set": ""}.get(told.get("BACKUP_SOURCE", ""), "")
+        return f"restore --from {source}{told.get('BACKUP_FILEID', 'WHAT')} --clinic {clinic}"
+    again = _AGAIN.get(kind, "deploy")
+    return f"{again} --clinic {clinic}" if again.startswith("backup") else again
+
+
+def _told(execution: run_v2.Execution) -> Mapping[str, str]:
+    return {one.name: one.value for container in execution.template.containers for one in container.env}
+
+
+def _operations(context: Context) -> Iterator[Unfinished]:
+    """What Cloud SQL is at work on."""
+    project, instance = context.environment.project, context.environment.names.database_instance
+    path = f"v1/projects/{project}/operations"
+    try:
+        listed = context.cloud.ask("sqladmin", path, instance=instance, maxResults=20).get("items", ())
+    except NotFound:
+        return
+    for operation in listed:
+        if operation["status"] != "DONE":
+            yield Unfinished(
+                what=f"Cloud SQL is at work on {operation['operationType']} of {instance}",
+                command=f"gcloud sql operations wait {operation['name']} --project={project}",
+            )
+
+
+def _rotations(context: Context) -> Iterator[Unfinished]:
+    """Secrets with a version that is not yet, or no more, in force."""
+    names = {context.environment.names.redis_admin_secret}
+    for clinic in context.environment.clinics:
+        table = context.environment.clinic_names(clinic).as_tfvars()
+        names |= {name for field, name in table.items() if field.endswith("_secret")}
+    for name in sorted(names):
+        try:
+            secret = context.cloud.secrets.get_secret(name=f"projects/{context.environment.project}/secrets/{name}")
+        except NotFound:
+            continue
+        if not secret.version_aliases.keys().isdisjoint(_HALF_WAY):
+            told = ", ".join(f"{alias} {version}" for alias, version in sorted(secret.version_aliases.items()))
+            yield Unfinished(what=f"the rotation of {name} is half way: {told}", command="gcp-openemr rotate")
+
+
+def _ago(moment: datetime.datetime) -> str:
+    return f"{age((datetime.datetime.now(datetime.UTC) - moment).total_seconds())} ago"
+
+
+def _short(name: str) -> str:
+    return name.rpartition("/")[2]

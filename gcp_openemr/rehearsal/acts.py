@@ -1,0 +1,130 @@
+"""The acts in their order: a row each. An act runs commands as a user would, and says what it has proved."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+from gcp_openemr import backups
+from gcp_openemr.errors import RehearsalFailed
+from gcp_openemr.rehearsal.play import Play, opens
+from gcp_openemr.rehearsal.stage import Target
+
+__all__ = ["ACTS", "Act"]
+
+_WRITTEN = 3
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Act:
+    """`play` returns what it has proved, or raises. `steps` is about how many its command shows: 0 keeps bad days away.
+
+    `when` says whether it belongs to this rehearsal.
+    """
+
+    name: str
+    play: Callable[[Play], str]
+    steps: int = 0
+    when: Callable[[Play], bool] = lambda _: True
+
+
+def _deploy(play: Play) -> str:
+    play.must("deploy", "-y")
+    return f"{play.open_all()} restored documents open"
+
+
+def _settled(play: Play) -> str:
+    answer = play.look("plan")
+    if answer.status:
+        left = [f"{root}: {planned['summary']}" for root, planned in answer.values.get("roots", {}).items()]
+        raise RehearsalFailed(f"Another deploy would change something. {'; '.join(left) or answer.error}")
+    return "another deploy would change nothing"
+
+
+def _write(play: Play) -> str:
+    for clinic in play.documents:
+        visitor = play.visit(clinic)
+        play.documents[clinic] += [play.write(clinic, visitor) for _ in range(_WRITTEN)]
+    return f"{play.open_all()} documents open, {_WRITTEN * len(play.documents)} of them written now"
+
+
+def _backup(play: Play) -> str:
+    play.must("backup", "create")
+    play.must("backup", "verify", "--set", "latest", "--data", "all")
+    listed = play.must("backup", "list")["clinics"]
+    for clinic, documents in play.documents.items():
+        newest = listed[clinic]["sets"][0]
+        if newest["state"] != "verified" or newest["documents"] != len(documents):
+            raise RehearsalFailed(
+                f"Set {newest['set']} of {clinic} is {newest['state']} with {newest['documents']} documents; "
+                f"the clinic has {len(documents)}."
+            )
+        play.sets[clinic] = newest["set"]
+    return f"{', '.join(play.sets.values())}: every byte read back, every document in it"
+
+
+def _restore(play: Play) -> str:
+    for clinic, chosen in play.sets.items():
+        play.later[clinic] = play.write(clinic, play.visit(clinic))
+        play.must("restore", "-y", "--clinic", clinic, "--from", chosen, "--drain", "0")
+        if opens(play.visit(clinic), play.later[clinic]):
+            raise RehearsalFailed(f"Clinic {clinic} still has what was written after set {chosen}.")
+    return f"{play.open_all()} documents of the set open, what came later is gone"
+
+
+def _undo(play: Play) -> str:
+    """On a bad day a restore may run twice, and what it keeps then is what the second one found."""
+    for clinic in play.sets:
+        play.must("restore", "-y", "--clinic", clinic, "--undo", "--drain", "0")
+        if opens(play.visit(clinic), play.later[clinic]):
+            play.documents[clinic].append(play.later[clinic])
+        elif play.was_quiet("restore", "undo"):
+            raise RehearsalFailed(f"Clinic {clinic} did not get back what it held before the restore.")
+    return f"{play.open_all()} documents open, those from before the restore among them"
+
+
+def _recover(play: Play) -> str:
+    """One clinic of the first environment begins a second one, in another project."""
+    old, second = next(iter(play.sets)), play.stage.second
+    source = ("--from-bucket", play.stage.first.environment.names.backup_bucket, "--from-clinic", old)
+    play.must("recover", "-y", *source, "--set", play.sets[old], "--clinic", old, target=second)
+    documents = [one for one in play.documents[old] if one != play.later[old]]
+    return f"{play.open_all(second, {old: documents})} documents open in project {second.environment.project}"
+
+
+def _status(play: Play) -> str:
+    seen = play.must("status")
+    if seen["unfinished"]:
+        left = "; ".join(one["what"] for one in seen["unfinished"])
+        raise RehearsalFailed(f"Commands left something unfinished: {left}.")
+    return "every part is healthy, nothing is unfinished"
+
+
+def _destroy(play: Play) -> str:
+    first = play.stage.first
+    before = _sets(play, first)
+    for target in (play.stage.second, first):
+        play.must("destroy", "-y", "--environment", target.environment.name, "--keep-foundation", target=target)
+    gone = before - _sets(play, first)
+    if gone:
+        raise RehearsalFailed(f"These backup sets went with the clinics: {', '.join(sorted(gone))}.")
+    return f"both environments are gone, {len(before)} backup sets are kept"
+
+
+def _sets(play: Play, target: Target) -> set[str]:
+    bucket = target.environment.names.backup_bucket
+    read = (backups.read_sets(play.stage.cloud, bucket, clinic)[0] for clinic in play.documents)
+    return {one.set for sets in read for one in sets}
+
+
+ACTS: Sequence[Act] = (
+    Act(name="deploy", play=_deploy, steps=14),
+    Act(name="plan", play=_settled),
+    Act(name="write", play=_write),
+    Act(name="backup", play=_backup, steps=1),
+    Act(name="restore", play=_restore, steps=4),
+    Act(name="undo", play=_undo, steps=3),
+    Act(name="recover", play=_recover, steps=16),
+    Act(name="status", play=_status),
+    Act(name="destroy", play=_destroy, steps=4),
+)

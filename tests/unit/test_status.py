@@ -1,0 +1,230 @@
+"""What status says of alerts and of what interrupted commands left, and the picture it draws."""
+
+from __future__ import annotations
+
+import datetime
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from google.cloud import secretmanager_v1
+from google.cloud.storage import Bucket
+from google.protobuf.field_mask_pb2 import FieldMask
+
+from gcp_openemr import cloud_monitoring, cloud_run, lock
+from gcp_openemr.clients import Cloud
+from gcp_openemr.cloud_run import ServiceState
+from gcp_openemr.commands import state, status_table, unfinished
+from gcp_openemr.commands.context import Context
+from gcp_openemr.console import Console
+from tests.unit.cloud import PROJECT
+from tests.unit.environment_file import load
+
+NOW = datetime.datetime.now(datetime.UTC)
+PRODUCTION = """name = "prod"
+project = "unit-tests-1"
+profile = "production"
+"""
+OLD = "acknowledge_end_of_support = true"
+
+
+@pytest.fixture
+def context(tmp_path: Path, cloud: Cloud) -> Context:
+    environment = load(tmp_path, {"environment": PRODUCTION, "openemr": OLD})
+    cloud.storage.create_bucket(environment.names.state_bucket, location="europe-west1")
+    return Context(environment=environment, cloud=cloud, console=Console(), workspace=tmp_path, terraform=Path())
+
+
+def bucket(context: Context) -> Bucket:
+    return context.cloud.storage.bucket(context.environment.names.state_bucket)
+
+
+def put(context: Context, name: str, content: Mapping[str, Any]) -> None:
+    bucket(context).blob(f"prod/{name}").upload_from_string(json.dumps(content))
+
+
+def holder(**changes: Any) -> lock.Holder:
+    given = {"who": "eve@laptop", "command": "destroy", "acquired": NOW, "renewed": NOW, **changes}
+    return lock.Holder(id="1", machine="another machine", process="17 4711", **given)
+
+
+def root(outputs: Mapping[str, Any], **attributes: Any) -> dict[str, Any]:
+    """A state with one resource."""
+    resource = {"mode": "managed", "type": "t", "name": "n", "instances": [{"attributes": attributes}]}
+    return {"resources": [resource], "outputs": {name: {"value": value} for name, value in outputs.items()}}
+
+
+def left(context: Context, by: lock.Holder | None = None) -> list[tuple[str, str]]:
+    return [(one.what, one.command) for one in unfinished.look(context, by)]
+
+
+def test_nothing_is_left_where_nothing_is(context: Context) -> None:
+    assert left(context) == []
+
+
+def a_terraform_lock(context: Context) -> None:
+    put(context, "platform/default.tflock", {"Who": "eve@laptop"})
+
+
+def lifted_protections(context: Context) -> None:
+    put(context, "platform/default.tfstate", root({"provision": {"job": "j"}}, deletion_protection=False))
+
+
+def half_a_platform(context: Context) -> None:
+    put(context, "platform/default.tfstate", root({"provision": None}, deletion_protection=True))
+
+
+def a_clinic_of_before(context: Context) -> None:
+    put(context, "platform/default.tfstate", root({"provision": {"job": "j"}}, deletion_protection=True))
+    put(context, "clinics/south/default.tfstate", root({}))
+
+
+def a_clinic_without_service(context: Context) -> None:
+    put(context, "clinics/main/default.tfstate", root({}))
+
+
+def a_rotation(context: Context) -> None:
+    cloud, root_ = context.cloud, f"v1/projects/{PROJECT}/secrets"
+    made = cloud.ask(
+        "secretmanager", root_, body={"replication": {"automatic": {}}}, secretId="oe-prod-main-db-password"
+    )
+    for _ in range(2):
+        cloud.ask("secretmanager", f"v1/{made['name']}:addVersion", body={"payload": {"data": "eA=="}})
+    changed = secretmanager_v1.Secret(name=made["name"], version_aliases={"current": 1, "next": 2})
+    cloud.secrets.update_secret(secret=changed, update_mask=FieldMask(paths=["version_aliases"]))
+
+
+@pytest.mark.parametrize(
+    ("make", "what", "command"),
+    [
+        (a_terraform_lock, "Terraform's state of platform is locked by eve@laptop", "gcloud storage rm gs://"),
+        (lifted_protections, "the protections of the platform are lifted", "gcp-openemr destroy --environment prod"),
+        (half_a_platform, "the platform is there without its provision job", "gcp-openemr deploy"),
+        (a_clinic_of_before, "clinic south stands there", "gcp-openemr destroy --clinic south"),
+        (a_clinic_without_service, "clinic main was made without its service", "gcp-openemr deploy"),
+        (a_rotation, "oe-prod-main-db-password is half way: current 1, next 2", "gcp-openemr rotate"),
+    ],
+    ids=lambda value: value.__name__ if callable(value) else "",
+)
+def test_what_a_command_left_is_told_with_the_one_that_goes_on(
+    context: Context, make: Callable[[Context], None], what: str, command: str
+) -> None:
+    make(context)
+    found = left(context)
+    assert len(found) == 1, found
+    assert what in found[0][0]
+    assert found[0][1].startswith(command)
+    assert left(context, holder()) == [], "a living run is at work on it"
+
+
+def test_a_dead_run_is_told(context: Context) -> None:
+    long_ago = NOW - datetime.timedelta(hours=2)
+    died = holder(acquired=long_ago, renewed=long_ago)
+    assert left(context, died) == [("`destroy` of eve@laptop died; it began 2 h ago", "gcp-openemr destroy")]
+
+
+def test_a_revision_without_traffic_is_told(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = ServiceState(uri="", ready_revision="web-2", created_revision="web-2", traffic={"web-1": 100})
+    monkeypatch.setattr(cloud_run, "service_state", lambda *_: seen)
+    assert left(context) == [("clinic main: revision web-2 does not have the traffic", "gcp-openemr deploy")]
+
+
+class Monitoring:
+    """Answers as Cloud Monitoring does, a page at a time."""
+
+    project = PROJECT
+
+    def __init__(self, **collections: list[dict[str, Any]]) -> None:
+        self._collections = collections
+
+    def ask(self, _api: str, path: str, **query: Any) -> dict[str, Any]:
+        name, at = path.rpartition("/")[2], int(query.get("pageToken", 0))
+        items = self._collections[name]
+        more = {"nextPageToken": str(at + 1)} if at + 1 < len(items) else {}
+        return {name: items[at : at + 1], **more} if items else {}
+
+
+def policy(number: int, environment: str, **changes: Any) -> dict[str, Any]:
+    labels = {"environment": environment}
+    name = f"projects/{PROJECT}/alertPolicies/{number}"
+    return {"name": name, "displayName": f"alert {number}", "userLabels": labels, **changes}
+
+
+def alert(number: int, state_: str) -> dict[str, Any]:
+    return {
+        "state": state_,
+        "openTime": "2026-11-22T02:00:00Z",
+        "policy": {"name": f"projects/1234567/alertPolicies/{number}", "severity": "CRITICAL"},
+    }
+
+
+def test_open_alerts_are_those_of_the_environment_s_policies() -> None:
+    policies = [policy(1, "prod"), policy(2, "prod", enabled=False), policy(3, "staging")]
+    cloud: Any = Monitoring(alertPolicies=policies, alerts=[alert(3, "OPEN"), alert(2, "CLOSED"), alert(1, "OPEN")])
+    known = cloud_monitoring.policies(cloud, "prod")
+    assert [(one.title, one.enabled) for one in known] == [("alert 1", True), ("alert 2", False)]
+    (raised,) = cloud_monitoring.open_alerts(cloud, known)
+    assert (raised.title, raised.severity) == ("alert 1", "CRITICAL")
+
+
+CLINIC = {
+    "healthy": False,
+    "asked": True,
+    "url": "https://main",
+    "problem": "",
+    "health": {"checks": {"database": "ok", "sessions": "failed"}},
+    "openemr": "7.0.4",
+    "traffic": {"web-1": 90, "web-2": 10},
+    "secrets": {"database": {"version": 3, "made": NOW}, "redis": None, "admin": {"problem": "version 2 is disabled"}},
+    "backup": {"set": "20261122T020000Z-abcd", "state": "failed", "begun": NOW},
+    "drill": {"ok": False, "at": NOW, "error": "a table is missing"},
+}
+VALUES = {
+    "environment": "prod",
+    "project": "p",
+    "region": "europe-west1",
+    "healthy": False,
+    "lock": {"who": "eve@laptop", "command": "deploy", "acquired": NOW, "dead": False},
+    "versions": {"gcp_openemr": "1.0", "openemr": "7.0.4", "terraform": "1.9.8", "provider": None},
+    "platform": [{"part": "database", "level": "failed", "what": "oe-prod-sql is stopped", "do": "Run: gcloud …"}],
+    "cloud_sql": {"backups": 0, "newest": None, "point_in_time_since": None},
+    "alerts": {
+        "policies": 2,
+        "disabled": ["x"],
+        "open": [{"title": "requests fail", "severity": "ERROR", "since": NOW, "do": "Look."}],
+    },
+    "unfinished": [{"what": "the rotation of s is half way", "command": "gcp-openemr rotate"}],
+    "clinics": {"main": CLINIC, "north": {"healthy": False, "problem": "not deployed"}},
+}
+
+
+def test_people_read_all_that_is_wrong_and_what_to_do() -> None:
+    drawn = status_table.drawn(VALUES)
+    for words in (
+        "prod in p, europe-west1: NOT healthy",
+        "eve@laptop is changing it with `deploy`",
+        "90 % web-1",
+        "sessions: failed",
+        "version 2 is disabled",
+        "the last drill failed: a table is missing",
+        "oe-prod-sql is stopped\n  → Run: gcloud …",
+        "alert: requests fail, since",
+        "unfinished: the rotation of s is half way\n  → gcp-openemr rotate",
+        "north    not deployed",
+    ):
+        assert words in drawn
+    assert "\x1b" not in drawn
+
+
+def test_what_may_not_be_seen_is_said_not_to_be_visible() -> None:
+    hidden = {"not_visible": "Permission 'x' denied"}
+    drawn = status_table.drawn({**VALUES, "alerts": hidden, "cloud_sql": hidden, "unfinished": hidden})
+    assert drawn.count("not visible: Permission 'x' denied") == 3
+
+
+def test_the_state_tells_which_terraform_wrote_it(context: Context) -> None:
+    assert state.terraform_version(context) is None
+    put(context, "foundation/default.tfstate", {"terraform_version": "1.11.4"})
+    assert state.terraform_version(context) == "1.11.4"
