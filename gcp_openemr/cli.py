@@ -15,12 +15,13 @@ import click
 from gcp_openemr import ending
 from gcp_openemr.cli_backups import backup as backup_verbs
 from gcp_openemr.cli_backups import recover, restore
+from gcp_openemr.cli_bootstrap import bootstrap
 from gcp_openemr.cli_destroy import destroy
 from gcp_openemr.cli_rehearse import rehearse
 from gcp_openemr.cli_sandbox import sandbox as sandbox_verbs
 from gcp_openemr.cli_status import logs, status
 from gcp_openemr.errors import FaultsFound, Interrupted
-from gcp_openemr.options import Options, yes_too
+from gcp_openemr.options import Options, impersonation, yes_too
 from gcp_openemr.pipeline import Pipeline
 
 if TYPE_CHECKING:
@@ -77,6 +78,7 @@ A first look, without a Google account:
 @click.option("--sandbox", is_flag=True, help="Rehearse in the Google Cloud embedded on this machine.")
 @click.option("--json", "as_json", is_flag=True, help="Print exactly one JSON object on stdout.")
 @click.option("-y", "--yes", is_flag=True, help="Go ahead without being asked.")
+@impersonation
 @click.option(
     "--summary",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -95,6 +97,7 @@ def cli(
     sandbox: bool,
     as_json: bool,
     yes: bool,
+    impersonate: str,
     summary: Path | None,
     timeout: float | None,
 ) -> None:
@@ -103,7 +106,7 @@ def cli(
     ending.show(as_json=as_json, pipeline=pipeline)
     if timeout is not None:
         ending.limit(timeout)
-    ctx.obj = Options(file=file, sandbox=sandbox, as_json=as_json, yes=yes, pipeline=pipeline)
+    ctx.obj = Options(file=file, sandbox=sandbox, as_json=as_json, yes=yes, pipeline=pipeline, impersonate=impersonate)
 
 
 @cli.command()
@@ -250,6 +253,7 @@ def credentials(options: Options, clinic: str | None) -> None:
 
 
 cli.add_command(backup_verbs)
+cli.add_command(bootstrap)
 cli.add_command(restore)
 cli.add_command(recover)
 cli.add_command(destroy)

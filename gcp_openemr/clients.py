@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 __all__ = ["Cloud", "google_cloud", "translate"]
 
 T = TypeVar("T")
-SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 _ASK_SECONDS = 20
 
 
@@ -110,10 +110,17 @@ class Cloud:
     def identity_token(self, audience: str) -> str:
         """A token that tells a Cloud Run service who calls, or '' when these credentials give none."""
         from google.auth.exceptions import GoogleAuthError
+        from google.auth.impersonated_credentials import IDTokenCredentials
         from google.auth.transport.requests import Request
         from google.oauth2 import id_token
 
+        from gcp_openemr.credentials import impersonated
+
         try:
+            if acting := impersonated(self.credentials):
+                told = IDTokenCredentials(acting, target_audience=audience, include_email=True)
+                told.refresh(Request())
+                return str(told.token)
             if not hasattr(self.credentials, "id_token"):
                 return str(id_token.fetch_id_token(Request(), audience))
             if not self.credentials.valid:
@@ -147,23 +154,16 @@ class Cloud:
         return options
 
 
-def google_cloud(project: str) -> Cloud:
-    """Google itself, as the identity of the application default credentials.
+def google_cloud(project: str, *, impersonate: str = "") -> Cloud:
+    """Google itself, as whoever the environment says, or as the service account that is to be impersonated.
 
     Raises:
         NotPermitted: no credentials are found on this machine.
     """
-    import google.auth
-    from google.auth.exceptions import DefaultCredentialsError
+    from gcp_openemr.credentials import find
 
-    try:
-        credentials, _ = google.auth.default(scopes=[SCOPE])
-    except DefaultCredentialsError as error:
-        raise NotPermitted(
-            "No Google credentials were found on this machine.",
-            do="Run: gcloud auth application-default login. To rehearse without an account, add --sandbox.",
-        ) from error
-    return Cloud(project=project, credentials=credentials)
+    found = find(os.environ, impersonate=impersonate)
+    return Cloud(project=project, credentials=found.credentials, terraform_environment=found.terraform_environment)
 
 
 def translate(error: Exception) -> GcpOpenemrError | None:
@@ -172,6 +172,7 @@ def translate(error: Exception) -> GcpOpenemrError | None:
     from google.auth import exceptions as auth
     from googleapiclient.errors import HttpError
 
+    from gcp_openemr.refused import advice
     from gcp_openemr.retrying import is_passing
 
     found: GcpOpenemrError | None = None
@@ -185,8 +186,7 @@ def translate(error: Exception) -> GcpOpenemrError | None:
     elif isinstance(error, HttpError):
         found = CloudRefused(f"Google refused ({error.status_code}): {error.reason}")
     elif isinstance(error, auth.GoogleAuthError):
-        login = "Run: gcloud auth application-default login"
-        found = NotPermitted(f"Google's credentials did not work: {error}", do=login)
+        found = NotPermitted(f"Google's credentials did not work: {error}", do=advice(str(error)))
     elif is_passing(error):
         again = "Check the network, then run the same command again."
         found = Unreachable("The cloud cannot be reached from here.", do=again)

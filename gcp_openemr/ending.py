@@ -18,7 +18,9 @@ from gcp_openemr.pipeline import Pipeline
 if TYPE_CHECKING:
     from types import FrameType
 
-__all__ = ["fail", "interrupted", "limit", "listen", "show", "unexpected"]
+    from gcp_openemr.clients import Cloud
+
+__all__ = ["caller_is", "fail", "interrupted", "limit", "listen", "show", "unexpected"]
 
 _PATIENCE = 3  # signals: a cancelled pipeline sends SIGINT, SIGTERM some seconds later, and then kills
 
@@ -31,6 +33,7 @@ class _Shown:
     pipeline: Pipeline
     reason: str = "Interrupted."
     signals: int = 0
+    cloud: Cloud | None = None
 
 
 _shown = _Shown(as_json=False, pipeline=Pipeline())
@@ -45,6 +48,11 @@ def listen() -> None:
 def show(*, as_json: bool, pipeline: Pipeline) -> None:
     """How failures are told from here on."""
     _shown.as_json, _shown.pipeline = as_json, pipeline
+
+
+def caller_is(cloud: Cloud) -> None:
+    """As whom the clouds are called from here on, for failures that come of it."""
+    _shown.cloud = cloud
 
 
 def limit(minutes: float) -> None:
@@ -82,6 +90,9 @@ def unexpected(error: Exception) -> int:
         known = GcpOpenemrError(
             f"A defect of this program: {type(error).__name__}: {error}", do=f"Please report it with {trace}."
         )
+    from gcp_openemr.refused import told_of
+
+    known = told_of(known, _shown.cloud)
     return fail(known.what, known.do, known.exit_code)
 
 

@@ -68,6 +68,7 @@ cloud_run_v2_job                        iam.serviceAccounts +actAs
 cloud_run_v2_job                        run.jobs get +create +update -delete
 cloud_run_v2_job_iam_member             run.jobs getIamPolicy +setIamPolicy -setIamPolicy
 cloud_run_v2_service                    iam.serviceAccounts +actAs
+cloud_run_v2_service                    run.routes +invoke
 cloud_run_v2_service                    run.services get +create +update -delete
 cloud_run_v2_service_iam_member         run.services getIamPolicy +setIamPolicy -setIamPolicy
 cloud_scheduler_job                     cloudscheduler.jobs get +create +update +enable +pause -delete

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from gcp_openemr import ending
 from gcp_openemr.pipeline import Pipeline
 
 if TYPE_CHECKING:
@@ -16,7 +18,23 @@ if TYPE_CHECKING:
     from gcp_openemr.console import Console
     from gcp_openemr.environment import Environment
 
-__all__ = ["Options", "yes_too"]
+__all__ = ["Options", "impersonation", "yes_too"]
+
+
+def _account(_context: click.Context, _option: click.Parameter, value: str) -> str:
+    if value and not re.fullmatch(r"[a-z0-9.-]+@[a-z0-9.-]+\.gserviceaccount\.com", value):
+        raise click.BadParameter(f"{value!r} is no service account's address: NAME@PROJECT.iam.gserviceaccount.com.")
+    return value
+
+
+impersonation = click.option(
+    "--impersonate",
+    envvar=["GCP_OPENEMR_IMPERSONATE", "GOOGLE_IMPERSONATE_SERVICE_ACCOUNT"],
+    default="",
+    metavar="ACCOUNT",
+    callback=_account,
+    help="Act as this service account, by the credentials found (also: GCP_OPENEMR_IMPERSONATE).",
+)
 
 yes_too = click.option("-y", "--yes", is_flag=True, help="Go ahead without being asked.")
 
@@ -30,6 +48,7 @@ class Options:
     as_json: bool
     yes: bool
     pipeline: Pipeline
+    impersonate: str = ""
 
     @property
     def folder(self) -> Path:
@@ -89,10 +108,21 @@ class Options:
         )
 
     def cloud(self, project: str, console: Console, openemr_tree: Path | None = None) -> Cloud:
+        cloud = self._connected(project, console, openemr_tree)
+        ending.caller_is(cloud)
+        return cloud
+
+    def _connected(self, project: str, console: Console, openemr_tree: Path | None) -> Cloud:
         if self.sandbox:
             from gcp_openemr.commands.sandbox import connect
 
-            return connect(self.sandbox_directory, console, project=project, openemr_tree=openemr_tree)
+            return connect(
+                self.sandbox_directory,
+                console,
+                project=project,
+                openemr_tree=openemr_tree,
+                impersonate=self.impersonate,
+            )
         from gcp_openemr.clients import google_cloud
 
-        return google_cloud(project)
+        return google_cloud(project, impersonate=self.impersonate)

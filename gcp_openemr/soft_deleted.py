@@ -13,16 +13,22 @@ from gcp_openemr.environment import Environment
 __all__ = ["bring_back"]
 
 # API and path; the page of each API's `undelete` is its source.
-_KEPT = (("logging", "v2/projects/{project}/locations/{region}/buckets/{log_bucket}"),)
+_KEPT = (
+    ("logging", "v2/projects/{project}/locations/{region}/buckets/{log_bucket}"),
+    ("iam", "v1/projects/{project}/locations/global/workloadIdentityPools/{pool}"),
+    ("iam", "v1/projects/{project}/locations/global/workloadIdentityPools/{pool}/providers/{provider}"),
+)
 _GONE = frozenset({"DELETED", "DELETE_REQUESTED"})
 
 
 def bring_back(environment: Environment, cloud: Cloud) -> list[str]:
     """Undelete what a former destroy of the foundation left so. Returns the names."""
     names = environment.names
+    values = {"project": environment.project, "region": environment.region, "log_bucket": names.log_bucket}
+    values |= {"pool": names.ci_pool, "provider": environment.ci.provider if environment.ci else "github"}
     found = []
     for api, template in _KEPT:
-        path = template.format(project=environment.project, region=environment.region, log_bucket=names.log_bucket)
+        path = template.format(**values)
         try:
             seen = cloud.ask(api, path)
         except (NotFound, Forbidden):  # none, or its API is not enabled: then there is none either

@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         record |= {"ok": True, **run()}
         code = 0
     except errors.JobError as error:
-        record |= {"ok": False, "error": error.what, "do": error.do, "exit_code": error.exit_code}
+        record |= {**error.record, "ok": False, "error": error.what, "do": error.do, "exit_code": error.exit_code}
         code = error.exit_code
     except Exception as error:  # the record and the log must tell of defects, too
         log.error(f"Unexpected {type(error).__name__}", traceback=traceback.format_exc())
@@ -60,6 +60,21 @@ def _provision(_options: argparse.Namespace) -> _Prepared:
     return wanted.result_uri, lambda: provision.run(wanted)
 
 
+def _rotate(_options: argparse.Namespace) -> _Prepared:
+    from jobs.rotation import recipe, settings
+
+    wanted = settings.rotate(os.environ)
+    return wanted.result_uri, lambda: recipe.run(wanted)
+
+
+def _redis_passwords(_options: argparse.Namespace) -> _Prepared:
+    from jobs import redis_passwords
+    from jobs.rotation import settings
+
+    wanted = settings.redis_passwords(os.environ)
+    return wanted.result_uri, lambda: redis_passwords.run(wanted)
+
+
 def _of_backups(name: str) -> Callable[[argparse.Namespace], _Prepared]:
     def prepare(_options: argparse.Namespace) -> _Prepared:
         wanted = getattr(backup_settings, name)(os.environ)
@@ -75,6 +90,8 @@ _JOBS: Mapping[str, tuple[str, Callable[[argparse.Namespace], _Prepared]]] = {
     "backup": ("make one consistent set of a clinic's database and files", _of_backups("backup")),
     "verify": ("check the repository of a clinic's sets (READ_DATA, SET)", _of_backups("verify")),
     "drill": ("restore the newest set into scratch, compare, remove it again", _of_backups("drill")),
+    "rotate": ("give the clinic new passwords (WHAT, DUE, NOW, FORCE)", _rotate),
+    "redis-passwords": ("give the clinic's Redis user the passwords that its secret names", _redis_passwords),
     "prune": ("forget the sets that no generation keeps (KEEP_DAILY and so on)", _of_backups("prune")),
 }
 

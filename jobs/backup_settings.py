@@ -11,7 +11,7 @@ from typing import Any
 
 from jobs.settings import APPLICATION, Reader, SecretVersion, Server, Store
 
-__all__ = ["Clinic", "Drill", "Keep", "MakeSet", "Prune", "Verify", "backup", "drill", "prune", "verify"]
+__all__ = ["Clinic", "Drill", "Keep", "MakeSet", "Prune", "Verify", "backup", "clinic", "drill", "prune", "verify"]
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
 _SET = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{4}")
@@ -85,7 +85,7 @@ class Prune:
 def backup(environment: Mapping[str, str]) -> MakeSet:
     """Raises SettingsInvalid with every problem, as the other three do."""
     read = Reader(environment)
-    return read.finish(lambda: MakeSet(clinic=_clinic(read), **_common(read, "backup")))
+    return read.finish(lambda: MakeSet(clinic=clinic(read), **_common(read, "backup")))
 
 
 def verify(environment: Mapping[str, str]) -> Verify:
@@ -106,7 +106,7 @@ def drill(environment: Mapping[str, str]) -> Drill:
     read = Reader(environment)
     return read.finish(
         lambda: Drill(
-            clinic=_clinic(read),
+            clinic=clinic(read),
             scratch_schema=read.matching("MYSQL_SCRATCH_DATABASE", _NAME, "a schema's name"),
             **_common(read, "drill"),
         )
@@ -128,7 +128,7 @@ def prune(environment: Mapping[str, str]) -> Prune:
     )
 
 
-def _clinic(read: Reader) -> Clinic:
+def clinic(read: Reader) -> Clinic:
     return Clinic(
         server=read.server(),
         schema=read.matching("MYSQL_DATABASE", _NAME, "a schema's name"),

@@ -2,6 +2,7 @@
 
 JobError 1 (a defect of ours)
 ├── Refused 3               the state found could lose or mix data; nothing was changed
+├── Unhealthy 6             a new revision did not become healthy; the old one serves
 ├── CloudRefused 7          a Google API refused a call
 ├── DatabaseRefused 8       the database refused a statement
 ├── InstallFailed 9         OpenEMR's installer did not leave a working clinic
@@ -19,6 +20,9 @@ JobError 1 (a defect of ours)
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 __all__ = [
     "BackupForbidden",
     "BackupInvalid",
@@ -33,12 +37,13 @@ __all__ = [
     "SecretUnavailable",
     "SettingsInvalid",
     "ShareUnusable",
+    "Unhealthy",
     "Unreachable",
 ]
 
 
 class JobError(Exception):
-    """A failure shown to people: `what` happened, and what to `do` next."""
+    """A failure shown to people: `what` happened, and what to `do` next; `record` is what was done before."""
 
     exit_code = 1
 
@@ -46,12 +51,19 @@ class JobError(Exception):
         super().__init__(what)
         self.what = what
         self.do = do
+        self.record: Mapping[str, Any] = {}
 
 
 class Refused(JobError):
     """The state found could lose or mix data; nothing was changed."""
 
     exit_code = 3
+
+
+class Unhealthy(JobError):
+    """A new revision did not become healthy; the old one serves."""
+
+    exit_code = 6
 
 
 class CloudRefused(JobError):

@@ -17,15 +17,16 @@ _PREFIX = "custom.googleapis.com/openemr/"
 _SCOPES = ["https://www.googleapis.com/auth/monitoring.write"]
 
 
-def write(clinic: Clinic, name: str, points: dict[str, float]) -> None:
+def write(clinic: Clinic, name: str, points: dict[str, float], **labels: str) -> None:
     """Write points as gauges of the clinic `name`, by what they measure: `drill_age` is openemr/drill_age.
 
+    `labels` are added to those of the clinic.
     A point that cannot be written is no reason for a run to fail: its alert fires without it.
     """
     if not clinic.project:
         return
     end = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    labels = {"clinic": name, "environment": clinic.environment}
+    labels = {"clinic": name, "environment": clinic.environment, **labels}
     series = [
         {
             "metric": {"type": f"{_PREFIX}{what}", "labels": labels},

@@ -7,15 +7,16 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from jobs import log
 from jobs.errors import InstallFailed
 from jobs.redacted import Redacted
 from jobs.settings import NfsInit, Server
 
-__all__ = ["Database", "hash_password", "install", "make_keys", "open_document"]
+__all__ = ["Database", "administrator", "hash_password", "install", "make_keys", "open_document"]
 
 _SCRIPTS = Path(__file__).parent
 _INI = Path("/etc/openemr/php.ini")
@@ -88,6 +89,27 @@ def open_document(application: Path, site: Path, files: Mapping[str, Path], reac
     """
     given = json.dumps({identity: str(file) for identity, file in files.items()})
     return _run("open_document.php", [str(application), str(site)], stdin=given, environment=reached.environment())
+
+
+def administrator(
+    application: Path, reached: Database, user: str, passwords: Sequence[Redacted], *, fresh: Redacted | None = None
+) -> dict[str, Any]:
+    """Have OpenEMR look at a user, and hash `fresh` as it would keep it.
+
+    Returns `found`, `verifies` (for each of the passwords whether the stored hash is of it), `stored` and `fresh` (the
+    hashes), `second_factors` (their names) and `locked_by` (what locks the user out: `failed logins`, `inactive`). A
+    second factor that was locked with the old hash is locked with OpenEMR's own key from then on.
+
+    Raises:
+        InstallFailed: it cannot.
+    """
+    given = {"user": user, "passwords": [one.reveal() for one in passwords], "fresh": fresh and fresh.reveal()}
+    said = _run("administrator.php", [str(application)], stdin=json.dumps(given), environment=reached.environment())
+    try:
+        answer: dict[str, Any] = json.loads(said)
+    except ValueError as error:
+        raise InstallFailed("OpenEMR's administrator could not be looked at: PHP gave no answer.") from error
+    return answer
 
 
 def hash_password(password: Redacted) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import redis
 from redis.exceptions import AuthenticationError, RedisError, ResponseError
@@ -12,7 +12,7 @@ from jobs.errors import Unreachable
 from jobs.redacted import Redacted
 from jobs.settings import RedisServer
 
-__all__ = ["administrator", "ensure_user", "remove_user"]
+__all__ = ["administrator", "end_connections", "ensure_user", "remove_user", "set_passwords"]
 
 # sessions are strings with a lifetime; their locks are released by a script
 _COMMANDS = ("-@all", "+@read", "+@write", "+@connection", "+@scripting", "+@transaction", "-@dangerous", "-@admin")
@@ -49,9 +49,20 @@ def ensure_user(client: redis.Redis, name: str, password: Redacted, *, prefix: s
 
     An earlier password stays valid, since running revisions may still use it; a rotation ends it when they are gone.
     """
-    keys = ("resetkeys", f"~{prefix}*", "resetchannels", f"&{prefix}*")
-    client.execute_command("ACL", "SETUSER", name, "on", *keys, *_COMMANDS, f">{password.reveal()}")
+    client.execute_command("ACL", "SETUSER", name, "on", *_rules(prefix), f">{password.reveal()}")
     _save(client)
+
+
+def set_passwords(client: redis.Redis, name: str, passwords: Sequence[Redacted], *, prefix: str) -> None:
+    """As `ensure_user`, and every other password ends, all in one command."""
+    given = (f">{password.reveal()}" for password in passwords)
+    client.execute_command("ACL", "SETUSER", name, "on", *_rules(prefix), "resetpass", *given)
+    _save(client)
+
+
+def end_connections(client: redis.Redis, name: str) -> None:
+    """End the connections of a user, which outlive its passwords."""
+    client.execute_command("CLIENT", "KILL", "USER", name)
 
 
 def remove_user(client: redis.Redis, name: str, *, prefix: str) -> None:
@@ -60,6 +71,10 @@ def remove_user(client: redis.Redis, name: str, *, prefix: str) -> None:
     for key in client.scan_iter(match=f"{prefix}*", count=1000):
         client.unlink(key)
     _save(client)
+
+
+def _rules(prefix: str) -> tuple[str, ...]:
+    return ("resetkeys", f"~{prefix}*", "resetchannels", f"&{prefix}*", *_COMMANDS)
 
 
 def _save(client: redis.Redis) -> None:

@@ -174,6 +174,25 @@ class Restic:
     def prune(self) -> None:
         self._run("prune")
 
+    def own_key(self) -> str:
+        """The id of the key that this password opens."""
+        found = json.loads(self._run("key", "list", "--json"))
+        return str(next(one["id"] for one in found if one["current"]))
+
+    def add_key(self, password: Redacted) -> None:
+        """Let another password open the repository, too."""
+        self._waiting(lambda: self._add_key(password))
+
+    def remove_key(self, key: str) -> None:
+        """End the password that opens a key; not our own."""
+        self._run("key", "remove", key)
+
+    def _add_key(self, password: Redacted) -> None:
+        arguments = ("key", "add", "--new-password-file", "/dev/stdin")
+        with self._started(*arguments, stdin=True) as running, contextlib.suppress(BrokenPipeError):
+            running.input.write(password.reveal().encode())
+            running.input.close()
+
     def _saving(self, tags: Sequence[str]) -> list[str]:
         return ["backup", "--json", "--host", self._store.clinic, *(f"--tag={tag}" for tag in tags)]
 

@@ -17,13 +17,13 @@ from gcp_openemr import __version__
 from gcp_openemr.environment import Environment
 from gcp_openemr.errors import UsageError
 
-__all__ = ["REQUIREMENTS", "Written", "pipelines", "write"]
+__all__ = ["REQUIREMENTS", "WORKFLOWS", "Written", "pipelines", "write"]
 
 REQUIREMENTS = "openemr-requirements.txt"
 PYTHON = "3.12"
 TERRAFORM = "1.11.4"
 _NIGHTLY, _WEEKLY = "17 3 * * *", "47 4 * * 0"
-_GITHUB = {True: ("try", "expire", "destroy"), False: ("plan", "deploy", "watch", "destroy")}
+WORKFLOWS = {True: ("try", "expire", "destroy"), False: ("plan", "deploy", "watch", "destroy")}
 """The workflows of an environment for review, which the developer profile makes, and of one that stays."""
 
 
@@ -105,7 +105,7 @@ def write(files: Mapping[str, str], repository: Path, *, replace: bool) -> Writt
 def _github(_environment: Environment, values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     prefix = f".github/workflows/openemr-{values['name']}"
     paths = [values["file"], values["requirements"], f"{prefix}-*.yml"]
-    for workflow in _GITHUB[values["review"]]:
+    for workflow in WORKFLOWS[values["review"]]:
         yield f"{prefix}-{workflow}.yml", _filled(f"github/{workflow}.yml.j2", {**values, "paths": paths})
 
 

@@ -14,9 +14,10 @@ from collections.abc import Collection, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from gcp_openemr import cloud_run, image, secret_store, soft_deleted, timeline
+from gcp_openemr import cloud_run, image, secret_store, timeline
 from gcp_openemr.cloud_run import ServiceState
 from gcp_openemr.commands import deployed as settled
+from gcp_openemr.commands import foundation as foundation_step
 from gcp_openemr.commands import jobs, roots, state
 from gcp_openemr.commands import plan as planning
 from gcp_openemr.commands.context import Context, changing
@@ -30,7 +31,6 @@ from gcp_openemr.variables import (
     Platform,
     SecretVersions,
     clinic_variables,
-    foundation_variables,
     platform_variables,
 )
 
@@ -82,7 +82,7 @@ def deploy(
         if context.reviewed is not None:
             context.reviewed.check_states({root: state.version(context, root) for root in context.reviewed.roots})
         allowed = settled.allowances(context, allow_data_loss)
-        foundation = _foundation(context, allowed)
+        foundation = Foundation.of(foundation_step.bring_about(context, allowed))
         platform, images = _platform_and_images(context, foundation, allowed, rebuild=rebuild)
         held.check()
         deployed = _clinics(context, foundation, platform, images, allowed, sources)
@@ -94,15 +94,6 @@ def _agree(context: Context) -> None:
     for warning in environment.warnings:
         context.console.warn(warning)
     context.agree(f"Deploy '{environment.name}' ({', '.join(environment.clinics)}) to project {environment.project}?")
-
-
-def _foundation(context: Context, allowed: Collection[str]) -> Foundation:
-    for name in soft_deleted.bring_back(context.environment, context.cloud):
-        context.console.say(f"  {name} was deleted and is still kept; it is brought back")
-    known = (state.outputs(context, roots.FOUNDATION.path) or {}).get("backup_stores", {})
-    variables = foundation_variables(context.environment, known=known)
-    prepared = roots.prepare(context, roots.FOUNDATION, variables, allowed=allowed)
-    return Foundation.of(roots.apply(context, prepared))
 
 
 def _platform_and_images(

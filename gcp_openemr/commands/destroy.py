@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from gcp_openemr.commands import foundation, last_sets, leaving, removal, roots, state, taking_down
+from gcp_openemr.commands import foundation_removal, last_sets, leaving, removal, roots, state, taking_down
 from gcp_openemr.commands.context import Context, changing
 from gcp_openemr.commands.last_sets import LastSet
 from gcp_openemr.commands.leaving import Leaving, Wish
@@ -50,11 +50,11 @@ def destroy(context: Context, wish: Wish) -> None:
         sets, destroyed = _take_down(agreed, going, patience, held.check)
         if going.foundation:
             held.check()
-            foundation.take_down(agreed, patience)
+            foundation_removal.take_down(agreed, patience)
             destroyed.append("foundation")
         removal.finish(agreed, going, patience)
         if going.foundation:
-            foundation.remove_state(agreed)
+            foundation_removal.remove_state(agreed)
     _report(context, going, sets, destroyed)
 
 

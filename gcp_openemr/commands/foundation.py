@@ -1,89 +1,57 @@
-"""The foundation on its way down: backup sets, their passwords, images, audit logs, and last of all Terraform's state.
-
-The state bucket was made before Terraform could keep a state in it, and goes after Terraform has nothing left to keep:
-the same hands, the other way round. Until then every run finds in it what is still there.
-"""
+"""The foundation root as a step of others: brought to what the file says, or found to be that already."""
 
 from __future__ import annotations
 
-import concurrent.futures
-from collections.abc import Iterable
+from collections.abc import Collection
+from typing import Any
 
-from google.api_core.exceptions import Conflict, NotFound
-from google.cloud.storage import Blob
-
-from gcp_openemr import lock
-from gcp_openemr.commands import roots, state, taking_down
+from gcp_openemr import soft_deleted
+from gcp_openemr.commands import roots, state
 from gcp_openemr.commands.context import Context
-from gcp_openemr.commands.taking_down import Patience
-from gcp_openemr.console import Step
-from gcp_openemr.errors import Locked
+from gcp_openemr.errors import CloudRefused
 from gcp_openemr.variables import foundation_variables
 
-__all__ = ["remove_state", "take_down"]
+__all__ = ["bring_about"]
 
-_AT_ONCE = 16
-_APIS = "module.services"
-_STATE = "module.state_bucket"
-
-
-def take_down(context: Context, patience: Patience) -> None:
-    """Destroy all of it but the state bucket and the enabled APIs, which other work in the project may use.
-
-    Raises:
-        NotFinished: Google holds something.
-    """
-    known = (state.outputs(context, roots.FOUNDATION.path) or {}).get("backup_stores", {})
-    variables = {**foundation_variables(context.environment, known=known), "protect": False}
-    modules = state.modules(context, roots.FOUNDATION.path) - {_APIS, _STATE}
-    if not modules:
-        return
-    taking_down.lift(context, roots.FOUNDATION, variables)
-    for bucket in (context.environment.names.backup_bucket, context.environment.names.build_bucket):
-        _empty(context, bucket)
-    taking_down.take_down(context, roots.FOUNDATION, variables, patience, targets=modules)
+# Whoever may make buckets in the project is taken for one who may change what outlives every teardown.
+_CHANGING = "storage.buckets.create"
 
 
-def remove_state(context: Context) -> None:
-    """Delete the state bucket with everything in it; the environment's lock goes last.
+def bring_about(context: Context, allowed: Collection[str]) -> dict[str, Any]:
+    """Apply the foundation and return its outputs.
 
     Raises:
-        Locked: another run began in this moment.
+        CloudRefused: it would change, and the caller is one who may deploy upon it, and not change it.
+        DataLossRefused: its plan would lose data that `allowed` does not name.
     """
-    name = context.environment.names.state_bucket
-    own = lock.object_name(context.environment.name)
-    _empty(context, name, but=own)
-    with context.console.step(f"delete gs://{name}"):
-        bucket = context.cloud.storage.bucket(name)
-        _delete_all(blob for blob in bucket.list_blobs(versions=True, prefix=own))
-        try:
-            bucket.delete()
-        except NotFound:
-            return
-        except Conflict as error:
-            raise Locked(
-                f"Another run writes into gs://{name}.", do="Wait for its end, then run this again."
-            ) from error
+    outputs = state.outputs(context, roots.FOUNDATION.path)
+    variables = foundation_variables(context.environment, known=(outputs or {}).get("backup_stores", {}))
+    if outputs is not None and not _may_change(context):
+        return _left(context, variables)
+    if outputs is None:
+        for name in soft_deleted.bring_back(context.environment, context.cloud):
+            context.console.say(f"  {name} was deleted and is still kept; it is brought back")
+    return roots.apply(context, roots.prepare(context, roots.FOUNDATION, variables, allowed=allowed))
 
 
-def _empty(context: Context, name: str, *, but: str = "") -> None:
-    """Delete every object of a bucket with all its versions."""
-    with context.console.step(f"empty gs://{name}") as step:
-        bucket = context.cloud.storage.bucket(name)
-        try:
-            _delete_all((blob for blob in bucket.list_blobs(versions=True) if blob.name != but), step)
-        except NotFound:
-            return
+def _left(context: Context, variables: dict[str, Any]) -> dict[str, Any]:
+    """The outputs of a foundation that is as the file says."""
+    with context.console.step(f"{roots.FOUNDATION.path}: plan"):
+        terraform = roots.open_root(context, roots.FOUNDATION, variables)
+        plan = terraform.plan()
+        plan.file.unlink()
+    if context.reviewed is not None:
+        context.reviewed.check_root(roots.FOUNDATION.path, plan)
+    if not plan.empty:
+        listed = "".join(f"\n  {change.action} {change.address}" for change in plan.changes)
+        raise CloudRefused(
+            f"The foundation is not as the file says, and this identity may not change it:{listed}",
+            do="Let an administrator run: gcp-openemr bootstrap",
+        )
+    return terraform.outputs()
 
 
-def _delete_all(blobs: Iterable[Blob], step: Step | None = None) -> None:
-    def delete(blob: Blob) -> None:
-        try:
-            blob.bucket.delete_blob(blob.name, generation=blob.generation)
-        except NotFound:
-            return
-
-    with concurrent.futures.ThreadPoolExecutor(_AT_ONCE) as pool:
-        for count, _ in enumerate(pool.map(delete, blobs), start=1):
-            if step is not None:
-                step.update(f"{count} objects")
+def _may_change(context: Context) -> bool:
+    path = f"v3/projects/{context.environment.project}:testIamPermissions"
+    answer = context.cloud.ask("cloudresourcemanager", path, body={"permissions": [_CHANGING]})
+    return _CHANGING in answer.get("permissions", ())

@@ -183,7 +183,7 @@ def _versions(context: Context, clinic: Clinic) -> SecretVersions | None:
 
 def _plan(context: Context, root: roots.Root, variables: dict[str, Any]) -> Plan:
     with context.console.step(f"{root.path}: plan"):
-        terraform = roots.open_root(context, root, variables)
+        terraform = roots.open_root(context, root, variables, looking=True)
         seen = terraform.plan(lock=False)
     seen.file.unlink()
     return seen

@@ -41,6 +41,7 @@ class Root:
     path: str
 
 
+_STATELESS = "stateless_override.tf"
 FOUNDATION = Root(kind="foundation", path="foundation")
 PLATFORM = Root(kind="platform", path="platform")
 
@@ -59,8 +60,12 @@ class Prepared:
     allowed: Collection[str] = ()
 
 
-def open_root(context: Context, root: Root, variables: Mapping[str, Any]) -> Terraform:
-    """Render the working directory and connect its state."""
+def open_root(context: Context, root: Root, variables: Mapping[str, Any], *, looking: bool = False) -> Terraform:
+    """Render the working directory and connect its state.
+
+    `looking` is for a plan that is thrown away, perhaps by one who may write nothing: Terraform would make a state
+    where there is none yet, so that it is let to have none.
+    """
     directory = render(
         root.kind,
         environment_name=context.environment.name,
@@ -69,6 +74,11 @@ def open_root(context: Context, root: Root, variables: Mapping[str, Any]) -> Ter
         variables=variables,
         into=context.workspace / root.path,
     )
+    stateless = directory / _STATELESS
+    if looking and not any(state.version(context, root.path)):
+        stateless.write_text('terraform {\n  backend "local" {}\n}\n')
+    else:
+        stateless.unlink(missing_ok=True)
     terraform = Terraform(
         directory,
         binary=context.terraform,

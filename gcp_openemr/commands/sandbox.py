@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
+from typing import Any
 
+from google.auth.transport.requests import Request
 from google.oauth2.credentials import Credentials
 
 from gcp_openemr.clients import Cloud
 from gcp_openemr.console import Console
+from gcp_openemr.credentials import NOT_TERRAFORM_S, acting_as, of_federation
 from gcp_openemr.errors import UsageError
 from gcp_openemr.sandbox import checks, control
 from gcp_openemr.sandbox.control import SandboxInfo
@@ -17,8 +21,14 @@ from gcp_openemr.sandbox.provider.mirror import write_mirror
 __all__ = ["connect", "reset", "start", "status", "stop"]
 
 
-def connect(directory: Path, console: Console, *, project: str, openemr_tree: Path | None = None) -> Cloud:
-    """The sandbox as a cloud; started first where it does not run. Says once what in it is real."""
+def connect(
+    directory: Path, console: Console, *, project: str, openemr_tree: Path | None = None, impersonate: str = ""
+) -> Cloud:
+    """The sandbox as a cloud; started first where it does not run. Says once what in it is real.
+
+    The caller is the owner of every project, or who a federation's file of this very sandbox says, and from there on
+    `impersonate`, where an account is given.
+    """
     info = control.status(directory)
     if info is None:
         with console.step("sandbox: start"):
@@ -28,19 +38,31 @@ def connect(directory: Path, console: Console, *, project: str, openemr_tree: Pa
         raise UsageError(
             "The sandbox runs already, with another application.", do="Stop it first: gcp-openemr sandbox stop"
         )
-    token = info.token.reveal()
+    token = _token(info, impersonate)
     environment = write_mirror(directory, python=sys.executable, url=info.url)
     return Cloud(
         project=project,
         credentials=Credentials(token=token, id_token=token),
         base=info.url,
         terraform_environment={
+            **NOT_TERRAFORM_S,
             **environment,
             "GOOGLE_OAUTH_ACCESS_TOKEN": token,
             "GOOGLE_BACKEND_STORAGE_CUSTOM_ENDPOINT": f"{info.url}/storage/v1/",
             "GOOGLE_STORAGE_CUSTOM_ENDPOINT": f"{info.url}/storage/v1/",
         },
     )
+
+
+def _token(info: SandboxInfo, impersonate: str) -> str:
+    """Good for an hour; the owner's own, for as long as the sandbox is there."""
+    credentials: Any = Credentials(token=info.token.reveal())
+    credentials = of_federation(os.environ, info.url) or credentials
+    if impersonate:
+        credentials = acting_as(credentials, impersonate, base=info.url)
+    if not credentials.valid:
+        credentials.refresh(Request())
+    return str(credentials.token)
 
 
 def start(directory: Path, console: Console, *, port: int | None, openemr_tree: Path | None) -> None:

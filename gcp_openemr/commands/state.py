@@ -60,25 +60,45 @@ def ensure_apis(context: Context) -> None:
 def ensure_bucket(context: Context) -> None:
     """Make the state bucket where it is missing: versioned, closed to the public. The foundation adopts it.
 
+    One that is there already is locked down alike before anything is written to it.
+
     Raises:
-        CloudRefused: the name is taken by someone else's project.
+        CloudRefused: the name is taken by someone else's project, be it one that would let us in.
     """
     client = context.cloud.storage
     name = context.environment.names.state_bucket
-    if client.lookup_bucket(name) is not None:
-        return
-    bucket = Bucket(client, name)
+    found = client.lookup_bucket(name)
+    if found is None:
+        bucket = Bucket(client, name)
+        _lock_down(bucket)
+        bucket.labels = dict(context.environment.labels)
+        try:
+            client.create_bucket(bucket, location=context.environment.region)
+            return
+        except Conflict as error:
+            found = client.lookup_bucket(name)
+            if found is None:
+                raise _foreign(name) from error
+    if str(found.project_number) != _project_number(context):
+        raise _foreign(name)
+    if not (found.versioning_enabled and found.iam_configuration.public_access_prevention == "enforced"):
+        _lock_down(found)
+        found.patch()
+
+
+def _lock_down(bucket: Bucket) -> None:
     bucket.versioning_enabled = True
     bucket.iam_configuration.uniform_bucket_level_access_enabled = True
     bucket.iam_configuration.public_access_prevention = "enforced"
-    bucket.labels = dict(context.environment.labels)
-    try:
-        client.create_bucket(bucket, location=context.environment.region)
-    except Conflict as error:
-        if client.lookup_bucket(name) is None:
-            raise CloudRefused(
-                f"Bucket {name} belongs to another project.", do="Choose another environment name."
-            ) from error
+
+
+def _foreign(name: str) -> CloudRefused:
+    return CloudRefused(f"Bucket {name} belongs to another project.", do="Choose another environment name.")
+
+
+def _project_number(context: Context) -> str:
+    found = context.cloud.ask("cloudresourcemanager", f"v3/projects/{context.environment.project}")
+    return str(found["name"]).rpartition("/")[2]
 
 
 def exists(context: Context) -> bool:

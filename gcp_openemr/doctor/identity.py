@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 from google.api_core.exceptions import GoogleAPICallError
@@ -13,22 +13,13 @@ from google.auth.exceptions import GoogleAuthError
 from google.auth.transport.requests import Request
 
 from gcp_openemr.clients import Cloud
+from gcp_openemr.credentials import kind_of, name_of
 from gcp_openemr.doctor.model import Finding, Subject, failed, not_visible, ok, warning
 from gcp_openemr.errors import GcpOpenemrError
 
-__all__ = ["credentials", "identity", "kind_of", "who"]
+__all__ = ["credentials", "identity", "who"]
 
 _LOGIN = "Run: gcloud auth application-default login"
-# Module of google-auth's class → what people call it.
-_KINDS: Mapping[str, str] = {
-    "google.auth.compute_engine.credentials": "the metadata server of this machine",
-    "google.auth.external_account_authorized_user": "a user of a workforce pool",
-    "google.auth.aws": "workload identity federation (AWS)",
-    "google.auth.identity_pool": "workload identity federation",
-    "google.auth.impersonated_credentials": "an impersonated service account",
-    "google.auth.pluggable": "workload identity federation (a program)",
-    "google.oauth2.service_account": "a service account's key file",
-}
 _KEY_FILE = "google.oauth2.service_account"
 
 
@@ -63,19 +54,11 @@ def identity(subject: Subject) -> Iterator[Finding]:
         yield not_visible("Google does not say whose credentials these are", do="Look: gcloud auth list")
 
 
-def kind_of(given: Any) -> str:
-    """The kind of credentials in people's words."""
-    if type(given).__module__ == "google.oauth2.credentials":
-        return "a user's login" if given.refresh_token else "an access token"
-    return _KINDS.get(type(given).__module__, type(given).__name__)
-
-
 def who(cloud: Cloud) -> str:
     """The caller's address: as the credentials know it, as their identity token says, as Google says; '' if unknown."""
     given = cloud.credentials
-    told = getattr(given, "service_account_email", "") or getattr(given, "account", "")
-    if told and told != "default":
-        return str(told)
+    if told := name_of(given):
+        return told
     try:
         return _of_identity_token(getattr(given, "id_token", None)) or str(
             cloud.ask("www", "oauth2/v2/userinfo").get("email", "")

@@ -34,6 +34,10 @@ class Remote:
         """The call log after entry number `since`, oldest first."""
         return [Entry(**entry) for entry in self._call("GET", f"calls?since={since}")["calls"]]
 
+    def grants(self) -> dict[str, Any]:
+        """`relied_on`: policy, role, member and permission of each grant that a call needed; `policies`: bindings."""
+        return self._call("GET", "grants")
+
     def faults(self) -> list[Fault]:
         return [Fault(**fault) for fault in self._call("GET", "faults")["faults"]]
 

@@ -12,6 +12,7 @@ from gcp_openemr.sandbox.standin.sample_backup import SampleBackup, make_backup
 from jobs import nfs_init, restic, secrets, settings, sources
 from jobs.redacted import Redacted
 from tests.jobs import cheap_key
+from tests.jobs.rotation_place import Place, made_place
 from tests.jobs.servers import Authority, Mysql, Redis, make_authority, mysql_server, redis_server
 from tests.jobs.shelf import SECRET, Shelf, on_disk
 from tests.jobs.world import BACKUP_PASSWORD, DiskRanges, World, made_world, restore, secret_named
@@ -39,6 +40,16 @@ def world(mysql: Mysql, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
     """Schemas and user as provision makes them; secrets known by their names."""
     monkeypatch.setattr(secrets, "access", secret_named)
     with made_world(mysql, tmp_path) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def place(mysql: Mysql, redis: Redis, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    """A clinic in the sandbox's APIs, whose passwords can be rotated."""
+    if not mysql.dual_passwords:
+        pytest.skip("this server has no dual passwords")
+    directory = tmp_path_factory.mktemp("place")
+    with made_world(mysql, directory) as world, made_place(world, redis, directory) as made:
         yield made
 
 

@@ -1,7 +1,8 @@
 """Counting what a process does to the world, and killing it before any one of those effects.
 
 An effect is whatever leaves the process: a file opened for writing, made, renamed, removed, given a mode, a program
-started, a statement that changes the database or is written to a dump, and a command that changes Redis's users.
+started, a statement that changes the database or is written to a dump, a command that changes Redis's users, and a
+request that is no question.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import redis
+import requests
 
 from jobs import database, dump
 
@@ -35,7 +37,7 @@ class Effects:
 
     def watch(self) -> None:
         original, original_command = database.run, redis.Redis.execute_command
-        original_write = dump._Sink.write
+        original_write, original_send = dump._Sink.write, requests.Session.send
 
         def run(connection: Any, statement: Any, *values: Any) -> Any:
             text = statement.decode("utf-8", "replace") if isinstance(statement, bytes) else statement
@@ -52,6 +54,12 @@ class Effects:
             self.happens()
             original_write(sink, content)
 
+        def send(session: requests.Session, request: requests.PreparedRequest, **options: Any) -> requests.Response:
+            if request.method != "GET":
+                self.happens()
+            return original_send(session, request, **options)
+
+        requests.Session.send = send  # type: ignore[method-assign,assignment]
         dump._Sink.write = write  # type: ignore[method-assign,assignment]
         database.run = run  # type: ignore[assignment]
         redis.Redis.execute_command = command  # type: ignore[method-assign,assignment]

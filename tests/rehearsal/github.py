@@ -18,10 +18,10 @@ from typing import Any
 
 from tests.rehearsal.workflow import evaluate, holds, read_workflow
 
-__all__ = ["Github", "JobRun"]
+__all__ = ["REPOSITORY", "TOKEN", "Github", "JobRun"]
 
 REPOSITORY = "my-clinic/openemr"
-_TOKEN = "gh-token-of-this-job"
+TOKEN = "gh-token-of-this-job"
 _PLAYED = Path(__file__).parent / "programs"
 
 
@@ -63,14 +63,16 @@ class Github:
         """Run a workflow's jobs in order. `cancel_at`: cancel the run when a line with these words is logged."""
         known = read_workflow(self.origin, f".github/workflows/{workflow}.yml")
         assert event in known["on"], f"{workflow} does not run on {event}"
-        declared = (known["on"][event] or {}).get("inputs", {}) if isinstance(known["on"], dict) else {}
+        trigger = known["on"][event]
+        declared = trigger.get("inputs", {}) if isinstance(trigger, Mapping) else {}
         given = {name: one.get("default", "") for name, one in declared.items()} | dict(inputs or {})
         context = {
             "github": {
                 "event": {**(payload or {}), "inputs": given},
+                "event_name": event,
                 "repository": REPOSITORY,
                 "ref": ref,
-                "token": _TOKEN,
+                "token": TOKEN,
             },
             "vars": self.variables,
             "inputs": given,
@@ -153,7 +155,9 @@ class _Job:
 
     def _auth(self, given: Mapping[str, str]) -> None:
         assert self._job["permissions"]["id-token"] == "write"
-        claims = {"ref": self._ref, "environment": self._job.get("environment", "")}
+        claims = {"ref": self._ref, "event_name": self._context["github"]["event_name"]}
+        if "environment" in self._job:
+            claims["environment"] = self._job["environment"]
         self._done.account = given["service_account"]
         provider = given["workload_identity_provider"]
         self._environment |= self._github.authenticate(provider, self._done.account, claims)

@@ -14,6 +14,9 @@ import sysconfig
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
+
+from gcp_openemr.cli import cli
 
 GOLDEN = Path(__file__).parent / "golden" / "ci"
 REQUIREMENTS = "openemr-requirements.txt"
@@ -31,8 +34,13 @@ def init(folder: Path, kind: str, name: str) -> dict[str, list[str]]:
     """A new environment file NAME.toml with its pipelines. Returns what the program says of files."""
     where = ("--project", f"my-clinic-{name}", "--region", "europe-west1", "--profile", PROFILES[name])
     pipelines = ("--ci", kind, "--repository", "my-clinic/openemr")
-    done = run("--json", "-e", f"{name}.toml", "init", "--name", name, *where, *pipelines, cwd=folder)
-    assert done.returncode == 0, done.stderr
+    return well("-e", str(folder / f"{name}.toml"), "init", "--name", name, *where, *pipelines)
+
+
+def well(*arguments: str) -> dict[str, list[str]]:
+    """What a command that goes well says, in this process."""
+    done = CliRunner().invoke(cli, ["--json", *arguments])
+    assert done.exit_code == 0, done.output
     told: dict[str, list[str]] = json.loads(done.stdout)
     return told
 
@@ -103,8 +111,8 @@ def test_programs_are_pinned_and_no_key_is_asked_for(written: tuple[str, Path]) 
 
 def test_files_that_are_there_stay_until_replaced_in_words(tmp_path: Path) -> None:
     told = init(tmp_path, "github", "prod")
-    again = run("--json", "-e", "prod.toml", "init", "--ci", "github", cwd=tmp_path)
-    assert json.loads(again.stdout)["right"] == told["written"]
+    pipelines = ("-e", str(tmp_path / "prod.toml"), "init", "--ci", "github")
+    assert well(*pipelines)["right"] == told["written"]
     changed = tmp_path / ".github" / "workflows" / "openemr-prod-plan.yml"
     changed.write_text("ours\n")
     (tmp_path / ".github" / "workflows" / "openemr-prod-watch.yml").unlink()
@@ -113,8 +121,7 @@ def test_files_that_are_there_stay_until_replaced_in_words(tmp_path: Path) -> No
     assert "openemr-prod-plan.yml" in refused.stderr
     assert changed.read_text() == "ours\n"
     assert not (tmp_path / ".github" / "workflows" / "openemr-prod-watch.yml").exists()
-    replaced = run("--json", "-e", "prod.toml", "init", "--ci", "github", "--replace", cwd=tmp_path)
-    assert len(json.loads(replaced.stdout)["written"]) == 2
+    assert len(well(*pipelines, "--replace")["written"]) == 2
     assert changed.read_text() != "ours\n"
 
 

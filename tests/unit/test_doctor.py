@@ -22,6 +22,7 @@ from gcp_openemr.clients import Cloud
 from gcp_openemr.commands import state
 from gcp_openemr.commands.doctor import doctor
 from gcp_openemr.console import Console
+from gcp_openemr.credentials import kind_of
 from gcp_openemr.doctor import CHECKS, Check, Finding, Level, Subject, buckets, examine, identity, names, places
 from gcp_openemr.doctor import permissions as permission_checks
 from gcp_openemr.doctor import project as project_checks
@@ -157,7 +158,7 @@ def key_file() -> service_account.Credentials:
     ids=["token", "user", "key file", "impersonated", "federation", "metadata"],
 )
 def test_credentials_are_told_apart(given: Any, kind: str) -> None:
-    assert identity.kind_of(given) == kind
+    assert kind_of(given) == kind
 
 
 def test_a_key_file_is_warned_of(tmp_path: Path) -> None:

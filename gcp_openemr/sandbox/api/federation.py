@@ -165,5 +165,5 @@ def generate(call: Call) -> Json:
     require_enabled(call, names.project_of(name))
     call.authorize("iam.serviceAccounts.getAccessToken", name)
     beyond_if(call.body.get("delegates"), "The sandbox does not stand in for chains of delegation.")
-    ends = names.timestamp(time.time() + TOKEN_SECONDS)
-    return {"accessToken": call.app.mint_token(email), "expireTime": ends}
+    ends = names.timestamp(time.time() + TOKEN_SECONDS).partition(".")[0]
+    return {"accessToken": call.app.mint_token(email), "expireTime": f"{ends}Z"}

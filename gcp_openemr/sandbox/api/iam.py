@@ -130,6 +130,8 @@ class Iam:
     def __init__(self, store: Store, propagation: Callable[[], float]) -> None:
         self._store = store
         self._propagation = propagation
+        self.relied_on: set[tuple[str, str, str, str]] = set()
+        """Policy, role, member and permission of every grant without which a call would have been refused."""
 
     def policy_in_force(self, name: str) -> Json:
         """The policy by which Google decides now: the former one while a change still propagates."""
@@ -148,12 +150,20 @@ class Iam:
             self._store.put_policy(f"{_PROPAGATING}{name}", late)
         self._store.put_policy(name, policy)
 
-    def allows(self, caller: Caller, permission: str, resource: str) -> bool:
-        """Whether `caller` has `permission` on a resource by full name."""
+    def allows(self, caller: Caller, permission: str, resource: str, *, asks: bool = False) -> bool:
+        """Whether `caller` has `permission` on a resource by full name; `asks` when nothing hangs on the answer."""
         if caller == OPERATOR:
             return True
         identities = self._identities(caller)
-        return any(self._binds(binding, identities, permission, resource) for binding in self._bindings_above(resource))
+        grants = {
+            (policy, str(binding["role"]), caller.member, permission)
+            for policy in self._policies_above(resource)
+            for binding in self.policy_in_force(policy).get("bindings", ())
+            if self._binds(binding, identities, permission, resource)
+        }
+        if len(grants) == 1 and not asks:
+            self.relied_on |= grants
+        return bool(grants)
 
     def permissions(self, role: str) -> frozenset[str]:
         """What a role contains; nothing for an unknown or deleted one."""
@@ -217,10 +227,6 @@ class Iam:
             )
         except ConditionInvalid:
             return False
-
-    def _bindings_above(self, resource: str) -> Iterator[Json]:
-        for name in self._policies_above(resource):
-            yield from self.policy_in_force(name).get("bindings", ())
 
     def _policies_above(self, resource: str) -> Iterator[str]:
         parts = resource.split("/")

@@ -71,7 +71,8 @@ def set_policy(call: Call, name: str, given: Json) -> Json:
 def test_permissions(call: Call, name: str, permissions: list[str]) -> Json:
     """The part of `permissions` that the caller has."""
     refuse_if(any("*" in permission for permission in permissions), "iam.wildcard")
-    held = [permission for permission in permissions if call.allowed(permission, name)]
+    allows = call.app.iam.allows
+    held = [permission for permission in permissions if allows(call.caller, permission, name, asks=True)]
     return {"permissions": held} if held else {}
 
 

@@ -125,6 +125,12 @@ def _calls(app: App, request: Request) -> Json:
     return {"calls": [dataclasses.asdict(entry) for entry in app.calls.read(int(since))]}
 
 
+def _grants(app: App, _request: Request) -> Json:
+    """Who was let do what by which binding of which policy, and every policy there is."""
+    policies = {name: policy.get("bindings", []) for name, policy in app.store.policies("")}
+    return {"relied_on": sorted(app.iam.relied_on), "policies": policies}
+
+
 def _faults(app: App, _request: Request) -> Json:
     return {"faults": [dataclasses.asdict(fault) for fault in app.faults.all()]}
 
@@ -171,6 +177,7 @@ _METHODS: Mapping[tuple[str, str], Callable[[App, Request], Json]] = {
     ("GET", "settings"): _get_settings,
     ("POST", "settings"): _set_settings,
     ("GET", "calls"): _calls,
+    ("GET", "grants"): _grants,
     ("GET", "faults"): _faults,
     ("POST", "faults"): _add_fault,
     ("DELETE", "faults"): _clear_faults,

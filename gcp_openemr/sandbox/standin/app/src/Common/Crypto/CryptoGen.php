@@ -7,7 +7,7 @@ use RuntimeException;
 /**
  * Encryption in OpenEMR's shape: AES-256-CBC with HMAC-SHA384, two keys (a encrypts, b signs) in the database's table
  * `keys`, two more on the share in documents/logs_and_misc/methods, and those locked with the database's.
- * A value is "007" and base64 of HMAC (48 bytes), IV (16 bytes) and ciphertext.
+ * A value is "007" and base64 of HMAC (48 bytes), IV (16 bytes) and ciphertext. With a password both keys come from it.
  */
 class CryptoGen
 {
@@ -17,9 +17,9 @@ class CryptoGen
     public function encryptStandard(?string $value, ?string $customPassword = null, string $keySource = 'drive'): string
     {
         $iv = random_bytes(16);
-        $secret = $this->collectKey('a', $keySource);
+        $secret = $this->collectKey('a', $keySource, $customPassword);
         $locked = openssl_encrypt((string) $value, 'aes-256-cbc', $secret, OPENSSL_RAW_DATA, $iv);
-        $hmac = hash_hmac('sha384', $iv . $locked, $this->collectKey('b', $keySource), true);
+        $hmac = hash_hmac('sha384', $iv . $locked, $this->collectKey('b', $keySource, $customPassword), true);
         return self::VERSION . base64_encode($hmac . $iv . $locked);
     }
 
@@ -33,11 +33,11 @@ class CryptoGen
         if (!$this->cryptCheckStandard($value) || $raw === false) {
             return false;
         }
-        $hmac = hash_hmac('sha384', substr($raw, 48), $this->collectKey('b', $keySource), true);
+        $hmac = hash_hmac('sha384', substr($raw, 48), $this->collectKey('b', $keySource, $customPassword), true);
         if (!hash_equals($hmac, substr($raw, 0, 48))) {
             return false;
         }
-        $secret = $this->collectKey('a', $keySource);
+        $secret = $this->collectKey('a', $keySource, $customPassword);
         return openssl_decrypt(substr($raw, 64), 'aes-256-cbc', $secret, OPENSSL_RAW_DATA, substr($raw, 48, 16));
     }
 
@@ -47,8 +47,11 @@ class CryptoGen
     }
 
     /** A key of 32 bytes; where there is none a new one is made, which is why a restore must bring both kinds. */
-    private function collectKey(string $part, string $source): string
+    private function collectKey(string $part, string $source, ?string $password): string
     {
+        if ($password !== null && $password !== '') {
+            return hash_hkdf('sha256', $password, 32, $part);
+        }
         return $source === 'database' ? $this->databaseKey(self::KEY . $part) : $this->driveKey(self::KEY . $part);
     }
 

@@ -1,0 +1,132 @@
+"""Google's REST APIs under the job's own identity, for what has no library in the image.
+
+What may be done twice is tried again for about a minute after a passing refusal or a lost answer. A POST that may not
+is tried again only where it certainly was not done; otherwise `Unclear` tells its caller to look.
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import google.auth
+import requests
+from google.auth.exceptions import GoogleAuthError
+from google.auth.transport.requests import AuthorizedSession
+
+from jobs import log
+from jobs.errors import CloudRefused, Unreachable
+
+__all__ = ["Conflict", "NotFound", "Unclear", "call", "listed"]
+
+_SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
+_REPEATABLE = frozenset({"GET", "PUT", "PATCH", "DELETE"})
+_PASSING = frozenset({408, 429, 500, 502, 503, 504})
+_CONFLICTS = frozenset({409, 412})
+_PATIENCE_SECONDS = 90.0
+_ASK_SECONDS = 60
+
+
+class NotFound(CloudRefused):
+    """There is no such thing."""
+
+
+class Conflict(CloudRefused):
+    """It was changed by another, or by an earlier try of the same call."""
+
+
+class Unclear(Unreachable):
+    """No answer tells whether it was done."""
+
+
+def call(
+    method: str,
+    api: str,
+    path: str,
+    *,
+    body: Any = None,
+    repeatable: bool | None = None,
+    query: Mapping[str, str | int] | None = None,
+) -> dict[str, Any]:
+    """One call: `api` is `run`, `path` is below its host (`v2/projects/p`). Returns the JSON object of the answer.
+
+    Raises:
+        NotFound, Conflict, CloudRefused: Google's reason.
+        Unreachable: Google does not answer for long; Unclear where that leaves open whether it was done.
+    """
+    repeatable = method in _REPEATABLE if repeatable is None else repeatable
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    delay = 0.25
+    while True:
+        try:
+            answer = _session().request(
+                method,
+                f"{_root(api)}/{path}",
+                params=dict(query or {}),
+                json=body,
+                timeout=_ASK_SECONDS,
+                allow_redirects=False,
+            )
+        except (requests.RequestException, GoogleAuthError) as error:
+            # the words of requests' errors have the address in them, and no body
+            problem, undone = f"{api} does not answer: {type(error).__name__}", isinstance(error, GoogleAuthError)
+        else:
+            if answer.ok:
+                return _object(answer)
+            problem, undone = _reason(answer), answer.status_code == 429
+            if answer.status_code not in _PASSING:
+                raise _refusal(method, path, answer.status_code, problem)
+        if not (repeatable or undone):
+            raise Unclear(f"Google's {problem}", do="Run the same command again; it looks first.")
+        if time.monotonic() + delay > deadline:
+            raise Unreachable(f"Google's {problem}", do="Run the same command again; it continues.")
+        log.info("Google does not answer yet", reason=problem)
+        time.sleep(delay)
+        delay = min(delay * 2, 10.0)
+
+
+def listed(api: str, path: str, field: str) -> Iterator[dict[str, Any]]:
+    """Every element of a list, page after page."""
+    token = ""
+    while True:
+        page = call("GET", api, path, query={"pageToken": token} if token else None)
+        yield from page.get(field, [])
+        token = page.get("nextPageToken", "")
+        if not token:
+            return
+
+
+@functools.cache
+def _session() -> AuthorizedSession:
+    credentials, _ = google.auth.default(scopes=_SCOPES)
+    return AuthorizedSession(credentials)
+
+
+def _root(api: str) -> str:
+    return f"https://{api}.googleapis.com"
+
+
+def _object(answer: requests.Response) -> dict[str, Any]:
+    try:
+        found = answer.json()
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _reason(answer: requests.Response) -> str:
+    error = _object(answer).get("error")
+    message = error.get("message") if isinstance(error, dict) else None
+    return f"answer {answer.status_code}: {message or answer.reason}"
+
+
+def _refusal(method: str, path: str, status: int, problem: str) -> CloudRefused:
+    what = f"Google refused {method} {path}: {problem}"
+    if status == 404:
+        return NotFound(what)
+    if status in _CONFLICTS:
+        return Conflict(what, do="Run the same command again; it looks first.")
+    do = "Run gcp-openemr deploy, which grants what the job needs." if status in (401, 403) else ""
+    return CloudRefused(what, do=do)

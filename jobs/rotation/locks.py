@@ -1,0 +1,177 @@
+"""One rotation at a time: the environment's lock, which every command takes too, and a lock of the clinic in MySQL.
+
+The environment's lock is the object that gcp_openemr/lock.py describes. It outlives a run that was killed: a holder
+that is an execution is dead when that has ended, any other one when it was not renewed for five minutes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import platform
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import quote
+
+from jobs import database, log, rest
+from jobs.database import Connection
+from jobs.errors import Busy, JobError
+from jobs.rotation import executions
+
+__all__ = ["EnvironmentLock", "Fence", "clinic_fence", "environment"]
+
+RENEW_SECONDS = 60.0
+_STALE_SECONDS = 300.0
+_POLL_SECONDS = 5.0
+_OF_EXECUTION = "execution "
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Place:
+    """`gs://bucket/name`."""
+
+    bucket: str
+    name: str
+
+    def read(self) -> tuple[dict[str, Any], int] | None:
+        """What stands there and its generation."""
+        path = f"storage/v1/b/{self.bucket}/o/{quote(self.name, safe='')}"
+        try:
+            generation = int(rest.call("GET", "storage", path)["generation"])
+            return rest.call("GET", "storage", path, query={"alt": "media", "generation": generation}), generation
+        except rest.NotFound:
+            return None
+
+    def write(self, holder: dict[str, Any], expected: int) -> int | None:
+        """Returns the new generation, or None where another one stands there than the expected."""
+        path = f"upload/storage/v1/b/{self.bucket}/o"
+        query: dict[str, str | int] = {"uploadType": "media", "name": self.name, "ifGenerationMatch": expected}
+        try:
+            return int(rest.call("POST", "storage", path, body=holder, repeatable=True, query=query)["generation"])
+        except rest.Conflict:
+            # tried again after its answer was lost, a write meets itself
+            found = self.read()
+            return found[1] if found and found[0] == holder else None
+
+    def remove(self, generation: int) -> None:
+        path = f"storage/v1/b/{self.bucket}/o/{quote(self.name, safe='')}"
+        with contextlib.suppress(rest.Conflict, rest.NotFound):
+            rest.call("DELETE", "storage", path, query={"ifGenerationMatch": generation})
+
+
+class EnvironmentLock:
+    """Held; written anew every minute."""
+
+    def __init__(self, place: _Place, holder: dict[str, Any], generation: int) -> None:
+        self._place, self._holder, self._generation = place, holder, generation
+        self._lost = False
+        self._mutex = threading.Lock()
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._renew, name="environment-lock", daemon=True)
+        self._thread.start()
+
+    def check(self) -> None:
+        """Raises Busy when another run took it over."""
+        if self._lost:
+            raise Busy("Another run took this environment's lock over.", do="Run the same command again.")
+
+    def release(self) -> None:
+        self._done.set()
+        self._thread.join()
+        with self._mutex, contextlib.suppress(JobError):
+            self._place.remove(self._generation)
+
+    def _renew(self) -> None:
+        while not self._done.wait(RENEW_SECONDS):
+            with self._mutex, contextlib.suppress(JobError):
+                generation = self._place.write({**self._holder, "renewed": _now()}, self._generation)
+                if generation is None:
+                    self._lost = True
+                    return
+                self._generation = generation
+
+
+@contextlib.contextmanager
+def environment(bucket: str, name: str, *, execution: str, seconds: float) -> Iterator[EnvironmentLock]:
+    """Hold the lock of environment `name`; waits so long for another holder.
+
+    `execution` is this run's full name, or '' where it is none.
+
+    Raises:
+        Busy: another run holds it.
+    """
+    place = _Place(bucket=bucket, name=f"{name}/environment.lock")
+    now = _now()
+    holder = {
+        "id": uuid.uuid4().hex,
+        "who": execution.rpartition("/")[2] or platform.node(),
+        "machine": f"{_OF_EXECUTION}{execution}" if execution else f"{platform.node()} {os.getpid()}",
+        "process": f"{os.getpid()} 0",
+        "command": "rotate",
+        "acquired": now,
+        "renewed": now,
+    }
+    lock = EnvironmentLock(place, holder, _acquired(place, holder, seconds))
+    try:
+        yield lock
+    finally:
+        lock.release()
+
+
+def _acquired(place: _Place, holder: dict[str, Any], seconds: float) -> int:
+    deadline = time.monotonic() + seconds
+    while True:
+        found = place.read()
+        if found is None or _is_dead(found[0]):
+            generation = place.write(holder, found[1] if found else 0)
+            if generation is not None:
+                return generation
+            continue
+        other = found[0]
+        if time.monotonic() > deadline:
+            raise Busy(
+                f"{other['who']} holds the environment with `{other['command']}` since {other['acquired'][:19]} UTC.",
+                do="Run the same command again when that has ended. A run that died is recognised after five minutes.",
+            )
+        log.info("Waiting for another run of this environment", holder=other["who"], command=other["command"])
+        time.sleep(min(_POLL_SECONDS, max(deadline - time.monotonic(), 0.1)))
+
+
+def _is_dead(holder: dict[str, Any]) -> bool:
+    machine = str(holder.get("machine", ""))
+    if machine.startswith(_OF_EXECUTION):
+        with contextlib.suppress(JobError):
+            if executions.is_over(machine.removeprefix(_OF_EXECUTION)):
+                return True
+    renewed = datetime.fromisoformat(str(holder["renewed"]))
+    return (datetime.now(UTC) - renewed).total_seconds() > _STALE_SECONDS
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Fence:
+    """Both locks of a run."""
+
+    environment: EnvironmentLock
+    clinic: database.Lock
+    thread: int
+
+    def check(self) -> None:
+        """Before each step that cannot be undone. Raises Busy when one of the two is lost."""
+        self.environment.check()
+        self.clinic.check()
+
+
+@contextlib.contextmanager
+def clinic_fence(held: EnvironmentLock, connection: Connection, schema: str, *, seconds: int) -> Iterator[Fence]:
+    """Keep a second rotation of the clinic away; other jobs go on."""
+    with database.locked(connection, f"{schema}:rotation", seconds=seconds) as lock:
+        yield Fence(environment=held, clinic=lock, thread=int(database.value(connection, "SELECT CONNECTION_ID()")))

@@ -1,0 +1,208 @@
+"""A secret's versions and what they are, which its aliases say: nothing else remembers how far a rotation came.
+
+    current                 at rest
+    current, next           `next` is added and not in force yet; disabled, it is being taken back
+    current, previous       `current` has moved; `previous` is valid until nobody uses it any more
+
+All aliases move in one write with the secret's etag as condition.
+"""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import google_crc32c
+
+from jobs import log, rest, secrets
+from jobs.errors import CloudRefused, Refused
+from jobs.redacted import Redacted
+from jobs.settings import SecretVersion
+
+__all__ = [
+    "AT_ONCE",
+    "CURRENT",
+    "NEXT",
+    "PREVIOUS",
+    "Secret",
+    "Version",
+    "add",
+    "enable",
+    "look",
+    "point",
+    "retire",
+    "value",
+]
+
+CURRENT, NEXT, PREVIOUS = "current", "next", "previous"
+AT_ONCE = "gcp-openemr-end"
+"""An annotation, there while Redis has still to end what began with an ended password."""
+
+_ATTEMPTS = 5
+_DESTROY_AFTER_SECONDS = 7 * 24 * 3600
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Version:
+    """`going`: its destruction is set for a later time, or done."""
+
+    number: int
+    state: str
+    made: datetime
+    going: bool
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Secret:
+    """`projects/p/secrets/s` as it was looked at; versions newest first. `delayed`: destroying takes days by itself."""
+
+    name: str
+    etag: str
+    aliases: Mapping[str, int]
+    annotations: Mapping[str, str]
+    delayed: bool
+    versions: tuple[Version, ...]
+
+    @property
+    def current(self) -> int:
+        return self.aliases[CURRENT]
+
+    @property
+    def next(self) -> int | None:
+        return self.aliases.get(NEXT)
+
+    @property
+    def previous(self) -> int | None:
+        return self.aliases.get(PREVIOUS)
+
+    @property
+    def half_way(self) -> bool:
+        return NEXT in self.aliases or PREVIOUS in self.aliases
+
+    @property
+    def at_once(self) -> bool:
+        return AT_ONCE in self.annotations
+
+    @property
+    def enabled(self) -> tuple[int, ...]:
+        return tuple(version.number for version in self.versions if version.state == "ENABLED")
+
+    @property
+    def age_seconds(self) -> float:
+        """Since the current version was made."""
+        made = next(version.made for version in self.versions if version.number == self.current)
+        return max((datetime.now(UTC) - made).total_seconds(), 0.0)
+
+
+def look(name: str) -> Secret:
+    """What is there.
+
+    Raises:
+        Refused: it has no version in force, or that one is destroyed.
+    """
+    body = rest.call("GET", "secretmanager", f"v1/{name}")
+    versions = tuple(_version(one) for one in rest.listed("secretmanager", f"v1/{name}/versions", "versions"))
+    aliases = {alias: int(number) for alias, number in body.get("versionAliases", {}).items()}
+    secret = Secret(
+        name=name,
+        etag=str(body.get("etag", "")),
+        aliases=aliases,
+        annotations=body.get("annotations", {}),
+        delayed=bool(body.get("versionDestroyTtl")),
+        versions=versions,
+    )
+    states = {version.number: version.state for version in versions}
+    if states.get(aliases.get(CURRENT, 0), "DESTROYED") == "DESTROYED":
+        raise Refused(f"{name} has no version in force.", do="Run gcp-openemr deploy, which makes one.")
+    return secret
+
+
+def value(name: str, number: int) -> Redacted:
+    """Raises SecretUnavailable where it is disabled or destroyed."""
+    return secrets.access(SecretVersion(secret=name, version=number))
+
+
+def add(secret: Secret, text: Redacted) -> int:
+    """Add a version and return its number; where no answer tells whether it was added, look."""
+    data = text.reveal().encode()
+    payload = {"data": base64.b64encode(data).decode(), "dataCrc32c": str(google_crc32c.value(data))}
+    newest = max(version.number for version in secret.versions)
+    for _ in range(_ATTEMPTS):
+        try:
+            made = rest.call(
+                "POST", "secretmanager", f"v1/{secret.name}:addVersion", body={"payload": payload}, repeatable=False
+            )
+            return _number(made)
+        except rest.Unclear as error:
+            log.info("Looking whether the version was added", secret=secret.name, reason=error.what)
+        found = look(secret.name).versions[0].number
+        if found > newest:
+            return found
+    raise CloudRefused(f"{secret.name} takes no version.", do="Run the same command again.")
+
+
+def point(
+    name: str, aliases: Mapping[str, int | None], *, annotations: Mapping[str, str | None] | None = None
+) -> Secret:
+    """Move aliases, all at once; None takes one away. Returns the secret as it is then."""
+    for _ in range(_ATTEMPTS):
+        secret = look(name)
+        wanted = _changed(secret.aliases, aliases)
+        notes = _changed(secret.annotations, annotations or {})
+        if wanted == secret.aliases and notes == secret.annotations:
+            return secret
+        body = {"name": name, "etag": secret.etag, "versionAliases": {a: str(n) for a, n in wanted.items()}}
+        mask = "versionAliases"
+        if notes != secret.annotations:
+            body, mask = {**body, "annotations": notes}, f"{mask},annotations"
+        try:
+            rest.call("PATCH", "secretmanager", f"v1/{name}", body=body, query={"updateMask": mask})
+        except CloudRefused as error:
+            # tried again after its answer was lost, it meets the etag that it changed itself
+            if look(name).etag == secret.etag:
+                raise
+            log.info("Looking at the aliases again", secret=name, reason=error.what)
+    raise CloudRefused(f"The aliases of {name} are changed by another all the time.", do="Run the same command again.")
+
+
+def enable(name: str, number: int) -> None:
+    rest.call("POST", "secretmanager", f"v1/{name}/versions/{number}:enable", body={}, repeatable=True)
+
+
+def retire(name: str, numbers: tuple[int, ...]) -> list[int]:
+    """Disable versions and have them destroyed later; returns those that were still enabled.
+
+    Where the secret itself does not delay a destruction it is left to a run a week later.
+    """
+    secret = look(name)
+    ended = []
+    for version in secret.versions:
+        if version.number not in numbers or version.going or version.state == "DESTROYED":
+            continue
+        path = f"v1/{name}/versions/{version.number}"
+        if version.state == "ENABLED":
+            rest.call("POST", "secretmanager", f"{path}:disable", body={}, repeatable=True)
+            ended.append(version.number)
+        if secret.delayed or (version.state != "ENABLED" and secret.age_seconds > _DESTROY_AFTER_SECONDS):
+            rest.call("POST", "secretmanager", f"{path}:destroy", body={}, repeatable=True)
+    return ended
+
+
+def _changed(present: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: one for name, one in {**present, **changes}.items() if one is not None}
+
+
+def _version(body: Mapping[str, Any]) -> Version:
+    return Version(
+        number=_number(body),
+        state=str(body["state"]),
+        made=datetime.fromisoformat(str(body["createTime"])[:19]).replace(tzinfo=UTC),
+        going="scheduledDestroyTime" in body or "destroyTime" in body,
+    )
+
+
+def _number(body: Mapping[str, Any]) -> int:
+    return int(str(body["name"]).rpartition("/")[2])

@@ -1,0 +1,163 @@
+"""Rotations of what the service holds: how they go, how they are undone, and what was changed by hand."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+
+import pytest
+
+from gcp_openemr.sandbox.interfaces import Refused as NotStarted
+from jobs import metrics, rest
+from jobs.errors import Busy, Refused, Unhealthy
+from jobs.rotation import service
+from tests.jobs.rotation_place import JOBS, ROTATE_JOB, SECRETS, SERVICE, Place
+
+BOTH = ("database", "redis")
+
+
+def by_hand(place: Place, statement: str, *values: str) -> None:
+    with place.mysql.root() as connection, connection.cursor() as cursor:
+        cursor.execute(f"ALTER USER {place.wanted.clinic.user} {statement}", values)
+
+
+def test_three_rotations_in_a_row_each_leave_one_password(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    for _ in range(3):
+        old = {kind: place.value(kind) for kind in BOTH}
+        was = place.aliases("database")["current"]
+        record = place.rotate(*BOTH)
+        assert record["rotated"]["database"] == {"from": was, "to": was + 1}
+        assert record["health"] == "ready"
+        place.at_rest()
+        assert not place.opens_mysql(old["database"])
+        assert not place.opens_redis(old["redis"])
+        told = capsys.readouterr().out + json.dumps(record)
+        for value in (*old.values(), *(place.value(kind) for kind in BOTH)):
+            assert value.reveal() not in told
+            assert base64.b64encode(value.reveal().encode()).decode() not in told
+    revisions = place.call("GET", "run", f"v2/{SERVICE}/revisions")["revisions"]
+    assert len(revisions) == 4, "one new revision serves both secrets"
+
+
+def test_only_what_is_due_is_rotated_and_ages_are_told(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: dict[str, float] = {}
+    monkeypatch.setattr(metrics, "write", lambda _c, _n, points, secret: told.update({secret: points["secret_age"]}))
+    before = place.aliases("redis")
+    assert place.rotate(*BOTH, due_or_not=False)["rotated"] == {}
+    assert place.aliases("redis") == before
+    assert set(told) == set(SECRETS)
+    assert max(told.values()) < 3600
+    assert set(place.rotate("redis", due_or_not=False, every_days=0)["rotated"]) == {"redis"}
+    place.at_rest()
+
+
+@pytest.mark.parametrize("ill", ["start", "health"])
+def test_a_revision_that_is_not_healthy_is_undone(place: Place, monkeypatch: pytest.MonkeyPatch, ill: str) -> None:
+    before = {kind: place.aliases(kind) for kind in BOTH}
+    serving = place.serving()
+    if ill == "start":
+        monkeypatch.setitem(place.runtime.refuse, "start_revision", NotStarted("The container failed to start."))
+    else:
+        monkeypatch.setattr(place.runtime, "ill_under_tag", True)
+    with pytest.raises(Unhealthy, match="The old passwords stay") as caught:
+        place.rotate(*BOTH)
+    assert set(caught.value.record["undone"]) == set(BOTH)
+    assert {kind: place.aliases(kind) for kind in BOTH} == before
+    assert place.serving() == serving
+    place.at_rest()
+    found = service.find(SERVICE)
+    assert found is not None
+    assert sorted(found.pins.values()) == sorted(serving.values()), "the next deploy finds nothing to change"
+
+
+def test_an_execution_that_began_before_is_waited_for_by_the_next_run(place: Place) -> None:
+    begun, finish = place.begin(JOBS[0])
+    old = place.value("database")
+    record = place.rotate("database")
+    assert begun.rpartition("/")[2] in record["waiting"]["database"]
+    assert place.opens_mysql(old)
+    assert place.opens_mysql(place.value("database"))
+    place.works()
+    finish()
+    assert "database" in place.rotate("database")["finished"]
+    assert not place.opens_mysql(old)
+    place.at_rest()
+
+
+def test_another_run_holds_the_environment(place: Place) -> None:
+    begun, finish = place.begin(ROTATE_JOB)
+    holder = {
+        "id": "1",
+        "who": "somebody",
+        "machine": f"execution {begun}",
+        "process": "1 0",
+        "command": "rotate",
+        "acquired": "2026-01-01T00:00:00+00:00",
+        "renewed": "2126-01-01T00:00:00+00:00",
+    }
+    upload = "upload/storage/v1/b/state/o?uploadType=media&name=prod/environment.lock"
+    place.call("POST", "storage", upload, holder)
+    with pytest.raises(Busy, match="somebody holds the environment with `rotate` since 2026-01-01"):
+        place.rotate("redis")
+    finish()
+    place.rotate("redis")
+    with pytest.raises(rest.NotFound):
+        rest.call("GET", "storage", "storage/v1/b/state/o/prod%2Fenvironment.lock")
+
+
+def test_passwords_changed_by_hand_are_mended_or_refused_in_one_sentence(place: Place) -> None:
+    by_hand(place, "IDENTIFIED BY %s RETAIN CURRENT PASSWORD", "set in a console")
+    place.rotate("database")
+    place.at_rest()
+    payload = {"payload": {"data": base64.b64encode(b"added by hand").decode()}}
+    place.call("POST", "secretmanager", f"v1/{SECRETS['database']}:addVersion", payload)
+    by_hand(place, "IDENTIFIED BY %s", "added by hand")
+    assert "it is again" in place.rotate("database", due_or_not=False)["mended"]["database"]
+    place.at_rest()
+    with place.redis_admin() as client:
+        client.execute_command("ACL", "SETUSER", place.wanted.redis_user, "resetpass", ">by hand")
+    assert "it does again" in place.rotate("redis", due_or_not=False)["mended"]["redis"]
+    place.at_rest()
+    by_hand(place, "IDENTIFIED BY %s", "known to nobody")
+    with pytest.raises(Refused, match=r"MySQL takes no enabled version of .*: the password was changed") as caught:
+        place.rotate("database")
+    assert caught.value.record["changed_by_hand"] == ["database"]
+    by_hand(place, "IDENTIFIED BY %s", place.value("database").reveal())
+    place.at_rest()
+
+
+def test_a_version_disabled_by_hand_and_a_revision_on_an_old_one_are_mended(place: Place) -> None:
+    current = place.aliases("redis")["current"]
+    place.call("POST", "secretmanager", f"v1/{SECRETS['redis']}/versions/{current}:disable", {})
+    assert "enabled again" in place.rotate("redis", due_or_not=False)["mended"]["redis"]
+    place.at_rest()
+    found = service.find(SERVICE)
+    assert found is not None
+    revisions = place.call("GET", "run", f"v2/{SERVICE}/revisions")["revisions"]
+    old = next(one["name"].rpartition("/")[2] for one in revisions if one["name"].endswith(found.revision) is False)
+    service.give_traffic(found, {old: 100})
+    assert not place.is_healthy(place.serving())
+    assert "a new one serves" in place.rotate("redis", due_or_not=False)["mended"]["service"]
+    place.at_rest()
+
+
+def test_a_service_closed_to_callers_from_outside_is_judged_by_cloud_run(place: Place) -> None:
+    def ingress(value: str) -> Any:
+        place.cloud.wait(place.cloud.call("PATCH", "run", f"v2/{SERVICE}?updateMask=ingress", {"ingress": value}))
+
+    ingress("INGRESS_TRAFFIC_INTERNAL_ONLY")
+    assert place.rotate("redis")["health"] == "not asked"
+    ingress("INGRESS_TRAFFIC_ALL")
+    place.at_rest()
+
+
+def test_at_once_ends_old_access_first(place: Place) -> None:
+    old = {kind: place.value(kind) for kind in BOTH}
+    record = place.rotate(*BOTH, now=True)
+    assert record["interruption_seconds"] > 0
+    steps = [step["step"] for step in record["steps"]]
+    assert steps.index("old password ended") < steps.index("new revision")
+    assert not place.opens_mysql(old["database"])
+    assert not place.opens_redis(old["redis"])
+    place.at_rest()

@@ -1,0 +1,171 @@
+"""A project bootstrapped for a pipeline: who is let in as whom, and that each identity needs every right it has."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from google.auth import identity_pool
+from google.auth.exceptions import GoogleAuthError
+from google.auth.transport.requests import Request
+
+from gcp_openemr.needed import ROLES
+from gcp_openemr.sandbox import control
+from gcp_openemr.sandbox.remote import remote
+from tests.oidc import Issuer
+from tests.rehearsal.place import PROJECT, Answer, Place, begin, environment_file, wait_for
+
+GITHUB = "https://token.actions.githubusercontent.com"
+REPOSITORY = "my-clinic/openemr"
+CI = f"""
+[ci]
+provider = "github"
+repository = "{REPOSITORY}"
+environment = "production"
+"""
+ON_MAIN = {"ref": "refs/heads/main", "event_name": "push"}
+PULL_REQUEST = {"ref": "refs/pull/7/merge", "event_name": "pull_request"}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Bootstrapped:
+    """A place whose foundation is there, with what `bootstrap` said, and GitHub's issuer."""
+
+    place: Place
+    said: dict[str, Any]
+    issuer: Issuer
+
+    def account(self, identity: str) -> str:
+        return str(self.said["ci"]["accounts"][identity])
+
+    def signed_in(self, identity: str, **claims: str) -> Path:
+        """The file that the step leaves behind which signs a job with these claims in."""
+        info = control.status(self.place.sandbox)
+        assert info is not None
+        return self.issuer.credentials_file(
+            self.place.folder / identity,
+            cloud=info.url,
+            provider=self.said["ci"]["settings"]["OPENEMR_TEST_PROVIDER"],
+            account=self.account(identity),
+            **{"sub": f"repo:{REPOSITORY}:x", "repository": REPOSITORY, **ON_MAIN, **claims},
+        )
+
+    def is_let_in(self, identity: str, **claims: str) -> bool:
+        credentials = identity_pool.Credentials.from_file(self.signed_in(identity, **claims))
+        try:
+            credentials.refresh(Request())
+        except GoogleAuthError:
+            return False
+        return True
+
+    def run(self, identity: str, *arguments: str) -> Answer:
+        """The program in a job that signed in: its own environment says as whom."""
+        ran_in = {"deployer": "production", "destroyer": "destroy"}.get(identity)
+        file = self.signed_in(identity, **({"environment": ran_in} if ran_in else PULL_REQUEST))
+        done = subprocess.run(
+            self.place.command(*arguments),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=400,
+            cwd=self.place.folder,
+            env={**os.environ, "GOOGLE_APPLICATION_CREDENTIALS": str(file)},
+        )
+        return Answer(status=done.returncode, stdout=done.stdout, stderr=done.stderr)
+
+
+@pytest.fixture(scope="module")
+def bootstrapped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bootstrapped]:
+    folder = tmp_path_factory.mktemp("identities")
+    file = environment_file(CI).replace("public_access = true", "public_access = false")
+    (folder / "openemr.toml").write_text(file)
+    place = Place(folder=folder)
+    control.start(place.sandbox)
+    try:
+        said = place.must("bootstrap", "-y")
+        yield Bootstrapped(place=place, said=said, issuer=Issuer(GITHUB).trusted_by(place.sandbox))
+    finally:
+        control.stop(place.sandbox)
+
+
+def test_bootstrap_says_what_to_paste_and_a_second_run_changes_nothing(bootstrapped: Bootstrapped) -> None:
+    settings = bootstrapped.said["ci"]["settings"]
+    assert set(settings) == {f"OPENEMR_TEST_{word}" for word in ("PROVIDER", "PLANNER", "DEPLOYER", "DESTROYER")}
+    assert settings["OPENEMR_TEST_PROVIDER"].endswith("/workloadIdentityPools/oe-test-ci/providers/github")
+    assert settings["OPENEMR_TEST_DEPLOYER"] == f"oe-test-deploy@{PROJECT}.iam.gserviceaccount.com"
+    again = bootstrapped.place.run("bootstrap", "-y")
+    assert (again.status, again.json) == (0, bootstrapped.said)
+    assert "to create" not in again.stderr
+
+
+def test_each_run_of_the_pipeline_takes_its_identity_and_no_other(bootstrapped: Bootstrapped) -> None:
+    runs = {
+        "a pull request": PULL_REQUEST,
+        "main": ON_MAIN,
+        "main in production": {**ON_MAIN, "environment": "production"},
+        "main in destroy": {**ON_MAIN, "environment": "destroy"},
+        "a branch in production": {"ref": "refs/heads/mine", "environment": "production"},
+        "a pull request in production": {**PULL_REQUEST, "environment": "production"},
+        "a stranger's pull request": {**ON_MAIN, "event_name": "pull_request_target", "environment": "production"},
+        "another repository": {"repository": "stranger/openemr", "environment": "production"},
+    }
+    let_in = {who: {name for name in ROLES if bootstrapped.is_let_in(name, **claims)} for who, claims in runs.items()}
+    assert let_in == {
+        "a pull request": {"planner"},
+        "main": {"planner"},
+        "main in production": {"planner", "deployer"},
+        "main in destroy": {"planner", "destroyer"},
+        "a branch in production": {"planner"},
+        "a pull request in production": {"planner"},
+        "a stranger's pull request": set(),
+        "another repository": set(),
+    }
+
+
+def test_a_job_plans_what_is_not_there_yet_and_may_not_deploy_it(bootstrapped: Bootstrapped) -> None:
+    planned = bootstrapped.run("planner", "plan")
+    assert planned.status == 2, planned.stderr
+    assert any(one["action"] == "create" for one in planned.json["roots"]["platform"]["changes"])
+    seen = {entry.caller for entry in remote(bootstrapped.place.sandbox).calls()}
+    assert f"serviceAccount:{bootstrapped.account('planner')}" in seen
+    refused = bootstrapped.run("planner", "deploy", "-y")
+    assert refused.status != 0
+    assert f"The caller is {bootstrapped.account('planner')}" in refused.stderr
+    assert "which lacks storage.objects.create" in refused.stderr
+
+
+def test_the_deployer_leaves_the_foundation_as_it_is(bootstrapped: Bootstrapped) -> None:
+    """Else whoever deploys could let anybody in as anything."""
+    file = bootstrapped.place.folder / "openemr.toml"
+    before = file.read_text()
+    file.write_text(before.replace('environment = "production"', 'environment = "anything"'))
+    try:
+        answer = bootstrapped.run("deployer", "deploy", "-y")
+    finally:
+        file.write_text(before)
+    assert answer.status == 7, answer.stderr
+    assert 'google_service_account_iam_member.federated["deployer"]' in answer.stderr
+    assert "Let an administrator run: gcp-openemr bootstrap" in answer.stderr
+
+
+@pytest.mark.torture
+@pytest.mark.parametrize("seen", ["APIs and state bucket", "foundation: plan", "foundation: apply"])
+def test_a_bootstrap_that_was_killed_is_finished_by_the_next(seen: str, tmp_path: Path) -> None:
+    (tmp_path / "openemr.toml").write_text(environment_file(CI))
+    place = Place(folder=tmp_path)
+    control.start(place.sandbox)
+    try:
+        first = begin(place, "bootstrap", "-y")
+        wait_for(first, seen)
+        first.send_signal(signal.SIGKILL)
+        first.communicate()
+        assert len(place.must("bootstrap", "-y")["ci"]["settings"]) == 4
+        assert "to create" not in place.run("bootstrap", "-y").stderr
+    finally:
+        control.stop(place.sandbox)
