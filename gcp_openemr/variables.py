@@ -85,6 +85,7 @@ def foundation_variables(environment: Environment, *, known: Collection[str] = (
     """`known` are clinics that have backups already, be they in the file or not: what holds those stays."""
     return {
         **_common(environment),
+        "labels": environment.lasting_labels,
         "audit": {
             "data_access_logs": environment.audit.data_access_logs,
             "retention_days": environment.audit.retention_days,

@@ -140,7 +140,7 @@ def _builds(environment: Environment) -> dict[str, _Build]:
         ),
         "drill": _Build(
             title=f"For a weekly trigger: restores the newest backup set of {name} for a trial.",
-            account=names.planner_account,
+            account=names.deployer_account,
             command="--timeout 340 backup drill",
             seconds=21600,
         ),

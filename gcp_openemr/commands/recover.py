@@ -77,10 +77,10 @@ class Old:
 def recover(context: Context, old: Old, *, clinic: str | None, wanted: str) -> None:
     """Deploy the environment, its clinic filled from `wanted` (`latest`, an id or a moment) of another's sets.
 
-    Run again after an interruption, it goes on: what is copied already is not copied again.
+    Run again after an interruption, it goes on: what is copied or restored already is not done again.
 
     Raises:
-        UsageError: the clinic exists already, or there is no such set.
+        UsageError: the clinic exists already and began with something else, or there is no such set.
         CloudRefused, InputMissing: the old bucket or password cannot be read.
         What `deploy` raises.
     """
@@ -103,21 +103,31 @@ def recover(context: Context, old: Old, *, clinic: str | None, wanted: str) -> N
         state.ensure_apis(context)
         state.ensure_bucket(context)
     with changing(context, "recover"):
-        _refuse_living(context, one)
-        known = (state.outputs(context, roots.FOUNDATION.path) or {}).get("backup_stores", {})
-        variables = foundation_variables(context.environment, known=known)
-        roots.apply(context, roots.prepare(context, roots.FOUNDATION, variables))
-        _take_password(context, one, password)
-        _copy(context, old, one)
+        if not _has_begun(context, one, source.set):
+            known = (state.outputs(context, roots.FOUNDATION.path) or {}).get("backup_stores", {})
+            variables = foundation_variables(context.environment, known=known)
+            roots.apply(context, roots.prepare(context, roots.FOUNDATION, variables))
+            _take_password(context, one, password)
+            _copy(context, old, one)
     deploy.deploy(context, sources={one.name: source.variables})
 
 
-def _refuse_living(context: Context, clinic: Clinic) -> None:
-    if cloud_run.service_state(context.cloud, context.service_name(clinic)) is not None:
+def _has_begun(context: Context, clinic: Clinic, chosen: backups.BackupSet) -> bool:
+    """Whether a run that was interrupted came as far as the clinic's service; then only its deploy has to be finished.
+
+    Raises:
+        UsageError: the clinic serves already, and not from this set.
+    """
+    if cloud_run.service_state(context.cloud, context.service_name(clinic)) is None:
+        return False
+    own, _ = backups.read_sets(context.cloud, context.environment.names.backup_bucket, clinic.name)
+    if chosen.set not in {one.set for one in own}:
         raise UsageError(
             f"Clinic '{clinic.name}' serves already; recover fills a new one.",
             do=f"To replace its data: gcp-openemr restore --clinic {clinic.name} --from WHAT",
         )
+    context.console.say(f"Clinic '{clinic.name}' has begun with it already: what is left of its deploy follows.")
+    return True
 
 
 def _password(context: Context, old: Old) -> Redacted:

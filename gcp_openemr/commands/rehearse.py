@@ -81,7 +81,15 @@ def _scene(play: Play, console: Console, act: Act, seed: int | None) -> Scene:
     said = tuple(play.said) if failed else ()
     for line in said:
         console.say(f"    | {line}")
-    return Scene(name=act.name, proved=proved, failed=failed, day=day.told, seconds=time.monotonic() - began, said=said)
+    return Scene(
+        name=act.name,
+        proved=proved,
+        failed=failed,
+        day=day.told,
+        again=play.again,
+        seconds=time.monotonic() - began,
+        said=said,
+    )
 
 
 def why(error: Exception) -> str:

@@ -71,7 +71,7 @@ def ensure_bucket(context: Context) -> None:
     if found is None:
         bucket = Bucket(client, name)
         _lock_down(bucket)
-        bucket.labels = dict(context.environment.labels)
+        bucket.labels = context.environment.lasting_labels
         try:
             client.create_bucket(bucket, location=context.environment.region)
             return

@@ -54,6 +54,7 @@ def _about(values: Mapping[str, Any]) -> Iterator[str]:
     yield from (f"{part['part']}: {escape(part['what'])}" for part in values["platform"] if part["level"] == Level.OK)
     yield f"Cloud SQL's own backups: {_own(values['cloud_sql'])}"
     yield f"alerts: {_alerts(values['alerts'])}"
+    yield f"Redis's root password: {_secret(values['redis_root_password'])}"
 
 
 def _own(own: Mapping[str, Any] | None) -> str:

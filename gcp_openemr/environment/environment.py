@@ -75,6 +75,11 @@ class Environment:
         )
         return (*support, *drive)
 
+    @property
+    def lasting_labels(self) -> dict[str, str]:
+        """The labels of what outlives a teardown: without the day after which the rest expires."""
+        return {key: value for key, value in self.labels.items() if key != "expires"}
+
     def default_clinic(self, name: str) -> Clinic:
         """A clinic of this name that the file does not describe, with the settings of `[service]` and `[openemr]`."""
         return Clinic(name=name, service=self.service, admin_user=self.openemr.admin_user, restore=None)

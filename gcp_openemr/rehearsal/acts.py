@@ -80,7 +80,8 @@ def _undo(play: Play) -> str:
             play.documents[clinic].append(play.later[clinic])
         elif play.was_quiet("restore", "undo"):
             raise RehearsalFailed(f"Clinic {clinic} did not get back what it held before the restore.")
-    return f"{play.open_all()} documents open, those from before the restore among them"
+    back = sum(play.later[clinic] in documents for clinic, documents in play.documents.items())
+    return f"{play.open_all()} documents open, {back} of them from between the set and the restore"
 
 
 def _recover(play: Play) -> str:
@@ -124,7 +125,7 @@ ACTS: Sequence[Act] = (
     Act(name="backup", play=_backup, steps=1),
     Act(name="restore", play=_restore, steps=4),
     Act(name="undo", play=_undo, steps=3),
-    Act(name="recover", play=_recover, steps=16),
+    Act(name="recover", play=_recover, steps=20),
     Act(name="status", play=_status),
     Act(name="destroy", play=_destroy, steps=4),
 )

@@ -190,7 +190,9 @@ def test_a_new_environment_is_recovered_from_the_old_ones_bucket_and_the_old_one
     assert account["password"] != place.must("credentials", "--clinic", "main")["password"]
     place.must(*new, "backup", "create")
     assert place.must(*new, "backup", "verify", "--data", "all")["clinics"]["south"]["ok"]
-    refused = place.run(*new, *recovered)
+    assert place.must(*new, *recovered)["clinics"]["south"]["storage"] == ""
+    newer = place.must("backup", "create", "--clinic", "main")["clinics"]["main"]["set"]
+    refused = place.run(*new, "recover", "-y", "--from-bucket", old, "--set", newer)
     assert (refused.status, "serves already" in refused.json["error"]["what"]) == (64, True)
 
 

@@ -189,6 +189,7 @@ VALUES = {
     "lock": {"who": "eve@laptop", "command": "deploy", "acquired": NOW, "dead": False},
     "versions": {"gcp_openemr": "1.0", "openemr": "7.0.4", "terraform": "1.9.8", "provider": None},
     "platform": [{"part": "database", "level": "failed", "what": "oe-prod-sql is stopped", "do": "Run: gcloud …"}],
+    "redis_root_password": {"version": 1, "made": NOW},
     "cloud_sql": {"backups": 0, "newest": None, "point_in_time_since": None},
     "alerts": {
         "policies": 2,
@@ -206,6 +207,7 @@ def test_people_read_all_that_is_wrong_and_what_to_do() -> None:
         "prod in p, europe-west1: NOT healthy",
         "eve@laptop is changing it with `deploy`",
         "90 % web-1",
+        "Redis's root password: 1, ",
         "sessions: failed",
         "version 2 is disabled",
         "the last drill failed: a table is missing",
