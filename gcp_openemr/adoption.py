@@ -32,6 +32,7 @@ _PLACES = frozenset({"project", "region", "location", "zone"})
 
 _ZONE = "projects/{project}/zones/{zone}/"
 _REGION = "projects/{project}/regions/{region}/"
+_POOL = "projects/{project}/locations/global/workloadIdentityPools/{workload_identity_pool_id}"
 _LOCATION = "projects/{project}/locations/{location}/"
 
 
@@ -102,6 +103,10 @@ KINDS: Mapping[str, Kind] = {
     "google_dns_managed_zone": _kind("dns", "dns/v1/", "projects/{project}/managedZones/{name}", labels="labels"),
     "google_dns_record_set": _kind(
         "dns", "dns/v1/", "projects/{project}/managedZones/{managed_zone}/rrsets/{name}/{type}"
+    ),
+    "google_iam_workload_identity_pool": _kind("iam", "v1/", _POOL),
+    "google_iam_workload_identity_pool_provider": _kind(
+        "iam", "v1/", _POOL + "/providers/{workload_identity_pool_provider_id}"
     ),
     "google_logging_project_sink": _kind("logging", "v2/", "projects/{project}/sinks/{name}"),
     "google_project_iam_custom_role": _kind("iam", "v1/", "projects/{project}/roles/{role_id}"),
