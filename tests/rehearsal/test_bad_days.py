@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import signal
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ import pytest
 from gcp_openemr import leftovers
 from gcp_openemr.environment import load_environment
 from gcp_openemr.sandbox import control
+from tests import leaks
 from tests.rehearsal.place import Place, begin, environment_file, terraform_processes, wait_for
 
 
@@ -91,6 +91,4 @@ def test_a_developer_s_environment_goes_by_one_command_without_a_trace_and_comes
 
 def processes(place: Place) -> list[str]:
     """What runs for the environment: servers, services and jobs, without the sandbox itself."""
-    listed = subprocess.run(["ps", "-ewwo", "args"], capture_output=True, text=True, check=True).stdout
-    own = [line for line in listed.splitlines() if str(place.folder) in line]
-    return [line for line in own if "gcp_openemr.sandbox." not in line and not line.startswith("ps ")]
+    return [line for line in leaks.processes("none", place.folder) if "gcp_openemr.sandbox.daemon" not in line]
