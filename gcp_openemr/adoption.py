@@ -32,7 +32,7 @@ _PLACES = frozenset({"project", "region", "location", "zone"})
 
 _ZONE = "projects/{project}/zones/{zone}/"
 _REGION = "projects/{project}/regions/{region}/"
-_POOL = "projects/{project}/locations/global/workloadIdentityPools/{workload_identity_pool_id}"
+_POOLS = "projects/{project}/locations/global/workloadIdentityPools/"
 _LOCATION = "projects/{project}/locations/{location}/"
 
 
@@ -104,9 +104,9 @@ KINDS: Mapping[str, Kind] = {
     "google_dns_record_set": _kind(
         "dns", "dns/v1/", "projects/{project}/managedZones/{managed_zone}/rrsets/{name}/{type}"
     ),
-    "google_iam_workload_identity_pool": _kind("iam", "v1/", _POOL),
+    "google_iam_workload_identity_pool": _kind("iam", "v1/", _POOLS + "{workload_identity_pool_id}"),
     "google_iam_workload_identity_pool_provider": _kind(
-        "iam", "v1/", _POOL + "/providers/{workload_identity_pool_provider_id}"
+        "iam", "v1/", _POOLS + "{workload_identity_pool_id}/providers/{workload_identity_pool_provider_id}"
     ),
     "google_logging_project_sink": _kind("logging", "v2/", "projects/{project}/sinks/{name}"),
     "google_project_iam_custom_role": _kind("iam", "v1/", "projects/{project}/roles/{role_id}"),

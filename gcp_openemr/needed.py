@@ -170,9 +170,10 @@ class Role:
 
 
 ROLES: Mapping[str, Role] = {
-    "planner": Role(purpose="reads, to show what a deploy would change", commands=("plan",)),
+    "planner": Role(purpose="reads, to show what a deploy would change", commands=("plan", "status")),
     "deployer": Role(
-        purpose="changes this environment and deletes no data", commands=("redeploy", "backup", "restore", "rotate")
+        purpose="changes this environment and deletes no data",
+        commands=("redeploy", "backup", "restore", "rotate", "status", "logs"),
     ),
     "destroyer": Role(purpose="takes this environment down", commands=("destroy", "backup")),
 }

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
-from google.api_core.exceptions import BadRequest
+from google.api_core.exceptions import BadRequest, Forbidden, NotFound
 
 from gcp_openemr.doctor.model import Finding, Subject, failed, not_visible, ok, warning
+from gcp_openemr.errors import GcpOpenemrError
 from gcp_openemr.needed import needed
 
 __all__ = ["permissions"]
 
+_OBJECTS = "storage.objects."
 _AT_ONCE = 100  # https://cloud.google.com/iam/docs/testing-permissions
 
 
@@ -21,6 +23,7 @@ def permissions(subject: Subject) -> Iterator[Finding]:
     unknown: set[str] = set()
     for start in range(0, len(asked), _AT_ONCE):
         _ask(subject, asked[start : start + _AT_ONCE], held, unknown)
+    held.update(_in_the_state_bucket(subject, [one for one in asked if one.startswith(_OBJECTS) and one not in held]))
     for verb, wanted in needed().items():
         missing = sorted(wanted - held - unknown)
         if missing:
@@ -30,6 +33,18 @@ def permissions(subject: Subject) -> Iterator[Finding]:
             yield ok(f"{verb}: all {len(wanted - unknown)}")
     if unknown:
         yield not_visible(f"Google does not tell of {', '.join(sorted(unknown))} for a project")
+
+
+def _in_the_state_bucket(subject: Subject, asked: list[str]) -> Collection[str]:
+    """A pipeline's identities have no rights on all of the project's objects, but in the environment's own buckets."""
+    if not asked or isinstance(subject.environment_or, GcpOpenemrError):
+        return ()
+    path = f"storage/v1/b/{subject.environment.names.state_bucket}/iam/testPermissions"
+    try:
+        found: list[str] = subject.cloud.ask("storage", path, permissions=asked).get("permissions", [])
+    except (Forbidden, NotFound):
+        return ()
+    return found
 
 
 def _ask(subject: Subject, asked: list[str], held: set[str], unknown: set[str]) -> None:

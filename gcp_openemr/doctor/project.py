@@ -95,11 +95,8 @@ def organisation(subject: Subject) -> Iterator[Finding]:
         rules = subject.cloud.ask("orgpolicy", f"v2/{name}:getEffectivePolicy").get("spec", {}).get("rules", [])
         complaint = judge(environment, rules)
         if complaint:
-            yield failed(
-                f"{constraint}: {complaint}",
-                do=f"Ask the organisation's administrator about it: gcloud org-policies describe {constraint} "
-                f"--project={subject.project} --effective",
-            )
+            look = f"gcloud org-policies describe {constraint} --project={subject.project} --effective"
+            yield failed(f"{constraint}: {complaint}", do=f"{_INSTEAD[constraint]}, or ask the administrator: {look}")
         else:
             fine.append(constraint)
     if fine:
@@ -137,14 +134,35 @@ def _locations(environment: Environment, rules: Rules) -> str:
     return "" if _allows(rules, environment.region) else f"resources in {environment.region} are not allowed"
 
 
+def _accounts(_environment: Environment, rules: Rules) -> str:
+    return "service accounts cannot be made" if any(rule.get("enforce") for rule in rules) else ""
+
+
+def _issuers(environment: Environment, rules: Rules) -> str:
+    """Whose tokens a workload identity pool may take."""
+    ci = environment.ci
+    if ci is None or not ci.issuer_uri or _allows(rules, ci.issuer_uri):
+        return ""
+    return f"tokens of {ci.issuer_uri} are not allowed, and so no job of {ci.repository}"
+
+
 def _keys(_environment: Environment, _rules: Rules) -> str:
     """Enforced or not: nothing here makes a service account's key."""
     return ""
 
 
+_INSTEAD: Mapping[str, str] = {
+    "gcp.resourceLocations": "Write another region in [environment]",
+    "iam.allowedPolicyMemberDomains": "Write public_access = false in [service] (only Google identities get in then)",
+    "iam.disableServiceAccountCreation": "No clinic can do without accounts of its own: take another project",
+    "iam.workloadIdentityPoolProviders": 'Write provider = "cloudbuild" in [ci], whose builds need no issuer',
+    "run.allowedIngress": 'Write ingress_settings = "internal-and-cloud-load-balancing" in [service]',
+}
 CONSTRAINTS: Mapping[str, Callable[[Environment, Rules], str]] = {
     "gcp.resourceLocations": _locations,
     "iam.allowedPolicyMemberDomains": _members,
+    "iam.disableServiceAccountCreation": _accounts,
     "iam.disableServiceAccountKeyCreation": _keys,
+    "iam.workloadIdentityPoolProviders": _issuers,
     "run.allowedIngress": _ingress,
 }

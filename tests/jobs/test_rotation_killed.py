@@ -19,7 +19,8 @@ from tests.jobs.rotation_place import Place
 from tests.jobs.test_rotation_alone import logs_in, repository
 
 _SAMPLE = 2
-torn = pytest.mark.parametrize("every", [False, pytest.param(True, marks=pytest.mark.torture)])
+_ALL = pytest.param(True, marks=[pytest.mark.torture, pytest.mark.timeout(1800)])
+torn = pytest.mark.parametrize("every", [False, _ALL])
 
 
 def killed(place: Place, *kinds: str, every: bool, most: int = _SAMPLE, **changes: Any) -> Iterator[int]:

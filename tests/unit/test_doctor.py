@@ -28,6 +28,7 @@ from gcp_openemr.doctor import permissions as permission_checks
 from gcp_openemr.doctor import project as project_checks
 from gcp_openemr.doctor.model import Absent, ok
 from gcp_openemr.environment import ClinicNames, Names
+from gcp_openemr.environment.ci import ISSUERS
 from gcp_openemr.errors import EnvironmentInvalid, NotPermitted, ToolMissing
 from gcp_openemr.needed import needed, types_of_the_stack, types_with_a_row
 from gcp_openemr.sandbox.api.app import App
@@ -69,6 +70,8 @@ def found(look: Callable[[Subject], Iterable[Finding]], subject: Subject) -> lis
     return list(findings)
 
 
+GITHUB = 'provider = "github"\nrepository = "my-clinic/openemr"'
+IN_STATE_BUCKET = "storage/v1/b/my-clinic-test-oe-test-state/iam/testPermissions"
 PROJECT = "v3/projects/my-clinic-test"
 COMPUTE = "compute/v1/projects/my-clinic-test"
 
@@ -211,6 +214,10 @@ def test_closed_billing_names_the_command(tmp_path: Path) -> None:
         ("gcp.resourceLocations", {"values": {"allowedValues": ["in:eu-locations"]}}, ""),
         ("gcp.resourceLocations", {"denyAll": True}, "europe-west1 are not allowed"),
         ("iam.disableServiceAccountKeyCreation", {"enforce": True}, ""),
+        ("iam.disableServiceAccountCreation", {"enforce": True}, "service accounts cannot be made"),
+        ("iam.disableServiceAccountCreation", {"enforce": False}, ""),
+        ("iam.workloadIdentityPoolProviders", {"denyAll": True}, "tokens of https://token.actions.githubusercontent"),
+        ("iam.workloadIdentityPoolProviders", {"values": {"allowedValues": [ISSUERS["github"]]}}, ""),
     ],
 )
 def test_an_organisation_s_policies_are_held_against_the_file(
@@ -219,7 +226,9 @@ def test_an_organisation_s_policies_are_held_against_the_file(
     path = "v2/projects/my-clinic-test/policies/{}:getEffectivePolicy"
     answers = {path.format(name): {"spec": {"rules": [{"allowAll": True}]}} for name in project_checks.CONSTRAINTS}
     answers[path.format(constraint)] = {"spec": {"rules": [rule]}}
-    findings = found(project_checks.organisation, subject_of(tmp_path, answers, service="public_access = true"))
+    findings = found(
+        project_checks.organisation, subject_of(tmp_path, answers, service="public_access = true", ci=GITHUB)
+    )
     complaints = [finding.what for finding in findings if finding.level is Level.FAILED]
     assert len(complaints) == bool(complaint)
     assert all(complaint in one for one in complaints)
@@ -234,12 +243,24 @@ def test_permissions_that_are_missing_are_named_for_each_command(tmp_path: Path)
             raise BadRequest("Permission storage.objects.get is not valid for this resource.")
         return {"permissions": sorted(asked - {"run.services.create", "compute.disks.delete"})}
 
-    subject = subject_of(tmp_path, {f"{PROJECT}:testIamPermissions": answer})
+    answers = {f"{PROJECT}:testIamPermissions": answer, IN_STATE_BUCKET: NotFound("no")}
+    subject = subject_of(tmp_path, answers)
     told = {finding.what.partition(":")[0]: finding for finding in found(permission_checks.permissions, subject)}
     assert (told["plan"].level, told["backup"].level) == (Level.OK, Level.OK)
     assert (told["deploy"].level, told["deploy"].items) == (Level.FAILED, ["run.services.create"])
     assert (told["destroy"].level, told["destroy"].items) == (Level.WARNING, ["compute.disks.delete"])
     assert any("storage.objects.get" in finding.what for finding in told.values())
+
+
+def test_rights_in_the_state_bucket_count(tmp_path: Path) -> None:
+    """A pipeline's identities have none on the project's objects."""
+    everything = frozenset[str]().union(*needed().values())
+    objects = sorted(one for one in everything if one.startswith("storage.objects."))
+    project = {"permissions": sorted(everything.difference(objects))}
+    for answer, level in (({"permissions": objects}, Level.OK), (NotFound("no"), Level.FAILED)):
+        subject = subject_of(tmp_path, {f"{PROJECT}:testIamPermissions": lambda _: project, IN_STATE_BUCKET: answer})
+        told = {finding.what.partition(":")[0]: finding for finding in found(permission_checks.permissions, subject)}
+        assert told["deploy"].level is level
 
 
 def test_every_permission_is_one_of_google_s() -> None:

@@ -24,7 +24,7 @@ _CORES = re.compile(r"[a-z][a-z0-9]*-(?:standard|highmem|highcpu)-([1-9]\d*)")
 _SHARED_CORES = {"e2-micro": 2, "e2-small": 2, "e2-medium": 2, "f1-micro": 1, "g1-small": 1}
 _TIERS = ("db-f1-micro", "db-g1-small", "db-n1-standard-1", "db-n1-standard-2", "db-perf-optimized-N-2")
 # https://cloud.google.com/resource-manager/docs/organization-policy/org-policy-constraints
-_SWITCHES = ("iam.disableServiceAccountKeyCreation",)
+_SWITCHES = ("iam.disableServiceAccountCreation", "iam.disableServiceAccountKeyCreation")
 
 
 @handles("oauth2.userinfo.get")
