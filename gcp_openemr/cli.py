@@ -18,6 +18,7 @@ from gcp_openemr.cli_backups import recover, restore
 from gcp_openemr.cli_bootstrap import bootstrap
 from gcp_openemr.cli_destroy import destroy
 from gcp_openemr.cli_rehearse import rehearse
+from gcp_openemr.cli_rotate import rotate
 from gcp_openemr.cli_sandbox import sandbox as sandbox_verbs
 from gcp_openemr.cli_status import logs, status
 from gcp_openemr.errors import FaultsFound, Interrupted
@@ -257,6 +258,7 @@ cli.add_command(bootstrap)
 cli.add_command(restore)
 cli.add_command(recover)
 cli.add_command(destroy)
+cli.add_command(rotate)
 cli.add_command(status)
 cli.add_command(logs)
 cli.add_command(rehearse)

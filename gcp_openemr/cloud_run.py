@@ -24,8 +24,11 @@ __all__ = [
     "Health",
     "ServiceState",
     "ask_health",
+    "is_over",
+    "job_variables",
     "last_told",
     "move_traffic",
+    "pinned",
     "run_job",
     "service_state",
     "wait_until_healthy",
@@ -87,6 +90,7 @@ def run_job(
         raise JobFailed(
             f"Job {name.rpartition('/')[2]} failed: {record.get('error') or _condition(state)}",
             do=record.get("do") or f"Its log: {state.log_uri}",
+            record=record,
         )
     return record
 
@@ -130,6 +134,38 @@ def move_traffic(cloud: Cloud, name: str, revision: str) -> None:
         service=run_v2.Service(name=name, traffic=[target]), update_mask=FieldMask(paths=["traffic"])
     )
     cloud.services.update_service(request=request).result()
+
+
+def pinned(cloud: Cloud, name: str) -> dict[str, dict[str, str]]:
+    """Which secrets' versions the revisions that serve have, and the service's template: its part → secret → version.
+
+    Secrets by short name. `name` is `projects/p/locations/l/services/s`; nothing where there is none.
+    """
+    try:
+        service = cloud.ask("run", f"v2/{name}")
+    except NotFound:
+        return {}
+    serving = {status["revision"] for status in service.get("trafficStatuses", ()) if status.get("percent")}
+    found = {revision: cloud.ask("run", f"v2/{name}/revisions/{revision}") for revision in sorted(serving)}
+    return {part: _pins(template) for part, template in {**found, "template": service["template"]}.items()}
+
+
+def job_variables(cloud: Cloud, name: str) -> dict[str, str]:
+    """The variables of a job's template; none where there is no such job."""
+    try:
+        job = cloud.ask("run", f"v2/{name}")
+    except NotFound:
+        return {}
+    (container,) = job["template"]["template"]["containers"]
+    return {variable["name"]: str(variable.get("value", "")) for variable in container.get("env", ())}
+
+
+def is_over(cloud: Cloud, execution: str) -> bool:
+    """Whether an execution, by its full name, has ended, or is gone."""
+    try:
+        return bool(cloud.executions.get_execution(name=execution).completion_time)
+    except NotFound:
+        return True
 
 
 def ask_health(cloud: Cloud, uri: str) -> Health:
@@ -216,6 +252,15 @@ def _complaint(health: Health) -> str:
         return f"status {health.status}: this caller lacks roles/run.invoker on the service"
     bad = [name for name, part in health.parts.get("checks", {}).items() if part != "ok"]
     return f"status {health.status}" + (f", not ready: {', '.join(bad)}" if bad else "")
+
+
+def _pins(template: Mapping[str, Any]) -> dict[str, str]:
+    references = (
+        (variable.get("valueSource") or {}).get("secretKeyRef")
+        for container in template["containers"]
+        for variable in container.get("env", ())
+    )
+    return {_short(found["secret"]): str(found.get("version", "latest")) for found in references if found}
 
 
 def _short(name: str) -> str:

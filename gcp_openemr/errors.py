@@ -23,6 +23,10 @@ GcpOpenemrError 1 (a defect of ours)
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
 __all__ = [
     "BuildFailed",
     "CloudRefused",
@@ -70,9 +74,13 @@ class TerraformFailed(GcpOpenemrError):
 
 
 class JobFailed(GcpOpenemrError):
-    """A Cloud Run job ended without success."""
+    """A Cloud Run job ended without success; `record` is what it said of what it did, where it could."""
 
     exit_code = 5
+
+    def __init__(self, what: str, *, do: str = "", record: Mapping[str, Any] = MappingProxyType({})) -> None:
+        super().__init__(what, do=do)
+        self.record = record
 
 
 class Unhealthy(GcpOpenemrError):

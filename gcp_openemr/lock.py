@@ -16,7 +16,7 @@ import os
 import socket
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +29,15 @@ __all__ = ["Held", "Holder", "hold", "machine", "object_name", "read_holder"]
 
 RENEW_SECONDS = 60.0
 STALE_SECONDS = 300.0
+_OF_EXECUTION = "execution "
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Holder:
-    """Who holds a lock. Times are UTC; `process` is "PID START" of that machine."""
+    """Who holds a lock. Times are UTC; `process` is "PID START" of that machine.
+
+    A job of Cloud Run has `execution projects/…` for a machine (jobs/rotation/locks.py).
+    """
 
     id: str
     who: str
@@ -46,6 +50,11 @@ class Holder:
     @property
     def age(self) -> datetime.timedelta:
         return _now() - self.acquired
+
+    @property
+    def execution(self) -> str:
+        """The full name of the execution that holds it, '' where it is none."""
+        return self.machine.removeprefix(_OF_EXECUTION) if self.machine.startswith(_OF_EXECUTION) else ""
 
     def is_dead(self) -> bool:
         """Not renewed for five minutes, or its process on this machine is gone."""
@@ -92,13 +101,17 @@ class Held:
 
 
 @contextlib.contextmanager
-def hold(bucket: Bucket, environment: str, command: str) -> Iterator[tuple[Held, Holder | None]]:
+def hold(
+    bucket: Bucket, environment: str, command: str, *, is_over: Callable[[str], bool] = lambda _: False
+) -> Iterator[tuple[Held, Holder | None]]:
     """Hold the environment's lock; also gives the dead holder it was taken over from, if any.
+
+    `is_over` tells of an execution whether it has ended.
 
     Raises:
         Locked: a living run holds it.
     """
-    held, dead = _acquire(bucket.blob(object_name(environment)), environment, command)
+    held, dead = _acquire(bucket.blob(object_name(environment)), environment, command, is_over)
     try:
         yield held, dead
     finally:
@@ -116,7 +129,7 @@ def object_name(environment: str) -> str:
     return f"{environment}/environment.lock"
 
 
-def _acquire(blob: Blob, environment: str, command: str) -> tuple[Held, Holder | None]:
+def _acquire(blob: Blob, environment: str, command: str, is_over: Callable[[str], bool]) -> tuple[Held, Holder | None]:
     now = _now()
     holder = Holder(
         id=uuid.uuid4().hex,
@@ -138,7 +151,7 @@ def _acquire(blob: Blob, environment: str, command: str) -> tuple[Held, Holder |
             dead, expected = None, 0
             continue
         other, expected = found
-        if not other.is_dead():
+        if not (other.is_dead() or (other.execution and is_over(other.execution))):
             raise Locked(
                 f"{other.who} holds the environment '{environment}' with `{other.command}` since "
                 f"{other.acquired:%Y-%m-%d %H:%M:%S} UTC ({_spoken(other.age)}).",

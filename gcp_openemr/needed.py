@@ -139,11 +139,13 @@ _SHOWN = frozenset({"cloudsql.backupRuns.list", "cloudsql.instances.get"})
 _RESTORE = frozenset(f"storage.objects.{verb}" for verb in ("create", "delete"))
 _RESTORE |= {"run.services.get", "secretmanager.secrets.get", "secretmanager.versions.list"}
 _LOOKED_AT = ("cloudsql.instances.get", "compute.instances.list", "monitoring.alertPolicies.list", "run.jobs.list")
-_STATUS = _SHOWN | {*_LOOKED_AT, "monitoring.alerts.list", "run.executions.get", "run.jobs.get", "run.services.get"}
+_STATUS = _SHOWN | {*_LOOKED_AT, "monitoring.alerts.list", "run.executions.get", "run.jobs.get", "run.revisions.get"}
+_STATUS |= {"run.services.get"}
 _STATUS |= {f"secretmanager.{verb}" for verb in ("secrets.get", "versions.get", "versions.list")}
 _STATUS |= {f"storage.{verb}" for verb in ("buckets.get", "objects.get", "objects.list")}
 _LOCK = frozenset(f"storage.objects.{verb}" for verb in ("create", "delete", "get", "list"))
-_ROTATE = _JOBS | {"secretmanager.secrets.get", "secretmanager.versions.list"}
+_ROTATE = _JOBS | _LOCK | {"secretmanager.secrets.get", "secretmanager.versions.list"}
+_ROTATE |= {"run.executions.list", "run.revisions.get", "run.services.get"}
 
 DELETES_DATA = frozenset(
     {

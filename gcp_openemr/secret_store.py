@@ -22,9 +22,21 @@ from gcp_openemr.errors import CloudRefused
 from gcp_openemr.redacted import Redacted
 from gcp_openemr.retrying import once
 
-__all__ = ["CURRENT", "Secret", "add", "current_version", "ensure", "find_version", "made", "read"]
+__all__ = [
+    "CURRENT",
+    "Secret",
+    "Standing",
+    "add",
+    "current_version",
+    "ensure",
+    "find_version",
+    "made",
+    "read",
+    "standing",
+]
 
 CURRENT = "current"
+NEXT, PREVIOUS = "next", "previous"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -33,6 +45,59 @@ class Secret:
 
     name: str
     version: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Standing:
+    """A secret as it stands, for people. At rest it has the alias `current` alone.
+
+    `next` was added and is not in force yet; `previous` was in force and is still taken. `since` is when the current
+    version was made. `enabled` are the versions that can be read; `problem` is why the current one cannot.
+    """
+
+    secret: str
+    current: int | None
+    since: datetime.datetime | None
+    next: int | None
+    previous: int | None
+    enabled: tuple[int, ...]
+    problem: str = ""
+
+    @property
+    def half_way(self) -> str:
+        """How far a rotation came that did not end; '' where there is none."""
+        if self.next is not None:
+            return f"version {self.next} is made and not in force yet"
+        if self.previous is not None:
+            return f"version {self.current} is in force, and version {self.previous} before it is still taken"
+        return ""
+
+    @property
+    def strange(self) -> tuple[int, ...]:
+        """Versions that can be read and are nobody's."""
+        return tuple(sorted({*self.enabled} - {self.current, self.next, self.previous}))
+
+
+def standing(cloud: Cloud, name: str) -> Standing | None:
+    """How secret `name` stands, or None where it is not there."""
+    try:
+        secret = cloud.secrets.get_secret(name=_path(cloud, name))
+        versions = {_number(v.name): v for v in cloud.secrets.list_secret_versions(parent=secret.name)}
+    except NotFound:
+        return None
+    enabled = tuple(sorted(number for number, version in versions.items() if version.state.name == "ENABLED"))
+    alias = secret.version_aliases.get(CURRENT)
+    current = int(alias) if alias else max(enabled, default=None)
+    made = cast("datetime.datetime", versions[current].create_time) if current in versions else None
+    return Standing(
+        secret=name,
+        current=current,
+        since=made and datetime.datetime.fromtimestamp(made.timestamp(), datetime.UTC),
+        next=_alias(secret, NEXT),
+        previous=_alias(secret, PREVIOUS),
+        enabled=enabled,
+        problem="" if current is None or current in enabled else _unreadable(name, current),
+    )
 
 
 def current_version(cloud: Cloud, name: str) -> int | None:
@@ -50,8 +115,9 @@ def current_version(cloud: Cloud, name: str) -> int | None:
         return max(enabled, default=None)
     if int(alias) not in enabled:
         raise CloudRefused(
-            f"Secret {name}: its current version {alias} is disabled or destroyed.",
-            do=f"Enable it again (gcloud secrets versions enable {alias} --secret={name}).",
+            _unreadable(name, int(alias)),
+            do=f"Enable it again (gcloud secrets versions enable {alias} --secret={name}), or have it enabled and "
+            "replaced by: gcp-openemr rotate",
         )
     return int(alias)
 
@@ -128,6 +194,15 @@ def _newest(cloud: Cloud, name: str) -> int:
 
 def _path(cloud: Cloud, name: str) -> str:
     return f"projects/{cloud.project}/secrets/{name}"
+
+
+def _alias(secret: secretmanager_v1.Secret, alias: str) -> int | None:
+    number = secret.version_aliases.get(alias)
+    return int(number) if number else None
+
+
+def _unreadable(name: str, version: int) -> str:
+    return f"Secret {name}: its current version {version} is disabled or destroyed."
 
 
 def _number(version_name: str) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 
 from gcp_openemr.environment import Clinic, Environment
 from gcp_openemr.environment.ci import Ci
-from gcp_openemr.environment.model import Backups
+from gcp_openemr.environment.model import Backups, Rotation
 from gcp_openemr.image import BuildPlace, Images
 from gcp_openemr.needed import ROLES
 
@@ -182,8 +182,8 @@ def clinic_variables(
         "restore": {"source": clinic.restore.source, "uri": clinic.restore.uri} if clinic.restore else None,
         "backup_bucket": foundation.backup_bucket,
         "admin_user": clinic.admin_user,
-        "jobs": ["nfs-init", "backup", "verify", "drill", "prune"],
-        "schedules": _schedules(environment.backups) if serve else {},
+        "jobs": ["nfs-init", "backup", "verify", "drill", "prune", "rotate", "redis-passwords"],
+        "schedules": {**_schedules(environment.backups), **_rotations(environment.rotation)} if serve else {},
         "backups": {
             "drill_days": environment.backups.drill_days,
             "keep": {
@@ -191,6 +191,11 @@ def clinic_variables(
                 for generation in ("daily", "weekly", "monthly", "yearly")
             },
             "read_percent": environment.backups.read_percent,
+        },
+        "rotation": {
+            "every_days": environment.rotation.every_days,
+            "secrets": list(environment.rotation.secrets),
+            "state_bucket": environment.names.state_bucket,
         },
         "protect": protect,
     }
@@ -202,6 +207,10 @@ def _schedules(backups: Backups) -> dict[str, dict[str, str]]:
         return {}
     times = {job: getattr(backups, job) for job in ("backup", "verify", "drill", "prune")}
     return {job: {"cron": cron, "time_zone": backups.time_zone} for job, cron in times.items()}
+
+
+def _rotations(rotation: Rotation) -> dict[str, dict[str, str]]:
+    return {"rotate": {"cron": rotation.time, "time_zone": rotation.time_zone}} if rotation.scheduled else {}
 
 
 def _ci(ci: Ci) -> dict[str, Any]:

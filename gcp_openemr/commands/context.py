@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from gcp_openemr import lock, state_locks
+from gcp_openemr import cloud_run, lock, state_locks
 from gcp_openemr.clients import Cloud
 from gcp_openemr.console import Console
 from gcp_openemr.environment import Clinic, Environment
@@ -60,7 +61,8 @@ class Context:
 def changing(context: Context, command: str) -> Iterator[lock.Held]:
     """Hold the environment's lock while a command changes it. Raises Locked when another run does."""
     bucket = context.cloud.storage.bucket(context.environment.names.state_bucket)
-    with lock.hold(bucket, context.environment.name, command) as (held, dead):
+    is_over = functools.partial(cloud_run.is_over, context.cloud)
+    with lock.hold(bucket, context.environment.name, command, is_over=is_over) as (held, dead):
         if dead is not None:
             context.console.warn(
                 f"Took over the lock of a run that died: {dead.who}, `{dead.command}`, "

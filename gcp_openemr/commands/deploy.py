@@ -190,12 +190,12 @@ def _clinic(
     versions = _secret_versions(context, clinic)
     storage = ""
     if before is None:
-        storage = jobs.prepare_storage(context, clinic, foundation, platform, versions, source)
+        storage = jobs.prepare_storage(context, clinic, platform, versions, source)
     prepared = roots.prepare(context, root, variables(versions, serve=True), allowed=allowed)
     changed = not prepared.plan.empty
     roots.apply(context, prepared)
     if before is not None and (changed or not _is_healthy(context, clinic, before)):
-        storage = jobs.prepare_storage(context, clinic, foundation, platform, versions)
+        storage = jobs.prepare_storage(context, clinic, platform, versions)
     after = _serve(context, clinic, before)
     return Deployed(
         name=clinic.name, url=clinic.public_url or after.uri, revision=after.created_revision, storage=storage

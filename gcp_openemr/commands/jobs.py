@@ -11,15 +11,14 @@ from gcp_openemr import cloud_run, secret_store
 from gcp_openemr.commands.context import Context
 from gcp_openemr.environment import Clinic
 from gcp_openemr.errors import UsageError
-from gcp_openemr.variables import Foundation, Platform, SecretVersions
+from gcp_openemr.variables import Platform, SecretVersions
 
-__all__ = ["prepare_storage", "remove_data", "run", "storage_variables"]
+__all__ = ["prepare_storage", "provision", "remove_data", "run", "storage_variables", "versions"]
 
 
 def prepare_storage(
     context: Context,
     clinic: Clinic,
-    foundation: Foundation,
     platform: Platform,
     versions: SecretVersions,
     source: Mapping[str, str] | None = None,
@@ -29,12 +28,23 @@ def prepare_storage(
     Both jobs look first and change only what is missing. `source` names another backup to fill empty storage from
     than the environment file does, in nfs-init's variables.
     """
-    _provision(context, clinic, foundation, platform, versions, {"ACTION": "ensure"})
+    provision(context, clinic, platform, versions)
     variables = {**storage_variables(versions), **(source or {})}
     record = run(context, clinic, "nfs-init", variables)
     decision = str(record.get("decision", ""))
     context.console.say(f"  nfs-init: {decision}. {record.get('reason', '')}".rstrip())
     return decision
+
+
+def versions(context: Context, clinic: Clinic) -> SecretVersions:
+    """What is in force now of a clinic's secrets; 1 where there is none yet."""
+    names = context.environment.clinic_names(clinic.name)
+    return SecretVersions(
+        **{
+            kind: secret_store.current_version(context.cloud, getattr(names, f"{kind}_secret")) or 1
+            for kind in ("database_password", "redis_password", "admin_password")
+        }
+    )
 
 
 def storage_variables(versions: SecretVersions) -> dict[str, str]:
@@ -60,14 +70,13 @@ def run(context: Context, clinic: Clinic, job: str, variables: Mapping[str, str]
             raise UsageError(f"Clinic '{clinic.name}' has no job {name} yet.", do="Run: gcp-openemr deploy") from error
 
 
+def provision(context: Context, clinic: Clinic, platform: Platform, versions: SecretVersions) -> None:
+    """Give the clinic its directory, schemas and accounts, with these passwords beside those that they have."""
+    _provision(context, clinic, platform, versions, {"ACTION": "ensure"})
+
+
 def remove_data(
-    context: Context,
-    clinic: Clinic,
-    foundation: Foundation,
-    platform: Platform,
-    versions: SecretVersions,
-    *,
-    final_set: str,
+    context: Context, clinic: Clinic, platform: Platform, versions: SecretVersions, *, final_set: str
 ) -> None:
     """Drop a clinic's schemas, its accounts, its keys and its directory; may be repeated.
 
@@ -77,16 +86,11 @@ def remove_data(
         JobFailed: the set is not verified, or something cannot be removed.
     """
     permission = {"FINAL_SET": final_set} if final_set else {"WITHOUT_FINAL_BACKUP": "yes"}
-    _provision(context, clinic, foundation, platform, versions, {"ACTION": "remove", **permission})
+    _provision(context, clinic, platform, versions, {"ACTION": "remove", **permission})
 
 
 def _provision(
-    context: Context,
-    clinic: Clinic,
-    foundation: Foundation,
-    platform: Platform,
-    versions: SecretVersions,
-    action: Mapping[str, str],
+    context: Context, clinic: Clinic, platform: Platform, versions: SecretVersions, action: Mapping[str, str]
 ) -> None:
     names = context.environment.clinic_names(clinic.name)
     admin = context.environment.names.redis_admin_secret
@@ -103,7 +107,7 @@ def _provision(
         "REDIS_PASS_VERSION": str(versions.redis_password),
         "REDIS_ADMIN_VERSION": str(secret_store.current_version(context.cloud, admin)),
     }
-    result = (foundation.backup_bucket, cloud_run.result_object(f"clinics/{clinic.name}", "provision"))
+    result = (context.environment.names.backup_bucket, cloud_run.result_object(f"clinics/{clinic.name}", "provision"))
     title = "provision" if action["ACTION"] == "ensure" else "remove its data"
     with context.console.step(f"clinics/{clinic.name}: {title}") as step:
         job = context.job_name(platform.provision_job.rpartition("/")[2])

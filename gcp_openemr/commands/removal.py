@@ -48,7 +48,6 @@ def remove_data(going: Going, leaves: Leaving, sets: Mapping[str, LastSet | None
     jobs.remove_data(
         going.context,
         clinic,
-        going.foundation,
         going.platform,
         taking_down.versions(going.context, clinic),
         final_set=last.manifest if last else "",

@@ -10,14 +10,13 @@ import dataclasses
 import datetime
 from collections.abc import Mapping, Sequence
 
-from gcp_openemr import backups, cloud_run, secret_store
+from gcp_openemr import backups, cloud_run
 from gcp_openemr.backups import BackupSet
 from gcp_openemr.commands import jobs
 from gcp_openemr.commands.backup import age, size
 from gcp_openemr.commands.context import Context, changing
 from gcp_openemr.environment import Clinic
 from gcp_openemr.errors import JobFailed, Unhealthy, UsageError
-from gcp_openemr.variables import SecretVersions
 
 __all__ = ["Source", "restore", "source_of", "undo"]
 
@@ -158,14 +157,8 @@ def _set_of_now(context: Context, clinic: Clinic) -> str:
 
 def _run(context: Context, clinic: Clinic, variables: Mapping[str, str]) -> str:
     """Let nfs-init do it. Returns what it decided to do."""
-    names = context.environment.clinic_names(clinic.name)
-    versions = SecretVersions(
-        **{
-            kind: secret_store.current_version(context.cloud, getattr(names, f"{kind}_secret")) or 1
-            for kind in ("database_password", "redis_password", "admin_password")
-        }
-    )
-    record = jobs.run(context, clinic, "nfs-init", {**jobs.storage_variables(versions), **variables})
+    pinned = jobs.storage_variables(jobs.versions(context, clinic))
+    record = jobs.run(context, clinic, "nfs-init", {**pinned, **variables})
     context.console.say(f"  nfs-init: {record.get('decision', '')}. {record.get('reason', '')}".rstrip())
     return str(record.get("decision", ""))
 

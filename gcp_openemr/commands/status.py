@@ -12,7 +12,7 @@ from typing import Any
 from google.api_core.exceptions import Forbidden
 
 from gcp_openemr import backups, cloud_monitoring, cloud_run, cloud_sql, lock, secret_store
-from gcp_openemr.commands import plan, state, status_table, unfinished
+from gcp_openemr.commands import plan, rotations, state, status_table, unfinished
 from gcp_openemr.commands.context import Context
 from gcp_openemr.doctor import CHECKS, Finding, Level, Subject, examine
 from gcp_openemr.doctor.examine import said
@@ -206,6 +206,7 @@ def _clinic(context: Context, clinic: Clinic) -> dict[str, Any]:
         "revision": found.ready_revision,
         "traffic": dict(found.traffic),
         "secrets": {kind: _or_why(functools.partial(_secret, context, name)) for kind, name in secrets.items()},
+        "rotation": _or_why(lambda: rotations.look(context, clinic, health).complaints),
         **_backups(context, clinic),
     }
 

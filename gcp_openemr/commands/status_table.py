@@ -154,6 +154,9 @@ def _of_clinic(seen: Mapping[str, Any]) -> Iterator[str]:
     for one in seen["secrets"].values():
         if one and "version" not in one:
             yield one.get("problem") or one["not_visible"]
+    rotation = seen["rotation"]
+    if isinstance(rotation, list):
+        yield from (f"passwords: {told}; see: gcp-openemr rotate --status" for told in rotation)
     drill = seen["drill"]
     if drill and not drill.get("ok"):
         yield f"the last drill failed: {drill.get('error', 'no reason was written down')}"

@@ -8,13 +8,13 @@ from typing import Any
 from google.api_core.exceptions import NotFound
 
 from gcp_openemr import cloud_run, secret_store
-from gcp_openemr.commands import state
+from gcp_openemr.commands import rotations, state
 from gcp_openemr.commands.context import Context
 from gcp_openemr.doctor.model import Absent, Finding, Subject, failed, not_visible, ok, warning
 from gcp_openemr.environment import Clinic
 from gcp_openemr.errors import CloudRefused
 
-__all__ = ["clinics", "database", "files", "pins", "secrets"]
+__all__ = ["clinics", "database", "files", "pins", "rotation", "secrets"]
 
 _DEPLOY = "Run: gcp-openemr deploy"
 
@@ -158,6 +158,20 @@ def _current(context: Context, secret: str) -> str:
         return str(secret_store.find_version(context.cloud, secret) or "")
     except CloudRefused:
         return ""
+
+
+def rotation(subject: Subject) -> Iterator[Finding]:
+    """Passwords that are half-way, too old, or other than the last rotation left them; a version in force that cannot
+    be read is for `secrets` to tell.
+    """
+    context = _deployed(subject)
+    for clinic in context.environment.clinics.values():
+        found = rotations.look(context, clinic)
+        for complaint in found.complaints:
+            if not any(stands and stands.problem == complaint for stands in found.secrets.values()):
+                yield warning(f"{clinic.name}: {complaint}", do="Run: gcp-openemr rotate")
+        if not found.complaints:
+            yield ok(f"{clinic.name}: every password is at rest and younger than {found.every_days} days")
 
 
 def clinics(subject: Subject) -> Iterator[Finding]:

@@ -87,7 +87,17 @@ KINDS: Mapping[str, Kind] = {
     "log_sink": _kind("logging_project_sink", "logging", "v2/projects/{project}/sinks/{name}"),
     "service": _kind("cloud_run_v2_service", "run", "v2/projects/{project}/locations/{region}/services/{name}"),
     **dict.fromkeys(
-        ("nfs_init_job", "backup_job", "verify_job", "drill_job", "prune_job", "rotate_job", "upgrade_job"), _JOB
+        (
+            "nfs_init_job",
+            "backup_job",
+            "verify_job",
+            "drill_job",
+            "prune_job",
+            "redis_passwords_job",
+            "rotate_job",
+            "upgrade_job",
+        ),
+        _JOB,
     ),
     **dict.fromkeys(
         ("web_account", "init_account", "backup_account", "prune_account", "rotate_account", "schedule_account"),
@@ -117,7 +127,7 @@ NOT_GOOGLES = frozenset(
 """Attributes that name nothing in the project by itself."""
 
 # Custom roles are made by Terraform from the provision account's name; a deleted one keeps its id for weeks.
-_ROLES = ("users", "operations")
+_ROLES = ("users", "operations", "secrets", "revisions")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -29,5 +29,6 @@ CHECKS = (
     Check(name="files machine", look=health.files),
     Check(name="secrets", look=health.secrets),
     Check(name="pinned versions", look=health.pins, seconds=60),
+    Check(name="rotation", look=health.rotation, seconds=60),
     Check(name="clinics", look=health.clinics, seconds=60),
 )

@@ -16,6 +16,7 @@ from gcp_openemr.environment.model import (
     Network,
     OpenEmr,
     Restore,
+    Rotation,
 )
 from gcp_openemr.environment.positions import KeyPath
 from gcp_openemr.environment.problems import allowed, nearest, shown
@@ -36,6 +37,7 @@ SECTIONS: Mapping[str, type[Section]] = MappingProxyType(
         "alerts": Alerts,
         "audit": Audit,
         "backups": Backups,
+        "rotation": Rotation,
         "ci": Ci,
     }
 )

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 
 from gcp_openemr.environment.ci import Ci
-from gcp_openemr.environment.model import Alerts, Audit, Backups, Database, Files, Network, OpenEmr, Restore
+from gcp_openemr.environment.model import Alerts, Audit, Backups, Database, Files, Network, OpenEmr, Restore, Rotation
 from gcp_openemr.environment.names import ClinicNames, Names
 from gcp_openemr.environment.profiles import Profile
 from gcp_openemr.environment.service import Service
@@ -59,6 +59,7 @@ class Environment:
     alerts: Alerts
     audit: Audit
     backups: Backups
+    rotation: Rotation
     ci: Ci | None
     names: Names
 

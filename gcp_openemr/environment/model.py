@@ -33,7 +33,18 @@ from gcp_openemr.environment.values import (
 )
 from gcp_openemr.environment.versions import LINES, OpenEmrLine
 
-__all__ = ["Alerts", "Audit", "Backups", "Database", "EnvironmentSection", "Files", "Network", "OpenEmr", "Restore"]
+__all__ = [
+    "Alerts",
+    "Audit",
+    "Backups",
+    "Database",
+    "EnvironmentSection",
+    "Files",
+    "Network",
+    "OpenEmr",
+    "Restore",
+    "Rotation",
+]
 
 # https://cloud.google.com/storage/docs/buckets#naming and https://cloud.google.com/storage/docs/objects#naming
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
@@ -252,3 +263,22 @@ class Backups(Section):
     keep_weekly: Annotated[int, _generations(520)] = 5
     keep_monthly: Annotated[int, _generations(240)] = 12
     keep_yearly: Annotated[int, _generations(100)] = 7
+
+
+_SECRETS = ("database", "redis", "admin", "backup")
+
+
+def _check_rotated(secret: str) -> str:
+    if secret in _SECRETS:
+        return secret
+    raise Wrong(Fault(text="is no secret of a clinic", hint=f"choose of {', '.join(_SECRETS)}"))
+
+
+class Rotation(Section):
+    """`[rotation]`: how old a clinic's passwords get. `time` is when its job looks each day, in `time_zone`."""
+
+    scheduled: bool = Field(examples=[True])
+    every_days: Annotated[int, AfterValidator(between(1, 3650, "days"))] = 90
+    secrets: Annotated[TextList, checked_list(_check_rotated)] = _SECRETS
+    time: Annotated[str, AfterValidator(check_cron)] = "30 3 * * *"
+    time_zone: Annotated[str, AfterValidator(check_time_zone)] = "Etc/UTC"

@@ -169,6 +169,7 @@ _CLINIC_RULES: Mapping[str, _Rule] = MappingProxyType(
         "verify_job": _RUN,
         "drill_job": _RUN,
         "prune_job": _RUN,
+        "redis_passwords_job": _RUN,
         "rotate_job": _RUN,
         "upgrade_job": _RUN,
         "web_account": _ACCOUNT,
@@ -308,6 +309,7 @@ class ClinicNames:
     verify_job: str = dataclasses.field(init=False)
     drill_job: str = dataclasses.field(init=False)
     prune_job: str = dataclasses.field(init=False)
+    redis_passwords_job: str = dataclasses.field(init=False)
     rotate_job: str = dataclasses.field(init=False)
     upgrade_job: str = dataclasses.field(init=False)
     web_account: str = dataclasses.field(init=False)
@@ -343,6 +345,7 @@ class ClinicNames:
             verify_job=f"{own}-verify",
             drill_job=f"{own}-drill",
             prune_job=f"{own}-prune",
+            redis_passwords_job=f"{own}-redis-passwords",
             rotate_job=f"{own}-rotate",
             upgrade_job=f"{own}-upgrade",
             web_account=f"{own}-web",

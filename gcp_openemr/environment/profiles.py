@@ -104,6 +104,13 @@ TABLE: tuple[Row, ...] = (
         why="a set each night, and its trials; a trial environment runs nothing while idle",
     ),
     Row(
+        section="rotation",
+        key="scheduled",
+        production=True,
+        developer=False,
+        why="passwords get no older than every_days; a trial environment runs nothing while idle",
+    ),
+    Row(
         section="",
         key="protect",
         production=True,

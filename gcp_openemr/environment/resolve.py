@@ -21,6 +21,7 @@ from gcp_openemr.environment.model import (
     Network,
     OpenEmr,
     Restore,
+    Rotation,
 )
 from gcp_openemr.environment.names import Names
 from gcp_openemr.environment.positions import KeyPath
@@ -51,6 +52,7 @@ def resolve(settings: Settings) -> Environment | None:
     alerts = checked(settings, Alerts, [("alerts",)])
     audit = checked(settings, Audit, [("audit",)], of_profile(profile, "audit"))
     backups = checked(settings, Backups, [("backups",)], of_profile(profile, "backups"))
+    rotation = checked(settings, Rotation, [("rotation",)], of_profile(profile, "rotation"))
     ci = checked(settings, Ci, [("ci",)]) if settings.holds(("ci",)) else None
     # By itself as well: the clinics may override every wrong value of it.
     service = checked(settings, Service, [("service",)], of_profile(profile, "service"))
@@ -62,7 +64,7 @@ def resolve(settings: Settings) -> Environment | None:
     check_addresses(settings, network, clinics)
     if settings.problems or not (environment and openemr and service and database and network and files):
         return None
-    if not (alerts and audit and backups):
+    if not (alerts and audit and backups and rotation):
         return None
     return Environment(
         name=environment.name,
@@ -81,6 +83,7 @@ def resolve(settings: Settings) -> Environment | None:
         alerts=alerts,
         audit=audit,
         backups=backups,
+        rotation=rotation,
         ci=ci,
         names=Names(project=environment.project, environment=environment.name),
     )

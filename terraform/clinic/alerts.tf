@@ -4,15 +4,18 @@
 # active and idle: https://docs.cloud.google.com/run/docs/release-notes (2021-03-03). No alert has been seen to fire.
 
 locals {
+  _grace   = 3 # days in which a rotation that found the clinic busy is tried again
   _of_jobs = "resource.type = \"cloud_run_job\" AND metric.type = \"run.googleapis.com/job/completed_execution_count\" AND metric.label.result = \"failed\""
   _of_web  = "resource.type = \"cloud_run_revision\" AND resource.label.service_name = \"${var.names.service}\""
 
   _do = {
-    nfs-init = "`gcp-openemr deploy` says why and goes on from there. The clinic keeps serving what it has."
-    backup   = "`gcp-openemr backup create` says why, and makes the set that is missing. `gcp-openemr backup list` shows what there is."
-    verify   = "`gcp-openemr backup verify` says what is damaged. The bucket keeps deleted and replaced objects for 30 days: bring them back before they go."
-    drill    = "The newest set could not be restored for a trial. `gcp-openemr backup verify --data all` reads all of it; `gcp-openemr backup create` makes a new set."
-    prune    = "Old sets stay until it succeeds; nothing is lost. `gcp-openemr logs` shows what the job said."
+    nfs-init        = "`gcp-openemr deploy` says why and goes on from there. The clinic keeps serving what it has."
+    backup          = "`gcp-openemr backup create` says why, and makes the set that is missing. `gcp-openemr backup list` shows what there is."
+    verify          = "`gcp-openemr backup verify` says what is damaged. The bucket keeps deleted and replaced objects for 30 days: bring them back before they go."
+    drill           = "The newest set could not be restored for a trial. `gcp-openemr backup verify --data all` reads all of it; `gcp-openemr backup create` makes a new set."
+    redis-passwords = "`gcp-openemr rotate --status` says how far the rotation came, and `gcp-openemr rotate` goes on from there."
+    rotate          = "The clinic works with the passwords it has. `gcp-openemr rotate --status` says how far it came, and `gcp-openemr rotate` goes on from there."
+    prune           = "Old sets stay until it succeeds; nothing is lost. `gcp-openemr logs` shows what the job said."
   }
 
   alerts = merge(
@@ -51,6 +54,17 @@ locals {
           threshold = var.backups.drill_days * local._day
         }
         do = "A backup that nobody restored is a hope. Look at the drill job's last runs: `gcp-openemr status` names the last good one."
+      }
+    },
+    !contains(keys(var.schedules), "rotate") ? {} : {
+      rotation_missing = {
+        title = "a password is older than ${var.rotation.every_days} days"
+        metric = {
+          filter    = "resource.type = \"global\" AND metric.type = \"custom.googleapis.com/openemr/secret_age\" AND metric.label.clinic = \"${var.clinic}\" AND metric.label.environment = \"${lookup(var.labels, "environment", "")}\" AND metric.label.secret = one_of(${join(", ", [for secret in sort(var.rotation.secrets) : "\"${secret}\""])})"
+          reducer   = "REDUCE_MAX"
+          threshold = (var.rotation.every_days + local._grace) * local._day
+        }
+        do = "`gcp-openemr rotate` changes it and says what keeps it from being changed by itself; `gcp-openemr rotate --status` shows all ages."
       }
     },
     !var.serve ? {} : {

@@ -1,6 +1,10 @@
 # What the containers of a clinic are told.
 
 locals {
+  _place = "projects/${var.project}/locations/${var.region}"
+  # The jobs that hold a password while they run.
+  waited_for = { for name, job in local.jobs : name => job.name if !contains(["redis-passwords", "rotate"], name) }
+
   sites = "/var/www/localhost/htdocs/openemr/sites"
   share = {
     mount  = local.sites
@@ -52,6 +56,15 @@ locals {
     GOOGLE_CLOUD_PROJECT = var.project
   }
 
+  _redis = {
+    REDIS_PASS_SECRET  = module.secrets.ids.redis_password
+    REDIS_PASS_VERSION = "current"
+    REDIS_PORT         = tostring(var.platform.redis.port)
+    REDIS_PREFIX       = var.names.redis_prefix
+    REDIS_SERVER       = var.platform.redis.host
+    REDIS_USERNAME     = var.names.redis_user
+  }
+
   # Nobody is there to pin a version for a job that starts by itself: it takes the one that the secret's alias names.
   _on_schedule = merge(local._job, local._store, { MYSQL_PASS_VERSION = "current" })
 
@@ -61,11 +74,25 @@ locals {
       OE_PASS_SECRET      = module.secrets.ids.admin_password
       OE_USER             = var.admin_user
     })
-    backup  = local._on_schedule
-    verify  = merge(local._store, { READ_DATA = tostring(var.backups.read_percent) })
-    drill   = merge(local._on_schedule, { MYSQL_SCRATCH_DATABASE = var.names.scratch_schema })
-    prune   = merge(local._store, { for generation, sets in var.backups.keep : "KEEP_${upper(generation)}" => tostring(sets) })
-    rotate  = local._job
+    backup = local._on_schedule
+    verify = merge(local._store, { READ_DATA = tostring(var.backups.read_percent) })
+    drill  = merge(local._on_schedule, { MYSQL_SCRATCH_DATABASE = var.names.scratch_schema })
+    prune  = merge(local._store, { for generation, sets in var.backups.keep : "KEEP_${upper(generation)}" => tostring(sets) })
+    redis-passwords = merge(local._store, local._redis, {
+      REDIS_ADMIN_SECRET  = var.platform.redis.admin_secret
+      REDIS_ADMIN_VERSION = "current"
+    })
+    rotate = merge(local._on_schedule, local._redis, {
+      EVERY_DAYS      = tostring(var.rotation.every_days)
+      JOBS            = join(",", [for name in sort(keys(local.waited_for)) : "${local._place}/jobs/${local.waited_for[name]}"])
+      OE_PASS_SECRET  = module.secrets.ids.admin_password
+      OE_PASS_VERSION = "current"
+      OE_USER         = var.admin_user
+      REDIS_JOB       = "${local._place}/jobs/${var.names.redis_passwords_job}"
+      SERVICE         = "${local._place}/services/${var.names.service}"
+      STATE_BUCKET    = var.rotation.state_bucket
+      WHAT            = join(",", sort(var.rotation.secrets))
+    })
     upgrade = local._job
   }
 

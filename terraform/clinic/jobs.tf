@@ -7,13 +7,14 @@ locals {
   _small = { cpu = "1", memory = "2Gi" }
 
   _jobs = {
-    nfs-init = { account = "init", limits = local._large, name = var.names.nfs_init_job, share = true, timeout = local._day }
-    backup   = { account = "backup", limits = local._large, name = var.names.backup_job, share = true, timeout = local._day }
-    verify   = { account = "backup", limits = local._large, name = var.names.verify_job, share = false, timeout = local._day }
-    drill    = { account = "backup", limits = local._large, name = var.names.drill_job, share = true, timeout = local._day }
-    prune    = { account = "prune", limits = local._large, name = var.names.prune_job, share = false, timeout = local._day }
-    rotate   = { account = "rotate", limits = local._small, name = var.names.rotate_job, share = true, timeout = 60 * 60 }
-    upgrade  = { account = "init", limits = local._large, name = var.names.upgrade_job, share = true, timeout = local._day }
+    nfs-init        = { account = "init", limits = local._large, name = var.names.nfs_init_job, share = true, timeout = local._day }
+    backup          = { account = "backup", limits = local._large, name = var.names.backup_job, share = true, timeout = local._day }
+    verify          = { account = "backup", limits = local._large, name = var.names.verify_job, share = false, timeout = local._day }
+    drill           = { account = "backup", limits = local._large, name = var.names.drill_job, share = true, timeout = local._day }
+    prune           = { account = "prune", limits = local._large, name = var.names.prune_job, share = false, timeout = local._day }
+    rotate          = { account = "rotate", limits = local._small, name = var.names.rotate_job, share = true, timeout = local._day }
+    redis-passwords = { account = "provision", limits = local._small, name = var.names.redis_passwords_job, share = false, timeout = 10 * 60 }
+    upgrade         = { account = "init", limits = local._large, name = var.names.upgrade_job, share = true, timeout = local._day }
   }
   jobs = { for name, job in local._jobs : name => job if contains(var.jobs, name) }
 
@@ -29,10 +30,16 @@ locals {
     if contains(concat(["web"], [for job in local.jobs : job.account]), name)
   }
 
-  # Pruning has an identity of its own, the foundation's: what it prunes outlives the clinic.
+  # Pruning has an identity of its own, the foundation's: what it prunes outlives the clinic. Redis's users are made by
+  # the platform's, the only one that knows Redis's own password.
   prune_account = "${var.names.prune_account}@${var.project}.iam.gserviceaccount.com"
-  pruner        = contains(var.jobs, "prune") ? { prune = "serviceAccount:${local.prune_account}" } : {}
-  backup_maker  = contains(keys(local.accounts), "backup") ? { backup = module.identity.accounts["backup"].member } : {}
+  emails = merge(
+    { for name, account in module.identity.accounts : name => account.email },
+    { prune = local.prune_account, provision = try(var.platform.provision.account, "") },
+  )
+  pruner       = contains(var.jobs, "prune") ? { prune = "serviceAccount:${local.prune_account}" } : {}
+  backup_maker = contains(keys(local.accounts), "backup") ? { backup = module.identity.accounts["backup"].member } : {}
+  rotator      = contains(keys(local.accounts), "rotate") ? { rotate = module.identity.accounts["rotate"].member } : {}
 
   schedules = {
     for job, times in var.schedules : job => {

@@ -45,12 +45,16 @@ variable "images" {
 }
 
 variable "jobs" {
-  description = "Which of the clinic's jobs exist: nfs-init, backup, verify, drill, prune, rotate, upgrade."
+  description = "Which of the clinic's jobs exist: nfs-init, backup, verify, drill, prune, rotate, redis-passwords, upgrade."
   type        = set(string)
   default     = ["nfs-init"]
   validation {
-    condition     = contains(var.jobs, "nfs-init") && alltrue([for job in var.jobs : contains(["nfs-init", "backup", "verify", "drill", "prune", "rotate", "upgrade"], job)])
-    error_message = "Name jobs of nfs-init, backup, verify, drill, prune, rotate and upgrade; nfs-init is always among them."
+    condition     = contains(var.jobs, "nfs-init") && alltrue([for job in var.jobs : contains(["nfs-init", "backup", "verify", "drill", "prune", "rotate", "redis-passwords", "upgrade"], job)])
+    error_message = "Name jobs of nfs-init, backup, verify, drill, prune, rotate, redis-passwords and upgrade; nfs-init is always among them."
+  }
+  validation {
+    condition     = contains(var.jobs, "rotate") == contains(var.jobs, "redis-passwords")
+    error_message = "A rotation starts the job redis-passwords: name both in jobs, or neither."
   }
 }
 
@@ -75,6 +79,7 @@ variable "names" {
     nfs_init_job             = string
     prune_account            = string
     prune_job                = string
+    redis_passwords_job      = string
     redis_password_secret    = string
     redis_prefix             = string
     redis_user               = string
@@ -105,7 +110,8 @@ variable "platform" {
     files     = object({ address = string })
     network   = object({ network = string, subnetwork = string })
     provision = optional(object({ account = string }))
-    redis     = object({ host = string, port = number })
+    redis     = object({ host = string, port = number, admin_secret = optional(string, "") })
+    rotation  = optional(object({ revisions = string, secrets = string }))
   })
 }
 
@@ -139,6 +145,23 @@ variable "restore" {
   validation {
     condition     = try(var.restore.source, "") != "gcs" || can(regex("^gs://[^/]+/.+$", var.restore.uri))
     error_message = "Write the uri of a backup in Cloud Storage as gs://BUCKET/OBJECT."
+  }
+}
+
+variable "rotation" {
+  description = <<-EOT
+    After how many days a password is changed, which of them are (database, redis, admin, backup), and the bucket with the
+    environment's lock.
+  EOT
+  type = object({
+    every_days   = optional(number, 90)
+    secrets      = optional(set(string), ["admin", "backup", "database", "redis"])
+    state_bucket = optional(string, "")
+  })
+  default = {}
+  validation {
+    condition     = !contains(var.jobs, "rotate") || var.rotation.state_bucket != ""
+    error_message = "A rotation holds the environment's lock: name the bucket it lies in as rotation.state_bucket."
   }
 }
 

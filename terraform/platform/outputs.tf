@@ -38,6 +38,11 @@ output "provision" {
 }
 
 output "redis" {
-  description = "Redis: host and port."
-  value       = module.files.redis
+  description = "Redis: host and port, and the full name of the secret with its own password."
+  value       = merge(module.files.redis, { admin_secret = module.secrets.ids.redis_admin })
+}
+
+output "rotation" {
+  description = "Full names of the roles that clinics bind for their rotations."
+  value       = { revisions = module.rotation_roles.revisions, secrets = module.rotation_roles.secrets }
 }

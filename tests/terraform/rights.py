@@ -10,25 +10,43 @@ from tests.terraform import samples
 
 __all__ = ["Act", "acts", "expected"]
 
-_FOLDERS = {"runs": "runs", "backups": "backups", "locks": "backups/repository/locks", "sets": "backups/sets"}
+_FOLDERS = {
+    "runs": "runs",
+    "backups": "backups",
+    "keys": "backups/repository/keys",
+    "locks": "backups/repository/locks",
+    "sets": "backups/sets",
+}
 Act = tuple[str, str, dict[str, Any] | None]
 """Method, path and body of a call."""
 
 _PROJECT = f"projects/{samples.PROJECT}"
 _BUCKET = samples.NAMES.backup_bucket
 _INSTANCE = f"sqladmin.googleapis.com/v1/{_PROJECT}/instances/{samples.NAMES.database_instance}"
+LOCK = "take the lock"
 _USER = {"name": "probe", "password": "of no use"}
-_READER = {"read backup_password", "get backups", "list backups"}
+_READER = {"read backup_password", *(f"{act} {folder}" for act in ("get", "list") for folder in ("backups", "keys"))}
 _LOCKS = {f"{act} locks" for act in ("write", "get", "list", "delete")}
+_KEYS = {f"{act} keys" for act in ("write", "get", "list", "delete")}
 _SETS = {f"{act} sets" for act in ("write", "get", "list", "delete")}
 MAY: Mapping[str, set[str]] = {
-    "back": {"read database_password", "write runs", "write backups", *_READER, *_LOCKS, *_SETS},
+    "back": {"read database_password", "write runs", "write backups", "write keys", *_READER, *_LOCKS, *_SETS},
     "init": {"read admin_password", "read database_password", "write runs", *_READER, *_LOCKS, "get sets", "list sets"},
-    "prune": {"write runs", "write backups", "delete backups", *_READER, *_LOCKS, *_SETS},
+    "prune": {"write runs", "write backups", "delete backups", *_READER, *_LOCKS, *_KEYS, *_SETS},
+    "rot": {
+        *(
+            f"{act} {secret}_password"
+            for act in ("read", "rotate")
+            for secret in ("admin", "database", "redis", "backup")
+        ),
+        *(LOCK, "change web", "run redis", "write runs", "get sets", "list sets", *_READER, *_LOCKS, *_KEYS),
+    },
     "sched": {"run nfs-init"},
     "web": {"read database_password", "read redis_password"},
 }
-"""What each of a clinic's accounts can do in its clinic; all else is refused, in other clinics everything."""
+"""What each of a clinic's accounts can do in its clinic; all else is refused, in other clinics everything.
+
+The lock is the environment's."""
 SHARED: Mapping[str, set[str]] = {
     "build": set(),
     "files": {"read redis_admin"},
@@ -49,7 +67,7 @@ def acts(who: str) -> dict[str, Act]:
 def expected() -> dict[str, set[str]]:
     """Account by its short name → what it can do."""
     of_clinics = {
-        f"{clinic}-{account}": {f"{clinic}: {act}" for act in may}
+        f"{clinic}-{account}": {act if act == LOCK else f"{clinic}: {act}" for act in may}
         for clinic in samples.CLINICS
         for account, may in MAY.items()
     }
@@ -60,8 +78,13 @@ def _of_clinic(clinic: str, who: str) -> Iterator[tuple[str, Act]]:
     names = ClinicNames(environment=samples.ENVIRONMENT, clinic=clinic)
     for what in ("admin_password", "database_password", "redis_password", "backup_password"):
         yield f"read {what}", _read(getattr(names, f"{what}_secret"))
+        path = f"secretmanager.googleapis.com/v1/{_PROJECT}/secrets/{getattr(names, f'{what}_secret')}:addVersion"
+        yield f"rotate {what}", ("POST", path, {})
     yield "run nfs-init", _run(names.nfs_init_job)
     yield "change nfs-init", ("DELETE", f"run.googleapis.com/v2/{_jobs(names.nfs_init_job)}?validateOnly=true", None)
+    service = f"run.googleapis.com/v2/{_PROJECT}/locations/{samples.REGION}/services/{names.service}"
+    yield "change web", ("PATCH", f"{service}?validateOnly=true", {})
+    yield "run redis", _run(names.redis_passwords_job)
     for folder, inside in _FOLDERS.items():
         place = f"clinics/{clinic}/{inside}/"
         item = f"storage/v1/b/{_BUCKET}/o/{(place + who).replace('/', '%2F')}"
@@ -80,6 +103,8 @@ def _of_all() -> Iterator[tuple[str, Act]]:
     yield "make user", ("POST", f"{_INSTANCE}/users", _USER)
     yield "remove user", ("DELETE", f"{_INSTANCE}/users?name=probe&host=%25", None)
     yield "list every backup", ("GET", f"storage/v1/b/{_BUCKET}/o", None)
+    state = f"upload/storage/v1/b/{samples.NAMES.state_bucket}/o?uploadType=media"
+    yield LOCK, ("POST", f"{state}&name={samples.ENVIRONMENT}/environment.lock", {})
     yield "read the state", ("GET", f"storage/v1/b/{samples.NAMES.state_bucket}/o", None)
     yield "see who may do what", ("POST", f"cloudresourcemanager.googleapis.com/v3/{_PROJECT}:getIamPolicy", {})
     yield "list secrets", ("GET", f"secretmanager.googleapis.com/v1/{_PROJECT}/secrets", None)

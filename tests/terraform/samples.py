@@ -55,7 +55,15 @@ PLATFORM: Values = {
         "subnetwork": f"projects/{PROJECT}/regions/{REGION}/subnetworks/oe-prod-run",
     },
     "provision": {"account": f"oe-prod-prov@{PROJECT}.iam.gserviceaccount.com", "job": "the job"},
-    "redis": {"host": "10.60.0.5", "port": 6379},
+    "redis": {
+        "host": "10.60.0.5",
+        "port": 6379,
+        "admin_secret": f"projects/{PROJECT}/secrets/{NAMES.redis_admin_secret}",
+    },
+    "rotation": {
+        "revisions": f"projects/{PROJECT}/roles/oe_prod_prov_revisions",
+        "secrets": f"projects/{PROJECT}/roles/oe_prod_prov_secrets",
+    },
 }
 """Outputs of a platform, for planning a clinic alone."""
 
@@ -125,9 +133,10 @@ def clinic(name: str = "main", **changes: Any) -> Values:
         "restore": None,
         "backup_bucket": NAMES.backup_bucket,
         "admin_user": "admin",
-        "jobs": ["nfs-init", "backup", "verify", "drill", "prune"],
+        "jobs": ["nfs-init", "backup", "verify", "drill", "prune", "rotate", "redis-passwords"],
         "schedules": {},
         "backups": {"drill_days": 15, "read_percent": 5, "keep": {"daily": 7}},
+        "rotation": {"every_days": 90, "state_bucket": NAMES.state_bucket},
         "protect": True,
     }
     return _changed(values, changes)

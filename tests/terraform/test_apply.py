@@ -123,7 +123,11 @@ def test_platform_says_how_it_is_reached(stack: Stack) -> None:
     assert platform["database"]["port"] == 3306
     assert platform["database"]["host"].endswith(f".{samples.REGION}.sql.goog")
     assert platform["files"]["export"] == "/share"
-    assert platform["redis"] == {"host": platform["files"]["address"], "port": 6379}
+    assert platform["redis"] == {
+        "host": platform["files"]["address"],
+        "port": 6379,
+        "admin_secret": f"projects/{samples.PROJECT}/secrets/{samples.NAMES.redis_admin_secret}",
+    }
     prefix = f"projects/{samples.PROJECT}/locations/{samples.REGION}/jobs"
     assert platform["provision"] == {
         "account": f"oe-prod-prov@{samples.PROJECT}.iam.gserviceaccount.com",
@@ -149,7 +153,8 @@ def test_a_clinic_names_its_service_job_and_secrets(stack: Stack) -> None:
     assert clinic["service"]["name"] == f"{place}/services/oe-prod-north-web"
     assert clinic["service"]["uri"].startswith("http")
     assert clinic["jobs"] == {
-        job: f"{place}/jobs/oe-prod-north-{job}" for job in ("nfs-init", "backup", "verify", "drill", "prune")
+        job: f"{place}/jobs/oe-prod-north-{job}"
+        for job in ("nfs-init", "backup", "verify", "drill", "prune", "rotate", "redis-passwords")
     }
     assert set(clinic["secrets"]) == {"admin_password", "database_password", "redis_password"}
     assert clinic["secrets"]["redis_password"].endswith("/secrets/oe-prod-north-redis-password")
@@ -159,13 +164,26 @@ def test_secrets_are_open_to_their_readers_alone(stack: Stack) -> None:
     readers = {}
     for key, secret in stack.outputs["clinics/main"]["secrets"].items():
         policy = stack.cloud.call("GET", f"secretmanager.googleapis.com/v1/{secret}:getIamPolicy")
-        (binding,) = policy["bindings"]
-        assert binding["role"] == "roles/secretmanager.secretAccessor"
-        readers[key] = {member.removeprefix("serviceAccount:").partition("@")[0] for member in binding["members"]}
-    assert readers == {
-        "admin_password": {"oe-prod-main-init"},
-        "database_password": {"oe-prod-main-back", "oe-prod-main-init", "oe-prod-main-web", "oe-prod-prov"},
-        "redis_password": {"oe-prod-main-web", "oe-prod-prov"},
+        readers[key] = {
+            member.removeprefix("serviceAccount:").partition("@")[0]: binding["role"].rpartition("/")[2]
+            for binding in policy["bindings"]
+            for member in binding["members"]
+            if binding["role"] != "roles/secretmanager.viewer"  # which sees no value
+        }
+    assert {key: set(found) for key, found in readers.items()} == {
+        "admin_password": {"oe-prod-main-init", "oe-prod-main-rot"},
+        "database_password": {
+            "oe-prod-main-back",
+            "oe-prod-main-init",
+            "oe-prod-main-rot",
+            "oe-prod-main-web",
+            "oe-prod-prov",
+        },
+        "redis_password": {"oe-prod-main-rot", "oe-prod-main-web", "oe-prod-prov"},
+    }
+    assert {role for found in readers.values() for role in found.values()} == {
+        "secretmanager.secretAccessor",
+        "oe_prod_prov_secrets",
     }
 
 
@@ -226,8 +244,10 @@ def test_traffic_is_the_orchestrators(stack: Stack) -> None:
 def test_an_access_taken_away_by_hand_comes_back(stack: Stack) -> None:
     secret = stack.outputs["clinics/main"]["secrets"]["admin_password"]
     stack.cloud.call("POST", f"secretmanager.googleapis.com/v1/{secret}:setIamPolicy", {"policy": {"bindings": []}})
-    (change,) = stack.roots["clinics/main"].changes()
-    assert change.endswith("reader[\"admin_password/init\"] ['create']")
+    assert sorted(change.rpartition("iam_member.")[2] for change in stack.roots["clinics/main"].changes()) == [
+        "reader[\"admin_password/init\"] ['create']",
+        "secret[\"admin_password\"] ['create']",
+    ]
     stack.roots["clinics/main"].apply(stack.clinic())
     assert stack.roots["clinics/main"].changes() == []
 
@@ -318,7 +338,7 @@ def test_what_left_the_state_is_adopted_again(stack: Stack) -> None:
                 "google_logging_project_bucket_config": 1,
                 "google_secret_manager_secret": 2,
                 "google_storage_bucket": 3,
-                "google_storage_managed_folder": 6,
+                "google_storage_managed_folder": 8,
             },
         ),
     ],
@@ -334,6 +354,7 @@ def test_protected_things_survive_a_destroy(path: str, held: dict[str, int], sta
 def test_without_protection_everything_goes_but_the_foundation(stack: Stack) -> None:
     """The last test of this file: clinics first, then the platform."""
     stack.roots["foundation"].apply(samples.foundation())
+    stack.roots["platform"].apply(stack.platform())
     for name in samples.CLINICS:
         root = stack.roots[f"clinics/{name}"]
         root.apply(stack.clinic(name, protect=False))

@@ -21,7 +21,7 @@ from tests.terraform.world import Resource, resources
 
 SHARED_BACKUP = {"source": "gcs", "uri": f"gs://{samples.NAMES.backup_bucket}/imports/backup.zip"}
 OWN_BACKUP = {"source": "gcs", "uri": "gs://somebodys-bucket/backup.tar.zst"}
-JOBS = ("nfs-init", "backup", "verify", "drill", "prune", "rotate", "upgrade")
+JOBS = ("nfs-init", "backup", "verify", "drill", "prune", "rotate", "redis-passwords", "upgrade")
 NIGHTLY = {"cron": "30 2 * * *", "time_zone": "Europe/Berlin"}
 NORTH = {"name": "north", "restore": {"source": "drive", "uri": "1a2b3c"}}
 TRUST = samples.CI["trust"]
@@ -64,10 +64,13 @@ ROLES = {
     "roles/logging.logWriter",
     "roles/monitoring.metricWriter",
     "roles/run.invoker",
+    "roles/run.viewer",
     "roles/secretmanager.secretAccessor",
+    "roles/secretmanager.viewer",
     "roles/storage.objectCreator",
     "roles/storage.objectUser",
     "roles/storage.objectViewer",
+    *(f"projects/{samples.PROJECT}/roles/oe_prod_prov_{role}" for role in ("revisions", "secrets")),
 }
 PROJECT_WIDE = {
     'module.backups.google_project_iam_member.metrics["backup"]': "Cloud Monitoring takes writers only for a project",
@@ -81,6 +84,7 @@ PROJECT_WIDE = {
     'module.files.google_project_iam_member.tunnel["group:it@clinic.example"]': "only where asked, to this address",
     "module.provision.google_project_iam_member.operations": "Cloud SQL has no policy below the project; reads only",
     "module.provision.google_project_iam_member.users": "Cloud SQL has no policy below the project; conditional",
+    "module.rotation[0].google_project_iam_member.metrics": "Cloud Monitoring takes writers only for a project",
 }
 PERMISSIONS = {
     "cloudsql.instances.get",
@@ -89,6 +93,9 @@ PERMISSIONS = {
     "cloudsql.users.get",
     "cloudsql.users.list",
     "cloudsql.users.update",
+    *("run.revisions.get", "run.revisions.list", "run.services.get", "run.services.update"),
+    *("secretmanager.secrets.get", "secretmanager.secrets.update"),
+    *(f"secretmanager.versions.{verb}" for verb in ("access", "add", "destroy", "disable", "enable", "get", "list")),
 }
 FORBIDDEN = {
     "google_project_iam_binding",
@@ -107,9 +114,18 @@ RIGHTS = {
     "files": {"roles/secretmanager.secretAccessor"},
     "init": MAKES | {"roles/storage.objectUser"},
     "back": MAKES | {"roles/storage.objectUser", "roles/monitoring.metricWriter"},
+    "prov": {"roles/secretmanager.secretAccessor", "roles/secretmanager.viewer", "roles/storage.objectCreator"},
     "plan": {"roles/logging.logWriter", "roles/storage.objectViewer"},
-    "prov": {"roles/secretmanager.secretAccessor", "roles/storage.objectCreator"},
     "prune": {"roles/secretmanager.secretAccessor", "roles/storage.objectCreator", "roles/storage.objectUser"},
+    "rot": {
+        "roles/iam.serviceAccountUser",
+        "roles/monitoring.metricWriter",
+        "roles/run.invoker",
+        "roles/run.viewer",
+        "roles/storage.objectCreator",
+        "roles/storage.objectUser",
+        "roles/storage.objectViewer",
+    },
     "sched": {"roles/run.invoker"},
     "web": {"roles/secretmanager.secretAccessor"},
 }
@@ -220,13 +236,15 @@ def test_who_makes_and_reads_backups_deletes_only_locks_and_manifests(plan_of: P
     own = "clinics/main/backups"
     assert deleting == {
         ("back", f"{own}/repository/locks/"), ("back", f"{own}/sets/"), ("init", f"{own}/repository/locks/"),
+        ("rot", f"{own}/repository/keys/"), ("rot", f"{own}/repository/locks/"),
     }  # fmt: skip
 
 
 def test_a_schedule_starts_its_job_and_no_other(plan_of: Planner) -> None:
     plan = plan_of("clinic", jobs=list(JOBS), schedules={"backup": NIGHTLY})
     (job,) = resources(plan, "google_cloud_scheduler_job")
-    (right,) = resources(plan, "google_cloud_run_v2_job_iam_member")
+    jobs = resources(plan, "google_cloud_run_v2_job_iam_member")
+    (right,) = (found for found in jobs if "module.schedule" in found.address)
     target = block(job.values["http_target"])
     assert target["uri"].endswith("/jobs/oe-prod-main-backup:run")
     assert block(target["oauth_token"])["service_account_email"].startswith("oe-prod-main-sched@")
@@ -244,7 +262,7 @@ def test_each_job_runs_as_the_account_of_its_work(plan_of: Planner) -> None:
     works = {job: account.partition("@")[0].rpartition("-")[2] for job, account in accounts.items()}
     assert works == {
         "nfs-init": "init", "backup": "back", "verify": "back", "drill": "back", "prune": "prune",
-        "rotate": "rot", "upgrade": "init",
+        "rotate": "rot", "redis-passwords": "prov", "upgrade": "init",
     }  # fmt: skip
 
 
@@ -362,7 +380,8 @@ def test_jobs_are_never_retried_blindly(kind: str, changes: dict[str, Any], plan
 
 
 def test_a_clinic_sees_one_object_of_the_bucket_that_clinics_share(plan_of: Planner) -> None:
-    (reader,) = resources(plan_of("clinic", restore=SHARED_BACKUP), "google_storage_bucket_iam_member")
+    members = resources(plan_of("clinic", restore=SHARED_BACKUP), "google_storage_bucket_iam_member")
+    (reader,) = (member for member in members if ".lock" not in member.address)
     name = f"projects/_/buckets/{samples.NAMES.backup_bucket}/objects/imports/backup.zip"
     assert block(reader.values["condition"])["expression"] == f'resource.name == "{name}"'
 
@@ -371,6 +390,13 @@ def test_a_clinic_sees_one_object_of_the_bucket_that_clinics_share(plan_of: Plan
 LATER = (
     "backup", "verify", "drill", "rotate", "upgrade", "back", "prune", "rot", "sched", "backup-password",
 )  # fmt: skip
+
+
+def test_a_rotation_reaches_the_lock_and_no_state(plan_of: Planner) -> None:
+    members = resources(plan_of("clinic"), "google_storage_bucket_iam_member")
+    (lock,) = (member.values for member in members if member.values["bucket"] == samples.NAMES.state_bucket)
+    name = f"projects/_/buckets/{samples.NAMES.state_bucket}/objects/{samples.ENVIRONMENT}/environment.lock"
+    assert block(lock["condition"])["expression"] == f'resource.name == "{name}"'
 
 
 def test_a_clinic_names_nothing_of_another(plan_of: Planner) -> None:

@@ -20,6 +20,7 @@ from tests.terraform import samples
 from tests.terraform.world import Cloud, Root
 
 VALUES = {"foundation": samples.foundation, "platform": samples.platform, "clinic": samples.clinic}
+ROTATING = ["nfs-init", "rotate", "redis-passwords"]
 TAGGED = "europe-docker.pkg.dev/p/r/service:latest"
 MODULES: dict[str, dict[str, Any]] = {
     "audit": {"names": {"bucket": "b", "sink": "s"}, "project": "p", "region": "r", "services": []},
@@ -77,6 +78,8 @@ CASES: list[tuple[str, dict[str, Any], str]] = [
     ("platform", {"provision": {"redis_admin_version": "latest"}}, "Pin redis_admin_version"),
     ("clinic", {"images": {"service": TAGGED}}, "by their digest"),
     ("clinic", {"jobs": ["backup"]}, "nfs-init is always among them"),
+    ("clinic", {"jobs": ["nfs-init", "rotate"]}, "A rotation starts the job redis-passwords"),
+    ("clinic", {"jobs": ROTATING, "rotation": {"state_bucket": ""}}, "A rotation holds the environment's lock"),
     ("clinic", {"jobs": ["nfs-init"], "schedules": {"backup": {"cron": "0 1 * * *"}}}, "A schedule needs its job"),
     ("clinic", {"secret_versions": {"redis_password": "latest"}}, "Pin secrets to a version's number"),
     ("clinic", {"secret_versions": None}, "A service needs secret_versions"),

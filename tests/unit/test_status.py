@@ -180,6 +180,7 @@ CLINIC = {
     "secrets": {"database": {"version": 3, "made": NOW}, "redis": None, "admin": {"problem": "version 2 is disabled"}},
     "backup": {"set": "20261122T020000Z-abcd", "state": "failed", "begun": NOW},
     "drill": {"ok": False, "at": NOW, "error": "a table is missing"},
+    "rotation": ["database: version 2 is made and not in force yet"],
 }
 VALUES = {
     "environment": "prod",

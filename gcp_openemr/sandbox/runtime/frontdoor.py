@@ -85,27 +85,27 @@ class FrontDoor:
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
-        self._servers: dict[str, asyncio.Server] = {}
+        self._servers: dict[str, list[asyncio.Server]] = {}
         self._idle: dict[tuple[str, int], list[Stream]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._thread = threading.Thread(target=self._loop.run_forever, name="front-door", daemon=True)
         self._thread.start()
 
     def open(self, name: str, listener: socket.socket, route: Route) -> None:
-        """Send what comes to a listening socket along `route`."""
+        """Send what comes to a listening socket along `route`; a service may have several."""
 
         async def start() -> None:
             listener.setblocking(False)
-            self._servers[name] = await asyncio.start_server(
+            server = await asyncio.start_server(
                 lambda reader, writer: self._accept(reader, writer, route), sock=listener
             )
+            self._servers.setdefault(name, []).append(server)
 
         asyncio.run_coroutine_threadsafe(start(), self._loop).result()
 
     def close(self, name: str) -> None:
         """Stop listening; requests in hand go on."""
-        server = self._servers.pop(name, None)
-        if server:
+        for server in self._servers.pop(name, []):
             self._loop.call_soon_threadsafe(server.close)
 
     def forget(self, address: tuple[str, int]) -> None:

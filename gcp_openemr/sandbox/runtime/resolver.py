@@ -70,7 +70,7 @@ class Resolver:
         name = name.lower().rstrip(".")
         if name in _METADATA_NAMES:
             return [METADATA_ADDRESS]
-        if name == "googleapis.com" or name.endswith(".googleapis.com"):
+        if name == "googleapis.com" or name.endswith((".googleapis.com", ".localhost")):  # the latter: services
             return [APIS_ADDRESS]
         if name == "localhost":
             return ["127.0.0.1"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import random
+import socket
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -13,6 +14,7 @@ from gcp_openemr.sandbox.interfaces import Json, Refused, TrafficTarget
 from gcp_openemr.sandbox.runtime.frontdoor import FrontDoor
 from gcp_openemr.sandbox.runtime.host import Host
 from gcp_openemr.sandbox.runtime.instances import Coming, Instance, Revision
+from gcp_openemr.sandbox.runtime.network import APIS_ADDRESS
 from gcp_openemr.sandbox.runtime.resources import last, side_by_side
 from gcp_openemr.sandbox.runtime.template import Exports
 
@@ -66,7 +68,10 @@ class Services:
         self._draining: list[threading.Thread] = []
 
     def uri(self, service: str) -> str:
-        """`http://127.0.0.1:PORT`; the port is the service's for as long as it exists."""
+        """`http://127.0.0.1:PORT`; the port is the service's for as long as it exists.
+
+        Containers reach a revision with a tag by its name, `http://TAG---SERVICE.localhost:PORT` (resolver.py).
+        """
         return f"http://127.0.0.1:{self._service(service).port}"
 
     def _service(self, name: str) -> _Service:
@@ -81,6 +86,7 @@ class Services:
                 made = _Service(name, int(listener.getsockname()[1]), self._invoker)
                 self._host.record.put("ports", name, made.port)
                 self._door.open(name, listener, made)
+                self._door.open(name, socket.create_server((APIS_ADDRESS, made.port), backlog=128), made)
                 self._services[name] = made
             return self._services[name]
 

@@ -9,9 +9,10 @@ resource "google_storage_managed_folder" "default" {
   deletion_policy = var.protect ? "PREVENT" : "DELETE"
 }
 
-# restic writes each file once; whoever backs up or reads has to replace and delete in these two alone.
+# restic writes each file once; whoever backs up or reads has to replace and delete in locks and sets alone, and who
+# changes the password in keys.
 resource "google_storage_managed_folder" "changing" {
-  for_each        = { locks = "repository/locks/", sets = "sets/" }
+  for_each        = { keys = "repository/keys/", locks = "repository/locks/", sets = "sets/" }
   bucket          = var.bucket
   name            = "${google_storage_managed_folder.default.name}${each.value}"
   force_destroy   = true

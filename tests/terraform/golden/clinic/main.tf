@@ -32,7 +32,7 @@ module "backups" {
   source  = "./modules/backups"
   bucket  = var.backup_bucket
   clinic  = var.clinic
-  writers = merge(local.provision_reader, local.backup_maker, local.pruner, { init = module.identity.accounts["init"].member })
+  writers = merge(local.provision_reader, local.backup_maker, local.pruner, local.rotator, { init = module.identity.accounts["init"].member })
   store = {
     folder  = "clinics/${var.clinic}/backups/"
     makers  = local.backup_maker
@@ -50,7 +50,7 @@ module "backups" {
 module "job" {
   for_each        = local.jobs
   source          = "./modules/job"
-  account         = each.value.account == "prune" ? local.prune_account : module.identity.accounts[each.value.account].email
+  account         = local.emails[each.value.account]
   args            = [each.key]
   environment     = local.job_environments[each.key]
   image           = var.images.job
@@ -89,6 +89,24 @@ module "service" {
   settings           = var.service
   share              = local.share
   depends_on         = [module.secrets]
+}
+
+module "rotation" {
+  count        = contains(var.jobs, "rotate") ? 1 : 0
+  source       = "./modules/rotation"
+  jobs         = { for name, job in local.jobs : name => job.name if name != "redis-passwords" }
+  lock         = { bucket = var.rotation.state_bucket, object = "${lookup(var.labels, "environment", "")}/environment.lock" }
+  member       = module.identity.accounts["rotate"].member
+  project      = var.project
+  redis_job    = var.names.redis_passwords_job
+  redis_member = one(values(local.provision_reader))
+  region       = var.region
+  roles        = var.platform.rotation
+  secrets      = merge(module.secrets.names, { backup_password = var.names.backup_password_secret })
+  service      = var.serve ? var.names.service : null
+  store        = { bucket = var.backup_bucket, folder = "clinics/${var.clinic}/backups/" }
+  web_account  = "projects/${var.project}/serviceAccounts/${module.identity.accounts["web"].email}"
+  depends_on   = [module.job, module.service]
 }
 
 module "observability" {

@@ -75,6 +75,11 @@ module "provision" {
   project           = var.project
 }
 
+module "rotation_roles" {
+  source = "./modules/rotation-roles"
+  prefix = replace(var.names.provision_account, "-", "_")
+}
+
 module "provision_job" {
   count   = var.provision == null ? 0 : 1
   source  = "./modules/job"

@@ -1,0 +1,4 @@
+variable "prefix" {
+  description = "What the roles' ids begin with."
+  type        = string
+}
