@@ -21,6 +21,7 @@ from gcp_openemr.cli_rehearse import rehearse
 from gcp_openemr.cli_rotate import rotate
 from gcp_openemr.cli_sandbox import sandbox as sandbox_verbs
 from gcp_openemr.cli_status import logs, status
+from gcp_openemr.cli_upgrade import upgrade
 from gcp_openemr.errors import FaultsFound, Interrupted
 from gcp_openemr.options import Options, impersonation, yes_too
 from gcp_openemr.pipeline import Pipeline
@@ -167,7 +168,9 @@ def render(options: Options, output: Path) -> None:
     default=("deploy",),
     show_default=True,
     type=click.Choice(
-        ("plan", "deploy", "backup", "restore", "recover", "rotate", "destroy", "destroy-foundation", "status", "logs")
+        ("plan", "deploy", "backup", "restore", "recover", "rotate", "destroy", "destroy-foundation", "status", "logs")(
+            "plan", "deploy", "backup", "restore", "recover", "rotate", "upgrade", "destroy", "status", "logs"
+        )
     ),
     help="What you want to run: its permissions must be there.",
 )
@@ -258,6 +261,7 @@ cli.add_command(bootstrap)
 cli.add_command(restore)
 cli.add_command(recover)
 cli.add_command(destroy)
+cli.add_command(upgrade)
 cli.add_command(rotate)
 cli.add_command(status)
 cli.add_command(logs)
