@@ -168,8 +168,9 @@ def render(options: Options, output: Path) -> None:
     default=("deploy",),
     show_default=True,
     type=click.Choice(
-        ("plan", "deploy", "backup", "restore", "recover", "rotate", "destroy", "destroy-foundation", "status", "logs")(
-            "plan", "deploy", "backup", "restore", "recover", "rotate", "upgrade", "destroy", "status", "logs"
+        (
+            *("plan", "deploy", "backup", "restore", "recover", "rotate", "upgrade", "destroy"),
+            *("destroy-foundation", "status", "logs"),
         )
     ),
     help="What you want to run: its permissions must be there.",
