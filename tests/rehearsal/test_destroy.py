@@ -56,7 +56,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
 
 def name_clinics(place: Place, *clinics: str) -> None:
     file = place.folder / "openemr.toml"
-    text = file.read_text().partition("\n[clinics.")[0].replace("[rotation]\n#", "[rotation]\nscheduled = false\n#")
+    text = file.read_text().partition("\n[clinics.")[0]
     file.write_text(text + "".join(f"\n[clinics.{clinic}]" for clinic in clinics) + "\n")
 
 
