@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
 from collections.abc import Collection, Mapping
 from typing import Any
+
+from google.api_core.exceptions import NotFound
 
 from gcp_openemr.clients import Cloud
 
@@ -13,7 +16,6 @@ __all__ = ["OpenAlert", "Policy", "describe_metrics", "open_alerts", "policies"]
 
 _PAGE = 1000
 _OURS = "custom.googleapis.com/openemr/"
-_STARTS = f'metric.type = starts_with("{_OURS}")'
 _AGES: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "drill_age": ("Since a backup set was restored for a trial", ("clinic", "environment")),
     "secret_age": ("Age of a password that is in force", ("clinic", "environment", "secret")),
@@ -47,19 +49,21 @@ def describe_metrics(cloud: Cloud) -> None:
     They are the project's, shared by its environments, and stay when those go.
     https://cloud.google.com/monitoring/custom-metrics/creating-metrics
     """
-    known = {found["type"] for found in _all(cloud, "metricDescriptors", {"filter": _STARTS})}
+    collection = f"v3/projects/{cloud.project}/metricDescriptors"
     for name, (title, labels) in _AGES.items():
-        if f"{_OURS}{name}" not in known:
-            body = {
-                "type": f"{_OURS}{name}",
-                "metricKind": "GAUGE",
-                "valueType": "DOUBLE",
-                "unit": "s",
-                "displayName": f"OpenEMR: {name.replace('_', ' ')}",
-                "description": title,
-                "labels": [{"key": label} for label in labels],
-            }
-            cloud.ask("monitoring", f"v3/projects/{cloud.project}/metricDescriptors", body=body)
+        with contextlib.suppress(NotFound):
+            cloud.ask("monitoring", f"{collection}/{_OURS}{name}")
+            continue
+        body = {
+            "type": f"{_OURS}{name}",
+            "metricKind": "GAUGE",
+            "valueType": "DOUBLE",
+            "unit": "s",
+            "displayName": f"OpenEMR: {name.replace('_', ' ')}",
+            "description": title,
+            "labels": [{"key": label} for label in labels],
+        }
+        cloud.ask("monitoring", collection, body=body)
 
 
 def policies(cloud: Cloud, environment: str) -> list[Policy]:

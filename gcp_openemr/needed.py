@@ -26,7 +26,7 @@ _TABLE = """
 *                                       compute.globalOperations +get -get
 *                                       compute.regionOperations +get -get
 *                                       compute.zoneOperations +get -get
-*                                       monitoring.metricDescriptors +create +list
+*                                       monitoring.metricDescriptors +create +get
 *                                       resourcemanager.projects get
 *                                       run.executions +get
 *                                       run.jobs +run +runWithOverrides

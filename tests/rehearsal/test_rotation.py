@@ -22,7 +22,7 @@ from tests.rehearsal.test_deploy import files_below, objects
 KINDS = ("database", "redis", "admin", "backup")
 DRAIN = ("--drain", "2")
 STATE = f"{PROJECT}-oe-test-state"
-ROTATOR = f"oe-test-main-rot@{PROJECT}.iam.gserviceaccount.com"
+ROTATOR = f"serviceAccount:oe-test-main-rot@{PROJECT}.iam.gserviceaccount.com"
 
 
 @pytest.fixture(scope="module")
