@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from benchmarks import container, deploy, restore, sandbox
+from benchmarks import container, deploy, restore, rotation, sandbox
 
 if __name__ == "__main__":
     deploy.main()
     sandbox.main()
     container.main()
     restore.main()
+    rotation.main()
