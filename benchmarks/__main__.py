@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks import container, deploy, restore, rotation, sandbox
+from benchmarks import backup, container, deploy, restore, rotation, sandbox
 
 if __name__ == "__main__":
     deploy.main()
@@ -10,3 +10,4 @@ if __name__ == "__main__":
     container.main()
     restore.main()
     rotation.main()
+    backup.main()

@@ -22,6 +22,7 @@ from jobs import (
     keys,
     log,
     manifest,
+    marker,
     metrics,
     restic,
     secrets,
@@ -30,7 +31,7 @@ from jobs import (
 )
 from jobs.backup_settings import MakeSet
 from jobs.database import Connection
-from jobs.errors import BackupInvalid, BackupMissing, ShareUnusable
+from jobs.errors import BackupInvalid, BackupMissing, Refused, ShareUnusable
 from jobs.manifest import Documents, Keys, Manifest, Part
 from jobs.redacted import Redacted
 from jobs.restic import Restic
@@ -41,6 +42,7 @@ SITE = "default"
 # caches and what a page is making: OpenEMR makes their folders' content anew
 _EXCLUDED = ("default/documents/temp/*", "default/documents/smarty/*/*", "default/documents/mpdf/pdf_tmp/*")
 _ATTEMPTS = 2
+_DAY_SECONDS = 86_400
 
 
 def run(wanted: MakeSet) -> dict[str, Any]:
@@ -48,6 +50,7 @@ def run(wanted: MakeSet) -> dict[str, Any]:
 
     Raises:
         BackupInvalid: the set failed a check; its manifest tells which.
+        Refused: an upgrade was begun; there is no set.
         BackupMissing, BackupForbidden, SecretUnavailable, Busy, Unreachable …: there is no set.
     """
     begun = time.monotonic()
@@ -57,6 +60,7 @@ def run(wanted: MakeSet) -> dict[str, Any]:
     password = secrets.access(wanted.clinic.password)
     connection = database.connect(wanted.clinic.server, wanted.clinic.user, password, wanted.clinic.schema)
     with connection, database.locked(connection, wanted.clinic.schema, seconds=wanted.lock_seconds) as lock:
+        _refuse_half_upgraded(wanted)
         repository = restic.opened(wanted.store, lock_seconds=wanted.lock_seconds)
         sets = manifest.every(wanted.store)
         if not sets and not repository.exists():
@@ -76,7 +80,7 @@ def run(wanted: MakeSet) -> dict[str, Any]:
             f"The set {made.set} failed its checks: {'; '.join(made.problems)}.",
             do="See what is lost; a new set accepts what this one already reports.",
         )
-    metrics.write(wanted.clinic, wanted.store.clinic, {"drill_age": drill_age(manifest.every(wanted.store))})
+    _tell_of_drills(wanted)
     log.info("The set is complete", set=made.set, seconds=made.seconds)
     return {"set": made.set, "state": made.state, "manifest": place, **_told(made)}
 
@@ -93,6 +97,14 @@ def _told(made: Manifest) -> dict[str, Any]:
     }
 
 
+def _tell_of_drills(wanted: MakeSet) -> None:
+    """How long ago the last one was: as a metric, and when it is too long in a line that an alert waits for."""
+    seconds = drill_age(manifest.every(wanted.store))
+    metrics.write(wanted.clinic, wanted.store.clinic, {"drill_age": seconds})
+    if 0 < wanted.drill_days * _DAY_SECONDS < seconds:
+        log.error(f"No set was restored for a trial in {wanted.drill_days} days.", overdue="drill")
+
+
 def drill_age(sets: Sequence[Manifest]) -> float:
     """Seconds since the last good drill; where there was none, since the oldest set."""
     drills = [checked.when for one in sets for checked in one.checked if checked.how == "drill"]
@@ -104,7 +116,7 @@ def drill_age(sets: Sequence[Manifest]) -> float:
 
 @contextlib.contextmanager
 def _repository_there() -> Iterator[None]:
-    """Where there are sets without repository, an empty one in its place would hide the loss.
+    """Where a repository went, an empty one in its place would hide the loss.
 
     Raises:
         BackupInvalid: it is gone.
@@ -113,9 +125,19 @@ def _repository_there() -> Iterator[None]:
         yield
     except BackupMissing as error:
         raise BackupInvalid(
-            f"There are sets, but their repository is gone. {error.what}",
+            f"The repository of the sets is gone. {error.what}",
             do="Bring the bucket's deleted objects back (soft delete), or move the manifests away to start anew.",
         ) from error
+
+
+def _refuse_half_upgraded(wanted: MakeSet) -> None:
+    """A set that is half of one release and half of another would look whole."""
+    begun = marker.read(wanted.clinic.sites)
+    if begun is not None and begun.doing == "upgrade":
+        raise Refused(
+            "An upgrade was begun, so there is no set of what is between two releases.",
+            do="Finish it: gcp-openemr upgrade --to VERSION. Or go back: gcp-openemr upgrade --back",
+        )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -105,7 +105,7 @@ def _destroy(play: Play) -> str:
     first = play.stage.first
     before = _sets(play, first)
     for target in (play.stage.second, first):
-        play.must("destroy", "-y", "--environment", target.environment.name, target=target)
+        play.must("destroy", "-y", "--environment", target.environment.name, "--keep-foundation", target=target)
     gone = before - _sets(play, first)
     if gone:
         raise RehearsalFailed(f"These backup sets went with the clinics: {', '.join(sorted(gone))}.")

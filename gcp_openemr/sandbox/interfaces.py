@@ -54,6 +54,9 @@ class Access(Protocol):
     def mint_token(self, email: str) -> str:
         """A bearer token with which calls arrive as `serviceAccount:EMAIL`."""
 
+    def mint_identity(self, email: str, audience: str) -> str:
+        """An identity token with which the service at `audience` is called."""
+
 
 class Runtime(Protocol):
     """What the API server asks to be started and stopped. Every call may take seconds and is safe to repeat."""

@@ -44,7 +44,7 @@ locals {
   _job = merge(local._database, {
     MYSQL_PASS_SECRET      = module.secrets.ids.database_password
     MYSQL_STAGING_DATABASE = var.names.staging_schema
-    OPENEMR_VERSION        = var.openemr.version
+    OPENEMR_VERSION        = coalesce(var.openemr.jobs, var.openemr.version)
   })
 
   _store = {
@@ -68,13 +68,20 @@ locals {
   # Nobody is there to pin a version for a job that starts by itself: it takes the one that the secret's alias names.
   _on_schedule = merge(local._job, local._store, { MYSQL_PASS_VERSION = "current" })
 
+  _upgrade = var.upgrade == null ? {} : {
+    OPENEMR_VERSION = var.upgrade.to
+    UPGRADE_BACK    = var.upgrade.back
+    UPGRADE_FROM    = var.upgrade.from
+    UPGRADE_SET     = var.upgrade.set
+  }
+
   job_environments = {
     nfs-init = merge(local._openemr_settings, local._restore, local._job, local._store, {
       MYSQL_KEPT_DATABASE = var.names.kept_schema
       OE_PASS_SECRET      = module.secrets.ids.admin_password
       OE_USER             = var.admin_user
     })
-    backup = local._on_schedule
+    backup = merge(local._on_schedule, { DRILL_DAYS = tostring(var.backups.drill_days) })
     verify = merge(local._store, { READ_DATA = tostring(var.backups.read_percent) })
     drill  = merge(local._on_schedule, { MYSQL_SCRATCH_DATABASE = var.names.scratch_schema })
     prune  = merge(local._store, { for generation, sets in var.backups.keep : "KEEP_${upper(generation)}" => tostring(sets) })
@@ -93,7 +100,7 @@ locals {
       STATE_BUCKET    = var.rotation.state_bucket
       WHAT            = join(",", sort(var.rotation.secrets))
     })
-    upgrade = local._job
+    upgrade = merge(local._on_schedule, { MYSQL_SCRATCH_DATABASE = var.names.scratch_schema }, local._upgrade)
   }
 
   # What the environment file adds comes first, so that it cannot point a clinic at another's database or sessions.

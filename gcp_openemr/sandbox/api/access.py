@@ -64,6 +64,9 @@ class CloudAccess:
     def mint_token(self, email: str) -> str:
         return self._tokens.mint(email)
 
+    def mint_identity(self, email: str, audience: str) -> str:
+        return self._tokens.mint_identity(email, audience)
+
 
 class _Guard:
     def __init__(self, runtime: Runtime) -> None:

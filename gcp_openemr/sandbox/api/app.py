@@ -224,6 +224,11 @@ class App:
                 raise _invalid_credentials()
         return caller
 
+    def invoker(self, authorization: str, audience: str) -> Caller:
+        """Who calls the service at `audience`, by an identity token for it or as `caller` does. Raises 401."""
+        known = self._tokens.identity(authorization, audience)
+        return known or self.caller(Request(method="GET", target="/", headers={"authorization": authorization}))
+
     def _one_platform(self, request: Request, target: Target) -> Response:
         beyond_if(target.api not in API_VERSIONS, f"The sandbox does not speak {target.api}.googleapis.com.")
         found = demand(find_method(target.api, request.method, target.path), "google.method")

@@ -13,13 +13,9 @@ import http.server
 import json
 import socket
 import threading
-import time
 import urllib.parse
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
-
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from gcp_openemr.sandbox.interfaces import Access
 from gcp_openemr.sandbox.runtime.network import Identity, Networks
@@ -29,7 +25,6 @@ __all__ = ["MetadataServer"]
 _PREFIX = "/computeMetadata/v1/"
 _TOKEN_SECONDS = 3599
 _SCOPES = ["https://www.googleapis.com/auth/cloud-platform"]
-_ISSUER = "https://accounts.google.com"
 
 Answer = tuple[str, str]  # content type, text
 
@@ -95,8 +90,6 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 class _Facts:
     def __init__(self, access: Access) -> None:
         self._access = access
-        self._key: rsa.RSAPrivateKey | None = None
-        self._lock = threading.Lock()
 
     def lookup(self, identity: Identity, path: str, query: dict[str, str]) -> Answer | None:
         simple: dict[str, Callable[[], str]] = {
@@ -125,7 +118,7 @@ class _Facts:
             answer = {"access_token": token, "expires_in": _TOKEN_SECONDS, "token_type": "Bearer"}
             return "application/json", json.dumps(answer)
         if item == "identity" and query.get("audience"):
-            return "text/html", self._identity_token(email, query["audience"])
+            return "text/html", self._access.mint_identity(email, query["audience"])
         texts = {"": "aliases\nemail\nidentity\nscopes\ntoken\n", "email": email, "aliases": "default"}
         texts["scopes"] = "\n".join(_SCOPES)
         return ("application/text", texts[item]) if item in texts else None
@@ -133,17 +126,3 @@ class _Facts:
     def _number(self, project: str) -> str:
         found = self._access.get(f"cloudresourcemanager.googleapis.com/projects/{project}") or {}
         return str(found.get("name", "projects/0")).rpartition("/")[2]
-
-    def _identity_token(self, email: str, audience: str) -> str:
-        with self._lock:
-            self._key = self._key or rsa.generate_private_key(public_exponent=65537, key_size=2048)
-        now = int(time.time())
-        claims = {"aud": audience, "iss": _ISSUER, "iat": now, "exp": now + 3600}
-        claims |= {"azp": email, "sub": email, "email": email, "email_verified": True}
-        signed = b".".join((_part({"alg": "RS256", "kid": "sandbox", "typ": "JWT"}), _part(claims)))
-        signature = self._key.sign(signed, padding.PKCS1v15(), hashes.SHA256())
-        return b".".join((signed, base64.urlsafe_b64encode(signature).rstrip(b"="))).decode()
-
-
-def _part(value: Mapping[str, object]) -> bytes:
-    return base64.urlsafe_b64encode(json.dumps(value, separators=(",", ":")).encode()).rstrip(b"=")

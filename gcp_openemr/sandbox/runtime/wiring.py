@@ -15,7 +15,6 @@ from gcp_openemr.errors import Unreachable
 from gcp_openemr.sandbox.api.app import App
 from gcp_openemr.sandbox.api.errors import ApiError
 from gcp_openemr.sandbox.api.iam import ANONYMOUS
-from gcp_openemr.sandbox.api.messages import Request
 from gcp_openemr.sandbox.api.server import Server, serve
 from gcp_openemr.sandbox.runtime import namespaces
 from gcp_openemr.sandbox.runtime.certificates import Authority, write_private
@@ -145,7 +144,7 @@ def _refusal(app: App, service: str, authorization: str) -> Refusal:
     if body.get("invokerIamDisabled") or app.iam.allows(ANONYMOUS, "run.routes.invoke", name):
         return None
     try:
-        caller = app.caller(Request(method="GET", target="/", headers={"authorization": authorization}))
+        caller = app.invoker(authorization, str(body.get("uri", "")))
     except ApiError:
         return 401, "Unauthorized: your client does not have permission to the requested URL."
     if app.iam.allows(caller, "run.routes.invoke", name):

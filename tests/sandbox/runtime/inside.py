@@ -64,6 +64,9 @@ class FakeAccess:
     def mint_token(self, email: str) -> str:
         return f"token-of-{email}"
 
+    def mint_identity(self, email: str, audience: str) -> str:
+        return f"identity-of-{email}-for-{audience}"
+
 
 class Secrets(http.server.BaseHTTPRequestHandler):
     """Secret Manager's one call that a machine's script makes."""
