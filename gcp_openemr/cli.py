@@ -20,6 +20,7 @@ from gcp_openemr.cli_rehearse import rehearse
 from gcp_openemr.cli_rotate import rotate
 from gcp_openemr.cli_sandbox import sandbox as sandbox_verbs
 from gcp_openemr.cli_status import logs, status
+from gcp_openemr.cli_upgrade import upgrade
 from gcp_openemr.errors import FaultsFound, Interrupted
 from gcp_openemr.options import Options, impersonation, yes_too
 from gcp_openemr.pipeline import Pipeline
@@ -164,7 +165,9 @@ def render(options: Options, output: Path) -> None:
     multiple=True,
     default=("deploy",),
     show_default=True,
-    type=click.Choice(("plan", "deploy", "backup", "restore", "recover", "rotate", "destroy", "status", "logs")),
+    type=click.Choice(
+        ("plan", "deploy", "backup", "restore", "recover", "rotate", "upgrade", "destroy", "status", "logs")
+    ),
     help="What you want to run: its permissions must be there.",
 )
 @click.pass_obj
@@ -264,6 +267,7 @@ cli.add_command(backup_verbs)
 cli.add_command(bootstrap)
 cli.add_command(restore)
 cli.add_command(recover)
+cli.add_command(upgrade)
 cli.add_command(rotate)
 cli.add_command(status)
 cli.add_command(logs)

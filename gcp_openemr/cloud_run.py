@@ -21,14 +21,18 @@ from gcp_openemr.errors import JobFailed, Unhealthy
 from gcp_openemr.retrying import once
 
 __all__ = [
+    "Container",
     "Health",
     "ServiceState",
     "ask_health",
+    "await_running",
     "is_over",
+    "job_container",
     "job_variables",
     "move_traffic",
     "pinned",
     "run_job",
+    "runs",
     "service_state",
     "wait_until_healthy",
 ]
@@ -60,6 +64,36 @@ class Health:
     healthy: bool
     status: int
     parts: Mapping[str, Any]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Container:
+    """What a service or job is told to run: its image and its plain variables."""
+
+    image: str
+    variables: Mapping[str, str]
+
+
+def job_container(cloud: Cloud, name: str) -> Container | None:
+    """What the next execution of a job is made of; None when there is no such job."""
+    try:
+        return _container(cloud.jobs.get_job(name=name).template.template.containers[0])
+    except NotFound:
+        return None
+
+
+def runs(cloud: Cloud, job: str) -> list[Mapping[str, str]]:
+    """The variables of a job's executions."""
+    found = cloud.executions.list_executions(parent=job)
+    return [_container(execution.template.containers[0]).variables for execution in found]
+
+
+def await_running(cloud: Cloud, job: str, step: Step) -> None:
+    """Wait for the executions of a job that are under way: whoever started them may be gone."""
+    for execution in cloud.executions.list_executions(parent=job):
+        if not execution.completion_time:
+            step.update("an earlier run is under way")
+            _wait_for(cloud, execution.name, step)
 
 
 def run_job(
@@ -240,6 +274,10 @@ def _complaint(health: Health) -> str:
         return f"status {health.status}: this caller lacks roles/run.invoker on the service"
     bad = [name for name, part in health.parts.get("checks", {}).items() if part != "ok"]
     return f"status {health.status}" + (f", not ready: {', '.join(bad)}" if bad else "")
+
+
+def _container(found: run_v2.Container) -> Container:
+    return Container(image=found.image, variables={variable.name: variable.value for variable in found.env})
 
 
 def _pins(template: Mapping[str, Any]) -> dict[str, str]:

@@ -76,7 +76,7 @@ compute_router                          compute.networks +use
 compute_router                          compute.routers get +create -delete
 compute_router_nat                      compute.routers get +update -update
 compute_subnetwork                      compute.subnetworks get +create +update +use -delete
-dns_managed_zone                        dns.managedZones get +create -delete
+dns_managed_zone                        dns.managedZones get +create +update -delete
 dns_managed_zone                        dns.networks +bindPrivateDNSZone
 dns_record_set                          dns.changes +create +get -create -get
 dns_record_set                          dns.resourceRecordSets list +create +update -delete
@@ -149,7 +149,7 @@ ROLES: Mapping[str, Role] = {
     "planner": Role(purpose="reads, to show what a deploy would change", commands=("plan", "status")),
     "deployer": Role(
         purpose="changes this environment and deletes no data",
-        commands=("redeploy", "backup", "restore", "rotate", "status", "logs"),
+        commands=("redeploy", "backup", "restore", "rotate", "upgrade", "status", "logs"),
     ),
     "destroyer": Role(purpose="takes this environment down", commands=("destroy", "backup")),
 }
@@ -175,6 +175,7 @@ def needed() -> Mapping[str, frozenset[str]]:
         "restore": _JOBS | _RESTORE,
         "recover": bootstrap | redeploy | _JOBS | {"secretmanager.versions.access"},
         "rotate": _ROTATE,
+        "upgrade": redeploy | _JOBS | {"run.executions.list"},
         "destroy": plan | destroy,
         "status": _STATUS,
         "logs": frozenset({"logging.logEntries.list"}),

@@ -12,7 +12,16 @@ from gcp_openemr.environment.model import Backups, Rotation
 from gcp_openemr.image import BuildPlace, Images
 from gcp_openemr.needed import ROLES
 
-__all__ = ["Foundation", "Platform", "SecretVersions", "clinic_variables", "foundation_variables", "platform_variables"]
+__all__ = [
+    "Foundation",
+    "Platform",
+    "Release",
+    "SecretVersions",
+    "Upgrading",
+    "clinic_variables",
+    "foundation_variables",
+    "platform_variables",
+]
 
 SERVICES = (
     "artifactregistry.googleapis.com",
@@ -79,6 +88,38 @@ class SecretVersions:
 
     def as_variables(self) -> dict[str, str]:
         return {name: str(number) for name, number in dataclasses.asdict(self).items()}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Upgrading:
+    """A clinic's job `upgrade`, which stands there while an upgrade is under way.
+
+    `back`, on the way back to `set`: `restore` until the set is in place, then `serve`.
+    """
+
+    from_version: str
+    to_version: str
+    image: str
+    set: str = ""
+    back: str = ""
+
+    def as_variables(self) -> dict[str, Any]:
+        return {
+            "back": self.back,
+            "from": self.from_version,
+            "image": self.image,
+            "set": self.set,
+            "to": self.to_version,
+        }
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Release:
+    """The versions of OpenEMR of a clinic's service and jobs, where they are not both the file's."""
+
+    service: str
+    jobs: str
+    upgrading: Upgrading | None = None
 
 
 def foundation_variables(environment: Environment, *, known: Collection[str] = ()) -> dict[str, Any]:
@@ -153,9 +194,13 @@ def clinic_variables(
     versions: SecretVersions | None,
     serve: bool,
     protect: bool,
+    release: Release | None = None,
 ) -> dict[str, Any]:
+    """`release` is what stands there while an upgrade is under way; the file's version otherwise."""
     names = environment.clinic_names(clinic.name)
     service = clinic.service
+    release = release or Release(service=environment.openemr.version, jobs=environment.openemr.version)
+    upgrading = release.upgrading
     return {
         **_common(environment),
         "labels": {**environment.labels, "clinic": clinic.name},
@@ -178,11 +223,15 @@ def clinic_variables(
             "public_url": service.public_url,
             "environment": dict(service.environment_variables),
         },
-        "openemr": {"version": environment.openemr.version},
+        "openemr": {"version": release.service, "jobs": release.jobs},
+        "upgrade": upgrading.as_variables() if upgrading else None,
         "restore": {"source": clinic.restore.source, "uri": clinic.restore.uri} if clinic.restore else None,
         "backup_bucket": foundation.backup_bucket,
         "admin_user": clinic.admin_user,
-        "jobs": ["nfs-init", "backup", "verify", "drill", "prune", "rotate", "redis-passwords"],
+        "jobs": [
+            *("nfs-init", "backup", "verify", "drill", "prune", "rotate", "redis-passwords"),
+            *(["upgrade"] if upgrading else []),
+        ],
         "schedules": {**_schedules(environment.backups), **_rotations(environment.rotation)} if serve else {},
         "backups": {
             "drill_days": environment.backups.drill_days,

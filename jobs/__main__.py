@@ -60,6 +60,13 @@ def _provision(_options: argparse.Namespace) -> _Prepared:
     return wanted.result_uri, lambda: provision.run(wanted)
 
 
+def _upgrade(_options: argparse.Namespace) -> _Prepared:
+    from jobs import upgrade, upgrade_settings
+
+    wanted = upgrade_settings.upgrade(os.environ)
+    return wanted.result_uri, lambda: upgrade.run(wanted)
+
+
 def _rotate(_options: argparse.Namespace) -> _Prepared:
     from jobs.rotation import recipe, settings
 
@@ -90,6 +97,7 @@ _JOBS: Mapping[str, tuple[str, Callable[[argparse.Namespace], _Prepared]]] = {
     "backup": ("make one consistent set of a clinic's database and files", _of_backups("backup")),
     "verify": ("check the repository of a clinic's sets (READ_DATA, SET)", _of_backups("verify")),
     "drill": ("restore the newest set into scratch, compare, remove it again", _of_backups("drill")),
+    "upgrade": ("bring a clinic from an older OpenEMR to this one (UPGRADE_FROM, UPGRADE_SET, REHEARSE)", _upgrade),
     "rotate": ("give the clinic new passwords (WHAT, DUE, NOW, FORCE)", _rotate),
     "redis-passwords": ("give the clinic's Redis user the passwords that its secret names", _redis_passwords),
     "prune": ("forget the sets that no generation keeps (KEEP_DAILY and so on)", _of_backups("prune")),

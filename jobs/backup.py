@@ -22,6 +22,7 @@ from jobs import (
     keys,
     log,
     manifest,
+    marker,
     metrics,
     restic,
     secrets,
@@ -30,7 +31,7 @@ from jobs import (
 )
 from jobs.backup_settings import MakeSet
 from jobs.database import Connection
-from jobs.errors import BackupInvalid, BackupMissing, ShareUnusable
+from jobs.errors import BackupInvalid, BackupMissing, Refused, ShareUnusable
 from jobs.manifest import Documents, Keys, Manifest, Part
 from jobs.redacted import Redacted
 from jobs.restic import Restic
@@ -48,6 +49,7 @@ def run(wanted: MakeSet) -> dict[str, Any]:
 
     Raises:
         BackupInvalid: the set failed a check; its manifest tells which.
+        Refused: an upgrade was begun; there is no set.
         BackupMissing, BackupForbidden, SecretUnavailable, Busy, Unreachable …: there is no set.
     """
     begun = time.monotonic()
@@ -57,6 +59,7 @@ def run(wanted: MakeSet) -> dict[str, Any]:
     password = secrets.access(wanted.clinic.password)
     connection = database.connect(wanted.clinic.server, wanted.clinic.user, password, wanted.clinic.schema)
     with connection, database.locked(connection, wanted.clinic.schema, seconds=wanted.lock_seconds) as lock:
+        _refuse_half_upgraded(wanted)
         repository = restic.opened(wanted.store, lock_seconds=wanted.lock_seconds)
         sets = manifest.every(wanted.store)
         if not sets and not repository.exists():
@@ -116,6 +119,16 @@ def _repository_there() -> Iterator[None]:
             f"There are sets, but their repository is gone. {error.what}",
             do="Bring the bucket's deleted objects back (soft delete), or move the manifests away to start anew.",
         ) from error
+
+
+def _refuse_half_upgraded(wanted: MakeSet) -> None:
+    """A set that is half of one release and half of another would look whole."""
+    begun = marker.read(wanted.clinic.sites)
+    if begun is not None and begun.doing == "upgrade":
+        raise Refused(
+            "An upgrade was begun, so there is no set of what is between two releases.",
+            do="Finish it: gcp-openemr upgrade --to VERSION. Or go back: gcp-openemr upgrade --back",
+        )
 
 
 @dataclasses.dataclass(frozen=True)

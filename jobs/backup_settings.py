@@ -11,9 +11,23 @@ from typing import Any
 
 from jobs.settings import APPLICATION, Reader, SecretVersion, Server, Store
 
-__all__ = ["Clinic", "Drill", "Keep", "MakeSet", "Prune", "Verify", "backup", "clinic", "drill", "prune", "verify"]
+__all__ = [
+    "NAME",
+    "Clinic",
+    "Drill",
+    "Keep",
+    "MakeSet",
+    "Prune",
+    "Verify",
+    "backup",
+    "clinic",
+    "common",
+    "drill",
+    "prune",
+    "verify",
+]
 
-_NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
+NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
 _SET = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{4}")
 
 
@@ -85,7 +99,7 @@ class Prune:
 def backup(environment: Mapping[str, str]) -> MakeSet:
     """Raises SettingsInvalid with every problem, as the other three do."""
     read = Reader(environment)
-    return read.finish(lambda: MakeSet(clinic=clinic(read), **_common(read, "backup")))
+    return read.finish(lambda: MakeSet(clinic=clinic(read), **common(read, "backup")))
 
 
 def verify(environment: Mapping[str, str]) -> Verify:
@@ -97,7 +111,7 @@ def verify(environment: Mapping[str, str]) -> Verify:
             read.problems.append(f"READ_DATA is {part!r}, not a percentage or all")
             part = "all"
         wanted = read.matching("SET", _SET, "a set's id", default="")
-        return Verify(read_data=100 if part == "all" else int(part), set=wanted, **_common(read, "verify"))
+        return Verify(read_data=100 if part == "all" else int(part), set=wanted, **common(read, "verify"))
 
     return read.finish(make)
 
@@ -107,8 +121,8 @@ def drill(environment: Mapping[str, str]) -> Drill:
     return read.finish(
         lambda: Drill(
             clinic=clinic(read),
-            scratch_schema=read.matching("MYSQL_SCRATCH_DATABASE", _NAME, "a schema's name"),
-            **_common(read, "drill"),
+            scratch_schema=read.matching("MYSQL_SCRATCH_DATABASE", NAME, "a schema's name"),
+            **common(read, "drill"),
         )
     )
 
@@ -123,7 +137,7 @@ def prune(environment: Mapping[str, str]) -> Prune:
                 monthly=read.number("KEEP_MONTHLY", default=Keep.monthly),
                 yearly=read.number("KEEP_YEARLY", default=Keep.yearly),
             ),
-            **_common(read, "prune"),
+            **common(read, "prune"),
         )
     )
 
@@ -131,8 +145,8 @@ def prune(environment: Mapping[str, str]) -> Prune:
 def clinic(read: Reader) -> Clinic:
     return Clinic(
         server=read.server(),
-        schema=read.matching("MYSQL_DATABASE", _NAME, "a schema's name"),
-        user=read.matching("MYSQL_USER", _NAME, "a user's name"),
+        schema=read.matching("MYSQL_DATABASE", NAME, "a schema's name"),
+        user=read.matching("MYSQL_USER", NAME, "a user's name"),
         password=read.secret("MYSQL_PASS"),
         application=Path(read.text("OPENEMR_APP", default=str(APPLICATION))),
         project=read.text("GOOGLE_CLOUD_PROJECT", default=""),
@@ -140,7 +154,7 @@ def clinic(read: Reader) -> Clinic:
     )
 
 
-def _common(read: Reader, job: str) -> dict[str, Any]:
+def common(read: Reader, job: str) -> dict[str, Any]:
     """Store, lock and where the record goes: where RESULT_URI says, or with the records of scheduled runs."""
     store = read.store("CLINIC")
     moment = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())

@@ -67,6 +67,13 @@ ROWS: tuple[Row, ...] = (
         reason="a restore was interrupted while it put its checked copy in place",
     ),
     Row(
+        name="an upgrade was begun",
+        when=lambda state: _begun(state, "upgrade") and not state.over_wanted,
+        action="refuse",
+        reason="an upgrade was begun and has not come to its end",
+        do="Finish it: gcp-openemr upgrade --to VERSION. Or go back: gcp-openemr upgrade --back",
+    ),
+    Row(
         name="what a restore replaced is back already",
         when=lambda state: state.undo_wanted and state.kept is not None and state.kept.undone,
         action="configure",
@@ -132,7 +139,7 @@ ROWS: tuple[Row, ...] = (
         when=lambda state: _whole(state) and _older(state),
         action="refuse",
         reason=lambda state: f"the data is of the older OpenEMR {state.database.release}",
-        do="Run: gcp-openemr upgrade",
+        do="Run: gcp-openemr upgrade --to VERSION",
     ),
     Row(
         name="newer data",

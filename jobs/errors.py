@@ -6,6 +6,7 @@ JobError 1 (a defect of ours)
 ├── CloudRefused 7          a Google API refused a call
 ├── DatabaseRefused 8       the database refused a statement
 ├── InstallFailed 9         OpenEMR's installer did not leave a working clinic
+├── UpgradeFailed 10        OpenEMR's upgrade did not leave a working clinic of the new release
 ├── BackupInvalid 65        the backup is damaged, unsafe, or not a backup of OpenEMR
 ├── BackupMissing 66        there is no such backup
 ├── BackupForbidden 67      the job's identity may not read the backup
@@ -39,6 +40,7 @@ __all__ = [
     "ShareUnusable",
     "Unhealthy",
     "Unreachable",
+    "UpgradeFailed",
 ]
 
 
@@ -83,6 +85,12 @@ class InstallFailed(JobError):
     """OpenEMR's installer did not leave a working clinic."""
 
     exit_code = 9
+
+
+class UpgradeFailed(JobError):
+    """OpenEMR's upgrade did not leave a working clinic of the new release."""
+
+    exit_code = 10
 
 
 class BackupInvalid(JobError):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from jobs import log, share
 
-__all__ = ["end", "until_announced"]
+__all__ = ["end", "until_announced", "until_upgraded"]
 
 _NAME = ".maintenance"
 
@@ -21,15 +21,27 @@ def until_announced(sites: Path, *, drain_seconds: int) -> Iterator[None]:
     NFS clients remember for a minute what was not there. The block announces the swap, which ends the page; should the
     block fail, the page goes.
     """
-    with share.errors_told("the maintenance page cannot be shown"):
-        (sites / _NAME).touch(mode=share.FILE_MODE)
-    log.info("The maintenance page is shown", drain_seconds=drain_seconds)
+    _show(sites, drain_seconds)
     try:
         time.sleep(drain_seconds)
         yield
     except BaseException:
         end(sites)
         raise
+
+
+@contextlib.contextmanager
+def until_upgraded(sites: Path, *, drain_seconds: int) -> Iterator[None]:
+    """Show the page, and leave it when the block has ended, well or not: code and data may not fit each other then."""
+    _show(sites, drain_seconds)
+    time.sleep(drain_seconds)
+    yield
+
+
+def _show(sites: Path, drain_seconds: int) -> None:
+    with share.errors_told("the maintenance page cannot be shown"):
+        (sites / _NAME).touch(mode=share.FILE_MODE)
+    log.info("The maintenance page is shown", drain_seconds=drain_seconds)
 
 
 def end(sites: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,14 +18,15 @@ _NAME = ".nfs-init.json"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Marker:
-    """`doing` is what was begun: install, restore (unpacking beside; nothing of the clinic touched), swap, or undo.
+    """`doing` is what was begun: install, restore (unpacking beside; the clinic is as it was), swap, undo, upgrade.
 
-    For the last two, `staging` is the site that takes the clinic's place and `kept` what its own becomes, both below
+    For swap and undo, `staging` is the site that takes the clinic's place and `kept` what its own becomes, both below
     sites/; `views` and `triggers` are statements to run after the tables have moved, `kept_…` those of the tables that
-    were there. `moved`: an undo has moved the clinic's tables.
+    were there. `moved`: an undo has moved the clinic's tables. For an upgrade `source` is the release it started from,
+    and `counts` what was there then.
     """
 
-    doing: Literal["install", "restore", "swap", "undo"]
+    doing: Literal["install", "restore", "swap", "undo", "upgrade"]
     staging: str = ""
     kept: str = ""
     source: str = ""
@@ -33,6 +35,7 @@ class Marker:
     triggers: tuple[str, ...] = ()
     kept_views: tuple[str, ...] = ()
     kept_triggers: tuple[str, ...] = ()
+    counts: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
 
 def read(sites: Path) -> Marker | None:

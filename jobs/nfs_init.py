@@ -74,7 +74,8 @@ def _act(wanted: NfsInit, lock: Lock, decision: Decision, password: Redacted) ->
         case "configure":
             swap.remove_leftovers(wanted, lock.connection)
             kept.clear_old(wanted, lock.connection)
-            maintenance.end(wanted.sites)
+            if not wanted.keep_page:
+                maintenance.end(wanted.sites)
             marker.clear(wanted.sites)
             return _configure(wanted)
 
@@ -96,6 +97,10 @@ def _undo(wanted: NfsInit, lock: Lock) -> dict[str, Any]:
     copy = kept.look(wanted, lock.connection)
     if copy is None:
         raise Refused("There is no kept copy.")
+    kept_version = clinic_state.look_at_database(lock.connection, wanted.kept_schema)
+    code, release = clinic_state.code_version(wanted.application)
+    if kept_version.version != code:
+        raise Refused(f"What was kept is of OpenEMR {kept_version.release}, and this image holds {release}.")
     admin_password = secrets.access(wanted.admin_password)
     swap.remove_leftovers(wanted, lock.connection)
     restore.set_admin_password(wanted, lock.connection, wanted.kept_schema, admin_password)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import html
 import json
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -12,15 +14,30 @@ from pathlib import Path
 from typing import Any
 
 from jobs import log
-from jobs.errors import InstallFailed
+from jobs.errors import InstallFailed, UpgradeFailed
 from jobs.redacted import Redacted
 from jobs.settings import NfsInit, Server
 
-__all__ = ["Database", "administrator", "hash_password", "install", "make_keys", "open_document"]
+__all__ = [
+    "Database",
+    "Upgraded",
+    "administrator",
+    "hash_password",
+    "install",
+    "make_keys",
+    "open_document",
+    "upgrade",
+]
 
 _SCRIPTS = Path(__file__).parent
 _INI = Path("/etc/openemr/php.ini")
 _SECONDS = 3600
+# words of OpenEMR's sql_upgrade.php and of the service that it calls for each file
+_FINISHED = "upgrade finished"
+_FAILED = "text-danger"
+_PROCESSING = re.compile(r"Processing (\S+\.sql)")
+_TAG = re.compile(r"<[^>]*>")
+_AGAIN = "Run the same command again: what is done is skipped. Or go back: gcp-openemr upgrade --back"
 # arguments in a stack trace could be passwords
 _SETTINGS = ("display_errors=stderr", "max_execution_time=0", "zend.exception_ignore_args=1")
 
@@ -91,6 +108,73 @@ def open_document(application: Path, site: Path, files: Mapping[str, Path], reac
     return _run("open_document.php", [str(application), str(site)], stdin=given, environment=reached.environment())
 
 
+def upgrade(application: Path, site: str, script: str, from_release: str, reached: Database) -> Upgraded:
+    """Run one of OpenEMR's own upgrade scripts for a site, however long it takes.
+
+    The scripts tell of a statement that failed, pass it over and end with 0; here that is a failure.
+
+    Raises:
+        UpgradeFailed: with OpenEMR's complaint.
+    """
+    command = _command("upgrade.php", [str(application), site, script, from_release])
+    environment = _environment(reached.environment())
+    heard = _Heard(script)
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=pipe, stderr=subprocess.STDOUT, env=environment, text=True
+    ) as process:
+        try:
+            for line in process.stdout or ():
+                heard.line(line)
+        except BaseException:
+            process.kill()
+            raise
+    heard.check(process.returncode)
+    return Upgraded(files=tuple(heard.files), statements=heard.statements)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Upgraded:
+    """The files that a script of OpenEMR worked through, and how many statements it executed."""
+
+    files: tuple[str, ...]
+    statements: int
+
+
+class _Heard:
+    """What an upgrade script says, line by line. What it says of statements goes to no log: they may hold anything."""
+
+    def __init__(self, script: str) -> None:
+        self._script = script
+        self._last = ""
+        self._finished = False
+        self._failures: list[str] = []
+        self.files: list[str] = []
+        self.statements = 0
+
+    def line(self, text: str) -> None:
+        plain = html.unescape(_TAG.sub(" ", text)).strip()
+        if not plain:
+            return
+        self._last = plain
+        self._finished = self._finished or _FINISHED in plain
+        if _FAILED in text or plain.startswith("ERROR"):
+            self._failures.append(plain)
+            log.error(plain, program=self._script)
+        elif found := _PROCESSING.search(plain):
+            self.files.append(found[1])
+            log.info(plain, program=self._script)
+        elif text.rstrip().endswith(("<br />", "<br>")):
+            self.statements += 1
+
+    def check(self, status: int) -> None:
+        if self._failures:
+            more = f" and {len(self._failures) - 1} more" if len(self._failures) > 1 else ""
+            raise UpgradeFailed(f"OpenEMR's {self._script} failed: {self._failures[0]}{more}", do=_AGAIN)
+        if status != 0 or not self._finished:
+            raise UpgradeFailed(f"OpenEMR's {self._script} ended early with {status}: {self._last}", do=_AGAIN)
+
+
 def administrator(
     application: Path, reached: Database, user: str, passwords: Sequence[Redacted], *, fresh: Redacted | None = None
 ) -> dict[str, Any]:
@@ -122,17 +206,25 @@ def _database(wanted: NfsInit, password: Redacted) -> dict[str, str]:
     return reached.environment()
 
 
-def _run(script: str, arguments: list[str], *, stdin: str, environment: Mapping[str, str]) -> str:
+def _command(script: str, arguments: list[str]) -> list[str]:
     program = shutil.which("php")
     if program is None:
         raise InstallFailed("PHP is not in this image.")
     ini = ["-c", str(_INI)] if _INI.is_file() else []
-    base = {"PATH": os.environ.get("PATH", ""), "PHP_MEMORY_LIMIT": "1024M", "TMPDIR": "/tmp"}  # noqa: S108
     options = [part for setting in _SETTINGS for part in ("-d", setting)]
+    return [program, *ini, *options, str(_SCRIPTS / script), *arguments]
+
+
+def _environment(environment: Mapping[str, str]) -> dict[str, str]:
+    base = {"PATH": os.environ.get("PATH", ""), "PHP_MEMORY_LIMIT": "1024M", "TMPDIR": "/tmp"}  # noqa: S108
+    return {**base, **environment}
+
+
+def _run(script: str, arguments: list[str], *, stdin: str, environment: Mapping[str, str]) -> str:
     done = subprocess.run(
-        [program, *ini, *options, str(_SCRIPTS / script), *arguments],
+        _command(script, arguments),
         input=stdin,
-        env={**base, **environment},
+        env=_environment(environment),
         capture_output=True,
         text=True,
         timeout=_SECONDS,

@@ -121,7 +121,8 @@ class NfsInit:
     """What nfs-init works on. `sites` is the clinic's directory on the share; `upgrade`: older data is let through.
 
     `restore_over`: the backup takes the place of what is there, which goes to `kept_schema` and a folder; `undo`: it
-    comes back from there. `drain_seconds` is how long the maintenance page stands before either.
+    comes back from there. `drain_seconds` is how long the maintenance page stands before either; `keep_page` leaves it
+    there at the end, since what serves is not of the data's release.
     """
 
     server: Server
@@ -142,6 +143,7 @@ class NfsInit:
     restore_over: bool = False
     undo: bool = False
     drain_seconds: int = 65
+    keep_page: bool = False
     keep_replaced_days: int = 7
     openemr_settings: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
@@ -296,6 +298,7 @@ def nfs_init(environment: Mapping[str, str]) -> NfsInit:
             restore_over=restore_over,
             undo=undo,
             drain_seconds=read.number("DRAIN_SECONDS", default=65),
+            keep_page=read.flag("KEEP_PAGE"),
             keep_replaced_days=read.number("KEEP_REPLACED_DAYS", default=7),
             openemr_settings=_openemr_settings(environment),
         )

@@ -58,7 +58,7 @@ def _announce(wanted: NfsInit, lock: Lock, announced: Marker) -> None:
 
 
 def finish_swap(wanted: NfsInit, lock: Lock) -> str:
-    """Put the announced copy in place, and end the maintenance page.
+    """Put the announced copy in place, and end the maintenance page where it is not to stay.
 
     Returns the name of the directory that keeps the files that were there before; empty when there were none.
     """
@@ -87,7 +87,8 @@ def finish_swap(wanted: NfsInit, lock: Lock) -> str:
         )
         kept.write(wanted.sites, note)
     kept.remove_other_files(wanted.sites, announced.kept)
-    maintenance.end(wanted.sites)
+    if not wanted.keep_page:
+        maintenance.end(wanted.sites)
     marker.clear(wanted.sites)
     if announced.doing == "swap":
         share.remove_tree(new.parent)

@@ -34,7 +34,7 @@ from gcp_openemr.variables import (
     platform_variables,
 )
 
-__all__ = ["deploy"]
+__all__ = ["deploy", "secret_versions", "serve"]
 
 _HEALTH_SECONDS = 180.0
 _WORTH_TELLING_SECONDS = 20.0  # less than that is nobody's waiting
@@ -187,7 +187,7 @@ def _clinic(
     if before is None:
         prepared = roots.prepare(context, root, variables(None, serve=False), allowed=allowed)
         roots.apply(context, prepared)
-    versions = _secret_versions(context, clinic)
+    versions = secret_versions(context, clinic)
     storage = ""
     if before is None:
         storage = jobs.prepare_storage(context, clinic, platform, versions, source)
@@ -196,7 +196,7 @@ def _clinic(
     roots.apply(context, prepared)
     if before is not None and (changed or not _is_healthy(context, clinic, before)):
         storage = jobs.prepare_storage(context, clinic, platform, versions)
-    after = _serve(context, clinic, before)
+    after = serve(context, clinic, before)
     return Deployed(
         name=clinic.name, url=clinic.public_url or after.uri, revision=after.created_revision, storage=storage
     )
@@ -206,7 +206,7 @@ def _is_healthy(context: Context, clinic: Clinic, seen: ServiceState) -> bool:
     return not clinic.is_reachable or cloud_run.ask_health(context.cloud, seen.uri).healthy
 
 
-def _secret_versions(context: Context, clinic: Clinic) -> SecretVersions:
+def secret_versions(context: Context, clinic: Clinic) -> SecretVersions:
     names = context.environment.clinic_names(clinic.name)
     with context.console.step(f"clinics/{clinic.name}: secrets"):
         _ensure_secret(context, names.backup_password_secret)
@@ -217,7 +217,7 @@ def _secret_versions(context: Context, clinic: Clinic) -> SecretVersions:
         )
 
 
-def _serve(context: Context, clinic: Clinic, before: ServiceState | None) -> ServiceState:
+def serve(context: Context, clinic: Clinic, before: ServiceState | None) -> ServiceState:
     """Send the traffic to the newest revision and wait for health; go back to the old one when it does not come."""
     name = context.service_name(clinic)
     state_now = cloud_run.service_state(context.cloud, name)

@@ -14,7 +14,7 @@ from typing import Any
 
 from google.api_core.exceptions import Forbidden
 
-from gcp_openemr.commands import roots, state
+from gcp_openemr.commands import releases, roots, state
 from gcp_openemr.commands.context import Context
 from gcp_openemr.environment import Environment
 from gcp_openemr.errors import EnvironmentInvalid, UsageError
@@ -111,7 +111,7 @@ def check(context: Context) -> tuple[str, ...]:
         if f".{row.type}." in f".{address}"
         and not row.fits(there := row.there(values), wanted := row.wanted(context.environment))
     }
-    _refuse(context, problems)
+    _refuse(context, {**problems, **dict(releases.problems(context))})
     return tuple(
         f"Clinic '{clinic}' is deployed and stands no more in the file: it stays as it is."
         for clinic in state.known_clinics(context)

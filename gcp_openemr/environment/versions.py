@@ -33,6 +33,7 @@ class OpenEmrLine:
     """One version of OpenEMR: the branch it is built from, its base and PHP, and what is known to be wrong with it.
 
     `behind` says in one sentence which security releases the version lacks; empty where it lacks none that is known.
+    `upgrades` are the lines whose data its own scripts bring to it.
     """
 
     version: str
@@ -40,6 +41,12 @@ class OpenEmrLine:
     base: Base
     php: str
     behind: str = ""
+    upgrades: tuple[str, ...] = ()
+
+    @property
+    def order(self) -> tuple[int, ...]:
+        """Newer lines compare as greater."""
+        return tuple(int(part) for part in self.version.split("."))
 
     @property
     def php_number(self) -> str:
@@ -99,7 +106,7 @@ LINES: Mapping[str, OpenEmrLine] = MappingProxyType(
                 behind="OpenEMR 7.0.4 is older than the security releases of March 2026",
             ),
             # The newest 8.x that deployments of September 2026 name; base and PHP are those of upstream's image of 8.1.
-            OpenEmrLine(version="8.4.0", ref="rel-840", base=_ALPINE_3_22, php="8.4"),
+            OpenEmrLine(version="8.4.0", ref="rel-840", base=_ALPINE_3_22, php="8.4", upgrades=("7.0.4",)),
         )
     }
 )

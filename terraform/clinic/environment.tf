@@ -44,7 +44,7 @@ locals {
   _job = merge(local._database, {
     MYSQL_PASS_SECRET      = module.secrets.ids.database_password
     MYSQL_STAGING_DATABASE = var.names.staging_schema
-    OPENEMR_VERSION        = var.openemr.version
+    OPENEMR_VERSION        = coalesce(var.openemr.jobs, var.openemr.version)
   })
 
   _store = {
@@ -67,6 +67,13 @@ locals {
 
   # Nobody is there to pin a version for a job that starts by itself: it takes the one that the secret's alias names.
   _on_schedule = merge(local._job, local._store, { MYSQL_PASS_VERSION = "current" })
+
+  _upgrade = var.upgrade == null ? {} : {
+    OPENEMR_VERSION = var.upgrade.to
+    UPGRADE_BACK    = var.upgrade.back
+    UPGRADE_FROM    = var.upgrade.from
+    UPGRADE_SET     = var.upgrade.set
+  }
 
   job_environments = {
     nfs-init = merge(local._openemr_settings, local._restore, local._job, local._store, {
@@ -93,7 +100,7 @@ locals {
       STATE_BUCKET    = var.rotation.state_bucket
       WHAT            = join(",", sort(var.rotation.secrets))
     })
-    upgrade = local._job
+    upgrade = merge(local._on_schedule, { MYSQL_SCRATCH_DATABASE = var.names.scratch_schema }, local._upgrade)
   }
 
   # What the environment file adds comes first, so that it cannot point a clinic at another's database or sessions.

@@ -98,8 +98,8 @@ variable "names" {
 }
 
 variable "openemr" {
-  description = "OpenEMR's version, such as 7.0.4."
-  type        = object({ version = string })
+  description = "OpenEMR's version, such as 7.0.4; the jobs' where it is another one, on the way back from an upgrade."
+  type        = object({ jobs = optional(string), version = string })
 }
 
 variable "platform" {
@@ -237,4 +237,10 @@ variable "service" {
     condition     = var.service.timeout >= 1 && var.service.timeout <= 3600
     error_message = "Cloud Run lets a request take up to an hour: write timeout as 1 to 3600 seconds."
   }
+}
+
+variable "upgrade" {
+  description = "The job `upgrade` while an upgrade is under way: between which versions, its image by digest; on the way back, to which backup set and how far it has come."
+  type        = object({ back = string, from = string, image = string, set = string, to = string })
+  default     = null
 }

@@ -31,6 +31,7 @@ def state(site: SiteFacts, database: DatabaseFacts, **more: object) -> ClinicSta
 
 CASES = {
     "a swap was begun": (state(NO_SITE, HALF, begun=Marker(doing="swap")), "finish-swap", "interrupted"),
+    "an upgrade was begun": (state(SITE, WHOLE, begun=Marker(doing="upgrade")), "refuse", "has not come to its end"),
     "what a restore replaced is back already": (
         state(SITE, WHOLE, undo_wanted=True, kept=dataclasses.replace(KEPT, undone=True)),
         "configure",

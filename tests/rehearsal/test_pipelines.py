@@ -18,8 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from google.cloud import secretmanager_v1
+from google.protobuf.field_mask_pb2 import FieldMask
 
-from gcp_openemr.environment.names import Names
+from gcp_openemr.environment.names import ClinicNames
 from tests import distribution
 from tests.oidc import Issuer
 from tests.rehearsal.github import REPOSITORY, TOKEN, Github, JobRun
@@ -178,9 +180,10 @@ def drift(world: World) -> JobRun:
 
 
 def test_what_was_changed_by_hand_is_an_issue_in_the_morning(world: World) -> None:
-    bucket = world.place.cloud().storage.get_bucket(Names(project=PROJECT, environment="test").state_bucket)
-    bucket.versioning_enabled = False
-    bucket.patch()
+    secret = ClinicNames(environment="test", clinic="main").database_password_secret
+    unlabelled = secretmanager_v1.Secret(name=f"projects/{PROJECT}/secrets/{secret}")
+    labels = FieldMask(paths=["labels"])
+    world.place.cloud().secrets.update_secret(secret=unlabelled, update_mask=labels)
     run = drift(world)
     assert run.result == "failure"
     assert "exit code 2" in run.log
@@ -236,8 +239,8 @@ def test_the_weekly_drill_restores_the_newest_set(world: World) -> None:
 
 @pytest.mark.torture
 def test_an_environment_for_review_is_destroyed_when_its_days_are_over(world: World) -> None:
-    world.git("checkout", "-q", "more")
-    world.change("max_instances = 3", "max_instances = 2")
+    world.git("checkout", "-q", "-b", "tried", "main")
+    world.change("[service]", "[service]\ntimeout_seconds = 200")
     world.git("update-ref", "refs/pull/3/head", "HEAD")
     world.git("checkout", "-q", "main")
     asked = {"pull_request": "3", "days": "1"}
@@ -267,6 +270,6 @@ def test_nothing_that_others_can_read_holds_a_secret(world: World) -> None:
     secrets = [value.decode() for value in world.secrets]
     written = world.everything_written()
     assert secrets
-    assert "gcp-openemr plan" in written
+    assert "### gcp-openemr" in written
     assert [secret for secret in secrets if secret in written] == []
     assert not re.search(r"ya29\.|-----BEGIN|Bearer |private_key|" + TOKEN, written)

@@ -102,6 +102,8 @@ OTHERWISE: Mapping[str, str] = {
     "provision.timeout": "not in the file",
     "images": "made by a build",
     "secret_versions": "not in the file; the stack is applied without and with them",
+    "openemr.jobs": "not in the file: the way back from an upgrade",
+    "upgrade": "not in the file: an upgrade under way",
     "serve": "not in the file; the stack is applied without and with it",
 }
 """Values that no row changes, and why."""

@@ -62,6 +62,7 @@ def test_every_verb_explains_itself(tmp_path: Path, verb: str) -> None:
         (["deplyo"], 64, "No such command 'deplyo'"),
         (["deploy", "--no-such-option"], 64, "No such option"),
         (["init", "--name", "demo"], 64, "Missing option '--project'"),
+        (["--impersonate", "me", "plan"], 64, "'me' is no service account's address"),
         (["plan"], 66, "gcp-openemr init"),
         (["deploy", "--openemr-tree", "."], 64, "--sandbox"),
         (["sandbox", "status"], 69, ""),

@@ -39,6 +39,7 @@ CLAIMS = (
     Claim(_IMAGE, "the entrypoint, the health pages, the jobs' code", Level.REAL),
     Claim(_IMAGE, "Alpine's own programs and libraries: Debian's under busybox", Level.UNPROVEN, "apk is stood in for"),
     Claim(_IMAGE, "OpenEMR, unless --openemr-tree names one", Level.UNPROVEN, "a small application of its shape"),
+    Claim(_IMAGE, "OpenEMR's upgrade scripts: names, command line, habits", Level.UNPROVEN, "of a second small line"),
     Claim(_IMAGE, "what git, composer and npm fetch at build time", Level.UNPROVEN, "nothing leads out"),
     Claim(_RUN, "variables, secrets, working directory, arguments, uid 1000", Level.REAL),
     Claim(_RUN, "SIGTERM, ten seconds, SIGKILL", Level.RULE, "https://cloud.google.com/run/docs/container-contract"),

@@ -8,7 +8,8 @@ require_once dirname(__DIR__) . '/vendor/autoload.php';
 
 $GLOBALS['fileroot'] = dirname(__DIR__);
 $GLOBALS['OE_SITES_BASE'] = $GLOBALS['fileroot'] . '/sites';
-$GLOBALS['OE_SITE_DIR'] = $GLOBALS['OE_SITES_BASE'] . '/default';
+$site = PHP_SAPI === 'cli' ? basename($_GET['site'] ?? 'default') : 'default';
+$GLOBALS['OE_SITE_DIR'] = $GLOBALS['OE_SITES_BASE'] . "/$site";
 require_once dirname(__DIR__) . '/version.php';
 require_once dirname(__DIR__) . '/library/sql.inc.php';
 require_once dirname(__DIR__) . '/library/page.php';

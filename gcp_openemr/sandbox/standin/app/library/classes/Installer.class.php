@@ -49,7 +49,9 @@ class Installer
 
     public function load_dumpfiles(): bool
     {
-        foreach (explode(";\n", file_get_contents(dirname(__DIR__, 2) . '/sql/database.sql')) as $statement) {
+        // a later line's installation has more tables, in a file beside
+        $dumps = array_map('file_get_contents', glob(dirname(__DIR__, 2) . '/sql/database*.sql'));
+        foreach (explode(";\n", implode("\n", $dumps)) as $statement) {
             $statement = trim(preg_replace('/^--.*$/m', '', $statement));
             if ($statement !== '') {
                 $this->dbh->query($statement);

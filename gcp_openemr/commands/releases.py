@@ -1,0 +1,110 @@
+"""Which OpenEMR a clinic is on, and whether an upgrade is under way: read from its service and its jobs.
+
+While the job `upgrade` is there, an upgrade or a way back is under way; nothing else has to be remembered.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator, Mapping
+
+from google.api_core.exceptions import NotFound
+
+from gcp_openemr import cloud_run
+from gcp_openemr.cloud_run import Container
+from gcp_openemr.commands.context import Context
+from gcp_openemr.environment import Clinic
+from gcp_openemr.image import Images
+from gcp_openemr.variables import Upgrading
+
+__all__ = ["Standing", "look", "order", "problems"]
+
+_VERSION = "OPENEMR_VERSION"
+_REFUSED = 3  # see jobs/errors.py
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Standing:
+    """What a deployed clinic is on. `begun`: its job `upgrade` may have changed data already, after `first_set`."""
+
+    clinic: str
+    version: str
+    jobs_version: str
+    images: Images
+    upgrading: Upgrading | None = None
+    begun: bool = False
+    first_set: str = ""
+
+
+def look(context: Context, clinic: Clinic) -> Standing | None:
+    """Where a clinic stands; None when it has no service yet."""
+    names = context.environment.clinic_names(clinic.name)
+    service = cloud_run.service_state(context.cloud, context.service_name(clinic))
+    jobs = cloud_run.job_container(context.cloud, context.job_name(names.nfs_init_job))
+    if service is None or jobs is None:
+        return None
+    upgrade_name = context.job_name(names.upgrade_job)
+    job = cloud_run.job_container(context.cloud, upgrade_name)
+    runs = cloud_run.runs(context.cloud, upgrade_name) if job else []
+    changing = [run for run in runs if run.get("REHEARSE") != "yes" and not _was_refused(context, run)]
+    return Standing(
+        clinic=clinic.name,
+        version=service.openemr,
+        jobs_version=jobs.variables.get(_VERSION, ""),
+        images=Images(service=service.image, job=jobs.image),
+        upgrading=_upgrading(job) if job else None,
+        begun=bool(changing),
+        first_set=changing[0].get("UPGRADE_SET", "") if changing else "",
+    )
+
+
+def order(version: str) -> tuple[int, ...]:
+    """Newer versions compare as greater; what is no version as the least."""
+    parts = version.split(".")
+    return tuple(map(int, parts)) if all(part.isdigit() for part in parts) else ()
+
+
+def problems(context: Context) -> Iterator[tuple[str, str]]:
+    """What keeps a deploy from this file: a sentence, and what to do."""
+    wanted = context.environment.openemr.version
+    for clinic in context.environment.clinics.values():
+        standing = look(context, clinic)
+        if standing is not None and (standing.upgrading or standing.version != wanted):
+            yield _problem(standing, wanted)
+
+
+def _problem(standing: Standing, wanted: str) -> tuple[str, str]:
+    name, under_way = standing.clinic, standing.upgrading
+    back = f"gcp-openemr upgrade --back --clinic {name}"
+    if under_way and under_way.back:
+        return f"'{name}' is on its way back to OpenEMR {under_way.from_version}", f"Finish it: {back}"
+    if under_way:
+        to = under_way.to_version
+        finish = f'With version = "{to}" in [openemr], finish it: gcp-openemr upgrade --to {to} --clinic {name}'
+        return f"'{name}' is on its way to OpenEMR {to}", f"{finish}\nOr go back: {back}"
+    told = f"[openemr] version is {wanted}, and '{name}' is on {standing.version}"
+    if order(wanted) > order(standing.version):
+        return told, f"Run: gcp-openemr upgrade --to {wanted}"
+    keep = f'Set version = "{standing.version}" in [openemr]'
+    return told, f"{keep}, or go back to an older backup set: {back}"
+
+
+def _was_refused(context: Context, run: Mapping[str, str]) -> bool:
+    """Whether a run left a record which says that it changed nothing."""
+    bucket, _, name = run.get("RESULT_URI", "").removeprefix("gs://").partition("/")
+    try:
+        record = json.loads(context.cloud.storage.bucket(bucket).blob(name).download_as_bytes())
+    except (NotFound, ValueError):
+        return False
+    return bool(record.get("exit_code") == _REFUSED)
+
+
+def _upgrading(job: Container) -> Upgrading:
+    return Upgrading(
+        from_version=job.variables.get("UPGRADE_FROM", ""),
+        to_version=job.variables.get(_VERSION, ""),
+        image=job.image,
+        set=job.variables.get("UPGRADE_SET", ""),
+        back=job.variables.get("UPGRADE_BACK", ""),
+    )

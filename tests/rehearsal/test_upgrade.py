@@ -1,0 +1,145 @@
+"""An upgrade as people run it: rehearsed, done, gone back from, killed; the stand-in has a second line for it."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import signal
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from gcp_openemr.errors import Unhealthy
+from gcp_openemr.sandbox import control
+from gcp_openemr.sandbox.visitor import Visitor
+from tests.rehearsal.place import Place, begin, environment_file, terraform_processes, visit, wait_for
+
+PATIENT = 1
+STEPS = ("plan", "apply", "backup", "upgrade", "traffic", "nfs-init")
+SEED = 20261122
+
+
+@pytest.fixture(scope="module")
+def old(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    """One clinic on 7.0.4."""
+    folder = tmp_path_factory.mktemp("old")
+    (folder / "openemr.toml").write_text(environment_file())
+    place = Place(folder=folder)
+    place.must("deploy", "-y")
+    yield place
+    control.stop(place.sandbox)
+
+
+def name_version(place: Place, version: str) -> None:
+    file = place.folder / "openemr.toml"
+    lines = [f'version = "{version}"' if line.startswith("version") else line for line in file.read_text().splitlines()]
+    file.write_text("\n".join(lines) + "\n")
+
+
+def to(clinic: str) -> tuple[str, ...]:
+    return ("upgrade", "-y", "--to", "8.4.0", "--clinic", clinic, "--drain", "0")
+
+
+def back(clinic: str) -> tuple[str, ...]:
+    return ("upgrade", "-y", "--back", "--clinic", clinic, "--drain", "0")
+
+
+def opens(visitor: Visitor, document: int, content: bytes) -> bool:
+    try:
+        return visitor.document(PATIENT, document) == hashlib.sha256(content).hexdigest()
+    except Unhealthy:
+        return False
+
+
+def lines(place: Place, clinic: str) -> dict[str, str]:
+    """Which line a clinic's service and each of its jobs is on."""
+    cloud = place.cloud()
+    parent, own = "projects/rehearsal-1/locations/europe-west1", f"oe-test-{clinic}-"
+    service = cloud.services.get_service(name=f"{parent}/services/{own}web")
+    found = {"web": service.template.containers[0]}
+    for job in cloud.jobs.list_jobs(parent=parent):
+        name = job.name.rpartition("/")[2]
+        if name.startswith(own):
+            found[name.removeprefix(own)] = job.template.template.containers[0]
+    told = {name: [v.value for v in container.env if v.name == "OPENEMR_VERSION"] for name, container in found.items()}
+    return {name: versions[0] for name, versions in told.items() if versions}
+
+
+@pytest.mark.timeout(900)
+def test_a_clinic_goes_to_the_new_line_and_back(place: Place, deployed: dict[str, Any]) -> None:
+    """Killed once on the way, at a step that the seed chooses; the other clinic stays on its line."""
+    kept = visit(place, "north").upload(PATIENT, "kept.txt", b"before the upgrade")
+    refused = place.run(*to("north"))
+    told = refused.json["error"]["what"]
+    assert (refused.status, told) == (64, "The environment file names OpenEMR 7.0.4, not 8.4.0.")
+    name_version(place, "8.4.0")
+    try:
+        assert "Run: gcp-openemr upgrade --to 8.4.0" in refusal(place)
+        kill(place, to("north"), "north", random.Random(SEED).choice(STEPS[2:]))  # noqa: S311 - a sample
+        assert "finish it: gcp-openemr upgrade --to 8.4.0 --clinic north" in refusal(place)
+        done = place.must(*to("north"))["clinics"]["north"]
+        assert done["from"] == "7.0.4"
+        assert set(lines(place, "north").values()) == {"8.4.0"}
+        assert set(lines(place, "main").values()) == {"7.0.4"}
+        later = visit(place, "north").upload(PATIENT, "later.txt", b"after the upgrade")
+        assert opens(visit(place, "north"), kept, b"before the upgrade")
+        assert place.must(*back("north"))["version"] == "7.0.4"
+        assert set(lines(place, "north").values()) == {"7.0.4"}
+        browser = visit(place, "north")
+        assert opens(browser, kept, b"before the upgrade")
+        assert not opens(browser, later, b"after the upgrade")
+    finally:
+        name_version(place, "7.0.4")
+
+
+def refusal(place: Place) -> str:
+    """What a deploy says to do instead."""
+    told = place.run("deploy", "-y")
+    assert told.status == 65, told.stderr
+    return str(told.json["error"]["do"])
+
+
+@pytest.mark.torture
+@pytest.mark.timeout(900)
+def test_a_rehearsal_leaves_the_clinic_as_it_is_and_the_upgrade_can_be_called_off(old: Place) -> None:
+    name_version(old, "8.4.0")
+    rehearsed = old.must("upgrade", "-y", "--to", "8.4.0", "--rehearse")["rehearsed"]["main"]
+    assert rehearsed["to"] == "8.4.0"
+    assert set(lines(old, "main").values()) == {"7.0.4"}
+    kill(old, to("main"), "main", "backup")
+    kept = visit(old, "main").upload(PATIENT, "kept.txt", b"while the upgrade is prepared")
+    assert old.must(*back("main"))["set"] == ""
+    name_version(old, "7.0.4")
+    assert old.run("plan").status == 0
+    assert opens(visit(old, "main"), kept, b"while the upgrade is prepared")
+
+
+@pytest.mark.torture
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("step", STEPS)
+def test_killed_at_any_step_the_same_command_finishes_an_upgrade_and_a_way_back(old: Place, step: str) -> None:
+    kept = visit(old, "main").upload(PATIENT, "kept.txt", b"before the killed upgrade")
+    name_version(old, "8.4.0")
+    kill(old, to("main"), "main", step)
+    old.must(*to("main"))
+    assert opens(visit(old, "main"), kept, b"before the killed upgrade")
+    assert old.run("plan").status == 0
+    assert old.must(*to("main"))["clinics"] == {"main": {"already": True}}
+    kill(old, back("main"), "main", "plan" if step == "upgrade" else step)
+    refusal(old)
+    old.must(*back("main"))
+    name_version(old, "7.0.4")
+    old.must("deploy", "-y")
+    assert opens(visit(old, "main"), kept, b"before the killed upgrade")
+    assert old.run("plan").status == 0
+
+
+def kill(place: Place, command: tuple[str, ...], clinic: str, step: str) -> None:
+    run = begin(place, *command)
+    wait_for(run, f"→ clinics/{clinic}: {step}")
+    run.send_signal(signal.SIGKILL)
+    run.communicate(timeout=60)
+    while terraform_processes(place):
+        time.sleep(0.1)
