@@ -36,9 +36,9 @@ class Change:
 
     def others(self) -> list[Redacted]:
         """The values of the other enabled versions, the old one first."""
-        enabled = [number for number in versions.look(self.secret).enabled if number not in (self.old, self.new)]
-        first = [self.old] if self.old in versions.look(self.secret).enabled else []
-        return [versions.value(self.secret, number) for number in [*first, *enabled]]
+        enabled = [number for number in versions.look(self.secret).enabled if number != self.new]
+        ordered = sorted(enabled, key=lambda number: number != self.old)
+        return [versions.value(self.secret, number) for number in ordered]
 
     def put_in_force(self) -> None:
         """The moment from which everybody else takes the new version."""
@@ -47,10 +47,7 @@ class Change:
 
     def retire(self, outcome: Outcome, *, keep: int) -> None:
         """Disable every version but one, and have them destroyed later."""
-        numbers = tuple(v.number for v in versions.look(self.secret).versions if v.number != keep)
-        ended = versions.retire(self.secret, numbers)
-        if ended:
-            outcome.destroyed[self.kind] = [*outcome.destroyed.get(self.kind, []), *ended]
+        outcome.destroy(self.kind, versions.retire(versions.look(self.secret), keep=keep))
 
     def finish(self, outcome: Outcome) -> None:
         """At rest again; what says that there was something to finish goes last."""
@@ -79,8 +76,7 @@ def begin(kind: str, secret: Secret, outcome: Outcome, *, due: bool) -> Change |
     if found is not None:
         return found
     if not due:
-        resting = Change(kind=kind, secret=secret.name, old=secret.current, new=secret.current)
-        resting.retire(outcome, keep=secret.current)
+        outcome.destroy(kind, versions.retire(secret, keep=secret.current))
         return None
     with outcome.step(kind, "new version"):
         number = versions.add(secret, new_password())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from jobs import log, rest
@@ -35,13 +35,17 @@ def is_over(execution: str) -> bool:
         return True
 
 
-def wait(executions: Sequence[str], *, seconds: float) -> list[str]:
-    """Wait until they have ended, for so long at most. Returns those that have not."""
+def wait(executions: Sequence[str], *, seconds: float, meanwhile: Callable[[], None] = lambda: None) -> list[str]:
+    """Wait until they have ended, for so long at most. Returns those that have not.
+
+    `meanwhile` is done every few seconds: what keeps a lock's connection in use, and says when it is lost.
+    """
     deadline = time.monotonic() + seconds
     left = [one for one in executions if not is_over(one)]
     while left and time.monotonic() < deadline:
         log.info("Waiting for executions that began before", executions=[one.rpartition("/")[2] for one in left])
         time.sleep(min(_POLL_SECONDS, max(deadline - time.monotonic(), 0.1)))
+        meanwhile()
         left = [one for one in left if not is_over(one)]
     return left
 

@@ -50,6 +50,10 @@ class Outcome:
             log.warning(f"{kind}: {sentence}")
             self.mended[kind] = sentence
 
+    def destroy(self, kind: str, numbers: list[int]) -> None:
+        if numbers:
+            self.destroyed[kind] = [*self.destroyed.get(kind, []), *numbers]
+
     def as_record(self) -> dict[str, Any]:
         found = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         always = ("what", "steps", "rotated")

@@ -206,7 +206,7 @@ class _Rotation:
         if not wanted.now:
             with outcome.step("backup", "executions that began before"):
                 begun = executions.running(wanted.jobs, but=wanted.execution)
-                left = executions.wait(begun, seconds=wanted.wait_seconds)
+                left = executions.wait(begun, seconds=wanted.wait_seconds, meanwhile=self._fence.check)
             if left:
                 names = ", ".join(one.rpartition("/")[2] for one in left)
                 outcome.waiting["backup"] = f"{names} began before; the old key stays for it."

@@ -23,6 +23,7 @@ from jobs.rotation.versions import AT_ONCE, CURRENT, NEXT, PREVIOUS
 
 __all__ = ["Database", "Part", "Redis", "Served"]
 
+_IDLE_SECONDS = 30
 _MARGIN_SECONDS = 15  # a change of traffic is not known everywhere at once
 
 
@@ -201,7 +202,7 @@ class Served:
             seconds = self.wanted.drain_seconds
             drain = found.request_seconds + _MARGIN_SECONDS if seconds is None else seconds
             with self.outcome.step("service", "requests in hand of the old revision"):
-                time.sleep(max(drain - (time.monotonic() - moved), 0.0))
+                self._pause(until=moved + drain)
             problem = self._ask("service", found)
             if problem:
                 self._go_back(found, before, (), problem)
@@ -215,10 +216,16 @@ class Served:
                 self.parts[change.kind].keep(change, change.new, self.outcome)
                 change.finish(self.outcome)
 
+    def _pause(self, *, until: float) -> None:
+        """Sleep, with the locks' connection in use."""
+        while (left := until - time.monotonic()) > 0:
+            time.sleep(min(left, _IDLE_SECONDS))
+            self.still_ours()
+
     def _wait_for_jobs(self, changes: Sequence[Change]) -> list[str]:
         """Of jobs that have MySQL's password. Returns those that go on for too long."""
         if not any(change.kind == "database" for change in changes):
             return []
         with self.outcome.step("database", "executions that began before"):
             begun = executions.running(self.wanted.jobs, but=self.wanted.execution)
-            return executions.wait(begun, seconds=self.wanted.wait_seconds)
+            return executions.wait(begun, seconds=self.wanted.wait_seconds, meanwhile=self.still_ours)

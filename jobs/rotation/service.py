@@ -181,6 +181,8 @@ def _asked(uri: str, token: str) -> str:
         return f"no answer ({type(error).__name__})"
     if answer.status_code == 200:
         return ""
+    if answer.status_code in (401, 403):
+        return f"status {answer.status_code}: the job's account may not call the service (roles/run.invoker)"
     try:
         checks = answer.json().get("checks", {})
     except (ValueError, AttributeError):

@@ -172,17 +172,16 @@ def enable(name: str, number: int) -> None:
     rest.call("POST", "secretmanager", f"v1/{name}/versions/{number}:enable", body={}, repeatable=True)
 
 
-def retire(name: str, numbers: tuple[int, ...]) -> list[int]:
-    """Disable versions and have them destroyed later; returns those that were still enabled.
+def retire(secret: Secret, *, keep: int) -> list[int]:
+    """Disable every version but one, and have them destroyed later; returns those that were still enabled.
 
     Where the secret itself does not delay a destruction it is left to a run a week later.
     """
-    secret = look(name)
     ended = []
     for version in secret.versions:
-        if version.number not in numbers or version.going or version.state == "DESTROYED":
+        if version.number == keep or version.going or version.state == "DESTROYED":
             continue
-        path = f"v1/{name}/versions/{version.number}"
+        path = f"v1/{secret.name}/versions/{version.number}"
         if version.state == "ENABLED":
             rest.call("POST", "secretmanager", f"{path}:disable", body={}, repeatable=True)
             ended.append(version.number)

@@ -125,28 +125,32 @@ class Place:
         return Redacted(data.decode())
 
     def opens_mysql(self, password: Redacted) -> bool:
-        clinic = self.wanted.clinic
         try:
-            pymysql.connect(
-                host=ADDRESS,
-                port=self.mysql.port,
-                user=clinic.user,
-                password=password.reveal().encode(),
-                ssl={"check_hostname": False},
-            ).close()
+            self.connected(password).close()
         except pymysql.MySQLError:
             return False
         return True
 
-    def opens_redis(self, password: Redacted) -> bool:
-        client = redis_client.Redis(
-            host=ADDRESS, port=self.redis.port, username=self.wanted.redis_user, password=password.reveal()
+    def connected(self, password: Redacted) -> pymysql.connections.Connection:
+        return pymysql.connect(
+            host=ADDRESS,
+            port=self.mysql.port,
+            user=self.wanted.clinic.user,
+            password=password.reveal().encode(),
+            ssl={"check_hostname": False},
         )
-        with client:
+
+    def opens_redis(self, password: Redacted) -> bool:
+        with self.as_redis(password) as client:
             try:
                 return bool(client.ping())
             except redis_client.exceptions.AuthenticationError:
                 return False
+
+    def as_redis(self, password: Redacted) -> redis_client.Redis:
+        return redis_client.Redis(
+            host=ADDRESS, port=self.redis.port, username=self.wanted.redis_user, password=password.reveal()
+        )
 
     def passwords(self, kind: str) -> int:
         """How many passwords the server itself has of the clinic's account."""

@@ -6,7 +6,9 @@ import base64
 import json
 from typing import Any
 
+import pymysql
 import pytest
+import redis
 
 from gcp_openemr.sandbox.interfaces import Refused as NotStarted
 from jobs import metrics, rest
@@ -154,10 +156,29 @@ def test_a_service_closed_to_callers_from_outside_is_judged_by_cloud_run(place: 
 
 def test_at_once_ends_old_access_first(place: Place) -> None:
     old = {kind: place.value(kind) for kind in BOTH}
+    begun = place.connected(old["database"])
+    kept = place.as_redis(old["redis"])
+    assert kept.ping()
     record = place.rotate(*BOTH, now=True)
+    with begun, kept:
+        with pytest.raises(pymysql.OperationalError), begun.cursor() as cursor:
+            cursor.execute("SELECT 1")
+        with pytest.raises(redis.exceptions.ConnectionError):
+            kept.connection_pool.get_connection().read_response()
     assert record["interruption_seconds"] > 0
     steps = [step["step"] for step in record["steps"]]
     assert steps.index("old password ended") < steps.index("new revision")
     assert not place.opens_mysql(old["database"])
     assert not place.opens_redis(old["redis"])
+    place.at_rest()
+
+
+def test_an_account_that_may_not_have_two_passwords_is_refused_and_nothing_changes(place: Place) -> None:
+    user = place.wanted.clinic.user
+    place.world.query(f"REVOKE APPLICATION_PASSWORD_ADMIN ON *.* FROM {user}")
+    with pytest.raises(Refused, match="may not keep an old password beside a new one"):
+        place.rotate("database")
+    place.works()
+    place.world.query(f"GRANT APPLICATION_PASSWORD_ADMIN ON *.* TO {user}")
+    assert set(place.rotate("database")["finished"]) == {"database"}
     place.at_rest()

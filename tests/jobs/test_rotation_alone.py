@@ -11,6 +11,7 @@ import pytest
 from gcp_openemr import process
 from jobs.errors import Refused
 from jobs.redacted import Redacted
+from tests.jobs import cheap_key
 from tests.jobs.rotation_place import SECRETS, Place
 
 _TOTP = """
@@ -109,6 +110,7 @@ def test_sets_made_before_stay_readable_and_the_old_password_opens_nothing(place
     (tmp_path / "document").write_text("a patient's")
     first = place.value("backup")
     repository(place, first, "init")
+    cheap_key.weaken(Path(place.wanted.store.repository), first.reveal())
     repository(place, first, "backup", str(tmp_path / "document"))
     assert set(place.rotate("backup")["rotated"]) == {"backup"}
     place.at_rest("backup")

@@ -24,7 +24,7 @@ FAULTS: Mapping[str, Mapping[str, Any]] = {
     "not done": {"effect": "drop"},
     "answer lost": {"effect": "drop", "after": True},
 }
-_SAMPLE = 3
+_SAMPLE = 2
 _ALL = pytest.param(True, marks=[pytest.mark.torture, pytest.mark.timeout(1800)])
 torn = pytest.mark.parametrize("every", [False, _ALL])
 

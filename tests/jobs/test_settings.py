@@ -5,6 +5,7 @@ import pytest
 from jobs import settings
 from jobs.__main__ import main
 from jobs.errors import SettingsInvalid
+from jobs.rotation import settings as rotation
 
 NFS_INIT = {
     "MYSQL_HOST": "sql.internal",
@@ -86,3 +87,40 @@ def test_openemrs_own_settings_come_under_their_names() -> None:
     }
     assert settings.nfs_init({**NFS_INIT, "SMTP_PORT": "465", "SMTP_SSL": "1"}).openemr_settings["SMTP_SECURE"] == "ssl"
     assert settings.nfs_init({**NFS_INIT, "PUBLIC_URL": ""}).openemr_settings == {}
+
+
+PLACE = "projects/p/locations/europe-west1"
+ROTATE = {
+    **{name: value for name, value in NFS_INIT.items() if name != "MYSQL_STAGING_DATABASE"},
+    "MYSQL_PASS_VERSION": "current",
+    "OE_PASS_VERSION": "current",
+    "REDIS_SERVER": "10.0.0.3",
+    "REDIS_USERNAME": "oe_main",
+    "REDIS_PREFIX": "oe_main:",
+    "REDIS_PASS_SECRET": "projects/p/secrets/redis",
+    "REDIS_PASS_VERSION": "current",
+    "REDIS_JOB": f"{PLACE}/jobs/redis-passwords",
+    "BACKUP_BUCKET": "backups",
+    "BACKUP_PASS_SECRET": "projects/p/secrets/backup",
+    "BACKUP_PASS_VERSION": "current",
+    "CLINIC": "main",
+    "ENVIRONMENT": "prod",
+    "GOOGLE_CLOUD_PROJECT": "p",
+    "SERVICE": f"{PLACE}/services/web",
+    "JOBS": f"{PLACE}/jobs/backup,{PLACE}/jobs/verify",
+    "STATE_BUCKET": "state",
+}
+
+
+def test_a_rotation_is_of_what_is_due_unless_told_otherwise() -> None:
+    wanted = rotation.rotate({**ROTATE, "CLOUD_RUN_JOB": "rotate", "CLOUD_RUN_EXECUTION": "rotate-x1"})
+    assert (wanted.what, wanted.due_or_not, wanted.now, wanted.every_days) == (rotation.KINDS, False, False, 90)
+    assert wanted.execution == f"{PLACE}/jobs/rotate/executions/rotate-x1"
+    assert wanted.jobs == (f"{PLACE}/jobs/backup", f"{PLACE}/jobs/verify")
+    assert wanted.result_uri.startswith("gs://backups/clinics/main/runs/rotate/")
+    told = rotation.rotate({**ROTATE, "WHAT": "redis,admin", "DUE": "no", "NOW": "yes", "DRAIN_SECONDS": "0"})
+    assert (told.what, told.due_or_not, told.now, told.drain_seconds) == (("redis", "admin"), True, True, 0)
+    with pytest.raises(SettingsInvalid) as caught:
+        rotation.rotate({**ROTATE, "WHAT": "everything", "SERVICE": "web", "JOBS": "backup"})
+    for words in ("WHAT has 'everything'", "SERVICE is 'web'", "JOBS has 'backup'"):
+        assert words in caught.value.what
