@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from benchmarks import container, deploy, restore, sandbox
+from benchmarks import backup, container, deploy, restore, sandbox
 
 if __name__ == "__main__":
     deploy.main()
     sandbox.main()
     container.main()
     restore.main()
+    backup.main()

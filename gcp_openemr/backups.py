@@ -20,7 +20,18 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from gcp_openemr.clients import Cloud
 from gcp_openemr.errors import InputMissing, UsageError
 
-__all__ = ["BackupSet", "Check", "choose", "growth", "latest_run", "moment", "newest", "read_sets", "repository"]
+__all__ = [
+    "BackupSet",
+    "Check",
+    "choose",
+    "growth",
+    "latest_run",
+    "manifest",
+    "moment",
+    "newest",
+    "read_sets",
+    "repository",
+]
 
 _ID = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{4}")
 _READ_AT_ONCE = 8
@@ -96,6 +107,11 @@ class BackupSet(_Part):
 def repository(bucket: str, clinic: str) -> str:
     """Where a clinic's restic repository is, as restic names it."""
     return f"gs:{bucket}:/clinics/{clinic}/backups/repository"
+
+
+def manifest(bucket: str, found: BackupSet) -> str:
+    """Where a set's manifest is, as `gs://…`."""
+    return f"gs://{bucket}/{_sets(found.clinic)}{found.set}.json"
 
 
 def read_sets(cloud: Cloud, bucket: str, clinic: str) -> tuple[list[BackupSet], list[str]]:

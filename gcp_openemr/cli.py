@@ -16,6 +16,7 @@ from gcp_openemr import ending
 from gcp_openemr.cli_backups import backup as backup_verbs
 from gcp_openemr.cli_backups import recover, restore
 from gcp_openemr.cli_bootstrap import bootstrap
+from gcp_openemr.cli_destroy import destroy
 from gcp_openemr.cli_rehearse import rehearse
 from gcp_openemr.cli_rotate import rotate
 from gcp_openemr.cli_sandbox import sandbox as sandbox_verbs
@@ -42,6 +43,7 @@ Exit codes:
   7    Google refused a call          64   the command line is wrong
   8    the image build failed         65   the environment file is wrong
   9    doctor: something to mend
+  10   not finished: come back later
   11   the plan is not the one that was reviewed
   12   rehearse: something was lost
 """
@@ -166,7 +168,10 @@ def render(options: Options, output: Path) -> None:
     default=("deploy",),
     show_default=True,
     type=click.Choice(
-        ("plan", "deploy", "backup", "restore", "recover", "rotate", "upgrade", "destroy", "status", "logs")
+        (
+            *("plan", "deploy", "backup", "restore", "recover", "rotate", "upgrade", "destroy"),
+            *("destroy-foundation", "status", "logs"),
+        )
     ),
     help="What you want to run: its permissions must be there.",
 )
@@ -252,21 +257,11 @@ def credentials(options: Options, clinic: str | None) -> None:
     run(options.context(), clinic=clinic)
 
 
-@cli.command()
-@yes_too
-@click.option("--environment", "named", metavar="NAME", help="With -y: the environment's name, typed out.")
-@click.pass_obj
-def destroy(options: Options, yes: bool, named: str | None) -> None:
-    """Take every clinic and the platform down. Backups, images and Terraform's state stay."""
-    from gcp_openemr.commands.destroy import destroy as run
-
-    run(options.context(needs_terraform=True, yes=yes), named=named)
-
-
 cli.add_command(backup_verbs)
 cli.add_command(bootstrap)
 cli.add_command(restore)
 cli.add_command(recover)
+cli.add_command(destroy)
 cli.add_command(upgrade)
 cli.add_command(rotate)
 cli.add_command(status)

@@ -72,7 +72,10 @@ def drill(options: Options, clinic: str | None) -> None:
 @click.command()
 @yes_too
 @click.option(
-    "--from", "wanted", metavar="WHAT", help="latest, a set's id, a time (UTC), gs://BUCKET/OBJECT or drive:ID."
+    "--from",
+    "wanted",
+    metavar="WHAT",
+    help="latest, a set's id, a time (UTC; the last set begun by then), gs://BUCKET/OBJECT or drive:ID.",
 )
 @click.option("--undo", is_flag=True, help="Go back to what the clinic held before its last restore.")
 @click.option("--clinic", metavar="NAME", help="Which clinic. With -y it has to be named.")

@@ -89,8 +89,10 @@ class Cloud:
             cache_discovery=False,
         )
 
-    def ask(self, api: str, path: str, *, body: Mapping[str, Any] | None = None, **query: Any) -> dict[str, Any]:
-        """One REST call, for APIs of which a question or two is all that is asked: GET, or POST of `body`.
+    def ask(
+        self, api: str, path: str, *, body: Mapping[str, Any] | None = None, method: str = "", **query: Any
+    ) -> dict[str, Any]:
+        """One REST call, for APIs of which a question or two is all that is asked: GET, POST of `body`, or `method`.
 
         It is tried again, so a POST must be one that may be done twice.
         `path` is below the API's host (`v3/projects/p`). Raises what google.api_core makes of the answer's status.
@@ -98,11 +100,11 @@ class Cloud:
         from google.api_core.exceptions import from_http_response
 
         host = f"{self.base}/{api}.googleapis.com" if self.base else f"https://{api}.googleapis.com"
-        method = "GET" if body is None else "POST"
-        answer = self._session.request(method, f"{host}/{path}", params=query, json=body, timeout=_ASK_SECONDS)
+        verb = method or ("GET" if body is None else "POST")
+        answer = self._session.request(verb, f"{host}/{path}", params=query, json=body, timeout=_ASK_SECONDS)
         if not answer.ok:
             raise from_http_response(answer)
-        found: dict[str, Any] = answer.json()
+        found: dict[str, Any] = answer.json() if answer.content else {}
         return found
 
     def identity_token(self, audience: str) -> str:

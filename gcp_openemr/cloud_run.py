@@ -29,6 +29,7 @@ __all__ = [
     "is_over",
     "job_container",
     "job_variables",
+    "last_told",
     "move_traffic",
     "pinned",
     "run_job",
@@ -126,6 +127,17 @@ def run_job(
             record=record,
         )
     return record
+
+
+def last_told(cloud: Cloud, job: str, variable: str, value: str) -> dict[str, str]:
+    """What the last execution of a job was told that had this variable; {} where there is none or no such job."""
+    try:
+        listed = cloud.executions.list_executions(parent=job)
+        executions = sorted(listed, key=lambda one: str(one.create_time), reverse=True)
+    except NotFound:
+        return {}
+    told = ({env.name: env.value for env in one.template.containers[0].env} for one in executions)
+    return next((one for one in told if one.get(variable) == value), {})
 
 
 def service_state(cloud: Cloud, name: str) -> ServiceState | None:

@@ -8,6 +8,7 @@ GcpOpenemrError 1 (a defect of ours)
 ├── CloudRefused 7             a Google API refused a call
 ├── BuildFailed 8              the image could not be built
 ├── FaultsFound 9              doctor found what keeps a command from working
+├── NotFinished 10             Google holds something for a while: come back later
 ├── PlanChanged 11             the plan to be applied is not the reviewed one
 ├── RehearsalFailed 12         a rehearsal lost something, or a command of it failed
 ├── UsageError 64              the command line is wrong
@@ -37,6 +38,7 @@ __all__ = [
     "Interrupted",
     "JobFailed",
     "Locked",
+    "NotFinished",
     "NotPermitted",
     "PlanChanged",
     "RehearsalFailed",
@@ -103,6 +105,12 @@ class FaultsFound(GcpOpenemrError):
     """`doctor` found what keeps a command from working."""
 
     exit_code = 9
+
+
+class NotFinished(GcpOpenemrError):
+    """Something is left, which Google holds for a while or which only a person can judge; `do` says when and how."""
+
+    exit_code = 10
 
 
 class PlanChanged(GcpOpenemrError):

@@ -25,7 +25,7 @@ from google.cloud.storage import Blob, Bucket
 
 from gcp_openemr.errors import Locked
 
-__all__ = ["Held", "Holder", "hold", "machine", "read_holder"]
+__all__ = ["Held", "Holder", "hold", "machine", "object_name", "read_holder"]
 
 RENEW_SECONDS = 60.0
 STALE_SECONDS = 300.0
@@ -111,7 +111,7 @@ def hold(
     Raises:
         Locked: a living run holds it.
     """
-    held, dead = _acquire(bucket.blob(_name(environment)), environment, command, is_over)
+    held, dead = _acquire(bucket.blob(object_name(environment)), environment, command, is_over)
     try:
         yield held, dead
     finally:
@@ -120,11 +120,12 @@ def hold(
 
 def read_holder(bucket: Bucket, environment: str) -> Holder | None:
     """Who holds the lock now, dead or alive."""
-    found = _read(bucket.blob(_name(environment)))
+    found = _read(bucket.blob(object_name(environment)))
     return found[0] if found else None
 
 
-def _name(environment: str) -> str:
+def object_name(environment: str) -> str:
+    """Of the lock, in the state bucket."""
     return f"{environment}/environment.lock"
 
 

@@ -20,24 +20,50 @@ __all__ = ["DELETES_DATA", "ROLES", "Role", "needed", "types_of", "types_of_the_
 # Resource type, collection, verbs: bare to read, + to deploy, - to destroy. `*` is what the commands call themselves,
 # `state` what comes before the first plan.
 _TABLE = """
+*                                       artifactregistry.repositories -list
 *                                       artifactregistry.tags list
 *                                       cloudbuild.builds +create +get +list
-*                                       cloudsql.instances get
+*                                       cloudscheduler.jobs -list
+*                                       cloudsql.backupRuns -delete -list
+*                                       cloudsql.instances get -list
+*                                       compute.addresses -list
+*                                       compute.disks -list
+*                                       compute.firewalls -list
+*                                       compute.forwardingRules -list
 *                                       compute.globalOperations +get -get
+*                                       compute.healthChecks -list
+*                                       compute.instanceGroupManagers -list
+*                                       compute.instanceTemplates -list
+*                                       compute.instances -list
+*                                       compute.networks -list
 *                                       compute.regionOperations +get -get
+*                                       compute.resourcePolicies -list
+*                                       compute.routers -list
+*                                       compute.snapshots -delete -list
+*                                       compute.subnetworks -list
 *                                       compute.zoneOperations +get -get
+*                                       dns.managedZones -list
+*                                       iam.roles -list
+*                                       iam.serviceAccounts -list
+*                                       iam.workloadIdentityPools -list
+*                                       logging.buckets -list
+*                                       logging.logMetrics -list
+*                                       logging.sinks -list
+*                                       monitoring.alertPolicies -list
+*                                       monitoring.notificationChannels -list
+*                                       monitoring.uptimeCheckConfigs -list
 *                                       resourcemanager.projects get
-*                                       run.executions +get
-*                                       run.jobs +run +runWithOverrides
+*                                       run.executions +get -get -list
+*                                       run.jobs +run +runWithOverrides -list -run -runWithOverrides
 *                                       run.operations +get -get
-*                                       run.services get +update
-*                                       secretmanager.secrets get +update
+*                                       run.services get +update -list
+*                                       secretmanager.secrets get +update -list
 *                                       secretmanager.versions list +add
-*                                       storage.buckets get
+*                                       storage.buckets get -list
 *                                       storage.objects get list +create +delete -create -delete
-state                                   storage.buckets +create +update
-artifact_registry_repository            artifactregistry.repositories get +create +update
-artifact_registry_repository_iam_member artifactregistry.repositories getIamPolicy +setIamPolicy
+state                                   storage.buckets +create +update -delete
+artifact_registry_repository            artifactregistry.repositories get +create +update -delete
+artifact_registry_repository_iam_member artifactregistry.repositories getIamPolicy +setIamPolicy -setIamPolicy
 cloud_run_v2_job                        iam.serviceAccounts +actAs
 cloud_run_v2_job                        run.jobs get +create +update -delete
 cloud_run_v2_job_iam_member             run.jobs getIamPolicy +setIamPolicy -setIamPolicy
@@ -57,8 +83,8 @@ compute_forwarding_rule                 compute.forwardingRules get +create +psc
 compute_health_check                    compute.healthChecks get +create +update +useReadOnly -delete
 compute_instance                        compute.addresses +useInternal
 compute_instance                        compute.disks +use
-compute_instance                        compute.instances get +create +setLabels +setMetadata +setServiceAccount
 compute_instance                        compute.instances +setTags -delete -setDeletionProtection
+compute_instance                        compute.instances get +create +setLabels +setMetadata +setServiceAccount
 compute_instance                        iam.serviceAccounts +actAs
 compute_instance_group_manager          compute.disks +use
 compute_instance_group_manager          compute.instanceGroupManagers get +create +update -delete
@@ -80,11 +106,11 @@ dns_managed_zone                        dns.managedZones get +create +update -de
 dns_managed_zone                        dns.networks +bindPrivateDNSZone
 dns_record_set                          dns.changes +create +get -create -get
 dns_record_set                          dns.resourceRecordSets list +create +update -delete
-iam_workload_identity_pool              iam.workloadIdentityPools get +create +update
-iam_workload_identity_pool_provider     iam.workloadIdentityPoolProviders get +create +update
+iam_workload_identity_pool              iam.workloadIdentityPools get +create +update -delete
+iam_workload_identity_pool_provider     iam.workloadIdentityPoolProviders get +create +update -delete
 iap_tunnel_instance_iam_member          iap.tunnelInstances getIamPolicy +setIamPolicy -setIamPolicy
 logging_metric                          logging.logMetrics get +create +update -delete
-logging_project_bucket_config           logging.buckets get +create +update -delete
+logging_project_bucket_config           logging.buckets get +create +undelete +update -delete
 logging_project_sink                    logging.sinks get +create +update -delete
 monitoring_alert_policy                 monitoring.alertPolicies get +create +update -delete
 monitoring_notification_channel         monitoring.notificationChannels get +create +update -delete
@@ -100,8 +126,8 @@ service_account                         iam.serviceAccounts get +create +update 
 service_account_iam_member              iam.serviceAccounts getIamPolicy +setIamPolicy -setIamPolicy
 sql_database_instance                   cloudsql.instances get +create +update -delete -update
 sql_database_instance                   cloudsql.users +list +delete
-storage_bucket                          storage.buckets get +create +update
-storage_bucket_iam_member               storage.buckets getIamPolicy +setIamPolicy
+storage_bucket                          storage.buckets get +create +update -delete -update
+storage_bucket_iam_member               storage.buckets getIamPolicy +setIamPolicy -setIamPolicy
 storage_managed_folder                  storage.managedFolders get +create -delete
 storage_managed_folder_iam_member       storage.managedFolders getIamPolicy +setIamPolicy -setIamPolicy
 """
@@ -177,6 +203,7 @@ def needed() -> Mapping[str, frozenset[str]]:
         "rotate": _ROTATE,
         "upgrade": redeploy | _JOBS | {"run.executions.list"},
         "destroy": plan | destroy,
+        "destroy-foundation": plan | destroy | _marked("-", foundation | {"state"}),
         "status": _STATUS,
         "logs": frozenset({"logging.logEntries.list"}),
     }

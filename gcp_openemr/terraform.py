@@ -124,14 +124,16 @@ class Terraform:
         destroy: bool = False,
         lock: bool = True,
         imports: Mapping[str, str] | None = None,
+        targets: Collection[str] = (),
         report: Callable[[Event], None] | None = None,
     ) -> Plan:
         """Make and save a plan. `lock=False` only for looking, never before an apply.
 
-        `imports` (address → import id) are adopted when the plan is applied. Updates and replacements come with their
-        values before and after.
+        `imports` (address → import id) are adopted when the plan is applied. `targets` are addresses to which it is
+        limited, with what depends on them. Updates and replacements come with their values before and after.
         """
         flags: dict[str, Any] = {"input": False, "lock": lock, "destroy": destroy or None}
+        flags["target"] = sorted(targets) or None
         blocks = self._directory / _IMPORTS
         try:
             if imports:

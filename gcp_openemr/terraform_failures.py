@@ -14,9 +14,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from gcp_openemr import holds
 from gcp_openemr.errors import Locked, TerraformFailed
+from gcp_openemr.holds import Hold
 
-__all__ = ["Passing", "StateLocked", "ThereAlready", "failure_of"]
+__all__ = ["Held", "Passing", "StateLocked", "ThereAlready", "failure_of"]
 
 _PASSING = re.compile(
     r"\bEOF\b|connection re(set|fused)|broken pipe|use of closed network connection|i/o timeout|TLS handshake timeout"
@@ -49,6 +51,14 @@ class ThereAlready(TerraformFailed):
         self.addresses = addresses
 
 
+class Held(TerraformFailed):
+    """Everything that failed is held by Google for a while; `hold` is the one that lasts longest."""
+
+    def __init__(self, what: str, *, do: str, hold: Hold) -> None:
+        super().__init__(what, do=do)
+        self.hold = hold
+
+
 class StateLocked(Locked):
     """A lock on the state, as it was found."""
 
@@ -77,6 +87,10 @@ def failure_of(directory: Path, diagnostics: Sequence[Mapping[str, Any]], stderr
         do = "Where it is yours, take it into the state: "
         do += f"terraform -chdir={directory} import ADDRESS NAME. Then run this again."
         return ThereAlready(what, do=do, addresses=addresses)
+    held = [holds.of(_describe(error)) for error in errors]
+    longest = max(filter(None, held), key=lambda hold: hold.seconds, default=None)
+    if longest is not None and None not in held:
+        return Held(what, do=f"Run the same command later: {longest.what}.", hold=longest)
     if not _PASSING.search(text):
         return TerraformFailed(what, do="Mend what it names, then run the same command again: it continues.")
     afterwards = bool(errors) and all(str(error["summary"]).startswith(_AFTERWARDS) for error in errors)

@@ -42,6 +42,7 @@ SITE = "default"
 # caches and what a page is making: OpenEMR makes their folders' content anew
 _EXCLUDED = ("default/documents/temp/*", "default/documents/smarty/*/*", "default/documents/mpdf/pdf_tmp/*")
 _ATTEMPTS = 2
+_DAY_SECONDS = 86_400
 
 
 def run(wanted: MakeSet) -> dict[str, Any]:
@@ -79,7 +80,7 @@ def run(wanted: MakeSet) -> dict[str, Any]:
             f"The set {made.set} failed its checks: {'; '.join(made.problems)}.",
             do="See what is lost; a new set accepts what this one already reports.",
         )
-    metrics.write(wanted.clinic, wanted.store.clinic, {"drill_age": drill_age(manifest.every(wanted.store))})
+    _tell_of_drills(wanted)
     log.info("The set is complete", set=made.set, seconds=made.seconds)
     return {"set": made.set, "state": made.state, "manifest": place, **_told(made)}
 
@@ -96,6 +97,14 @@ def _told(made: Manifest) -> dict[str, Any]:
     }
 
 
+def _tell_of_drills(wanted: MakeSet) -> None:
+    """How long ago the last one was: as a metric, and when it is too long in a line that an alert waits for."""
+    seconds = drill_age(manifest.every(wanted.store))
+    metrics.write(wanted.clinic, wanted.store.clinic, {"drill_age": seconds})
+    if 0 < wanted.drill_days * _DAY_SECONDS < seconds:
+        log.error(f"No set was restored for a trial in {wanted.drill_days} days.", overdue="drill")
+
+
 def drill_age(sets: Sequence[Manifest]) -> float:
     """Seconds since the last good drill; where there was none, since the oldest set."""
     drills = [checked.when for one in sets for checked in one.checked if checked.how == "drill"]
@@ -107,7 +116,7 @@ def drill_age(sets: Sequence[Manifest]) -> float:
 
 @contextlib.contextmanager
 def _repository_there() -> Iterator[None]:
-    """Where there are sets without repository, an empty one in its place would hide the loss.
+    """Where a repository went, an empty one in its place would hide the loss.
 
     Raises:
         BackupInvalid: it is gone.
@@ -116,7 +125,7 @@ def _repository_there() -> Iterator[None]:
         yield
     except BackupMissing as error:
         raise BackupInvalid(
-            f"There are sets, but their repository is gone. {error.what}",
+            f"The repository of the sets is gone. {error.what}",
             do="Bring the bucket's deleted objects back (soft delete), or move the manifests away to start anew.",
         ) from error
 

@@ -50,12 +50,16 @@ class Clinic:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MakeSet:
-    """`lock_seconds` is how long a run waits for another one, of the clinic or of its repository."""
+    """`lock_seconds` is how long a run waits for another one, of the clinic or of its repository.
+
+    After `drill_days` without a good drill each run says so, for an alert; 0 is never.
+    """
 
     store: Store
     clinic: Clinic
     lock_seconds: int
     result_uri: str
+    drill_days: int = 0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -99,7 +103,9 @@ class Prune:
 def backup(environment: Mapping[str, str]) -> MakeSet:
     """Raises SettingsInvalid with every problem, as the other three do."""
     read = Reader(environment)
-    return read.finish(lambda: MakeSet(clinic=clinic(read), **common(read, "backup")))
+    return read.finish(
+        lambda: MakeSet(clinic=clinic(read), drill_days=read.number("DRILL_DAYS", default=0), **common(read, "backup"))
+    )
 
 
 def verify(environment: Mapping[str, str]) -> Verify:

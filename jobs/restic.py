@@ -22,18 +22,9 @@ from pathlib import Path
 from typing import IO, Any, TypeVar
 
 from jobs import log, secrets
-from jobs.errors import (
-    BackupForbidden,
-    BackupInvalid,
-    BackupMissing,
-    Busy,
-    CloudRefused,
-    JobError,
-    SecretUnavailable,
-    ShareUnusable,
-    Unreachable,
-)
+from jobs.errors import BackupInvalid, BackupMissing, Busy, CloudRefused
 from jobs.redacted import Redacted
+from jobs.restic_failures import Locked, failure
 from jobs.settings import Store
 
 __all__ = ["Restic", "Summary", "age", "opened"]
@@ -41,42 +32,7 @@ __all__ = ["Restic", "Summary", "age", "opened"]
 STALE_SECONDS = 1800
 _CACHE = Path("/tmp/restic-cache")  # noqa: S108  # a container's own
 _INCOMPLETE = 3
-_DAMAGED = re.compile(
-    r"ciphertext verification failed|does not match|invalid (?:data|header|length|type)|unexpected EOF|hash mismatch"
-    r"|not found in (?:index|repository)|wrong length|repository contains errors|config.*cannot be loaded"
-    r"|invalid character|unable to load index|is truncated|less than the minimal|id .*not found|no such file",
-    re.IGNORECASE,
-)
-_KINDS: tuple[tuple[str, type[JobError], str], ...] = (
-    (
-        r"wrong password or no key found",
-        SecretUnavailable,
-        "Without its password nothing in the repository can be read: enable the right version of the secret again."
-        " Cloud SQL's own backups and the share itself do not need it.",
-    ),
-    (
-        r"Is there a repository|repository does not exist|bucket doesn't exist|bucket does not exist",
-        BackupMissing,
-        "Make a set: gcp-openemr backup create",
-    ),
-    (
-        r"\b40[13]\b|does not have storage|permission denied",
-        BackupForbidden,
-        "Run gcp-openemr deploy, which grants it.",
-    ),
-    (r"no space left|quota exceeded", ShareUnusable, "Give the job more memory, or the bucket more room."),
-    (
-        r"connection refused|no such host|i/o timeout|handshake timeout|connection reset|\b5\d\d\b",
-        Unreachable,
-        "Run the same command again; it continues.",
-    ),
-    (_DAMAGED.pattern, BackupInvalid, "Run gcp-openemr backup verify; restore from a set that it finds whole."),
-)
 _T = TypeVar("_T")
-
-
-class _Locked(Exception):
-    """Another run holds the repository."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -95,7 +51,7 @@ def opened(store: Store, *, lock_seconds: int) -> Restic:
 
 
 class Restic:
-    """All methods raise Busy while another run holds the repository for too long, and the errors of _KINDS."""
+    """All methods raise Busy while another run holds the repository for too long, and the errors of restic_failures."""
 
     def __init__(self, store: Store, password: Redacted, *, lock_seconds: int) -> None:
         self._store = store
@@ -230,7 +186,7 @@ class Restic:
         while True:
             try:
                 return work()
-            except _Locked as locked:
+            except Locked as locked:
                 if self._remove_stale_locks():
                     continue
                 if time.monotonic() > deadline:
@@ -290,7 +246,7 @@ class Restic:
                     raise
                 running.end()
             if running.status not in allowed:
-                raise _failure(arguments[0], "\n".join(running.complaints), damaged=damaged)
+                raise failure(arguments[0], "\n".join(running.complaints), damaged=damaged)
 
 
 class _Running:
@@ -360,17 +316,3 @@ def age(moment: str) -> float:
     """Seconds since a time that restic tells; it has nine digits of a second, which Python does not read."""
     made = datetime.fromisoformat(re.sub(r"\.\d+", "", moment).replace("Z", "+00:00"))
     return (datetime.now(UTC) - made).total_seconds()
-
-
-def _failure(command: str, said: str, *, damaged: bool) -> Exception:
-    lines = [line for line in said.splitlines() if line.strip()]
-    for line in lines[-20:]:
-        log.warning(line, program="restic")
-    locked = re.search(r"already locked[^\n]*", said)
-    if locked:
-        return _Locked(locked[0])
-    what = f"restic {command} failed: {(lines or ['it said nothing'])[-1][:300]}"
-    for pattern, kind, do in _KINDS:
-        if re.search(pattern, said, re.IGNORECASE):
-            return kind(what, do=do)
-    return BackupInvalid(what) if damaged else CloudRefused(what)

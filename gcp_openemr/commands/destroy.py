@@ -1,127 +1,106 @@
-"""Destroy: clinics first, then the platform. The foundation, with backups and images, stays."""
+"""Destroy: last sets, then clinics, then the platform, its network last; and the question to Google what is left.
+
+What goes and what stays is shown first. Where a run stopped is read from Terraform's states and from Google, so the
+next one goes on: it makes no last set where a former run took the clinic's jobs away, and lifts no protection twice.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
-from gcp_openemr import secret_store
-from gcp_openemr.cloud_run import service_state
-from gcp_openemr.commands import roots, state
+from gcp_openemr.commands import foundation_removal, last_sets, leaving, removal, roots, state, taking_down
 from gcp_openemr.commands.context import Context, changing
-from gcp_openemr.environment import Clinic
-from gcp_openemr.errors import UsageError
-from gcp_openemr.image import Images
-from gcp_openemr.variables import Foundation, Platform, SecretVersions, clinic_variables, platform_variables
+from gcp_openemr.commands.last_sets import LastSet
+from gcp_openemr.commands.leaving import Leaving, Wish
+from gcp_openemr.commands.taking_down import Going, Patience
+from gcp_openemr.errors import CloudRefused
+from gcp_openemr.variables import Foundation, Platform
 
-__all__ = ["destroy"]
-
-_NO_IMAGE = "none/none/none/none@sha256:" + "0" * 64
-"""Stands where a destroy plan asks for an image of something that will not be made."""
+__all__ = ["Wish", "destroy"]
 
 
-def destroy(context: Context, *, named: str | None) -> None:
-    """Take every clinic and the platform down. With -y the environment must be named, else its name is asked for.
+def destroy(context: Context, wish: Wish) -> None:
+    """Take the environment down, or one clinic of it.
 
     Raises:
-        UsageError: the name was not given or is another one.
+        UsageError: a name was not given or is another one.
+        JobFailed: a clinic could not be backed up.
+        NotFinished: Google holds something, or a person has to judge what is left.
+        What Terraform and Google raise.
     """
-    environment = context.environment
-    if not state.exists(context):
+    going = leaving.look(context, wish)
+    if going.is_nothing:
         context.console.result(
-            {"environment": environment.name, "destroyed": []}, f"{environment.name}: nothing to destroy."
+            {"environment": context.environment.name, "destroyed": [], "left": []},
+            f"{context.environment.name}: nothing to destroy.",
         )
         return
-    _ask(context, named)
-    destroyed: list[str] = []
-    with changing(context, "destroy") as held:
-        outputs = state.outputs(context, roots.FOUNDATION.path)
-        platform_outputs = state.outputs(context, roots.PLATFORM.path)
-        if outputs is not None and platform_outputs is not None:
-            foundation, platform = Foundation.of(outputs), Platform(outputs=platform_outputs)
-            for clinic in state.known_clinics(context):
-                held.check()
-                _clinic(context, _definition(context, clinic), foundation, platform)
-                destroyed.append(f"clinics/{clinic}")
+    leaving.show(context, going)
+    leaving.agree(context, going)
+    if not state.exists(context):
+        raise CloudRefused(
+            f"There is no state bucket {context.environment.names.state_bucket}, so Terraform knows nothing of "
+            f"what carries this environment's name:\n{leaving.told(going.there)}",
+            do="Look whether it is yours and holds nothing; then delete it by these commands.",
+        )
+    patience = Patience(wish.wait, wish.again)
+    agreed = dataclasses.replace(context, yes=True)
+    with changing(agreed, "destroy") as held:
+        sets, destroyed = _take_down(agreed, going, patience, held.check)
+        if going.foundation:
             held.check()
-            _platform(context, foundation)
-            destroyed.append("platform")
-    kept = [environment.names.backup_bucket, environment.names.state_bucket, environment.names.registry]
-    context.console.result(
-        {"environment": environment.name, "destroyed": destroyed, "kept": kept},
-        f"{environment.name}: {', '.join(destroyed) or 'nothing'} destroyed. Kept: {', '.join(kept)}.",
+            foundation_removal.take_down(agreed, patience)
+            destroyed.append("foundation")
+        removal.finish(agreed, going, patience)
+        if going.foundation:
+            foundation_removal.remove_state(agreed)
+    _report(context, going, sets, destroyed)
+
+
+def _take_down(
+    context: Context, leaves: Leaving, patience: Patience, check: Any
+) -> tuple[dict[str, LastSet], list[str]]:
+    """Clinics and platform. Returns the last sets and what was destroyed."""
+    outputs = state.outputs(context, roots.FOUNDATION.path)
+    if outputs is None or not (leaves.clinics or leaves.platform):
+        return {}, []
+    platform = Platform(outputs=state.outputs(context, roots.PLATFORM.path) or {})
+    going = Going(
+        context=context,
+        foundation=Foundation.of(outputs),
+        platform=platform,
+        patience=patience,
+        strays=leaving.strays(context, leaves.there),
     )
+    clinics = [taking_down.definition(context, name) for name in leaves.clinics]
+    gone = removal.begun(context, leaves)
+    sets = last_sets.take(going, [one for one in clinics if one.name not in gone], leaves.there) if leaves.sets else {}
+    check()
+    if leaves.clinic:
+        removal.remove_data(going, leaves, {**sets, **gone})
+        check()
+    taking_down.side_by_side(lambda clinic: taking_down.take_down_clinic(going, clinic), clinics)
+    destroyed = [f"clinics/{clinic.name}" for clinic in clinics]
+    if leaves.platform:
+        check()
+        taking_down.take_down_platform(going)
+        destroyed.append("platform")
+    return sets, destroyed
 
 
-def _ask(context: Context, named: str | None) -> None:
-    name = context.environment.name
-    if named is not None and named != name:
-        raise UsageError(f"--environment says '{named}', but the file describes '{name}'.", do="Name the right one.")
-    if named is None and context.yes:
-        raise UsageError("With -y, destroy wants the environment's name.", do=f"Add: --environment {name}")
-    if named is None:
-        context.console.say(f"This deletes the records and documents of every clinic of '{name}'. Backups stay.")
-        context.agree(f"Destroy '{name}' in project {context.environment.project}?")
-
-
-def _definition(context: Context, name: str) -> Clinic:
-    """A clinic as the file names it; one that the file names no more is taken down with default settings."""
-    return context.environment.clinics.get(name) or context.environment.default_clinic(name)
-
-
-def _clinic(context: Context, clinic: Clinic, foundation: Foundation, platform: Platform) -> None:
-    root = roots.clinic_root(clinic.name)
-    found = service_state(context.cloud, context.service_name(clinic))
-    variables = clinic_variables(
-        context.environment,
-        clinic,
-        foundation,
-        platform,
-        _images_in_use(context, clinic, serving=found is not None),
-        versions=_versions(context, clinic) if found else None,
-        serve=found is not None,
-        protect=False,
-    )
-    _take_down(context, root, variables)
-
-
-def _platform(context: Context, foundation: Foundation) -> None:
-    variables = platform_variables(
-        context.environment, foundation, images=None, redis_admin_version=None, protect=False
-    )
-    _take_down(context, roots.PLATFORM, variables)
-
-
-def _take_down(context: Context, root: roots.Root, variables: dict[str, Any]) -> None:
-    """Protections must be off in the state before a destroy, so they are lifted by an apply of their own.
-
-    Where the state shows none, an interrupted destroy lifted them already; applying again would make anew what it
-    took away.
-    """
-    if state.is_protected(context, root.path):
-        every = roots.prepare(context, root, variables)
-        roots.apply(context, every)
-    prepared = roots.prepare(context, root, variables, destroy=True)
-    roots.apply(context, prepared)
-
-
-def _images_in_use(context: Context, clinic: Clinic, *, serving: bool) -> Images:
-    """The images that stand there now, so that lifting the protection starts no new revision."""
-    names = context.environment.clinic_names(clinic.name)
-    if not serving:
-        return Images(service=_NO_IMAGE, job=_NO_IMAGE)
-    job = context.cloud.jobs.get_job(name=context.job_name(names.nfs_init_job))
-    service = context.cloud.services.get_service(name=context.service_name(clinic))
-    return Images(service=service.template.containers[0].image, job=job.template.template.containers[0].image)
-
-
-def _versions(context: Context, clinic: Clinic) -> SecretVersions:
-    names = context.environment.clinic_names(clinic.name)
-
-    def version(secret: str) -> int:
-        return secret_store.find_version(context.cloud, secret) or 1
-
-    return SecretVersions(
-        database_password=version(names.database_password_secret),
-        redis_password=version(names.redis_password_secret),
-        admin_password=version(names.admin_password_secret),
-    )
+def _report(context: Context, going: Leaving, sets: dict[str, LastSet], destroyed: list[str]) -> None:
+    names = context.environment.names
+    kept = [] if going.foundation else [names.backup_bucket, names.state_bucket, names.registry, names.log_bucket]
+    values = {
+        "environment": context.environment.name,
+        "destroyed": destroyed,
+        "last_sets": {name: one.set for name, one in sets.items()},
+        "kept": kept,
+        "left": [],
+    }
+    told = [f"{context.environment.name}: {', '.join(destroyed) or 'what was left'} destroyed."]
+    told += [f"Last set of {name}: {one.set}" for name, one in sets.items()]
+    told += [f"Kept: {', '.join(kept)}." if kept else leaving.NOTHING_KEPT]
+    told += ["Google has nothing else of it." if not going.clinic else f"Google has nothing else of {going.clinic}."]
+    context.console.result(values, "\n".join(told))

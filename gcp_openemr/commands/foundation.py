@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
+from gcp_openemr import soft_deleted
 from gcp_openemr.commands import roots, state
 from gcp_openemr.commands.context import Context
 from gcp_openemr.errors import CloudRefused
@@ -27,6 +28,9 @@ def bring_about(context: Context, allowed: Collection[str]) -> dict[str, Any]:
     variables = foundation_variables(context.environment, known=(outputs or {}).get("backup_stores", {}))
     if outputs is not None and not _may_change(context):
         return _left(context, variables)
+    if outputs is None:
+        for name in soft_deleted.bring_back(context.environment, context.cloud):
+            context.console.say(f"  {name} was deleted and is still kept; it is brought back")
     return roots.apply(context, roots.prepare(context, roots.FOUNDATION, variables, allowed=allowed))
 
 

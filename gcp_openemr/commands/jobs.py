@@ -13,7 +13,7 @@ from gcp_openemr.environment import Clinic
 from gcp_openemr.errors import UsageError
 from gcp_openemr.variables import Platform, SecretVersions
 
-__all__ = ["prepare_storage", "provision", "run", "storage_variables", "versions"]
+__all__ = ["prepare_storage", "provision", "remove_data", "run", "storage_variables", "versions"]
 
 
 def prepare_storage(
@@ -72,10 +72,30 @@ def run(context: Context, clinic: Clinic, job: str, variables: Mapping[str, str]
 
 def provision(context: Context, clinic: Clinic, platform: Platform, versions: SecretVersions) -> None:
     """Give the clinic its directory, schemas and accounts, with these passwords beside those that they have."""
+    _provision(context, clinic, platform, versions, {"ACTION": "ensure"})
+
+
+def remove_data(
+    context: Context, clinic: Clinic, platform: Platform, versions: SecretVersions, *, final_set: str
+) -> None:
+    """Drop a clinic's schemas, its accounts, its keys and its directory; may be repeated.
+
+    `final_set` is the `gs://…` manifest of its last set, which the job looks at; '' where that was renounced.
+
+    Raises:
+        JobFailed: the set is not verified, or something cannot be removed.
+    """
+    permission = {"FINAL_SET": final_set} if final_set else {"WITHOUT_FINAL_BACKUP": "yes"}
+    _provision(context, clinic, platform, versions, {"ACTION": "remove", **permission})
+
+
+def _provision(
+    context: Context, clinic: Clinic, platform: Platform, versions: SecretVersions, action: Mapping[str, str]
+) -> None:
     names = context.environment.clinic_names(clinic.name)
     admin = context.environment.names.redis_admin_secret
     variables = {
-        "ACTION": "ensure",
+        **action,
         "CLINIC": clinic.name,
         "MYSQL_DATABASES": ",".join((names.schema, names.staging_schema, names.scratch_schema, names.kept_schema)),
         "MYSQL_USER": names.database_user,
@@ -88,7 +108,8 @@ def provision(context: Context, clinic: Clinic, platform: Platform, versions: Se
         "REDIS_ADMIN_VERSION": str(secret_store.current_version(context.cloud, admin)),
     }
     result = (context.environment.names.backup_bucket, cloud_run.result_object(f"clinics/{clinic.name}", "provision"))
-    with context.console.step(f"clinics/{clinic.name}: provision") as step:
+    title = "provision" if action["ACTION"] == "ensure" else "remove its data"
+    with context.console.step(f"clinics/{clinic.name}: {title}") as step:
         job = context.job_name(platform.provision_job.rpartition("/")[2])
         cloud_run.run_job(context.cloud, job, environment=variables, result=result, step=step)
 

@@ -8,7 +8,9 @@ needed, and the clinic's own jobs never hold rights there. Everything else is ne
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import dataclasses
+import json
 import re
 from collections.abc import Sequence
 
@@ -32,6 +34,7 @@ __all__ = ["Old", "recover"]
 _BUCKET = re.compile(r"(?P<project>[a-z][a-z0-9-]{4,28}[a-z0-9])-(?P<own>oe-[a-z0-9]+)-backups")
 _SECRET = re.compile(r"projects/(?P<project>[^/]+)/secrets/(?P<name>[^/]+)(?:/versions/(?P<version>[1-9][0-9]*))?")
 _COPIED_AT_ONCE = 16
+_JSON = "application/json"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -180,7 +183,10 @@ def _take_password(context: Context, clinic: Clinic, password: Redacted) -> None
 
 
 def _copy(context: Context, old: Old, clinic: Clinic) -> None:
-    """Copy repository and manifests, manifests last, so that a set that is seen is whole. Locks stay behind."""
+    """Copy repository and manifests, manifests last, so that a set that is seen is whole. Locks stay behind.
+
+    The manifests tell the new clinic's name; whose the set was is in their `source`.
+    """
     source = context.cloud.storage.bucket(old.bucket)
     target = context.cloud.storage.bucket(context.environment.names.backup_bucket)
     here, there = f"clinics/{old.clinic}/backups/", f"clinics/{clinic.name}/backups/"
@@ -192,9 +198,14 @@ def _copy(context: Context, old: Old, clinic: Clinic) -> None:
             if not blob.name.startswith(f"{here}repository/locks/")
         ]
         have = {blob.name: blob.crc32c for blob in target.list_blobs(prefix=there)}
-        for blobs in (data, manifests):
-            missing = [blob for blob in blobs if have.get(there + blob.name.removeprefix(here)) != blob.crc32c]
-            _copy_all(missing, target, here, there, step)
+        missing = [blob for blob in data if have.get(there + blob.name.removeprefix(here)) != blob.crc32c]
+        _copy_all(missing, target, here, there, step)
+        for blob in manifests:
+            with contextlib.suppress(ValueError):  # one that cannot be read was told of
+                found = json.loads(blob.download_as_bytes())
+                source = {"clinic": old.clinic, **found.get("source", {})}
+                new = target.blob(there + blob.name.removeprefix(here))
+                new.upload_from_string(json.dumps({**found, "clinic": clinic.name, "source": source}), _JSON)
 
 
 def _copy_all(blobs: Sequence[Blob], target: Bucket, here: str, there: str, step: Step) -> None:

@@ -26,11 +26,15 @@ _TABLES_SHOWN = 6
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Source:
-    """What a clinic is restored from: nfs-init's variables for it, its name for people, and the set where it is one."""
+    """What a clinic is restored from: nfs-init's variables for it, its name for people, and the set where it is one.
+
+    `moment` is the time that was asked for; the set is the last one begun by then.
+    """
 
     variables: Mapping[str, str]
     title: str
     set: BackupSet | None = None
+    moment: datetime.datetime | None = None
 
 
 def restore(context: Context, *, clinic: str | None, wanted: str, drain: int, set_first: bool) -> None:
@@ -96,7 +100,12 @@ def source_of(clinic: str, wanted: str, sets: Sequence[BackupSet]) -> Source:
         "BACKUP_FILEID": chosen.set,
         "BACKUP_CLINIC": clinic,
     }
-    return Source(variables=variables, title=f"set {chosen.set}", set=chosen)
+    return Source(
+        variables=variables,
+        title=f"set {chosen.set}",
+        set=chosen,
+        moment=None if wanted == chosen.set else backups.moment(wanted),
+    )
 
 
 def _only(context: Context, clinic: str | None) -> Clinic:
@@ -120,6 +129,11 @@ def _show(context: Context, clinic: Clinic, source: Source, sets: list[BackupSet
         f"Clinic '{clinic.name}' is replaced by {source.title}: {old} old, OpenEMR {chosen.openemr.release}, "
         f"{len(chosen.tables)} tables, {chosen.documents.found} documents, {size(chosen.bytes)}."
     )
+    if source.moment:
+        say(
+            f"Of {source.moment:%Y-%m-%d %H:%M} UTC there is no set; that is the last one before, from "
+            f"{age((source.moment - chosen.begun).total_seconds())} earlier. What was written in between is not in it."
+        )
     newest = max((one for one in sets if one.is_verified), key=lambda one: one.begun)
     if newest.set != chosen.set:
         changes = backups.growth(chosen, newest)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Set
 from typing import Any
 
 from gcp_openemr import adoption, guard
@@ -16,7 +16,18 @@ from gcp_openemr.render import render
 from gcp_openemr.terraform import Event, Plan, Terraform
 from gcp_openemr.terraform_failures import ThereAlready
 
-__all__ = ["FOUNDATION", "PLATFORM", "Prepared", "Root", "apply", "clinic_root", "open_root", "prepare", "summary"]
+__all__ = [
+    "FOUNDATION",
+    "PLATFORM",
+    "Prepared",
+    "Root",
+    "adopt",
+    "apply",
+    "clinic_root",
+    "open_root",
+    "prepare",
+    "summary",
+]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -85,8 +96,9 @@ def prepare(
     *,
     allowed: Collection[str] = (),
     destroy: bool = False,
+    targets: Collection[str] = (),
 ) -> Prepared:
-    """Plan a root and show what it would change.
+    """Plan a root, or those of its modules and resources that `targets` names, and show what it would change.
 
     Raises:
         DataLossRefused: it would lose data that `allowed` does not name (never for `destroy`, which asked by itself).
@@ -94,7 +106,7 @@ def prepare(
     """
     with context.console.step(f"{root.path}: plan") as step:
         terraform = open_root(context, root, variables)
-        plan = terraform.plan(destroy=destroy, report=_reporter(step))
+        plan = terraform.plan(destroy=destroy, targets=targets, report=_reporter(step))
     if context.reviewed is not None:
         context.reviewed.check_root(root.path, plan)
     if not destroy:
@@ -161,6 +173,27 @@ def _adopt(context: Context, prepared: Prepared, failure: ThereAlready) -> Prepa
         f"environment's: {', '.join(told)}"
     )
     return dataclasses.replace(prepared, plan=plan)
+
+
+def adopt(context: Context, root: Root, variables: Mapping[str, Any], names: Set[str]) -> None:
+    """Take what exists under these names and is in no state into the root's state, as far as it is this environment's.
+
+    Raises:
+        TerraformFailed: one of them is not.
+    """
+    with context.console.step(f"{root.path}: look at what is in no state") as step:
+        terraform = open_root(context, root, variables)
+        planned = {
+            address: (type_, values)
+            for address, (type_, values) in terraform.creations().items()
+            if names & {str(value) for value in values.values()}
+        }
+        found = adoption.find(context.environment, context.cloud, planned, step.update)
+        if not found:
+            return
+        imports = {one.address: one.id for one in found}
+        terraform.apply(terraform.plan(imports=imports, targets=imports, report=_reporter(step)))
+    context.console.say(f"  {root.path}: adopted {', '.join(imports.values())}, which was in no state")
 
 
 def _refuse_other_shapes(plan: Plan, found: Mapping[str, str]) -> None:

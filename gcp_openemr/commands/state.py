@@ -20,9 +20,11 @@ __all__ = [
     "ensure_apis",
     "ensure_bucket",
     "exists",
-    "is_protected",
+    "holdings",
     "known_clinics",
+    "modules",
     "outputs",
+    "protected",
     "terraform_version",
     "unlock",
     "version",
@@ -130,14 +132,37 @@ def deployed(context: Context) -> Iterator[tuple[str, Mapping[str, Any]]]:
                 continue
             address = ".".join(filter(None, [root, resource.get("module"), resource["type"], resource["name"]]))
             for instance in resource["instances"]:
-                key = instance.get("index_key")
-                yield address + (f"[{json.dumps(key)}]" if key is not None else ""), instance["attributes"]
+                yield address + _key(instance), instance["attributes"]
 
 
-def is_protected(context: Context, path: str) -> bool:
-    """Whether a resource in the state of a root refuses its deletion."""
-    resources = _read(context, path).get("resources", [])
-    return any(_protects(instance["attributes"]) for resource in resources for instance in resource["instances"])
+def holdings(context: Context, path: str) -> set[tuple[str, str]]:
+    """Type and name of everything in the state of a root; of a binding the member."""
+    found: set[tuple[str, str]] = set()
+    for resource in _read(context, path).get("resources", ()):
+        for instance in resource["instances"] if resource["mode"] == "managed" else ():
+            values = instance["attributes"]
+            last = str(values.get("id") or "").rpartition("/")[2]
+            found |= {(resource["type"], str(name)) for name in (last, values.get("name"), values.get("member"))}
+    return found
+
+
+def modules(context: Context, path: str) -> set[str]:
+    """The addresses of the modules in the state of a root, and of the resources that are in none."""
+    resources = [one for one in _read(context, path).get("resources", ()) if one["mode"] == "managed"]
+    return {
+        ".".join(one["module"].split(".")[:2]).partition("[")[0] if "module" in one else f"{one['type']}.{one['name']}"
+        for one in resources
+    }
+
+
+def protected(context: Context, path: str) -> set[str]:
+    """The addresses of what refuses its deletion, in the state of a root."""
+    return {
+        ".".join(filter(None, [resource.get("module"), resource["type"], resource["name"]])) + _key(instance)
+        for resource in _read(context, path).get("resources", [])
+        for instance in resource["instances"]
+        if _protects(instance["attributes"])
+    }
 
 
 def known_clinics(context: Context) -> list[str]:
@@ -166,6 +191,11 @@ def _read(context: Context, path: str) -> dict[str, Any]:
     except NotFound:
         return {}
     return state if isinstance(state, dict) else {}
+
+
+def _key(instance: Mapping[str, Any]) -> str:
+    key = instance.get("index_key")
+    return f"[{json.dumps(key)}]" if key is not None else ""
 
 
 def _protects(value: Any) -> bool:

@@ -77,7 +77,7 @@ def _states(context: Context) -> Iterator[Unfinished]:
     platform = state.outputs(context, roots.PLATFORM.path)
     if platform is None:
         return
-    if environment.protect and not state.is_protected(context, roots.PLATFORM.path):
+    if environment.protect and not state.protected(context, roots.PLATFORM.path):
         yield Unfinished(
             what="the protections of the platform are lifted, as a destroy does first",
             command=f"gcp-openemr destroy --environment {environment.name}; to keep it: gcp-openemr deploy",

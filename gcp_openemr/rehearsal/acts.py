@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 
-from gcp_openemr import backups
+from gcp_openemr import backups, leftovers
 from gcp_openemr.errors import RehearsalFailed
 from gcp_openemr.rehearsal.play import Play, opens
 from gcp_openemr.rehearsal.stage import Target
@@ -136,11 +136,22 @@ def _destroy(play: Play) -> str:
     first = play.first
     before = _sets(play, first)
     for target in (play.second, first):
-        play.must("destroy", "-y", "--environment", target.environment.name, target=target)
+        play.must("destroy", "-y", "--environment", target.environment.name, "--keep-foundation", target=target)
     gone = before - _sets(play, first)
     if gone:
         raise RehearsalFailed(f"These backup sets went with the clinics: {', '.join(sorted(gone))}.")
     return f"both environments are gone, {len(before)} backup sets are kept"
+
+
+def _foundation(play: Play) -> str:
+    """What outlives the clinics goes too; what Google lists then is asked apart from the command."""
+    for target in (play.second, play.first):
+        name = target.environment.name
+        play.must("destroy", "-y", "--environment", name, "--foundation", name, target=target)
+        left = leftovers.find(target.environment, play.stage.cloud_of(target))
+        if left:
+            raise RehearsalFailed(f"Of {name} is left: {', '.join(one.name for one in left)}.")
+    return "both foundations are gone, Google lists nothing of either"
 
 
 def _sets(play: Play, target: Target) -> set[str]:
@@ -161,4 +172,5 @@ ACTS: Sequence[Act] = (
     Act(name="recover", play=_recover, steps=20),
     Act(name="status", play=_status),
     Act(name="destroy", play=_destroy, steps=4),
+    Act(name="foundation", play=_foundation, steps=3),
 )

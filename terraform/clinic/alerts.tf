@@ -49,11 +49,9 @@ locals {
     !contains(keys(var.schedules), "drill") ? {} : {
       drill_missing = {
         title = "no set was restored for a trial in ${var.backups.drill_days} days"
-        metric = {
-          filter    = "resource.type = \"global\" AND metric.type = \"custom.googleapis.com/openemr/drill_age\" AND metric.label.clinic = \"${var.clinic}\" AND metric.label.environment = \"${lookup(var.labels, "environment", "")}\""
-          threshold = var.backups.drill_days * local._day
-        }
-        do = "A backup that nobody restored is a hope. Look at the drill job's last runs: `gcp-openemr status` names the last good one."
+        # A custom metric cannot be watched before its first point, nor its absence for longer than a day.
+        log = "resource.type = \"cloud_run_job\" AND resource.labels.job_name = \"${var.names.backup_job}\" AND jsonPayload.overdue = \"drill\""
+        do  = "A backup that nobody restored is a hope. `gcp-openemr backup drill` tries one now and says what is wrong; `gcp-openemr status` names the last good one."
       }
     },
     !contains(keys(var.schedules), "rotate") ? {} : {

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import random
 import shutil
 
-from jobs import manifest, nfs_init
+import pytest
+
+from jobs import backup, manifest, nfs_init
 from jobs.manifest import Documents
 from tests.jobs.shelf import Shelf
 from tests.jobs.world import World, opens, tree
@@ -71,6 +74,18 @@ def test_a_drill_restores_the_newest_set_and_leaves_nothing(living: World, shelf
     assert tree(living.sites) == before
     assert not living.tables(f"{living.wanted.schema}_scratch")
     assert [checked.how for checked in manifest.choose(shelf.store, "latest").checked] == ["drill"]
+
+
+def test_a_drill_that_is_overdue_is_told_in_a_line_that_an_alert_knows(
+    living: World, shelf: Shelf, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wanted = dataclasses.replace(shelf.wanted(living), drill_days=15)
+    made = shelf.back_up(living)
+    backup.run(wanted)
+    assert '"overdue"' not in capsys.readouterr().out
+    shelf.manifest_changed(made, begun="2026-01-01T00:00:00Z")
+    backup.run(wanted)
+    assert '"message": "No set was restored for a trial in 15 days.", "overdue": "drill"' in capsys.readouterr().out
 
 
 def test_verify_marks_the_sets_it_checked(living: World, shelf: Shelf) -> None:

@@ -307,7 +307,7 @@ def test_something_to_mend_has_an_exit_code_of_its_own(deployment: Deployment) -
 
 @pytest.mark.torture
 def test_a_destroy_needs_no_other_permission_than_the_table_s(deployment: Deployment) -> None:
-    destroy.destroy(deployment.context("destroy"), named="test")
+    destroy.destroy(deployment.context("destroy"), destroy.Wish(named="test", keep_foundation=True))
     found = deployment.examine()
     assert found["database"][0]["what"] == "not deployed yet"
     (kept,) = {one["level"] for one in found["names"]} - {"ok"}

@@ -6,6 +6,7 @@ import dataclasses
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,19 @@ CI = f"""
 provider = "github"
 repository = "{REPOSITORY}"
 environment = "production"
+
+[alerts]
+emails = ["it@clinic.example"]
+
+[files]
+snapshot_days = 1
+ssh_members = ["user:it@clinic.example"]
 """
+# Roles without which nothing here is refused: account, role, and where, with the reason.
+IDLE = {
+    ("oe-test-build", "roles/logging.logWriter", PROJECT): "Cloud Logging is not asked when a build writes its log",
+    ("oe-test-destroy", "roles/storage.objectViewer", f"{PROJECT}-oe-test-backups"): "for the last set before the end",
+}
 ON_MAIN = {"ref": "refs/heads/main", "event_name": "push"}
 PULL_REQUEST = {"ref": "refs/pull/7/merge", "event_name": "pull_request"}
 
@@ -169,3 +182,69 @@ def test_a_bootstrap_that_was_killed_is_finished_by_the_next(seen: str, tmp_path
         assert "to create" not in place.run("bootstrap", "-y").stderr
     finally:
         control.stop(place.sandbox)
+
+
+@pytest.mark.torture
+def test_each_identity_needs_every_role_it_has(bootstrapped: Bootstrapped) -> None:
+    """A whole life, from the first plan to the end: without any one role a call of it would have been refused."""
+    must(bootstrapped, "planner", "plan", status=2)
+    must(bootstrapped, "deployer", "deploy", "-y")
+    take_away(bootstrapped, "run.jobs.run")
+    refused = bootstrapped.run("deployer", "backup", "create")
+    assert refused.status != 0
+    assert f"The caller is {bootstrapped.account('deployer')}" in refused.stderr
+    assert "which lacks run.jobs.run" in refused.stderr
+    bootstrapped.place.must("bootstrap", "-y")
+    must(bootstrapped, "deployer", "backup", "create")
+    must(bootstrapped, "planner", "backup", "list")
+    must(bootstrapped, "deployer", "backup", "verify")
+    must(bootstrapped, "deployer", "restore", "--from", "latest", "--clinic", "main", "--drain", "0", "-y")
+    must(bootstrapped, "deployer", "status")
+    run_job(bootstrapped, "oe-test-main-prune")
+    policies = remote(bootstrapped.place.sandbox).grants()["policies"]
+    must(bootstrapped, "destroyer", "destroy", "-y", "--environment", "test")
+    grants = remote(bootstrapped.place.sandbox).grants()
+    relied_on = {(policy, role, member) for policy, role, member, _ in grants["relied_on"]}
+    relied_on |= {(policy, role, "") for policy, role, member in relied_on if member.startswith("principal://")}
+    idle = {
+        (who, role, policy.rpartition("/")[2])
+        for policy, bindings in {**policies, **grants["policies"]}.items()
+        for role, who, member in roles_of_ours(bindings)
+        if (policy, role, member) not in relied_on
+    }
+    assert idle <= IDLE.keys()
+
+
+def must(bootstrapped: Bootstrapped, identity: str, *arguments: str, status: int = 0) -> None:
+    answer = bootstrapped.run(identity, *arguments)
+    assert answer.status == status, f"{identity} {arguments}: {answer.stderr}"
+
+
+def take_away(bootstrapped: Bootstrapped, permission: str) -> None:
+    """Out of the deployer's role, by a hand that `bootstrap` will correct."""
+    roles = bootstrapped.place.cloud().api("iam", "v1").projects().roles()
+    name = f"projects/{PROJECT}/roles/oe_test_deploy"
+    left = sorted(set(roles.get(name=name).execute()["includedPermissions"]) - {permission})
+    roles.patch(name=name, updateMask="includedPermissions", body={"includedPermissions": left}).execute()
+
+
+def run_job(bootstrapped: Bootstrapped, job: str) -> None:
+    place = f"projects/{PROJECT}/locations/europe-west1/jobs/{job}"
+    cloud = bootstrapped.place.cloud()
+    cloud.ask("run", f"v2/{place}:run", body={})
+    for _ in range(600):
+        found = cloud.ask("run", f"v2/{place}/executions").get("executions", [])
+        if found and found[0].get("succeededCount"):
+            return
+        time.sleep(0.1)
+    raise AssertionError(found)
+
+
+def roles_of_ours(bindings: list[dict[str, Any]]) -> Iterator[tuple[str, str, str]]:
+    """Role, short name of who has it, and as whom it calls ('' for whoever runs of the pipeline call themselves)."""
+    for binding in bindings:
+        for member in binding["members"]:
+            if member.startswith("principalSet://"):
+                yield binding["role"], member.partition("/attribute.")[2], ""
+            elif member.startswith("serviceAccount:oe-test-"):
+                yield binding["role"], member.removeprefix("serviceAccount:").partition("@")[0], member

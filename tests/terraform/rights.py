@@ -53,7 +53,7 @@ SHARED: Mapping[str, set[str]] = {
     "prov": {
         "read redis_admin", "see instance", "list users", "make user", "remove user",
         *(f"{clinic}: {act}" for clinic in samples.CLINICS
-          for act in ("read database_password", "read redis_password", "write runs")),
+          for act in ("read database_password", "read redis_password", "write runs", "get sets", "list sets")),
     },
 }  # fmt: skip
 

@@ -6,6 +6,7 @@ import concurrent.futures
 import dataclasses
 import functools
 import io
+import json
 import os
 import signal
 import socket
@@ -18,13 +19,15 @@ from typing import Any
 import pytest
 from google.oauth2.credentials import Credentials
 
-from gcp_openemr import secret_store
+from gcp_openemr import leftovers, secret_store
 from gcp_openemr import terraform as door
 from gcp_openemr.adoption import KINDS
 from gcp_openemr.clients import Cloud
-from gcp_openemr.commands import roots, state
+from gcp_openemr.commands import leaving, removal, roots, state, taking_down
 from gcp_openemr.commands.context import Context
+from gcp_openemr.commands.leaving import Wish
 from gcp_openemr.commands.roots import Prepared, Root
+from gcp_openemr.commands.taking_down import Going, Patience
 from gcp_openemr.console import Console
 from gcp_openemr.environment import Environment
 from gcp_openemr.errors import DataLossRefused, TerraformFailed
@@ -227,6 +230,36 @@ def test_what_would_be_replaced_is_never_adopted_whatever_was_allowed(world: Wor
         roots.apply(world.context, prepared)
     left = world.context.cloud.ask("compute", f"compute/v1/projects/{project}/zones/{zone}/disks/oe-test-data")
     assert left["type"].endswith("pd-ssd")
+
+
+def test_what_a_lost_answer_kept_from_the_state_goes_with_a_destroy(world: World) -> None:
+    """Protected, holding data, and in no state: database, disk and secret are adopted, unprotected and destroyed."""
+    context, environment = world.context, world.environment
+    state.ensure_bucket(context)
+    foundation = Foundation(registry="", build_account="", build_bucket="", backup_bucket="backups")
+    variables = platform_variables(environment, foundation, images=None, redis_admin_version=None, protect=True)
+    platform = Platform(outputs=world.apply(roots.PLATFORM, variables))
+    forget(world, "google_sql_database_instance", "google_compute_disk", "google_secret_manager_secret")
+    there = leftovers.find(environment, context.cloud)
+    strays = leaving.strays(context, there)
+    names = environment.names
+    assert strays - {names.state_bucket} == {names.database_instance, names.files_disk, names.redis_admin_secret}
+    patience = Patience(60, "")
+    taking_down.take_down_platform(
+        Going(context=context, foundation=foundation, platform=platform, patience=patience, strays=strays)
+    )
+    removal.finish(context, leaving.look(context, Wish(keep_foundation=True)), patience)
+    assert [one.name for one in leftovers.find(environment, context.cloud)] == [names.state_bucket]
+    assert f"/zones/{environment.zone}/disks/oe-test-data" in world.told.getvalue()
+
+
+def forget(world: World, *types: str) -> None:
+    """Take every resource of these types out of the platform's state, as if it had never heard of their making."""
+    bucket = world.context.cloud.storage.bucket(world.environment.names.state_bucket)
+    blob = bucket.blob(f"{world.environment.name}/platform/default.tfstate")
+    known = json.loads(blob.download_as_bytes())
+    known["resources"] = [one for one in known["resources"] if one["type"] not in types]
+    blob.upload_from_string(json.dumps(known))
 
 
 @pytest.mark.torture

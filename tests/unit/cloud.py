@@ -7,6 +7,7 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
+import requests
 from google.oauth2.credentials import Credentials
 
 from gcp_openemr.clients import Cloud
@@ -19,14 +20,20 @@ PROJECT = "unit-tests-1"
 
 
 @contextlib.contextmanager
-def cloud(directory: Path) -> Iterator[Cloud]:
+def cloud(directory: Path, *, caller: str = "") -> Iterator[Cloud]:
+    """`caller` is the id of a service account that is made here, without a right; otherwise it is the owner."""
     app = App(directory)
     enable_apis(app.store, PROJECT)
     app.start(NothingRuns())
     server = serve(socket.create_server(("127.0.0.1", 0)), app)
     try:
-        token = Credentials(token=app.operator_token)
-        yield Cloud(project=PROJECT, credentials=token, base=f"http://127.0.0.1:{server.port}")
+        base, token = f"http://127.0.0.1:{server.port}", app.operator_token
+        if caller:
+            accounts, owner = f"projects/{PROJECT}/serviceAccounts", {"Authorization": f"Bearer {token}"}
+            address = f"{base}/iam.googleapis.com/v1/{accounts}"
+            made = requests.post(address, json={"accountId": caller}, headers=owner, timeout=10)
+            token = app.mint_token(made.json()["email"])
+        yield Cloud(project=PROJECT, credentials=Credentials(token=token), base=base)
     finally:
         server.close()
         app.close()

@@ -10,13 +10,17 @@ import pytest
 
 from gcp_openemr import backups
 from gcp_openemr.backups import BackupSet
+from gcp_openemr.commands import recover
 from gcp_openemr.commands.backup import age, size
+from gcp_openemr.commands.context import Context
 from gcp_openemr.commands.recover import Old
 from gcp_openemr.commands.restore import source_of
+from gcp_openemr.console import Console
 from gcp_openemr.environment.load import parse_environment
-from gcp_openemr.errors import InputMissing, UsageError
+from gcp_openemr.errors import CloudRefused, InputMissing, UsageError
 from gcp_openemr.image import Images
 from gcp_openemr.variables import Foundation, Platform, clinic_variables
+from tests.rehearsal.place import PROJECT, environment_file
 from tests.unit import cloud as clouds
 
 
@@ -129,6 +133,28 @@ def test_a_password_that_is_not_named_by_its_secret_is_refused_and_not_shown(buc
     with pytest.raises(UsageError, match="Which secret holds the password") as caught:
         Old.of(bucket, "main", password)
     assert "hunter2" not in f"{caught.value.what}{caught.value.do}"
+
+
+def test_who_may_not_read_the_old_backups_is_told_which_role_to_ask_for(tmp_path: Path) -> None:
+    file = environment_file().replace(PROJECT, clouds.PROJECT)
+    old = Old.of("unit-tests-1-oe-old-backups", "main", None)
+    with clouds.cloud(tmp_path) as owner:
+        owner.storage.create_bucket(old.bucket)
+    with clouds.cloud(tmp_path, caller="nobody") as cloud:
+        context = Context(
+            environment=parse_environment(file, file="openemr.toml", overrides={}),
+            cloud=cloud,
+            console=Console(),
+            workspace=tmp_path,
+            terraform=tmp_path,
+            yes=True,
+        )
+        with pytest.raises(CloudRefused, match="may not read projects/unit-tests-1/secrets/oe-old-main-backup") as told:
+            recover.recover(context, old, clinic=None, wanted="latest")
+        assert "roles/secretmanager.secretAccessor" in told.value.do
+        with pytest.raises(CloudRefused, match="may not read gs://unit-tests-1-oe-old-backups") as told:
+            recover._old_sets(context, old)
+        assert "roles/storage.objectViewer" in told.value.do
 
 
 def test_manifests_are_read_newest_first_and_damaged_ones_named(tmp_path: Path) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.server
 import json
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,10 +16,11 @@ from google.auth.exceptions import RefreshError
 from google.auth.transport.requests import Request
 from google.oauth2 import credentials as user
 
-from gcp_openemr import refused
+from gcp_openemr import process, refused
 from gcp_openemr.clients import Cloud, google_cloud, translate
 from gcp_openemr.credentials import NOT_TERRAFORM_S, acting_as, find, impersonated, name_of, of_federation
 from gcp_openemr.errors import CloudRefused, JobFailed, NotPermitted, TerraformFailed
+from gcp_openemr.setup.terraform import locate_terraform
 from tests.oidc import Issuer
 from tests.unit import cloud as clouds
 
@@ -125,6 +128,32 @@ def test_every_client_goes_through_the_proxy(monkeypatch: pytest.MonkeyPatch) ->
     assert len(asked) == len(calls)
     assert all(url.startswith("http://cloud.example/") for url in asked)
     assert [api for api, url in zip(calls, asked, strict=True) if api not in url] == []
+
+
+@pytest.mark.parametrize(("account", "host"), [(ACCOUNT, "iamcredentials"), ("", "storage")])
+def test_terraform_itself_takes_the_account_and_the_proxy(
+    account: str, host: str, login: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The real program's backend, as far as the first host that it asks; an empty variable is an unset one."""
+    monkeypatch.setenv("GOOGLE_OAUTH_ACCESS_TOKEN", "t")
+    variables = google_cloud("p", impersonate=account).terraform_environment
+    (tmp_path / "main.tf").write_text('terraform {\n  backend "gcs" {\n    bucket = "b"\n  }\n}\n')
+    asked: list[str] = []
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        threading.Thread(target=_refuse, args=(listening, asked), daemon=True).start()
+        proxy = {"HTTPS_PROXY": f"http://127.0.0.1:{listening.getsockname()[1]}", "CHECKPOINT_DISABLE": "1"}
+        command = [str(locate_terraform().path), "init", "-input=false"]
+        process.run(command, cwd=tmp_path, env={**variables, **proxy}, check=False, timeout=60)
+    assert set(asked) == {f"CONNECT {host}.googleapis.com:443 HTTP/1.1"}
+
+
+def _refuse(listening: socket.socket, asked: list[str]) -> None:
+    with contextlib.suppress(OSError):
+        while True:
+            connection, _ = listening.accept()
+            with connection, connection.makefile("rwb") as stream:
+                asked.append(stream.readline().decode().strip())
+                stream.write(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
 
 
 @pytest.fixture

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from gcp_openemr.sandbox.api.listing import matches
 from gcp_openemr.sandbox.api.names import id_of, path_of, project_number, project_of, segment
 from gcp_openemr.sandbox.api.projects import WITH_PROJECT
-from gcp_openemr.sandbox.api.rules import Call, Change, Collection, Json, Record, handles, refuse, refuse_if, shape
+from gcp_openemr.sandbox.api.refusals import existing
+from gcp_openemr.sandbox.api.rules import Call, Change, Collection, Json, handles, refuse, refuse_if, shape
 
 _LONGEST_RETENTION = 3650  # days
 _DESTINATION = re.compile(r"(storage|bigquery|pubsub|logging)\.googleapis\.com/.+")
@@ -23,6 +24,8 @@ _LOG_BUCKET: Json = {
     "createTime": "1970-01-01T00:00:00Z",
     "updateTime": "1970-01-01T00:00:00Z",
 }
+_BUCKETS = ("logging.projects.locations.buckets", "logging.locations.buckets")
+_GOING = "DELETE_REQUESTED"
 _PLACE = "projects/{project}/locations/global/buckets"
 WITH_PROJECT |= {
     f"logging.googleapis.com/{_PLACE}/_Default": {"name": f"{_PLACE}/_Default", **_LOG_BUCKET},
@@ -46,14 +49,21 @@ def _bucket(change: Change) -> None:
     refuse_if(id_of(change.name) == "_Required", "logging.required-bucket", name=path_of(change.name))
     new.setdefault("retentionDays", 30)
     refuse_if(not 1 <= new["retentionDays"] <= _LONGEST_RETENTION, "logging.retention", most=_LONGEST_RETENTION)
+    refuse_if(old.get("lifecycleState") == _GOING, "logging.deleted", name=path_of(change.name))
     if old.get("locked") and (not new.get("locked") or new["retentionDays"] != old["retentionDays"]):
         raise refuse("logging.locked", name=path_of(change.name))
     new["lifecycleState"] = "ACTIVE"
 
 
-def _bucket_free(_call: Call, record: Record) -> None:
-    if id_of(record.name).startswith("_") or record.body.get("locked"):
-        raise refuse("logging.required-bucket", name=path_of(record.name))
+@handles(*(f"{key}.{verb}" for key in _BUCKETS for verb in ("delete", "undelete")), needs="logging.buckets.{verb}")
+def switch_bucket(call: Call) -> Json:
+    """A deleted bucket is kept for a week, in which its id is taken and it can be brought back."""
+    with call.store.transaction():
+        record = existing(call.store, call.name)
+        kept = id_of(record.name).startswith("_") or record.body.get("locked")
+        refuse_if(kept, "logging.required-bucket", name=path_of(record.name))
+        call.store.put(record.name, record.body | {"lifecycleState": _GOING if call.verb == "delete" else "ACTIVE"})
+    return {}
 
 
 def _sink(change: Change) -> None:
@@ -86,13 +96,13 @@ def _metric(change: Change) -> None:
 
 # Google has the same methods for organisations and folders under ids of their own.
 Collection(
-    "logging.projects.locations.buckets",
-    also=("logging.locations.buckets",),
+    _BUCKETS[0],
+    also=_BUCKETS[1:],
     kind="log bucket",
     id_parameter="bucketId",
     id_pattern=r"[a-zA-Z0-9][\w.-]{0,99}",
     complete=_bucket,
-    deletable=_bucket_free,
+    verbs=("create", "get", "list", "patch"),
 )
 Collection("logging.projects.sinks", also=("logging.sinks",), id_pattern=r"[\w.-]{1,100}", complete=_sink)
 Collection(

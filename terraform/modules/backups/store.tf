@@ -2,12 +2,14 @@
 
 locals {
   _members = merge(var.store.makers, var.store.readers)
+  # Witnesses see that a set is there and verified, and nothing of what it holds.
   _rights = {
-    makers  = { "" = ["roles/storage.objectViewer", "roles/storage.objectCreator"], "repository/locks/" = ["roles/storage.objectUser"], "sets/" = ["roles/storage.objectUser"] }
-    readers = { "" = ["roles/storage.objectViewer"], "repository/locks/" = ["roles/storage.objectUser"] }
+    makers    = { "" = ["roles/storage.objectViewer", "roles/storage.objectCreator"], "repository/locks/" = ["roles/storage.objectUser"], "sets/" = ["roles/storage.objectUser"] }
+    readers   = { "" = ["roles/storage.objectViewer"], "repository/locks/" = ["roles/storage.objectUser"] }
+    witnesses = { "sets/" = ["roles/storage.objectViewer"] }
   }
   _store = flatten([
-    for kind, members in { makers = var.store.makers, readers = var.store.readers } : [
+    for kind, members in { makers = var.store.makers, readers = var.store.readers, witnesses = var.store.witnesses } : [
       for name, member in members : [
         for folder, roles in local._rights[kind] : [
           for role in roles : { key = "${name}/${folder}${split(".", role)[1]}", folder = folder, member = member, role = role }

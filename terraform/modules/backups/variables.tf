@@ -21,14 +21,16 @@ variable "restore" {
 variable "store" {
   description = <<-EOT
     The clinic's backup sets: their managed folder (`clinics/CLINIC/backups/`), the name of the secret with their
-    password, the IAM members that make and check sets and those that only read them, by role in the stack.
+    password, the IAM members that make and check sets, those that only read them, and those that only see whether a set
+    is verified, by role in the stack.
   EOT
   type = object({
-    folder  = string
-    makers  = map(string)
-    project = string
-    readers = map(string)
-    secret  = string
+    folder    = string
+    makers    = map(string)
+    project   = string
+    readers   = map(string)
+    secret    = string
+    witnesses = map(string)
   })
 }
 

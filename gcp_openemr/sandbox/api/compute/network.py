@@ -30,7 +30,7 @@ _ATTACHMENT = "/serviceAttachments/"
 def hold_addresses(app: App, name: str, template: Json) -> None:
     """Keep a subnetwork's addresses from now on, inside the caller's transaction.
 
-    Writes `{HELD}{project}/{region}/{subnetwork}/{unique}` with `until` (seconds of the epoch) and Google's `id`.
+    Writes `{HELD}{project}/{region}/{subnetwork}/{unique}` with `since` (seconds of the epoch) and Google's `id`.
     """
     if not app.settings.held_addresses:
         return
@@ -41,7 +41,7 @@ def hold_addresses(app: App, name: str, template: Json) -> None:
         body = {
             "id": f"projects/{project}/regions/{region}/addressReservations/serverless-ipv4-{unique[:18]}",
             "kind": "serverless.googleapis.com/addressReservations",
-            "until": time.time() + _HOLD_SECONDS * app.settings.held_addresses,
+            "since": time.time(),
         }
         app.store.put(f"{HELD}{project}/{region}/{id_of(given)}/{unique}", body)
 
@@ -192,8 +192,9 @@ def _subnetwork_free(call: Call, record: Record) -> None:
     """Cloud Run keeps addresses for a while after the last revision is gone."""
     in_use(call, record)
     path = path_of(record.name)
+    seconds = _HOLD_SECONDS * call.app.settings.held_addresses
     for held in call.store.list(f"{HELD}{project_of(path)}/{segment(path, 'regions')}/{id_of(path)}/"):
-        refuse_if(held.body["until"] > time.time(), "compute.held", name=path, user=held.body["id"])
+        refuse_if(held.body["since"] + seconds > time.time(), "compute.held", name=path, user=held.body["id"])
 
 
 def _firewall(change: Change) -> None:

@@ -86,8 +86,12 @@ def subnetwork_that_cloud_run_holds(target: Target) -> Answer:
     path = made(target, "compute", f"{REGIONAL}/subnetworks", body)
     if target.sandbox:
         held = f"run.googleapis.com/held/{target.project}/{REGION}/conf-held/serverless-ipv4-1"
-        target.here.app.store.put(held, {"id": "serverless-ipv4-1", "until": time.time() + 60})
-    return target.call("DELETE", "compute", path)
+        target.here.app.store.put(held, {"id": "serverless-ipv4-1", "since": time.time()})
+        target.here.app.change_settings({"held_addresses": 1})
+    answer = target.call("DELETE", "compute", path)
+    if target.sandbox:
+        target.here.app.change_settings({"held_addresses": 0})
+    return answer
 
 
 @case("compute.denied")

@@ -127,3 +127,10 @@ def retention_of_a_locked_bucket(target: Target) -> Answer:
     target.call("POST", "logging", f"{BUCKETS}?bucketId=conf-locked", {"retentionDays": 1, "locked": True})
     path = f"{BUCKETS}/conf-locked?updateMask=retentionDays"
     return target.call("PATCH", "logging", path, {"retentionDays": 2})
+
+
+@case("logging.deleted")
+def change_of_a_deleted_bucket(target: Target) -> Answer:
+    target.call("POST", "logging", f"{BUCKETS}?bucketId=conf-gone", {})
+    target.call("DELETE", "logging", f"{BUCKETS}/conf-gone")
+    return target.call("PATCH", "logging", f"{BUCKETS}/conf-gone?updateMask=retentionDays", {"retentionDays": 2})

@@ -1,0 +1,209 @@
+"""A clinic's repository damaged, locked, full, gone, without its password: each is told, and none costs a set."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import time
+from pathlib import Path
+
+import pymysql
+import pytest
+
+from jobs import backup, dump, keys, manifest, nfs_init, restic, restic_failures, secrets
+from jobs.errors import (
+    BackupForbidden,
+    BackupInvalid,
+    BackupMissing,
+    Busy,
+    CloudRefused,
+    JobError,
+    SecretUnavailable,
+    ShareUnusable,
+    Unreachable,
+)
+from jobs.redacted import Redacted
+from jobs.settings import SecretVersion
+from tests.jobs.shelf import Shelf
+from tests.jobs.test_backup import contents
+from tests.jobs.world import World, secret_named, tree
+
+KINDS = ("config", "keys", "index", "snapshots", "data")
+
+
+def files_of(shelf: Shelf, kind: str) -> list[Path]:
+    return sorted(path for path in [shelf.repository / kind, *(shelf.repository / kind).rglob("*")] if path.is_file())
+
+
+def flip(path: Path, at: int) -> None:
+    content = bytearray(path.read_bytes())
+    content[at % len(content)] ^= 0x10
+    path.chmod(0o600)
+    path.write_bytes(content)
+
+
+def test_one_flipped_byte_in_each_kind_of_file_is_found(living: World, shelf: Shelf) -> None:
+    shelf.back_up(living)
+    generator = random.Random(20261122)  # noqa: S311
+    for kind in KINDS:
+        path = generator.choice(files_of(shelf, kind))
+        whole = path.read_bytes()
+        flip(path, generator.randrange(len(whole)))
+        with pytest.raises((BackupInvalid, SecretUnavailable)):
+            shelf.verify()
+        path.write_bytes(whole)
+    assert shelf.verify()
+
+
+def test_a_damaged_pack_stops_a_restore_before_it_changes_anything(living: World, shelf: Shelf) -> None:
+    shelf.back_up(living)
+    for pack in files_of(shelf, "data"):
+        flip(pack, 200)
+    before = contents(living), tree(living.site)
+    with pytest.raises(BackupInvalid, match=r"restic (restore|dump) failed"):
+        nfs_init.run(shelf.named(living, restore_over=True))
+    assert (contents(living), tree(living.site)) == before
+
+
+def test_a_lost_password_says_what_is_lost(living: World, shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    shelf.back_up(living)
+
+    def another(version: SecretVersion) -> Redacted:
+        return Redacted("another") if version.secret.endswith("backup") else secret_named(version)
+
+    monkeypatch.setattr(secrets, "access", another)
+    with pytest.raises(SecretUnavailable, match="wrong password") as caught:
+        shelf.verify()
+    assert "nothing in the repository can be read" in caught.value.do
+    with pytest.raises(SecretUnavailable):
+        shelf.back_up(living)
+
+
+def test_a_repository_that_is_gone_is_not_begun_anew(living: World, shelf: Shelf) -> None:
+    shelf.back_up(living)
+    shutil.rmtree(shelf.repository)
+    with pytest.raises(BackupInvalid, match="repository of the sets is gone"):
+        shelf.back_up(living)
+    assert not shelf.repository.exists()
+
+
+def test_a_repository_that_goes_while_a_set_is_made_is_told(
+    living: World, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def between(_site: Path) -> str:
+        shutil.rmtree(shelf.repository)
+        return ""
+
+    monkeypatch.setattr(keys, "on_share", between)
+    with pytest.raises(BackupInvalid, match="repository of the sets is gone") as caught:
+        shelf.back_up(living)
+    assert "soft delete" in caught.value.do
+    assert manifest.every(shelf.store) == []
+
+
+_ON_A_SMALL_DISK = """\
+#!/bin/sh
+exec unshare --mount --propagation private sh -c '
+  cp -a "$RESTIC_REPOSITORY" "$0.copy" && mount -t tmpfs -o size=4m tmpfs "$RESTIC_REPOSITORY" &&
+  cp -a "$0.copy/." "$RESTIC_REPOSITORY" && rm -r "$0.copy" && exec {restic} "$@"' "$0" "$@"
+"""
+
+
+def test_a_place_without_room_leaves_the_sets_as_they_are(
+    living: World, shelf: Shelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = shelf.back_up(living)
+    (living.site / "documents/1/large").write_bytes(os.urandom(6 << 20))
+    program = tmp_path / "small" / "restic"
+    program.parent.mkdir()
+    program.write_text(_ON_A_SMALL_DISK.format(restic=shutil.which("restic")))
+    program.chmod(0o700)
+    with monkeypatch.context() as patched:
+        patched.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+        with pytest.raises(ShareUnusable, match="no space left on device"):
+            shelf.back_up(living)
+    assert [one.set for one in manifest.every(shelf.store)] == [made.set]
+    shelf.back_up(living)
+    assert len(shelf.verify()["sets"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("said", "kind", "do"),
+    [
+        (
+            "Fatal: unable to open config file: googleapi: Error 403: oe-prod-main-back@p.iam.gserviceaccount.com does"
+            " not have storage.objects.get access to the Google Cloud Storage object., forbidden\n"
+            "Is there a repository at the following location?\ngs:b:/clinics/main/backups/repository",
+            BackupForbidden,
+            "gcp-openemr deploy",
+        ),
+        (
+            "Fatal: unable to save snapshot: googleapi: Error 429: Quota exceeded., rateLimitExceeded",
+            Unreachable,
+            "later",
+        ),
+        ("Fatal: unable to save snapshot: googleapi: got HTTP response code 503", Unreachable, "again later"),
+        ("Fatal: googleapi: Error 404: The specified bucket does not exist., notFound", BackupMissing, "soft delete"),
+        ("dial tcp: lookup storage.googleapis.com: i/o timeout", Unreachable, "again later"),
+        ("Fatal: load(<data/1f3ab>) returned error: ciphertext verification failed", BackupInvalid, "backup verify"),
+        ("Fatal: something new", CloudRefused, ""),
+    ],
+)
+def test_what_restic_says_becomes_a_failure_of_its_kind(said: str, kind: type[JobError], do: str) -> None:
+    found = restic_failures.failure("backup", said, damaged=False)
+    assert isinstance(found, kind)
+    assert do in found.do
+    assert said.partition("\n")[0] in found.what
+
+
+@pytest.fixture
+def locked(living: World, shelf: Shelf) -> Shelf:
+    """A repository with the lock of a run that was killed."""
+    shelf.back_up(living)
+    original = dump._Sink.write
+
+    def die(sink: dump._Sink, content: bytes) -> None:
+        while not any("-tmp-" not in lock.name for lock in files_of(shelf, "locks")):
+            time.sleep(0.05)
+        os.killpg(0, 9)
+
+    child = os.fork()
+    if child == 0:
+        os.setpgid(0, 0)
+        dump._Sink.write = die  # type: ignore[method-assign,assignment]
+        backup.run(shelf.wanted(living))
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -9
+    assert dump._Sink.write is original
+    return shelf
+
+
+def test_a_young_lock_is_respected_and_a_stale_one_removed(locked: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert files_of(locked, "locks")
+    with pytest.raises(Busy, match=r"already locked by PID .*") as caught:
+        locked.verify()
+    assert "30 minutes" in caught.value.do
+    monkeypatch.setattr(restic, "STALE_SECONDS", 0)
+    assert locked.verify()["sets"]
+    assert not files_of(locked, "locks")
+
+
+def test_restic_killed_in_the_middle_leaves_no_half_set(
+    living: World, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shelf.back_up(living)
+    original = dump._Sink.write
+    sizes = []
+
+    def fail(sink: dump._Sink, content: bytes) -> None:
+        sizes.append(len(content))
+        if len(sizes) == 20:
+            raise pymysql.OperationalError(2013, "Lost connection")
+        original(sink, content)
+
+    monkeypatch.setattr(dump._Sink, "write", fail)
+    with pytest.raises(pymysql.OperationalError):
+        shelf.back_up(living)
+    assert len(restic.opened(shelf.store, lock_seconds=1).snapshots()) == 2
+    assert len(manifest.every(shelf.store)) == 1

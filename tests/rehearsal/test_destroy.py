@@ -1,0 +1,175 @@
+"""The README's commands deploy an environment of the production profile, and those of docs/destroy.md take it down:
+
+a clinic alone, then all of it with every trap on, then what outlives a teardown.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gcp_openemr import leftovers
+from gcp_openemr.environment import load_environment
+from gcp_openemr.leftovers import Leftover
+from gcp_openemr.sandbox import control
+from gcp_openemr.sandbox.remote import remote
+from tests.rehearsal.place import Place, begin, environment_file, terraform_processes, visit, wait_for
+from tests.rehearsal.shown import commands, rehearse
+
+PROJECT = "my-clinic-prod"
+ONE_CLINIC, ALL, FOUNDATION = commands("docs/destroy.md")
+NOW = ("destroy", "-y", "--environment", "prod", "--wait", "0s")
+STEPS = (
+    "clinics/main: backup",
+    "clinics/main: plan",
+    "clinics/main: apply",
+    "clinics/main: verify",
+    "platform: plan",
+    "platform: apply",
+)
+SIGNS = (signal.SIGKILL, signal.SIGINT)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    made = Place(folder=tmp_path_factory.mktemp("production"))
+    shown = commands("README.md")
+    assert [arguments[0] for arguments in shown] == ["init", "--sandbox", "plan", "deploy", "status", "credentials"]
+    try:
+        for arguments in shown:
+            if arguments == ["credentials"]:  # as shown it is for one clinic
+                name_clinics(made, "main")
+            done = rehearse(made.folder, arguments)
+            assert done.returncode == 0, (arguments, done.stdout, done.stderr)
+            name_clinics(made, "main", "north")
+        yield made
+    finally:
+        control.stop(made.sandbox)
+
+
+def name_clinics(place: Place, *clinics: str) -> None:
+    file = place.folder / "openemr.toml"
+    text = file.read_text().partition("\n[clinics.")[0].replace("[backups]\n#", "[backups]\nscheduled = false\n#")
+    file.write_text(text + "".join(f"\n[clinics.{clinic}]" for clinic in clinics) + "\n")
+
+
+def left(place: Place, clinic: str = "") -> list[Leftover]:
+    environment = load_environment(place.folder / "openemr.toml")
+    cloud = dataclasses.replace(place.cloud(), project=environment.project)
+    return leftovers.find(environment, cloud, clinic=clinic)
+
+
+def sets(place: Place, clinic: str) -> list[str]:
+    listed: list[dict[str, Any]] = place.must("backup", "list", "--clinic", clinic)["clinics"][clinic]["sets"]
+    return [one["set"] for one in listed]
+
+
+def test_no_name_no_destroy(place: Place) -> None:
+    refused = place.run("destroy", "-y")
+    assert (refused.status, refused.json["error"]["do"]) == (64, "Add: --environment prod")
+    assert "clinic north: service, jobs" in refused.stderr
+    assert "north: no backup set" in refused.stderr
+    assert "A last set of each clinic is made first." in refused.stderr
+    other = place.run("destroy", "-y", "--environment", "prod", "--foundation", "test")
+    assert (other.status, "the file describes 'prod'" in other.json["error"]["what"]) == (64, True)
+    nobody = place.run(*NOW, "--clinic", "south")
+    assert (nobody.status, nobody.json["error"]["do"]) == (64, "Its clinics: main, north.")
+
+
+def test_a_clinic_goes_alone_and_leaves_its_sets(place: Place) -> None:
+    before = {(one.type, one.name) for one in left(place, "main")}
+    gone = place.must(*ONE_CLINIC)
+    assert gone["destroyed"] == ["clinics/north"]
+    assert sets(place, "north")[0] == gone["last_sets"]["north"]
+    assert {one.name for one in left(place, "north")} == {
+        "oe-prod-north-backup-password",
+        f"oe-prod-north-prune@{PROJECT}.iam.gserviceaccount.com",
+    }
+    assert {(one.type, one.name) for one in left(place, "main")} == before
+    name_clinics(place, "main")
+    assert place.run("plan").status == 0
+
+
+def test_with_every_trap_on_it_ends_with_nothing_left(place: Place) -> None:
+    """Killed somewhere, its addresses held, a thing of its name in no state: one run after the other goes on."""
+    sandbox = remote(place.sandbox)
+    sandbox.settings(held_addresses=1)
+    sink = {"name": "oe-prod-stray", "filter": "x", "destination": f"storage.googleapis.com/{PROJECT}-oe-prod-build"}
+    place.cloud().ask("logging", f"v2/projects/{PROJECT}/sinks", body=sink)
+    chance = random.Random(9)  # noqa: S311 -- a sample
+    stop(place, chance.choice(STEPS), chance.choice(SIGNS), chance.uniform(0, 0.5))
+
+    unfinished = place.run(*NOW)
+    assert unfinished.status == 10, unfinished.stderr
+    error = unfinished.json["error"]
+    assert "Cloud Run keeps its addresses in the subnetwork" in error["what"]
+    assert error["do"].endswith(" ".join(place.command(*NOW)[3:]))
+    types = {one.type for one in left(place)}
+    assert {"google_compute_subnetwork", "google_compute_network"} <= types
+    assert not types & {"google_sql_database_instance", "google_compute_disk", "google_cloud_run_v2_job"}
+
+    waiting = begin(place, *ALL)
+    wait_for(waiting, "→ platform: wait for Google")
+    second = place.run(*NOW)
+    assert (second.status, "holds the environment 'prod'" in second.json["error"]["what"]) == (75, True)
+    sandbox.settings(held_addresses=0)
+    _, told = waiting.communicate(timeout=240)
+    assert waiting.returncode == 0, told
+    assert "removed google_logging_project_sink oe-prod-stray, which was in no state" in told
+    assert {one.name.partition("@")[0] for one in left(place)} == kept("main", "north")
+    assert len(sets(place, "main")) >= 2
+
+
+def test_the_foundation_goes_when_its_name_is_typed_again(place: Place) -> None:
+    gone = place.must(*FOUNDATION)
+    assert (gone["destroyed"], gone["kept"]) == (["foundation"], [])
+    assert left(place) == []
+    assert place.must(*FOUNDATION)["destroyed"] == []
+
+
+@pytest.mark.torture
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("sign", SIGNS)
+@pytest.mark.parametrize("step", STEPS)
+def test_a_destroy_stopped_at_any_step_is_ended_by_the_next(tmp_path: Path, step: str, sign: signal.Signals) -> None:
+    file = environment_file().replace("developer", "production").replace("rehearsal-1", PROJECT).replace("test", "prod")
+    (tmp_path / "openemr.toml").write_text(file)
+    made = Place(folder=tmp_path)
+    control.start(made.sandbox)
+    try:
+        made.must("deploy", "-y")
+        visit(made, "main").upload(1, "last.txt", b"written before the end")
+        stop(made, step, sign, 0.2)
+        made.must(*ALL)
+        assert {one.name.partition("@")[0] for one in left(made)} == kept("main")
+        (newest, *_) = made.must("backup", "list")["clinics"]["main"]["sets"]
+        assert (newest["state"], newest["documents"]) == ("verified", 1)
+    finally:
+        control.stop(made.sandbox)
+
+
+def kept(*clinics: str) -> set[str]:
+    """What stays, by the parts of its names before an @."""
+    own = {f"{PROJECT}-oe-prod-{what}" for what in ("backups", "build", "state")}
+    own |= {f"oe-prod-{clinic}-{what}" for clinic in clinics for what in ("prune", "backup-password")}
+    return own | {"oe-prod", "oe-prod-audit", "oe-prod-build", "serviceAccount:oe-prod-build"}
+
+
+def stop(place: Place, step: str, sign: signal.Signals, seconds: float) -> None:
+    """Begin a destroy and end it that long after a step began; Terraform has ended too when this returns."""
+    run = begin(place, *NOW)
+    wait_for(run, f"→ {step}")
+    time.sleep(seconds)
+    run.send_signal(sign)
+    run.communicate(timeout=120)
+    deadline = time.monotonic() + 60
+    while terraform_processes(place) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert terraform_processes(place) == []
