@@ -108,6 +108,16 @@ def test_another_run_holds_the_environment(place: Place) -> None:
         rest.call("GET", "storage", "storage/v1/b/state/o/prod%2Fenvironment.lock")
 
 
+def test_a_second_run_that_took_the_environment_over_is_kept_away_from_the_clinic(place: Place) -> None:
+    before = {kind: place.aliases(kind) for kind in BOTH}
+    with place.mysql.root() as other, other.cursor() as cursor:
+        cursor.execute("SELECT GET_LOCK(%s, 0)", [f"gcp_openemr:{place.wanted.clinic.schema}:rotation"])
+        with pytest.raises(Busy, match="Another job works on this clinic"):
+            place.rotate(*BOTH)
+    assert {kind: place.aliases(kind) for kind in BOTH} == before
+    place.at_rest()
+
+
 def test_passwords_changed_by_hand_are_mended_or_refused_in_one_sentence(place: Place) -> None:
     by_hand(place, "IDENTIFIED BY %s RETAIN CURRENT PASSWORD", "set in a console")
     place.rotate("database")
