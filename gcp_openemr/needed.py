@@ -50,6 +50,7 @@ _TABLE = """
 *                                       logging.logMetrics -list
 *                                       logging.sinks -list
 *                                       monitoring.alertPolicies -list
+*                                       monitoring.metricDescriptors +create +get
 *                                       monitoring.notificationChannels -list
 *                                       monitoring.uptimeCheckConfigs -list
 *                                       resourcemanager.projects get
