@@ -13,7 +13,7 @@ import redis
 from gcp_openemr.sandbox.interfaces import Refused as NotStarted
 from jobs import metrics, rest
 from jobs.errors import Busy, Refused, Unhealthy
-from jobs.rotation import service
+from jobs.rotation import recipe, service
 from tests.jobs.rotation_place import JOBS, ROTATE_JOB, SECRETS, SERVICE, Place
 
 BOTH = ("database", "redis")
@@ -42,7 +42,9 @@ def test_three_rotations_in_a_row_each_leave_one_password(place: Place, capsys: 
     assert len(revisions) == 4, "one new revision serves both secrets"
 
 
-def test_only_what_is_due_is_rotated_and_ages_are_told(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_what_is_due_is_rotated_and_ages_are_told(
+    place: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     told: dict[str, float] = {}
     monkeypatch.setattr(metrics, "write", lambda _c, _n, points, secret: told.update({secret: points["secret_age"]}))
     before = place.aliases("redis")
@@ -50,7 +52,10 @@ def test_only_what_is_due_is_rotated_and_ages_are_told(place: Place, monkeypatch
     assert place.aliases("redis") == before
     assert set(told) == set(SECRETS)
     assert max(told.values()) < 3600
+    assert '"overdue"' not in capsys.readouterr().out
+    monkeypatch.setattr(recipe, "_GRACE_DAYS", -1)
     assert set(place.rotate("redis", due_or_not=False, every_days=0)["rotated"]) == {"redis"}
+    assert '"message": "The password redis is older than 0 days.", "overdue": "rotation"' in capsys.readouterr().out
     place.at_rest()
 
 
