@@ -185,6 +185,7 @@ def test_a_bootstrap_that_was_killed_is_finished_by_the_next(seen: str, tmp_path
 
 
 @pytest.mark.torture
+@pytest.mark.timeout(1200)
 def test_each_identity_needs_every_role_it_has(bootstrapped: Bootstrapped) -> None:
     """A whole life, from the first plan to the end: without any one role a call of it would have been refused."""
     must(bootstrapped, "planner", "plan", status=2)
