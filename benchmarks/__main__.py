@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from benchmarks import backup, container, deploy, restore, sandbox
+from benchmarks import backup, container, deploy, restore, rotation, sandbox
 
 if __name__ == "__main__":
     deploy.main()
     sandbox.main()
     container.main()
     restore.main()
+    rotation.main()
     backup.main()

@@ -46,6 +46,9 @@ def _seconds(_context: click.Context, _option: click.Parameter, value: str) -> f
     callback=_seconds,
     help="How long to wait for what Google holds: 2h, 30m, 0s. After that, exit code 10.",
 )
+@click.option(
+    "--expired", is_flag=True, help="Only when the day is over that the label expires of what is deployed names."
+)
 @click.pass_obj
 def destroy(
     options: Options,
@@ -56,6 +59,7 @@ def destroy(
     foundation: str | None,
     keep_foundation: bool,
     wait: float,
+    expired: bool,
 ) -> None:
     """Take every clinic and the platform down, or one clinic.
 
@@ -66,6 +70,7 @@ def destroy(
 
     Exit code 10: Google holds something for a while; the same command later goes on. --wait 3h sits it out.
     """
+    from gcp_openemr.commands import lifetime
     from gcp_openemr.commands.destroy import Wish
     from gcp_openemr.commands.destroy import destroy as run
 
@@ -82,4 +87,7 @@ def destroy(
         wait=wait,
         again=f"gcp-openemr {shlex.join(sys.argv[1:])}",
     )
-    run(options.context(needs_terraform=True, yes=yes), wish)
+    context = options.context(needs_terraform=True, yes=yes)
+    if expired and not lifetime.is_over(context):
+        return
+    run(context, wish)

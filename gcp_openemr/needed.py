@@ -50,10 +50,11 @@ _TABLE = """
 *                                       logging.logMetrics -list
 *                                       logging.sinks -list
 *                                       monitoring.alertPolicies -list
+*                                       monitoring.metricDescriptors +create +get
 *                                       monitoring.notificationChannels -list
 *                                       monitoring.uptimeCheckConfigs -list
 *                                       resourcemanager.projects get
-*                                       run.executions +get -get -list
+*                                       run.executions list +get -get
 *                                       run.jobs +run +runWithOverrides -list -run -runWithOverrides
 *                                       run.operations +get -get
 *                                       run.services get +update -list
@@ -139,7 +140,8 @@ _SHOWN = frozenset({"cloudsql.backupRuns.list", "cloudsql.instances.get"})
 _RESTORE = frozenset(f"storage.objects.{verb}" for verb in ("create", "delete"))
 _RESTORE |= {"run.services.get", "secretmanager.secrets.get", "secretmanager.versions.list"}
 _LOOKED_AT = ("cloudsql.instances.get", "compute.instances.list", "monitoring.alertPolicies.list", "run.jobs.list")
-_STATUS = _SHOWN | {*_LOOKED_AT, "monitoring.alerts.list", "run.executions.get", "run.jobs.get", "run.revisions.get"}
+_STATUS = _SHOWN | {*_LOOKED_AT, "monitoring.alerts.list", "run.jobs.get", "run.revisions.get"}
+_STATUS |= {"run.executions.get", "run.executions.list"}
 _STATUS |= {"run.services.get"}
 _STATUS |= {f"secretmanager.{verb}" for verb in ("secrets.get", "versions.get", "versions.list")}
 _STATUS |= {f"storage.{verb}" for verb in ("buckets.get", "objects.get", "objects.list")}
@@ -201,7 +203,7 @@ def needed() -> Mapping[str, frozenset[str]]:
         "restore": _JOBS | _RESTORE,
         "recover": bootstrap | redeploy | _JOBS | {"secretmanager.versions.access"},
         "rotate": _ROTATE,
-        "upgrade": redeploy | _JOBS | {"run.executions.list"},
+        "upgrade": redeploy | _JOBS,
         "destroy": plan | destroy,
         "destroy-foundation": plan | destroy | _marked("-", foundation | {"state"}),
         "status": _STATUS,

@@ -8,7 +8,9 @@ from pathlib import Path
 
 from gcp_openemr.clients import translate
 from gcp_openemr.console import Console, spoken
-from gcp_openemr.errors import GcpOpenemrError, Interrupted, RehearsalFailed
+from gcp_openemr.environment import load_environment
+from gcp_openemr.environment.versions import LINES
+from gcp_openemr.errors import GcpOpenemrError, Interrupted, RehearsalFailed, UsageError
 from gcp_openemr.rehearsal import bad_days, report
 from gcp_openemr.rehearsal.acts import ACTS, Act
 from gcp_openemr.rehearsal.play import Play
@@ -18,16 +20,29 @@ from gcp_openemr.rehearsal.stage import stage
 __all__ = ["rehearse", "why"]
 
 
-def rehearse(file: Path, console: Console, *, seed: int | None, junit: Path | None, acts: Sequence[Act] = ACTS) -> bool:
+def rehearse(
+    file: Path,
+    console: Console,
+    *,
+    seed: int | None,
+    junit: Path | None,
+    to: str | None = None,
+    acts: Sequence[Act] = ACTS,
+) -> bool:
     """Play every act until one fails, and tell what each proved. Returns whether none failed.
 
-    With a `seed` bad days befall the acts; the same seed draws the same ones. `junit` is a file for CI servers.
+    With a `seed` bad days befall the acts; the same seed draws the same ones. `junit` is a file for CI servers. The
+    clinics are upgraded to the OpenEMR `to`, where one is given.
+
+    Raises:
+        UsageError: there is no such version, or the file names it already.
     """
+    _check(file, to)
     began = time.monotonic()
     with stage(file, console) as here:
         for change in here.changes:
             console.say(f"  {change}")
-        play = Play(here)
+        play = Play(here, to=to)
         with console.step("a backup for the clinics to begin with"):
             play.prepare()
         scenes = list(_scenes(play, console, acts, seed))
@@ -50,6 +65,15 @@ def rehearse(file: Path, console: Console, *, seed: int | None, junit: Path | No
     took = spoken(time.monotonic() - began)
     console.result(values, f"{report.as_text(scenes)}\nNothing was lost, and nothing is left of it. It took {took}.")
     return True
+
+
+def _check(file: Path, to: str | None) -> None:
+    if to is None:
+        return
+    if to not in LINES:
+        raise UsageError(f"OpenEMR {to} cannot be built.", do=f"Known versions: {', '.join(LINES)}.")
+    if to == load_environment(file).openemr.version:
+        raise UsageError(f"The environment file names OpenEMR {to} already.", do="Rehearse with another one, or none.")
 
 
 def _scenes(play: Play, console: Console, acts: Sequence[Act], seed: int | None) -> Iterator[Scene]:

@@ -16,7 +16,7 @@ from google.api_core.exceptions import NotFound
 from google.cloud import run_v2
 
 from gcp_openemr import cloud_run, lock
-from gcp_openemr.commands import roots, state
+from gcp_openemr.commands import releases, roots, state
 from gcp_openemr.commands.backup import age
 from gcp_openemr.commands.context import Context
 from gcp_openemr.variables import Platform
@@ -53,7 +53,7 @@ def look(context: Context, holder: lock.Holder | None) -> Iterator[Unfinished]:
     else:
         died = f"`{holder.command}` of {holder.who} died; it began {_ago(holder.acquired)}"
         yield Unfinished(what=died, command=f"gcp-openemr {holder.command}")
-    for part in (_states, _revisions, _jobs, _operations, _rotations):
+    for part in (_states, _revisions, _jobs, _operations, _rotations, _upgrades):
         yield from part(context)
 
 
@@ -127,6 +127,19 @@ def _jobs(context: Context) -> Iterator[Unfinished]:
         )
 
 
+def _upgrades(context: Context) -> Iterator[Unfinished]:
+    """Clinics between two releases of OpenEMR, also where no job has failed."""
+    for clinic in context.environment.clinics.values():
+        standing = releases.look(context, clinic)
+        if standing is not None and standing.upgrading is not None:
+            way = standing.upgrading
+            to, how = (way.from_version, "--back") if way.back else (way.to_version, f"--to {way.to_version}")
+            yield Unfinished(
+                what=f"clinic {clinic.name}: is on its way to OpenEMR {to}",
+                command=f"gcp-openemr upgrade {how} --clinic {clinic.name}",
+            )
+
+
 def _known_jobs(context: Context) -> dict[str, tuple[str, str]]:
     """Job's name → clinic and kind."""
     found = {context.environment.names.provision_job: ("", "provision")}
@@ -144,7 +157,7 @@ def _command(context: Context, kind: str, clinic: str, execution: str) -> str:
     except NotFound:
         told = {}
     if kind == "upgrade":
-        return f"upgrade --to {told.get('TO', 'VERSION')}"
+        return f"upgrade --to {told.get('OPENEMR_VERSION', 'VERSION')} --clinic {clinic}"
     if told.get("UNDO") == "yes":
         return f"restore --undo --clinic {clinic}"
     if told.get("RESTORE_OVER") == "yes":

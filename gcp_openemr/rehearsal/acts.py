@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 
-from gcp_openemr import backups
+from gcp_openemr import backups, leftovers
 from gcp_openemr.errors import RehearsalFailed
 from gcp_openemr.rehearsal.play import Play, opens
 from gcp_openemr.rehearsal.stage import Target
@@ -63,6 +63,37 @@ def _backup(play: Play) -> str:
     return f"{', '.join(play.sets.values())}: every byte read back, every document in it"
 
 
+def _rotate(play: Play) -> str:
+    """Every password is another one, documents open with the new ones, and nobody gets in with the old."""
+    before, accounts = _versions(play), {clinic: play.account(clinic) for clinic in play.documents}
+    play.must("rotate", "-y", "--drain", "0")
+    after = _versions(play)
+    same = [f"{kind} of {clinic}" for (clinic, kind), version in before.items() if after[clinic, kind] == version]
+    if same:
+        raise RehearsalFailed(f"The rotation left passwords as they were: {', '.join(same)}.")
+    for clinic, old in accounts.items():
+        if play.lets_in(clinic, old):
+            raise RehearsalFailed(f"Clinic {clinic} still lets its administrator in with the old password.")
+    return f"{play.open_all()} documents open with {len(after)} new passwords, the old ones let nobody in"
+
+
+def _upgrade(play: Play) -> str:
+    """And a set of the new version: those of the old one cannot be restored any more."""
+    version = play.to or ""
+    play.name_version(version)
+    play.must("upgrade", "-y", "--to", version, "--drain", "0")
+    other = [name for name, seen in play.must("status")["clinics"].items() if seen["openemr"] != version]
+    if other:
+        raise RehearsalFailed(f"Not on OpenEMR {version}: {', '.join(other)}.")
+    return f"{play.open_all()} documents open under OpenEMR {version}; {_backup(play)}"
+
+
+def _versions(play: Play) -> dict[tuple[str, str], int]:
+    """Clinic and kind of password → the version in force."""
+    clinics = play.must("status")["clinics"]
+    return {(name, kind): one["version"] for name, seen in clinics.items() for kind, one in seen["secrets"].items()}
+
+
 def _restore(play: Play) -> str:
     for clinic, chosen in play.sets.items():
         play.later[clinic] = play.write(clinic, play.visit(clinic))
@@ -86,8 +117,8 @@ def _undo(play: Play) -> str:
 
 def _recover(play: Play) -> str:
     """One clinic of the first environment begins a second one, in another project."""
-    old, second = next(iter(play.sets)), play.stage.second
-    source = ("--from-bucket", play.stage.first.environment.names.backup_bucket, "--from-clinic", old)
+    old, second = next(iter(play.sets)), play.second
+    source = ("--from-bucket", play.first.environment.names.backup_bucket, "--from-clinic", old)
     play.must("recover", "-y", *source, "--set", play.sets[old], "--clinic", old, target=second)
     documents = [one for one in play.documents[old] if one != play.later[old]]
     return f"{play.open_all(second, {old: documents})} documents open in project {second.environment.project}"
@@ -102,14 +133,25 @@ def _status(play: Play) -> str:
 
 
 def _destroy(play: Play) -> str:
-    first = play.stage.first
+    first = play.first
     before = _sets(play, first)
-    for target in (play.stage.second, first):
+    for target in (play.second, first):
         play.must("destroy", "-y", "--environment", target.environment.name, "--keep-foundation", target=target)
     gone = before - _sets(play, first)
     if gone:
         raise RehearsalFailed(f"These backup sets went with the clinics: {', '.join(sorted(gone))}.")
     return f"both environments are gone, {len(before)} backup sets are kept"
+
+
+def _foundation(play: Play) -> str:
+    """What outlives the clinics goes too; what Google lists then is asked apart from the command."""
+    for target in (play.second, play.first):
+        name = target.environment.name
+        play.must("destroy", "-y", "--environment", name, "--foundation", name, target=target)
+        left = leftovers.find(target.environment, play.stage.cloud_of(target))
+        if left:
+            raise RehearsalFailed(f"Of {name} is left: {', '.join(one.name for one in left)}.")
+    return "both foundations are gone, Google lists nothing of either"
 
 
 def _sets(play: Play, target: Target) -> set[str]:
@@ -123,9 +165,12 @@ ACTS: Sequence[Act] = (
     Act(name="plan", play=_settled),
     Act(name="write", play=_write),
     Act(name="backup", play=_backup, steps=1),
+    Act(name="rotate", play=_rotate, steps=1),
+    Act(name="upgrade", play=_upgrade, steps=8, when=lambda play: play.to is not None),
     Act(name="restore", play=_restore, steps=4),
     Act(name="undo", play=_undo, steps=3),
     Act(name="recover", play=_recover, steps=20),
     Act(name="status", play=_status),
     Act(name="destroy", play=_destroy, steps=4),
+    Act(name="foundation", play=_foundation, steps=3),
 )

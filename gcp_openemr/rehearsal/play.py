@@ -11,7 +11,7 @@ from typing import Any
 
 from gcp_openemr import cloud_run
 from gcp_openemr.console import Step
-from gcp_openemr.errors import GcpOpenemrError, RehearsalFailed
+from gcp_openemr.errors import GcpOpenemrError, RehearsalFailed, Unhealthy
 from gcp_openemr.passwords import new_password
 from gcp_openemr.redacted import Redacted
 from gcp_openemr.rehearsal import commands
@@ -20,7 +20,7 @@ from gcp_openemr.rehearsal.stage import Stage, Target
 from gcp_openemr.sandbox.standin.sample_backup import make_backup
 from gcp_openemr.sandbox.visitor import Visitor
 
-__all__ = ["Play", "Written", "opens"]
+__all__ = ["Account", "Play", "Written", "opens"]
 
 _DOCUMENTS, _BYTES, _SEED = 6, 20_000, 704
 _ADMIN = "admin"
@@ -38,15 +38,25 @@ class Written:
     sha256: str
 
 
-class Play:
-    """One run of the acts. By clinic: `documents` that it must open, its backup set, what was written after that.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Account:
+    """Who logs in to a clinic."""
 
+    user: str
+    password: Redacted
+
+
+class Play:
+    """One run of the acts in two environments, which may come to another version, `to`.
+
+    By clinic: `documents` that it must open, its backup set in `sets`, and what was written `later` than that.
     `day` is that of the act under way, `days` those of all acts so far; `again` is how often its commands had to be run
     again, `said` what they told people.
     """
 
     def __init__(self, stage: Stage, *, to: str | None = None) -> None:
         self.stage = stage
+        self.first, self.second = stage.first, stage.second
         self.to = to
         self.days: dict[str, BadDay] = {}
         self.day: BadDay = QUIET
@@ -67,11 +77,15 @@ class Play:
     def was_quiet(self, *acts: str) -> bool:
         return all(self.days.get(act, QUIET) is QUIET for act in acts)
 
+    def name_version(self, version: str) -> None:
+        """From here on the environment files name this version of OpenEMR."""
+        self.first, self.second = (self.stage.with_version(target, version) for target in (self.first, self.second))
+
     def prepare(self) -> None:
         """Put the backup that clinics begin with into the sandbox."""
         bucket, name = self.stage.archive
         file = self.stage.folder / name
-        environment = self.stage.first.environment
+        environment = self.first.environment
         made = make_backup(
             file,
             documents=_DOCUMENTS,
@@ -88,7 +102,7 @@ class Play:
 
     def look(self, *arguments: str) -> commands.Answer:
         """Run a command that only looks, once, whatever it answers."""
-        return self._once(arguments, self.stage.first, QUIET, first=False)
+        return self._once(arguments, self.first, QUIET, first=False)
 
     def must(self, *arguments: str, target: Target | None = None) -> dict[str, Any]:
         """Run a command until it succeeds, and return its result: at once on a quiet day; on a bad one in `_RUNS` runs.
@@ -98,7 +112,7 @@ class Play:
         """
         for turn in range(1, _RUNS + 1):
             quiet = self.day is QUIET or turn == _RUNS
-            answer = self._once(arguments, target or self.stage.first, QUIET if quiet else self.day, first=turn == 1)
+            answer = self._once(arguments, target or self.first, QUIET if quiet else self.day, first=turn == 1)
             if answer.status == 0:
                 return answer.values
             if quiet or answer.status in _DEFECTS:
@@ -127,13 +141,28 @@ class Play:
         if self.step is not None:
             self.step.update(line)
 
+    def account(self, clinic: str, target: Target | None = None) -> Account:
+        """A clinic's administrator, as the program tells it."""
+        told = self.must("credentials", "--clinic", clinic, target=target)
+        return Account(user=told["user"], password=Redacted(told["password"]))
+
     def visit(self, clinic: str, target: Target | None = None) -> Visitor:
-        """A browser that is logged in as a clinic's administrator, whose password the program told."""
-        target = target or self.stage.first
-        account = self.must("credentials", "--clinic", clinic, target=target)
-        visitor = Visitor(self.address(clinic, target), token=Redacted(str(self.stage.cloud.credentials.token)))
-        visitor.login(account["user"], Redacted(account["password"]))
+        """A browser that is logged in as a clinic's administrator."""
+        account = self.account(clinic, target)
+        visitor = self._visitor(clinic, target or self.first)
+        visitor.login(account.user, account.password)
         return visitor
+
+    def lets_in(self, clinic: str, account: Account) -> bool:
+        """Whether a clinic of the first environment takes this account."""
+        try:
+            self._visitor(clinic, self.first).login(account.user, account.password)
+        except Unhealthy:
+            return False
+        return True
+
+    def _visitor(self, clinic: str, target: Target) -> Visitor:
+        return Visitor(self.address(clinic, target), token=Redacted(str(self.stage.cloud.credentials.token)))
 
     def address(self, clinic: str, target: Target) -> str:
         """Where a clinic is here, whatever its public address."""

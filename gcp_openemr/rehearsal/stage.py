@@ -65,6 +65,10 @@ class Stage:
     def cloud_of(self, target: Target) -> Cloud:
         return dataclasses.replace(self.cloud, project=target.environment.project)
 
+    def with_version(self, target: Target, version: str) -> Target:
+        """The same environment, its file naming another version of OpenEMR."""
+        return _target(self.file, {**target.variables, f"{_PREFIX}OPENEMR_VERSION": version})
+
     def variables(self, target: Target) -> dict[str, str]:
         """The whole environment of a command's process."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith((*_PIPELINES, _PREFIX))}

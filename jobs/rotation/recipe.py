@@ -32,6 +32,7 @@ from jobs.rotation.versions import Secret
 __all__ = ["run"]
 
 _SERVED = ("database", "redis")
+_GRACE_DAYS = 3  # in which a rotation that found the clinic busy is tried again
 
 
 def run(wanted: Rotate) -> dict[str, Any]:
@@ -224,5 +225,7 @@ class _Rotation:
 def _tell_ages(wanted: Rotate) -> None:
     """How old the versions in force are, for the alert that tells of rotations that do not happen."""
     for kind in KINDS:
-        age = versions.look(wanted.secrets[kind]).age_seconds
-        metrics.write(wanted.clinic, wanted.name, {"secret_age": age}, secret=kind)
+        secret = versions.look(wanted.secrets[kind])
+        metrics.write(wanted.clinic, wanted.name, {"secret_age": secret.age_seconds}, secret=kind)
+        if kind in wanted.what and changes.is_due(secret, wanted.every_days + _GRACE_DAYS):
+            log.error(f"The password {kind} is older than {wanted.every_days} days.", overdue="rotation")

@@ -4,7 +4,6 @@
 # active and idle: https://docs.cloud.google.com/run/docs/release-notes (2021-03-03). No alert has been seen to fire.
 
 locals {
-  _grace   = 3 # days in which a rotation that found the clinic busy is tried again
   _of_jobs = "resource.type = \"cloud_run_job\" AND metric.type = \"run.googleapis.com/job/completed_execution_count\" AND metric.label.result = \"failed\""
   _of_web  = "resource.type = \"cloud_run_revision\" AND resource.label.service_name = \"${var.names.service}\""
 
@@ -57,12 +56,8 @@ locals {
     !contains(keys(var.schedules), "rotate") ? {} : {
       rotation_missing = {
         title = "a password is older than ${var.rotation.every_days} days"
-        metric = {
-          filter    = "resource.type = \"global\" AND metric.type = \"custom.googleapis.com/openemr/secret_age\" AND metric.label.clinic = \"${var.clinic}\" AND metric.label.environment = \"${lookup(var.labels, "environment", "")}\" AND metric.label.secret = one_of(${join(", ", [for secret in sort(var.rotation.secrets) : "\"${secret}\""])})"
-          reducer   = "REDUCE_MAX"
-          threshold = (var.rotation.every_days + local._grace) * local._day
-        }
-        do = "`gcp-openemr rotate` changes it and says what keeps it from being changed by itself; `gcp-openemr rotate --status` shows all ages."
+        log   = "resource.type = \"cloud_run_job\" AND resource.labels.job_name = \"${var.names.rotate_job}\" AND jsonPayload.overdue = \"rotation\""
+        do    = "`gcp-openemr rotate` changes it and says what keeps it from being changed by itself; `gcp-openemr rotate --status` shows all ages."
       }
     },
     !var.serve ? {} : {

@@ -13,7 +13,7 @@ import redis
 from gcp_openemr.sandbox.interfaces import Refused as NotStarted
 from jobs import metrics, rest
 from jobs.errors import Busy, Refused, Unhealthy
-from jobs.rotation import service
+from jobs.rotation import recipe, service
 from tests.jobs.rotation_place import JOBS, ROTATE_JOB, SECRETS, SERVICE, Place
 
 BOTH = ("database", "redis")
@@ -42,7 +42,9 @@ def test_three_rotations_in_a_row_each_leave_one_password(place: Place, capsys: 
     assert len(revisions) == 4, "one new revision serves both secrets"
 
 
-def test_only_what_is_due_is_rotated_and_ages_are_told(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_what_is_due_is_rotated_and_ages_are_told(
+    place: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     told: dict[str, float] = {}
     monkeypatch.setattr(metrics, "write", lambda _c, _n, points, secret: told.update({secret: points["secret_age"]}))
     before = place.aliases("redis")
@@ -50,7 +52,10 @@ def test_only_what_is_due_is_rotated_and_ages_are_told(place: Place, monkeypatch
     assert place.aliases("redis") == before
     assert set(told) == set(SECRETS)
     assert max(told.values()) < 3600
+    assert '"overdue"' not in capsys.readouterr().out
+    monkeypatch.setattr(recipe, "_GRACE_DAYS", -1)
     assert set(place.rotate("redis", due_or_not=False, every_days=0)["rotated"]) == {"redis"}
+    assert '"message": "The password redis is older than 0 days.", "overdue": "rotation"' in capsys.readouterr().out
     place.at_rest()
 
 
@@ -106,6 +111,16 @@ def test_another_run_holds_the_environment(place: Place) -> None:
     place.rotate("redis")
     with pytest.raises(rest.NotFound):
         rest.call("GET", "storage", "storage/v1/b/state/o/prod%2Fenvironment.lock")
+
+
+def test_a_second_run_that_took_the_environment_over_is_kept_away_from_the_clinic(place: Place) -> None:
+    before = {kind: place.aliases(kind) for kind in BOTH}
+    with place.mysql.root() as other, other.cursor() as cursor:
+        cursor.execute("SELECT GET_LOCK(%s, 0)", [f"gcp_openemr:{place.wanted.clinic.schema}:rotation"])
+        with pytest.raises(Busy, match="Another job works on this clinic"):
+            place.rotate(*BOTH)
+    assert {kind: place.aliases(kind) for kind in BOTH} == before
+    place.at_rest()
 
 
 def test_passwords_changed_by_hand_are_mended_or_refused_in_one_sentence(place: Place) -> None:

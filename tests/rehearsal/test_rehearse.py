@@ -67,12 +67,39 @@ def test_a_killed_rehearsal_is_taken_away_by_the_next_and_an_interrupted_one_by_
     assert left(place) == []
 
 
-@pytest.mark.torture
-@pytest.mark.timeout(1800)
-@pytest.mark.parametrize("seed", [None, *range(1, 11)])
-def test_a_whole_life_loses_nothing_whatever_the_day(place: Place, seed: int | None) -> None:
-    days = () if seed is None else ("--faults", str(seed))
-    played = place.run("rehearse", *days, timeout=1700)
+DAYS = [(), ("--to", "8.4.0"), *(("--faults", str(seed)) for seed in range(1, 11))]
+CLOSED = """
+[clinics.main]
+public_url = "https://main.example.org"
+ingress_settings = "internal"
+
+[clinics.north]
+public_access = false
+restore = { source = "drive", uri = "1aBcDeFgHiJkLmNoPqRsTuVwXyZ012345" }
+
+[alerts]
+channels = ["projects/rehearsal-1/notificationChannels/17"]
+emails = ["it@clinic.example"]
+"""
+
+
+def plays_to_its_end(place: Place, *options: str) -> None:
+    played = place.run("rehearse", *options, timeout=1700)
     assert played.status == 0, played.stdout
     assert all(act["ok"] for act in played.json["acts"])
     assert left(place) == []
+
+
+@pytest.mark.torture
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("options", DAYS, ids=" ".join)
+def test_a_whole_life_loses_nothing_whatever_the_day(place: Place, options: tuple[str, ...]) -> None:
+    plays_to_its_end(place, *options)
+
+
+@pytest.mark.torture
+@pytest.mark.timeout(1800)
+def test_a_production_file_with_clinics_that_are_closed_is_played_too(place: Place) -> None:
+    text = environment_file(CLOSED).replace('"developer"', '"production"').replace("public_access = true\n", "", 1)
+    (place.folder / "openemr.toml").write_text(text)
+    plays_to_its_end(place)

@@ -22,7 +22,7 @@ from tests.rehearsal.test_deploy import files_below, objects
 KINDS = ("database", "redis", "admin", "backup")
 DRAIN = ("--drain", "2")
 STATE = f"{PROJECT}-oe-test-state"
-ROTATOR = f"oe-test-main-rot@{PROJECT}.iam.gserviceaccount.com"
+ROTATOR = f"serviceAccount:oe-test-main-rot@{PROJECT}.iam.gserviceaccount.com"
 
 
 @pytest.fixture(scope="module")
@@ -187,6 +187,34 @@ def test_a_rotation_goes_on_when_the_program_is_killed(clinic: Place, rotated: d
         assert time.monotonic() < deadline
         time.sleep(1)
     clinic.must("rotate", "redis", "-y", *DRAIN)
+    assert_at_rest(clinic)
+
+
+@pytest.mark.torture
+def test_what_was_changed_by_hand_is_found_and_mended(clinic: Place, rotated: dict[str, Any]) -> None:
+    """In Cloud SQL, in Secret Manager, and on the service."""
+    name = f"projects/{PROJECT}/secrets/{standing(clinic)['redis']['secret']}"
+    in_force = standing(clinic)["redis"]["version"]
+    clinic.cloud().secrets.disable_secret_version(name=f"{name}/versions/{in_force}")
+    with root(clinic) as cursor:
+        cursor.execute("ALTER USER oe_main IDENTIFIED BY 'set by hand, 1 Time'")
+    seen = clinic.run("rotate", "--status")
+    assert seen.status == 9
+    told = " ".join(seen.json["clinics"]["main"]["drift"])
+    assert f"current version {in_force} is disabled" in told
+    assert "the clinic cannot use its database" in told
+    assert clinic.run("status").status == 6
+    clinic.must("rotate", "database", "redis", "-y", *DRAIN)
+    assert_at_rest(clinic)
+
+
+@pytest.mark.torture
+def test_a_restore_keeps_the_passwords_of_the_last_rotation(clinic: Place, rotated: dict[str, Any]) -> None:
+    clinic.must("rotate", "-y", *DRAIN)
+    before = {kind: one["version"] for kind, one in standing(clinic).items()}
+    made = clinic.must("backup", "create")["clinics"]["main"]["set"]
+    clinic.must("restore", "-y", "--clinic", "main", "--from", made, "--drain", "0", "--without-set")
+    assert {kind: one["version"] for kind, one in standing(clinic).items()} == before
     assert_at_rest(clinic)
 
 

@@ -79,6 +79,8 @@ def test_a_clinic_goes_to_the_new_line_and_back(place: Place, deployed: dict[str
         assert "Run: gcp-openemr upgrade --to 8.4.0" in refusal(place)
         kill(place, to("north"), "north", random.Random(SEED).choice(STEPS[2:]))  # noqa: S311 - a sample
         assert "finish it: gcp-openemr upgrade --to 8.4.0 --clinic north" in refusal(place)
+        told = place.run("status", "--clinic", "north").json["unfinished"]
+        assert any("upgrade --to 8.4.0 --clinic north" in one["command"] for one in told)
         done = place.must(*to("north"))["clinics"]["north"]
         assert done["from"] == "7.0.4"
         assert set(lines(place, "north").values()) == {"8.4.0"}

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 import sysconfig
@@ -107,6 +108,18 @@ def test_programs_are_pinned_and_no_key_is_asked_for(written: tuple[str, Path]) 
             assert "'gcp-openemr==0.1.0'" in text, name
         assert "secrets." not in text, name
         assert "latest" not in text, name
+
+
+def test_every_command_in_them_is_one_of_the_program(written: tuple[str, Path]) -> None:
+    _, folder = written
+    seen = set()
+    for text in files(folder).values():
+        for line in re.findall(r"gcp-openemr (-e .*)", re.sub(r"#.*", "", text)):
+            arguments = shlex.split(line.partition("||")[0])
+            done = CliRunner().invoke(cli, [*arguments, "--help"])
+            assert done.exit_code == 0, (line, done.output)
+            seen.add(next(word for word in arguments if word in cli.commands))
+    assert {"plan", "deploy", "backup", "destroy"} <= seen
 
 
 def test_files_that_are_there_stay_until_replaced_in_words(tmp_path: Path) -> None:

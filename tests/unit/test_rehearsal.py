@@ -73,7 +73,9 @@ class Acting(Play):
     """Commands end as they are told to, and the faults they had are noted."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *endings: int) -> None:
-        stage: Any = types.SimpleNamespace(first=None, folder=Path(), sandbox=lambda: self, variables=lambda _: {})
+        stage: Any = types.SimpleNamespace(
+            first=None, second=None, folder=Path(), sandbox=lambda: self, variables=lambda _: {}
+        )
         super().__init__(stage)
         self.faults: list[Mapping[str, Any]] = []
         self.stops: list[Stop | None] = []

@@ -34,11 +34,12 @@ module "backups" {
   clinic  = var.clinic
   writers = merge(local.provision_reader, local.backup_maker, local.pruner, local.rotator, { init = module.identity.accounts["init"].member })
   store = {
-    folder  = "clinics/${var.clinic}/backups/"
-    makers  = local.backup_maker
-    project = var.project
-    readers = { init = module.identity.accounts["init"].member }
-    secret  = var.names.backup_password_secret
+    folder    = "clinics/${var.clinic}/backups/"
+    makers    = local.backup_maker
+    project   = var.project
+    readers   = { init = module.identity.accounts["init"].member }
+    secret    = var.names.backup_password_secret
+    witnesses = local.provision_reader
   }
   restore = local.restore_object == null ? null : {
     bucket = local.restore_object.bucket
@@ -53,7 +54,7 @@ module "job" {
   account         = local.emails[each.value.account]
   args            = [each.key]
   environment     = local.job_environments[each.key]
-  image           = var.images.job
+  image           = each.key == "upgrade" ? try(var.upgrade.image, var.images.job) : var.images.job
   labels          = var.labels
   limits          = each.value.limits
   name            = each.value.name
