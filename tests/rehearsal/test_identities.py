@@ -40,7 +40,7 @@ ssh_members = ["user:it@clinic.example"]
 # Roles without which nothing here is refused: account, role, and where, with the reason.
 IDLE = {
     ("oe-test-build", "roles/logging.logWriter", PROJECT): "Cloud Logging is not asked when a build writes its log",
-    ("oe-test-destroy", "roles/storage.objectViewer", f"{PROJECT}-oe-test-backups"): "for the last set before the end",
+    ("oe-test-main-rot", "roles/run.viewer", "oe-test-main-rotate"): "for a rotation that finds an earlier one's lock",
 }
 ON_MAIN = {"ref": "refs/heads/main", "event_name": "push"}
 PULL_REQUEST = {"ref": "refs/pull/7/merge", "event_name": "pull_request"}
@@ -200,6 +200,7 @@ def test_each_identity_needs_every_role_it_has(bootstrapped: Bootstrapped) -> No
     must(bootstrapped, "planner", "backup", "list")
     must(bootstrapped, "deployer", "backup", "verify")
     must(bootstrapped, "deployer", "restore", "--from", "latest", "--clinic", "main", "--drain", "0", "-y")
+    must(bootstrapped, "deployer", "rotate", "--drain", "0", "-y")
     must(bootstrapped, "deployer", "status")
     run_job(bootstrapped, "oe-test-main-prune")
     policies = remote(bootstrapped.place.sandbox).grants()["policies"]
@@ -213,7 +214,7 @@ def test_each_identity_needs_every_role_it_has(bootstrapped: Bootstrapped) -> No
         for role, who, member in roles_of_ours(bindings)
         if (policy, role, member) not in relied_on
     }
-    assert idle <= IDLE.keys()
+    assert idle == IDLE.keys()
 
 
 def must(bootstrapped: Bootstrapped, identity: str, *arguments: str, status: int = 0) -> None:
