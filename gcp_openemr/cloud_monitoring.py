@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import datetime
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from google.api_core.exceptions import NotFound
-
 from gcp_openemr.clients import Cloud
 
-__all__ = ["OpenAlert", "Policy", "describe_metrics", "open_alerts", "policies"]
+__all__ = ["OpenAlert", "Policy", "open_alerts", "policies"]
 
 _PAGE = 1000
-_OURS = "custom.googleapis.com/openemr/"
-_AGES: Mapping[str, tuple[str, tuple[str, ...]]] = {
-    "drill_age": ("Since a backup set was restored for a trial", ("clinic", "environment")),
-    "secret_age": ("Age of a password that is in force", ("clinic", "environment", "secret")),
-}
-"""Metrics that jobs write and alerts watch: what each is, and its labels. All are seconds."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -41,29 +32,6 @@ class OpenAlert:
     severity: str
     since: datetime.datetime | None
     do: str
-
-
-def describe_metrics(cloud: Cloud) -> None:
-    """Make the metrics known before their first point: an alert on one that is not is refused.
-
-    They are the project's, shared by its environments, and stay when those go.
-    https://cloud.google.com/monitoring/custom-metrics/creating-metrics
-    """
-    collection = f"v3/projects/{cloud.project}/metricDescriptors"
-    for name, (title, labels) in _AGES.items():
-        with contextlib.suppress(NotFound):
-            cloud.ask("monitoring", f"{collection}/{_OURS}{name}")
-            continue
-        body = {
-            "type": f"{_OURS}{name}",
-            "metricKind": "GAUGE",
-            "valueType": "DOUBLE",
-            "unit": "s",
-            "displayName": f"OpenEMR: {name.replace('_', ' ')}",
-            "description": title,
-            "labels": [{"key": label} for label in labels],
-        }
-        cloud.ask("monitoring", collection, body=body)
 
 
 def policies(cloud: Cloud, environment: str) -> list[Policy]:

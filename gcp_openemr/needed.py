@@ -50,7 +50,6 @@ _TABLE = """
 *                                       logging.logMetrics -list
 *                                       logging.sinks -list
 *                                       monitoring.alertPolicies -list
-*                                       monitoring.metricDescriptors +create +get
 *                                       monitoring.notificationChannels -list
 *                                       monitoring.uptimeCheckConfigs -list
 *                                       resourcemanager.projects get

@@ -14,7 +14,7 @@ from collections.abc import Collection, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from gcp_openemr import cloud_monitoring, cloud_run, image, secret_store, timeline
+from gcp_openemr import cloud_run, image, secret_store, timeline
 from gcp_openemr.cloud_run import ServiceState
 from gcp_openemr.commands import deployed as settled
 from gcp_openemr.commands import foundation as foundation_step
@@ -83,7 +83,6 @@ def deploy(
             context.reviewed.check_states({root: state.version(context, root) for root in context.reviewed.roots})
         allowed = settled.allowances(context, allow_data_loss)
         foundation = Foundation.of(foundation_step.bring_about(context, allowed))
-        cloud_monitoring.describe_metrics(context.cloud)
         platform, images = _platform_and_images(context, foundation, allowed, rebuild=rebuild)
         held.check()
         deployed = _clinics(context, foundation, platform, images, allowed, sources)

@@ -11,7 +11,7 @@ import pytest
 from google.cloud import secretmanager_v1
 from google.protobuf.field_mask_pb2 import FieldMask
 
-from gcp_openemr import cloud_monitoring, lock, secret_store
+from gcp_openemr import lock, secret_store
 from gcp_openemr.clients import Cloud
 from gcp_openemr.commands.rotations import Passwords
 from gcp_openemr.errors import Locked
@@ -95,11 +95,3 @@ def test_a_lock_of_an_execution_that_has_ended_is_taken_over(cloud: Cloud) -> No
         pass
     with lock.hold(bucket, "test", "deploy", is_over=lambda name: name == job) as (_, dead):
         assert dead is not None
-
-
-def test_metrics_are_described_once(cloud: Cloud) -> None:
-    cloud.ask("serviceusage", f"v1/projects/{PROJECT}/services/monitoring.googleapis.com:enable", body={})
-    for _ in range(2):
-        cloud_monitoring.describe_metrics(cloud)
-    known = cloud.ask("monitoring", f"v3/projects/{PROJECT}/metricDescriptors")["metricDescriptors"]
-    assert {one["type"].rpartition("/")[2] for one in known} == {"drill_age", "secret_age"}
