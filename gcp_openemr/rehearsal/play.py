@@ -6,10 +6,11 @@ import collections
 import dataclasses
 import hashlib
 import secrets
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from gcp_openemr import cloud_run
+from gcp_openemr import cloud_run, interruption
 from gcp_openemr.console import Step
 from gcp_openemr.errors import GcpOpenemrError, RehearsalFailed, Unhealthy
 from gcp_openemr.passwords import new_password
@@ -26,6 +27,8 @@ _DOCUMENTS, _BYTES, _SEED = 6, 20_000, 704
 _ADMIN = "admin"
 _RUNS = 4  # of one command on a bad day, the last of them on a quiet one
 _MOST_LINES = 60
+_LATER = (10, 75)  # exit codes that say: come back later; a job may go on for a command that was killed
+_LATER_SECONDS, _PAUSE_SECONDS = 900.0, 5.0
 _DEFECTS = (1, 64, 65)  # exit codes that no bad day excuses
 
 
@@ -112,13 +115,22 @@ class Play:
         """
         for turn in range(1, _RUNS + 1):
             quiet = self.day is QUIET or turn == _RUNS
-            answer = self._once(arguments, target or self.first, QUIET if quiet else self.day, first=turn == 1)
+            answer = self._patiently(arguments, target or self.first, QUIET if quiet else self.day, first=turn == 1)
             if answer.status == 0:
                 return answer.values
             if quiet or answer.status in _DEFECTS:
                 break
             self.again += 1
         raise RehearsalFailed(f"`gcp-openemr {' '.join(arguments)}` ended with {answer.status}: {answer.error}")
+
+    def _patiently(self, arguments: tuple[str, ...], target: Target, day: BadDay, *, first: bool) -> commands.Answer:
+        """A run, and where it is told to come back later, another one then."""
+        end = time.monotonic() + _LATER_SECONDS
+        answer = self._once(arguments, target, day, first=first)
+        while answer.status in _LATER and time.monotonic() < end:
+            interruption.pause(_PAUSE_SECONDS)
+            answer = self._once(arguments, target, QUIET, first=False)
+        return answer
 
     def _once(self, arguments: tuple[str, ...], target: Target, day: BadDay, *, first: bool) -> commands.Answer:
         sandbox = self.stage.sandbox()

@@ -12,6 +12,7 @@ from xml.etree import ElementTree
 import pytest
 from google.api_core.exceptions import Forbidden
 
+from gcp_openemr import interruption
 from gcp_openemr.commands.rehearse import why
 from gcp_openemr.errors import RehearsalFailed, Unhealthy
 from gcp_openemr.rehearsal import bad_days, commands, report
@@ -115,6 +116,15 @@ def test_on_a_bad_day_a_command_is_run_again_until_the_day_is_over(monkeypatch: 
     hopeless.day = BAD
     with pytest.raises(RehearsalFailed, match="ended with 5"):
         hopeless.must("deploy")
+
+
+def test_a_command_that_is_told_to_come_back_later_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The job of a killed rotation goes on, and holds the environment."""
+    monkeypatch.setattr(interruption, "pause", lambda _: None)
+    play = Acting(monkeypatch, -9, 75, 75, 0)
+    play.day = BAD
+    assert play.must("rotate")["did"] == "rotate"
+    assert play.again == 1
 
 
 @pytest.mark.parametrize("code", [1, 64, 65])
