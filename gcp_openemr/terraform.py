@@ -144,8 +144,13 @@ class Terraform:
         finally:
             blocks.unlink(missing_ok=True)
         if plan.count("update", "replace"):
-            values = {one["address"]: one["change"] for one in self._shown(plan)}
-            return dataclasses.replace(plan, changes=tuple(_with(c, values.get(c.address)) for c in plan.changes))
+            shown = self._shown(plan)
+            values, drifts = (
+                {one["address"]: one["change"] for one in shown.get(kind, ())}
+                for kind in ("resource_changes", "resource_drift")
+            )
+            changes = (_with(c, values.get(c.address), drifts.get(c.address)) for c in plan.changes)
+            return dataclasses.replace(plan, changes=tuple(changes))
         return plan
 
     def creations(self) -> dict[str, tuple[str, Mapping[str, Any]]]:
@@ -153,16 +158,16 @@ class Terraform:
         self._save_left_over()
         plan = self._again(lambda: self._plan({"input": False, "refresh": False}, None))
         try:
-            changes = [one for one in self._shown(plan) if one["change"]["actions"] == ["create"]]
+            shown = self._shown(plan).get("resource_changes", ())
+            changes = [one for one in shown if one["change"]["actions"] == ["create"]]
         finally:
             plan.file.unlink()
         return {one["address"]: (one["type"], one["change"]["after"]) for one in changes}
 
-    def _shown(self, plan: Plan) -> list[dict[str, Any]]:
-        """A plan's changes as `terraform show` tells them, with their values."""
-        shown = json.loads(self._must("show", plan.file.name, json=IsFlagged, no_color=IsFlagged))
-        changes: list[dict[str, Any]] = shown.get("resource_changes", [])
-        return changes
+    def _shown(self, plan: Plan) -> dict[str, Any]:
+        """A plan as `terraform show` tells it: its changes, and what was found drifted, with their values."""
+        shown: dict[str, Any] = json.loads(self._must("show", plan.file.name, json=IsFlagged, no_color=IsFlagged))
+        return shown
 
     def _plan(self, flags: Mapping[str, Any], report: Callable[[Event], None] | None) -> Plan:
         file = self._directory / "tfplan"
@@ -351,11 +356,24 @@ def _change(change: Mapping[str, Any], drifted: Collection[str]) -> Change:
     )
 
 
-def _with(change: Change, values: Mapping[str, Any] | None) -> Change:
+def _with(change: Change, values: Mapping[str, Any] | None, drift: Mapping[str, Any] | None) -> Change:
+    """An update or replacement with its values. What drifted but stays, as a server's own fields, is no drift of it."""
     if values is None or change.action not in ("update", "replace"):
         return change
     forced = tuple(".".join(map(str, path)) for path in values.get("replace_paths", ()))
-    return dataclasses.replace(change, forced_by=forced, before=values["before"] or {}, after=values["after"] or {})
+    return dataclasses.replace(
+        change,
+        drifted=change.drifted and bool(_differing(values) & _differing(drift or {})),
+        forced_by=forced,
+        before=values["before"] or {},
+        after=values["after"] or {},
+    )
+
+
+def _differing(values: Mapping[str, Any]) -> set[str]:
+    """The attributes whose value is known and another afterwards."""
+    before, after = values.get("before") or {}, values.get("after") or {}
+    return {name for name, value in before.items() if name in after and after[name] != value}
 
 
 _KINDS = {"apply_start": "started", "apply_complete": "completed", "apply_errored": "failed"}

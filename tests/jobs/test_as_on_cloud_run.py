@@ -315,6 +315,7 @@ def test_sigterm_ends_with_its_code_and_the_next_run_continues(
     assert done.status == 0, done.output
 
 
+@pytest.mark.torture
 def test_a_new_password_is_taken_beside_the_old_one_until_the_clinic_is_removed(provisioned: Cloud) -> None:
     done = provisioned.job("provision", MYSQL_PASS_VERSION="2")
     assert done.status == 0, done.output

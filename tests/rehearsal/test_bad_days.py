@@ -68,7 +68,7 @@ def stopped_by(place: Place, sign: signal.Signals, moment: str) -> None:
     assert terraform_processes(place) == []
 
 
-def test_a_developer_s_environment_goes_by_one_command_without_a_trace_and_comes_back(
+def test_a_developer_s_environment_goes_by_one_command_without_a_trace(
     deployed_copy: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     elsewhere = [tmp_path / "home", tmp_path / "tmp"]
@@ -84,6 +84,11 @@ def test_a_developer_s_environment_goes_by_one_command_without_a_trace_and_comes
     assert processes(deployed_copy) == []
     assert [path for folder in elsewhere for path in folder.iterdir()] == []
     assert deployed_copy.must("destroy", "-y", "--environment", "test")["destroyed"] == []
+
+
+@pytest.mark.torture
+def test_a_deploy_brings_back_what_google_still_keeps(deployed_copy: Place) -> None:
+    deployed_copy.must("destroy", "-y", "--environment", "test")
     again = deployed_copy.run("deploy", "-y")
     assert again.status == 0, again.stderr
     assert "oe-test-audit was deleted and is still kept; it is brought back" in again.stderr

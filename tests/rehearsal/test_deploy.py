@@ -174,7 +174,7 @@ def test_a_changed_setting_makes_a_new_revision_that_serves(place: Place, deploy
             True,
         )
         assert changed[0]["values"] == ["template.max_instance_request_concurrency: 20 → 17"]
-        assert (planned.json["interrupts"], planned.json["seconds"], planned.json["drifted"]) == ([], 60, [])
+        assert (planned.json["interrupts"], planned.json["seconds"], planned.json["drifted"]) == ([], 120, [])
         after = place.must("deploy", "-y")
         assert after["clinics"]["main"]["revision"] != deployed["clinics"]["main"]["revision"]
         assert place.must("status")["clinics"]["main"]["traffic"] == {after["clinics"]["main"]["revision"]: 100}

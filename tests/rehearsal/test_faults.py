@@ -64,6 +64,7 @@ def is_whole(place: Place) -> None:
     visit(place, "main")
 
 
+@pytest.mark.torture
 def test_a_deploy_among_random_faults_ends_well(fresh: Place) -> None:
     sandbox = remote(fresh.sandbox)
     misbehave(sandbox, seed=20, chance=0.02)

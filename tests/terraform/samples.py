@@ -137,6 +137,7 @@ def clinic(name: str = "main", **changes: Any) -> Values:
         "schedules": {},
         "backups": {"drill_days": 15, "read_percent": 5, "keep": {"daily": 7}},
         "rotation": {"every_days": 90, "state_bucket": NAMES.state_bucket},
+        "upgrade": None,
         "protect": True,
     }
     return _changed(values, changes)

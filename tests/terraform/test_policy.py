@@ -114,7 +114,12 @@ RIGHTS = {
     "files": {"roles/secretmanager.secretAccessor"},
     "init": MAKES | {"roles/storage.objectUser"},
     "back": MAKES | {"roles/storage.objectUser", "roles/monitoring.metricWriter"},
-    "prov": {"roles/secretmanager.secretAccessor", "roles/secretmanager.viewer", "roles/storage.objectCreator"},
+    "prov": {
+        "roles/secretmanager.secretAccessor",
+        "roles/secretmanager.viewer",
+        "roles/storage.objectCreator",
+        "roles/storage.objectViewer",
+    },
     "plan": {"roles/logging.logWriter", "roles/storage.objectViewer"},
     "prune": {"roles/secretmanager.secretAccessor", "roles/storage.objectCreator", "roles/storage.objectUser"},
     "rot": {

@@ -220,7 +220,7 @@ def test_an_environment_is_made_once_and_again_when_its_lock_changes(checkout: P
     assert sum(line.startswith("Making") for line in said) == 1
 
 
-@pytest.mark.parametrize("damage", ["killed", "python gone"])
+@pytest.mark.parametrize("damage", [pytest.param("killed", marks=pytest.mark.torture), "python gone"])
 def test_a_half_made_or_broken_environment_is_made_anew(checkout: Path, damage: str) -> None:
     folder = checkout / ".venv"
     folder.mkdir()

@@ -46,7 +46,10 @@ def put(context: Context, name: str, content: Mapping[str, Any]) -> None:
 
 
 def holder(**changes: Any) -> lock.Holder:
-    given = {"who": "eve@laptop", "command": "destroy", "acquired": NOW, "renewed": NOW, **changes}
+    now = datetime.datetime.now(
+        datetime.UTC
+    )  # of this test: a lock that was not renewed for five minutes is a dead run's
+    given = {"who": "eve@laptop", "command": "destroy", "acquired": now, "renewed": now, **changes}
     return lock.Holder(id="1", machine="another machine", process="17 4711", **given)
 
 
