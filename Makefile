@@ -4,7 +4,7 @@
 # lacks what later 3.11s repaired.
 NEW_ENOUGH := -c 'import sys; sys.exit(sys.version_info < (3, 11))'
 PYTHON ?= $(shell /usr/bin/python3 $(NEW_ENOUGH) 2>/dev/null && echo /usr/bin/python3 || echo python3)
-WORKERS ?= 2
+WORKERS ?= 3
 PYTEST_OPTIONS ?=
 
 VENV := .venv/bin
@@ -45,7 +45,7 @@ test: development ## everything: setup, linters, tests
 
 lint: lint-types lint-checkov lint-ruff lint-format lint-terraform lint-shell lint-docker ## the linters alone
 
-pytest: ## the tests alone (WORKERS=2, PYTEST_OPTIONS='-k name')
+pytest: ## the tests alone (WORKERS=3, PYTEST_OPTIONS='-k name')
 	@$(AS_ROOT) .ci/offline $(VENV)/python -m pytest --numprocesses=$(WORKERS) $(PYTEST_OPTIONS)
 
 torture: development nfs-packages ## every kill point, every fault, many random cases: takes long

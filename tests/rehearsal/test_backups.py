@@ -57,6 +57,7 @@ def test_a_set_is_listed_read_back_and_tried(place: Place, first_set: str) -> No
     assert (seen["backup"]["set"], seen["drill"]["set"], seen["drill"]["ok"]) == (first_set, first_set, True)
 
 
+@pytest.mark.torture
 def test_a_restore_replaces_what_is_there_and_undo_brings_it_back(place: Place, first_set: str) -> None:
     browser = visit(place, "main")
     later = browser.upload(PATIENT, "later.txt", b"written after the set")

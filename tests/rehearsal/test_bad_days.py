@@ -68,6 +68,7 @@ def stopped_by(place: Place, sign: signal.Signals, moment: str) -> None:
     assert terraform_processes(place) == []
 
 
+@pytest.mark.torture
 def test_a_developer_s_environment_goes_by_one_command_without_a_trace(
     deployed_copy: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -83,6 +83,9 @@ def quiet() -> Console:
     return Console(people=io.StringIO(), results=io.StringIO())
 
 
+pytestmark = pytest.mark.torture  # unit/test_doctor.py asks the same questions of an API without servers behind it
+
+
 @pytest.fixture(scope="module")
 def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     folder = tmp_path_factory.mktemp("doctor")

@@ -30,6 +30,7 @@ def here() -> list[list[str]]:
     return [c for c in commands() if not ELSEWHERE.keys() & {c[0], " ".join(c)}]
 
 
+@pytest.mark.torture
 @pytest.mark.parametrize("arguments", here(), ids=" ".join)
 def test_the_command_works(place: Place, deployed: dict[str, Any], arguments: list[str]) -> None:
     if "--follow" in arguments:

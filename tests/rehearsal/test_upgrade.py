@@ -67,6 +67,7 @@ def lines(place: Place, clinic: str) -> dict[str, str]:
     return {name: versions[0] for name, versions in told.items() if versions}
 
 
+@pytest.mark.torture
 @pytest.mark.timeout(900)
 def test_a_clinic_goes_to_the_new_line_and_back(place: Place, deployed: dict[str, Any]) -> None:
     """Killed once on the way, at a step that the seed chooses; the other clinic stays on its line."""
