@@ -86,6 +86,7 @@ def pytest_configure(config: pytest.Config) -> None:
 _COSTLY = ("deployed", "shelved")
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out torture unless it is asked for, and say which tests belong on one worker.
 
