@@ -83,25 +83,12 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "torture: runs only with --torture, where a sample runs without it")
 
 
-_COSTLY = ("deployed", "shelved")
-
-
-@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out torture unless it is asked for, and say which tests belong on one worker.
-
-    Those are the tests of a file, and all files that begin with the same deployed environment: it is made once. The
-    rehearsals come first, since a long one at the end would let the other workers wait.
-    """
+    """Leave out torture unless it is asked for. The rehearsals first: a long one at the end lets other workers wait."""
     if not config.getoption("--torture"):
         tortures = [item for item in items if item.get_closest_marker("torture")]
         items[:] = [item for item in items if item not in tortures]
         config.hook.pytest_deselected(items=tortures)
-    groups = {item.path: str(item.path) for item in items}
-    for item in items:
-        groups.update((item.path, name) for name in _COSTLY if name in getattr(item, "fixturenames", ()))
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(groups[item.path]))
     items.sort(key=lambda item: item.path.parent.name != "rehearsal")
 
 
