@@ -16,6 +16,7 @@ from gcp_openemr.credentials import NOT_TERRAFORM_S, acting_as, of_federation
 from gcp_openemr.errors import UsageError
 from gcp_openemr.sandbox import checks, control
 from gcp_openemr.sandbox.control import SandboxInfo
+from gcp_openemr.sandbox.provider import warm
 from gcp_openemr.sandbox.provider.mirror import write_mirror
 
 __all__ = ["connect", "reset", "start", "status", "stop"]
@@ -47,6 +48,7 @@ def connect(
         terraform_environment={
             **NOT_TERRAFORM_S,
             **environment,
+            **warm.listen(),
             "GOOGLE_OAUTH_ACCESS_TOKEN": token,
             "GOOGLE_BACKEND_STORAGE_CUSTOM_ENDPOINT": f"{info.url}/storage/v1/",
             "GOOGLE_STORAGE_CUSTOM_ENDPOINT": f"{info.url}/storage/v1/",

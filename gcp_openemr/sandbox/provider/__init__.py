@@ -2,5 +2,6 @@
 
 `plugin` shakes hands with Terraform, `servicer` answers its calls, `planning` decides, `convert` translates between
 Terraform's values and the JSON of Google's APIs, `rest` speaks HTTP, `types` is the table of resource types, and
-`mirror` installs all of it where `terraform init` finds it. Schemas are data extracted by `extract_schema`.
+`mirror` installs all of it where `terraform init` finds it, `launch` and `warm` start it quickly. Schemas are data
+extracted by `extract_schema`.
 """

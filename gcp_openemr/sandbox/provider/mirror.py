@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 import gcp_openemr
+from gcp_openemr.sandbox.provider import launch
 
 __all__ = ["VERSION", "write_mirror"]
 
@@ -54,7 +55,8 @@ def _launcher(python: str) -> str:
         f"import sys; sys.path.insert(0, {package!r}); import runpy; "
         "runpy.run_module('gcp_openemr.sandbox.provider.plugin', run_name='__main__', alter_sys=True)"
     )
-    return f'#!/bin/sh\nexec {shlex.quote(python)} -I -c {shlex.quote(start)} "$PPID"\n'
+    words = (python, "-I", "-S", launch.__file__)
+    return f'#!/bin/sh\nexec {shlex.join(words)} "$PPID" {shlex.join((python, start))}\n'
 
 
 def _terraform_rc(mirror: Path) -> str:

@@ -29,7 +29,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from gcp_openemr.sandbox.provider import wire
 from gcp_openemr.sandbox.provider.servicer import Servicer
 
-__all__ = ["main", "new_server"]
+__all__ = ["main", "new_server", "serve"]
 
 _COOKIE = ("TF_PLUGIN_MAGIC_COOKIE", "d602bf8f470bc67ca7faa0386276bbdd4330efaf76d1a219cb4d6991ca9872b2")
 _GLANCE = 1.0  # seconds between looks at whether Terraform is still there
@@ -38,11 +38,13 @@ _SERVING = b"\x08\x01"  # grpc.health.v1.HealthCheckResponse{status: SERVING}
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Serve until Terraform calls Shutdown, ends or is killed; exit status.
-
-    The first argument is Terraform's process id as the launcher saw it: it may be gone before Python has started.
-    """
+    """Serve as Terraform's child. The first argument is its process id as the launcher saw it: it may be gone."""
     parent = int(arguments[0]) if arguments else os.getppid()
+    return serve(lambda: os.getppid() == parent)
+
+
+def serve(is_wanted: Callable[[], bool]) -> int:
+    """Serve until Terraform calls Shutdown, or is found to be gone; exit status."""
     if os.environ.get(_COOKIE[0]) != _COOKIE[1]:
         sys.stderr.write("This program is a Terraform provider: Terraform starts it, people do not.\n")
         return 1
@@ -59,7 +61,7 @@ def main(arguments: Sequence[str]) -> int:
         shown = base64.b64encode(certificate).decode().rstrip("=")
         sys.stdout.write(f"1|6|unix|{folder}/socket|grpc|{shown}\n")
         sys.stdout.flush()
-        while not ended.wait(_GLANCE) and os.getppid() == parent:
+        while not ended.wait(_GLANCE) and is_wanted():
             pass
         server.stop(0.2).wait()
     finally:

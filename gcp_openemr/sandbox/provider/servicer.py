@@ -30,7 +30,7 @@ from gcp_openemr.sandbox.provider.types import row, served
 from gcp_openemr.sandbox.provider.types.model import Settings
 from gcp_openemr.sandbox.provider.validation import validate
 
-__all__ = ["Servicer"]
+__all__ = ["Servicer", "preload"]
 
 Fields = dict[str, Any]  # of a response; what is itself a message may be a dictionary
 
@@ -181,6 +181,11 @@ class Servicer:
         if self._settings is not None:
             self._settings.client.stopping.set()
         return {}
+
+
+def preload() -> None:
+    """Read what every provider is asked for first."""
+    _schemas()
 
 
 @functools.cache
