@@ -14,7 +14,7 @@ from gcp_openemr.clients import Cloud
 from gcp_openemr.console import Console
 from gcp_openemr.credentials import NOT_TERRAFORM_S, acting_as, of_federation
 from gcp_openemr.errors import UsageError
-from gcp_openemr.sandbox import checks, control
+from gcp_openemr.sandbox import control
 from gcp_openemr.sandbox.control import SandboxInfo
 from gcp_openemr.sandbox.provider import warm
 from gcp_openemr.sandbox.provider.mirror import write_mirror
@@ -95,6 +95,8 @@ def reset(directory: Path, console: Console, *, yes: bool) -> None:
 
 def status(directory: Path, console: Console) -> bool:
     """Say where it answers and what each of its checks is worth. Returns whether it runs."""
+    from gcp_openemr.sandbox import checks  # reads the whole API server, which no other command does
+
     info = control.status(directory)
     claims = checks.rows()
     values: dict[str, object] = {"running": False} if info is None else _values(info)

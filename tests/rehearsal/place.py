@@ -12,7 +12,9 @@ from typing import Any
 
 from google.oauth2.credentials import Credentials
 
+from gcp_openemr import cloud_run
 from gcp_openemr.clients import Cloud
+from gcp_openemr.environment import load_environment
 from gcp_openemr.redacted import Redacted
 from gcp_openemr.sandbox import control
 from gcp_openemr.sandbox.visitor import Visitor
@@ -60,8 +62,18 @@ class Place:
     def wait_until_healthy(self) -> None:
         """After a start of the sandbox: its machines come up behind its answers."""
         deadline = time.monotonic() + 120
-        while (seen := self.run("status")).status:
-            assert time.monotonic() < deadline, seen.stdout
+        environment, cloud = load_environment(self.folder / "openemr.toml"), self.cloud()
+        for name in environment.clinics:
+            service = (
+                f"projects/{PROJECT}/locations/{environment.region}/services/{environment.clinic_names(name).service}"
+            )
+            seen = cloud_run.service_state(cloud, service)
+            assert seen is not None
+            while not cloud_run.ask_health(cloud, seen.uri).healthy:
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+        while (told := self.run("status")).status:
+            assert time.monotonic() < deadline, told.stdout
             time.sleep(0.2)
 
     @property
