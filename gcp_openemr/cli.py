@@ -132,9 +132,9 @@ def init(
     package: str | None,
     replace: bool,
 ) -> None:
-    """Write a commented environment file, and the pipelines that deploy it.
+    """Write an environment file, and pipelines that deploy it.
 
-    Pipelines alone where the file is there already.
+    The file has comments. Pipelines alone where it is there already.
     """
     from gcp_openemr.commands import init as commands
 
@@ -142,7 +142,7 @@ def init(
         given = {"name": name, "project": project, "region": region, "profile": profile}
         values = {option: value for option, value in given.items() if value is not None}
         if missing := [option for option in given if option not in values]:
-            raise click.UsageError(f"Missing option '--{missing[0]}'.")
+            raise click.UsageError(f"Missing: {', '.join(f'--{option}' for option in missing)}.")
         commands.environment_file(options.file, values, ci=kind, repository=repository)
     commands.finish(options.file, options.console(), ci=kind, package=package or "", replace=replace)
 
@@ -275,12 +275,14 @@ def main() -> NoReturn:
     ending.listen()
     ending.show(as_json="--json" in sys.argv[1:], pipeline=Pipeline.of(os.environ))
     try:
-        cli.main(standalone_mode=False)
+        cli.main(prog_name="gcp-openemr", standalone_mode=False)
         code = 0
     except click.exceptions.Exit as leaving:
         code = leaving.exit_code
     except click.ClickException as error:
-        code = ending.fail(error.format_message(), "See: gcp-openemr --help", 64)
+        context = error.ctx if isinstance(error, click.UsageError) else None
+        command = context.command_path if context is not None else "gcp-openemr"
+        code = ending.fail(error.format_message(), f"See: {command} --help", 64)
     except (KeyboardInterrupt, click.Abort, Interrupted):
         code = ending.interrupted()
     except Exception as error:

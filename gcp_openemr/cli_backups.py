@@ -13,7 +13,7 @@ _clinic = click.option("--clinic", metavar="NAME", help="Only this clinic.")
 
 @click.group()
 def backup() -> None:
-    """Make backup sets, list them, have them read back, restore one for a trial."""
+    """Make, list, verify and try backup sets."""
 
 
 @backup.command("create")
@@ -53,7 +53,7 @@ def _share(_context: click.Context, _option: click.Parameter, value: str) -> str
 )
 @click.pass_obj
 def verify(options: Options, clinic: str | None, wanted: str | None, data: str) -> None:
-    """Check repository and sets, reading back a part of the data or all of it."""
+    """Read back a part of the sets' data, or all of it, and check."""
     from gcp_openemr.commands import backup as commands
 
     commands.verify(options.context(), clinic=clinic, wanted=wanted, data=data)
@@ -63,7 +63,7 @@ def verify(options: Options, clinic: str | None, wanted: str | None, data: str) 
 @_clinic
 @click.pass_obj
 def drill(options: Options, clinic: str | None) -> None:
-    """Restore the newest set for a trial, beside the clinic, and compare."""
+    """Restore the newest set beside the clinic, and compare."""
     from gcp_openemr.commands import backup as commands
 
     commands.drill(options.context(), clinic=clinic)
@@ -91,7 +91,7 @@ def drill(options: Options, clinic: str | None) -> None:
 def restore(
     options: Options, yes: bool, wanted: str | None, undo: bool, clinic: str | None, drain: int, without_set: bool
 ) -> None:
-    """Replace a clinic's data by a backup's, and keep what was there."""
+    """Put a backup in the place of a clinic's data, which is kept."""
     from gcp_openemr.commands import restore as commands
 
     if undo == (wanted is not None):
@@ -116,7 +116,7 @@ def restore(
 def recover(
     options: Options, yes: bool, bucket: str, old: str, password: str | None, wanted: str, clinic: str | None
 ) -> None:
-    """Deploy a new environment that begins with another one's backups.
+    """Deploy a new environment from another one's backups.
 
     The old one is only read, and can be deleted afterwards.
     """

@@ -13,7 +13,7 @@ __all__ = ["bootstrap"]
 @yes_too
 @click.pass_obj
 def bootstrap(options: Options, yes: bool) -> None:
-    """Make what outlives every teardown, and a pipeline's identities.
+    """Make the foundation and a pipeline's identities.
 
     State bucket, APIs, backup bucket, registry, audit log; with [ci] in the environment file also the planner, deployer
     and destroyer, and what lets the pipeline's jobs take them without a key. Prints what to paste into its settings. To

@@ -40,9 +40,10 @@ def rotate(
     show: bool,
     drain: int | None,
 ) -> None:
-    """Change passwords while people work; without a name, all of them.
+    """Change passwords while people work.
 
-    A rotation that was interrupted is finished or undone first. --status exits with 9 when there is something to do.
+    Without a name, all of them. A rotation that was interrupted is finished or undone first. --status exits with 9
+    when there is something to do.
     """
     from gcp_openemr.commands import rotate as commands
 

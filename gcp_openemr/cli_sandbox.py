@@ -53,7 +53,10 @@ def reset(options: Options, yes: bool) -> None:
 @sandbox.command("status")
 @click.pass_obj
 def status(options: Options) -> None:
-    """Say whether it runs, where, what in it is real and what stands in. Exit code 69 when it does not run."""
+    """Say whether and where it runs, and what in it is real.
+
+    Also what stands in, and what each check is worth. Exit code 69 when it does not run.
+    """
     from gcp_openemr.commands import sandbox as commands
 
     if not commands.status(options.sandbox_directory, options.console()):
@@ -77,7 +80,10 @@ def calls(options: Options, since: int, who: str, method: str, follow: bool) -> 
 @click.argument("changes", nargs=-1, metavar="[NAME=VALUE]...")
 @click.pass_obj
 def settings(options: Options, changes: tuple[str, ...]) -> None:
-    """Show or change how slow and unforgiving it is: latency=1 is as slow as Google, 0 is off."""
+    """Show or change how slow and unforgiving it is.
+
+    latency=1 is as slow as Google, 0 is off.
+    """
     from gcp_openemr.commands import steering
 
     steering.settings(options.sandbox_directory, options.console(), changes)

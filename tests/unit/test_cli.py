@@ -12,7 +12,19 @@ import pytest
 
 from gcp_openemr import errors
 
-VERBS = ("init", "render", "plan", "deploy", "status", "logs", "credentials", "destroy", "rehearse", "sandbox")
+VERBS = (
+    "backup",
+    "init",
+    "render",
+    "plan",
+    "deploy",
+    "status",
+    "logs",
+    "credentials",
+    "destroy",
+    "rehearse",
+    "sandbox",
+)
 
 
 def run(*arguments: str, cwd: Path, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
@@ -53,7 +65,8 @@ def test_help_imports_no_client_no_validation_and_no_drawing(tmp_path: Path) -> 
 def test_every_verb_explains_itself(tmp_path: Path, verb: str) -> None:
     done = run(verb, "--help", cwd=tmp_path)
     assert done.returncode == 0
-    assert f"Usage: python -m gcp_openemr.cli {verb}" in done.stdout
+    assert f"Usage: gcp-openemr {verb}" in done.stdout
+    assert "...\n" not in done.stdout.partition("\nCommands:\n")[2], "a verb is told in half a sentence"
 
 
 @pytest.mark.parametrize(
@@ -61,10 +74,11 @@ def test_every_verb_explains_itself(tmp_path: Path, verb: str) -> None:
     [
         (["deplyo"], 64, "No such command 'deplyo'"),
         (["deploy", "--no-such-option"], 64, "No such option"),
-        (["init", "--name", "demo"], 64, "Missing option '--project'"),
+        (["init", "--name", "demo"], 64, "Missing: --project, --region."),
         (["--impersonate", "me", "plan"], 64, "'me' is no service account's address"),
         (["plan"], 66, "gcp-openemr init"),
         (["deploy", "--openemr-tree", "."], 64, "--sandbox"),
+        (["backup", "verify", "all"], 64, "See: gcp-openemr backup verify --help"),
         (["sandbox", "status"], 69, ""),
     ],
 )
