@@ -8,11 +8,12 @@ start with the project id, which is too.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import re
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
-__all__ = ["SHORT_NAME", "ClinicNames", "Names", "short_name_problem"]
+__all__ = ["SHORT_NAME", "ClinicNames", "Names", "clinic_name_problem", "short_name_problem"]
 
 SHORT_NAME = re.compile(r"[a-z][a-z0-9]{1,9}")
 
@@ -204,13 +205,33 @@ def short_name_problem(name: str) -> str:
     return "needs 2 to 10 lower-case letters and digits, starting with a letter"
 
 
+def clinic_name_problem(name: str) -> str:
+    """What keeps `name` from naming a clinic, or ''.
+
+    What is a clinic's is known by `oe-ENVIRONMENT-CLINIC`, so nothing of what its environment shares may begin so.
+    """
+    if problem := short_name_problem(name):
+        return problem
+    return (
+        f"cannot be one of {', '.join(_parts())}, as parts of every environment are called" if name in _parts() else ""
+    )
+
+
+@functools.cache
+def _parts() -> tuple[str, ...]:
+    """What follows `oe-ENVIRONMENT-` in the names of an environment's own things."""
+    made = Names(project="a-project", environment="test")
+    parts = {name.partition(f"{made.registry}-")[2] for name in made.as_tfvars().values()}
+    return tuple(sorted(parts - {""}))
+
+
 def _check(kind_of_name: str, name: str, rule: _Rule) -> None:
     if len(name) > rule.longest or not rule.pattern.fullmatch(name) or rule.refused(name):
         raise ValueError(f"{name!r} cannot be the name of {rule.kind} ({kind_of_name}): see {rule.source}")
 
 
-def _check_short(what: str, name: str) -> None:
-    if problem := short_name_problem(name):
+def _check_short(what: str, name: str, problem: str) -> None:
+    if problem:
         raise ValueError(f"{name!r} cannot be the name of {what}: it {problem}")
 
 
@@ -254,7 +275,7 @@ class Names:
 
     def __post_init__(self) -> None:
         _check("project", self.project, _PROJECT)
-        _check_short("an environment", self.environment)
+        _check_short("an environment", self.environment, short_name_problem(self.environment))
         own = f"{_PREFIX}-{self.environment}"
         _settle(
             self,
@@ -332,8 +353,8 @@ class ClinicNames:
     share_path: str = dataclasses.field(init=False)
 
     def __post_init__(self) -> None:
-        _check_short("an environment", self.environment)
-        _check_short("a clinic", self.clinic)
+        _check_short("an environment", self.environment, short_name_problem(self.environment))
+        _check_short("a clinic", self.clinic, clinic_name_problem(self.clinic))
         own = f"{_PREFIX}-{self.environment}-{self.clinic}"
         inside = f"{_PREFIX}_{self.clinic}"
         _settle(

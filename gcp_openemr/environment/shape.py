@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from gcp_openemr.environment.catalogue import CLINIC_KEYS, RESTORE_ALIASES, SECTIONS, key_hint, section_hint
-from gcp_openemr.environment.names import short_name_problem
+from gcp_openemr.environment.names import clinic_name_problem
 from gcp_openemr.environment.positions import KeyPath
 from gcp_openemr.environment.settings import Settings
 
@@ -48,7 +48,7 @@ def _check_clinics(settings: Settings) -> None:
         if not isinstance(clinic, dict):
             settings.complain("is no clinic; write [clinics.NAME] for each clinic", path)
             continue
-        if problem := short_name_problem(name):
+        if problem := clinic_name_problem(name):
             text = f"a clinic's name {problem}; it becomes part of its resources' names"
             settings.complain(text, path, of_table=True)
         _check_table(settings, path, CLINIC_KEYS)

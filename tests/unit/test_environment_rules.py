@@ -200,6 +200,7 @@ BAD = [
     ("files", 'machine_type = "t2a-standard-1"', "is an Arm machine"),
     ("files", "disk_size_gb = 5", "[files] disk_size_gb: must be between 10 and 65536 GB (found 5)"),
     ("clinics.south-1", "", "[clinics.south-1]: a clinic's name needs 2 to 10 lower-case letters and digits"),
+    ("clinics.files", "", "[clinics.files]: a clinic's name cannot be one of audit, backups, build,"),
     ("clinics.north", "cpus = 2", '[clinics.north] cpus: unknown key; did you mean "cpu"?'),
     ("clinics.north", "restore = 3", "[clinics.north.restore]: must be a table"),
     (

@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gcp_openemr.environment.names import SHORT_NAME, ClinicNames, Names
+from gcp_openemr.environment.names import SHORT_NAME, ClinicNames, Names, clinic_name_problem
 
 PROJECT = re.compile(r"[a-z][a-z0-9-]{4,28}[a-z0-9]")
 
 short_names = st.from_regex(SHORT_NAME, fullmatch=True)
+clinic_names = short_names.filter(lambda name: not clinic_name_problem(name))
 projects = st.from_regex(PROJECT, fullmatch=True).filter(
     lambda name: not name.startswith("goog") and "google" not in name and "g00gle" not in name
 )
@@ -196,7 +197,17 @@ def test_a_clinic_needs_a_short_plain_name(clinic: str) -> None:
         ClinicNames(environment="prod", clinic=clinic)
 
 
-@given(project=projects, environment=short_names, clinic=short_names)
+def test_a_clinic_is_not_called_as_a_part_of_its_environment() -> None:
+    """What begins as a clinic's names do is the clinic's, and goes with it."""
+    shared = Names(project="my-clinic-prod", environment="prod").as_tfvars().values()
+    parts = {name.partition("oe-prod-")[2] for name in shared} - {""}
+    assert {"files", "data", "sql", "net", "state"} < parts
+    for part in parts:
+        with pytest.raises(ValueError, match="as parts of every environment are called"):
+            ClinicNames(environment="prod", clinic=part)
+
+
+@given(project=projects, environment=short_names, clinic=clinic_names)
 def test_every_name_keeps_the_limits_of_its_kind(project: str, environment: str, clinic: str) -> None:
     names = {
         **Names(project=project, environment=environment).as_tfvars(),
@@ -209,7 +220,7 @@ def test_every_name_keeps_the_limits_of_its_kind(project: str, environment: str,
         assert re.fullmatch(form, names[key]), (key, names[key])
 
 
-@given(project=projects, environment=short_names, clinic=short_names)
+@given(project=projects, environment=short_names, clinic=clinic_names)
 def test_the_same_input_gives_the_same_names(project: str, environment: str, clinic: str) -> None:
     assert Names(project=project, environment=environment) == Names(project=project, environment=environment)
     assert ClinicNames(environment=environment, clinic=clinic) == ClinicNames(environment=environment, clinic=clinic)
