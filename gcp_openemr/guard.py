@@ -59,6 +59,9 @@ HARMLESS = frozenset(f"google_{name}" for name in _MADE_AGAIN.split())
 _ONLY_OURS = ("module.schedule.google_service_account.", "module.ci[")
 """Beginnings of addresses that no row of HOLDS means: what starts jobs, and pipelines have Terraform's rights alone."""
 
+_KEEPING = frozenset({"create", "import", "move", "noop", "read", "update"})
+"""Terraform's words for what leaves a resource in its place. Whatever else it may say takes it away."""
+
 Amount = Callable[[Mapping[str, Any]], float]
 
 
@@ -179,8 +182,8 @@ def check(plan: Plan, *, root: str = "", allowed: Collection[str] = ()) -> None:
 
 
 def lost(change: Change) -> str:
-    """What a change loses; '' for nothing."""
-    if change.action in ("delete", "replace"):
+    """What a change loses; '' for nothing. What a plan forgets is lost to us, though it stays where it is."""
+    if change.action not in _KEEPING:
         if change.type in HARMLESS or change.address.startswith(_ONLY_OURS):
             return ""
         return HOLDS.get(change.type, "what a type holds that this program does not know")
@@ -195,4 +198,4 @@ def _sentence(root: str, change: Change) -> str:
 
 def _permission(root: str, refused: Sequence[Change]) -> str:
     flags = " ".join(f"--allow-data-loss '{rooted(root, change.address)}'" for change in refused)
-    return f"Change the environment file back. If the loss is wanted, run again with: {flags}"
+    return f"Change the environment file back. If the loss is wanted: gcp-openemr deploy {flags}"

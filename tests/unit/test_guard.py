@@ -28,10 +28,16 @@ def test_losing_data_is_refused_with_its_address_and_reason(type_: str, action: 
         guard.check(plan((type_, action)))
     assert f"{action} module.x.{type_}.default" in caught.value.what
     assert "because cannot update" in caught.value.what
-    assert f"--allow-data-loss 'module.x.{type_}.default'" in caught.value.do
+    assert f"gcp-openemr deploy --allow-data-loss 'module.x.{type_}.default'" in caught.value.do
 
 
-@pytest.mark.parametrize("action", ["create", "update"])
+@pytest.mark.parametrize("action", ["remove", "an action of a Terraform to come"])
+def test_what_leaves_the_state_is_lost_too(action: str) -> None:
+    with pytest.raises(DataLossRefused, match=f"{action} .*patients' records"):
+        guard.check(plan(("google_sql_database_instance", action)))
+
+
+@pytest.mark.parametrize("action", ["create", "update", "import", "move"])
 def test_making_and_changing_is_let_through(action: str) -> None:
     guard.check(plan(("google_sql_database_instance", action)))
 
