@@ -72,12 +72,19 @@ class Held:
         self._mutex = threading.Lock()
         self._lost = False
         self._done = threading.Event()
+        self._renewed = holder.renewed
         self.holder = holder
         self._renewer = threading.Thread(target=self._renew, name="environment-lock", daemon=True)
         self._renewer.start()
 
     def check(self) -> None:
-        """Raises Locked when another run took the lock over."""
+        """Raises Locked when another run took the lock over.
+
+        One that was not renewed in time is renewed first: this machine may have slept, or had no network.
+        """
+        with self._mutex:
+            if not self._lost and (_now() - self._renewed).total_seconds() > 2 * RENEW_SECONDS:
+                self._write_anew()
         if self._lost:
             raise Locked("Another run took this environment's lock over; stopped before the next change.")
 
@@ -90,14 +97,19 @@ class Held:
     def _renew(self) -> None:
         while not self._done.wait(RENEW_SECONDS):
             with self._mutex:
-                try:
-                    holder = dataclasses.replace(self.holder, renewed=_now())
-                    self._generation = _write(self._blob, holder, self._generation)
-                except (PreconditionFailed, NotFound):
-                    self._lost = True
+                # A network that is away now may be back before the lock is stale.
+                with contextlib.suppress(Exception):
+                    self._write_anew()
+                if self._lost:
                     return
-                except Exception:  # noqa: S112 - a network that is away now may be back before the lock is stale
-                    continue
+
+    def _write_anew(self) -> None:
+        now = _now()
+        try:
+            self._generation = _write(self._blob, dataclasses.replace(self.holder, renewed=now), self._generation)
+            self._renewed = now
+        except (PreconditionFailed, NotFound):
+            self._lost = True
 
 
 @contextlib.contextmanager
@@ -166,9 +178,9 @@ def _write(blob: Blob, holder: Holder, expected: int) -> int:
     try:
         fresh.upload_from_string(text, content_type="application/json", if_generation_match=expected)
     except PreconditionFailed:
-        # Tried again after its answer was lost, a write meets itself.
+        # After its answer was lost, a write meets itself, now or the next time.
         found = _read(blob)
-        if found is None or found[0] != holder:
+        if found is None or found[0].id != holder.id:
             raise
         return found[1]
     return int(fresh.generation)

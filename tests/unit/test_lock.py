@@ -137,6 +137,29 @@ def test_the_holder_renews_it_and_notices_when_it_was_taken_over(
     assert still.who == "eve@laptop"
 
 
+def test_who_slept_asks_whether_the_lock_is_still_his(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    with lock.hold(bucket, "prod", "deploy") as (held, _):
+        first = lock.read_holder(bucket, "prod")
+        assert first is not None
+        monkeypatch.setattr(lock, "RENEW_SECONDS", 0.0)  # as if long ago
+        held.check()
+        renewed = lock.read_holder(bucket, "prod")
+        assert renewed is not None
+        assert renewed.renewed > first.renewed
+        plant(bucket)
+        with pytest.raises(Locked, match="took this environment's lock over"):
+            held.check()
+
+
+def test_a_renewal_whose_answer_was_lost_is_not_taken_for_another_s(bucket: Bucket) -> None:
+    with lock.hold(bucket, "prod", "deploy") as (held, _):
+        later = dataclasses.replace(held.holder, renewed=datetime.datetime.now(datetime.UTC))
+        lock._write(bucket.blob(OBJECT), later, held._generation)
+        held._write_anew()
+        held.check()
+    assert lock.read_holder(bucket, "prod") is None
+
+
 def lost(held: lock.Held) -> bool:
     try:
         held.check()
