@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import dataclasses
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 from google.api_core.exceptions import Forbidden, NotFound
@@ -129,6 +129,11 @@ _TITLES = {
     "monitoring_uptime_check_config": "displayName",
     "sql_backup": "instance",
 }
+_BY_HAND: Mapping[str, Callable[[Mapping[str, Any]], bool]] = {
+    "google_compute_snapshot": lambda item: not item.get("autoCreated"),
+    "google_sql_backup": lambda item: item.get("type") in ("ON_DEMAND", "FINAL"),
+}
+"""Type → whether somebody made this copy, and no schedule did: it may be all that they have."""
 KINDS: tuple[Kind, ...] = tuple(
     Kind(
         type=f"google_{type_}",
@@ -142,8 +147,8 @@ KINDS: tuple[Kind, ...] = tuple(
     )
     for type_, api, path, items, labels, holds, gcloud in _ROWS
 )
-"""In the order in which they can go: what uses another comes before it. Copies that are made of the disk and of the
-instance (snapshots, Cloud SQL's backups) go with them."""
+"""In the order in which they can go: what uses another comes before it. Copies that schedules make of the disk and of
+the instance (snapshots, Cloud SQL's backups) go with them."""
 
 
 def find(environment: Environment, cloud: Cloud, *, clinic: str = "") -> list[Leftover]:
@@ -224,8 +229,13 @@ def _of_kind(environment: Environment, cloud: Cloud, kind: Kind, own: _Own) -> I
                 api=kind.api,
                 path=_versioned(kind, path),
                 by_hand=f"gcloud {words} --project={environment.project}",
-                holds=kind.holds,
+                holds=kind.holds or _held_by_hand(kind, item),
             )
+
+
+def _held_by_hand(kind: Kind, item: Mapping[str, Any]) -> str:
+    made = _BY_HAND.get(kind.type)
+    return "a copy that somebody made by hand" if made and made(item) else ""
 
 
 def _versioned(kind: Kind, path: str) -> str:

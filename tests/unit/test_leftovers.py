@@ -124,6 +124,29 @@ def test_what_may_not_be_seen_is_a_failure_and_what_is_not_enabled_is_nothing(
             leftovers.find(environment, shut)
 
 
+@pytest.mark.parametrize(
+    ("collection", "item", "holds"),
+    [
+        ("snapshots", {"name": "oe-prod-data-europe-west1-b-20261122", "autoCreated": True}, False),
+        ("snapshots", {"name": "oe-prod-before-the-move"}, True),
+        ("backups", {"name": f"projects/{PROJECT}/backups/1", "instance": "oe-prod-sql", "type": "AUTOMATED"}, False),
+        ("backups", {"name": f"projects/{PROJECT}/backups/2", "instance": "oe-prod-sql", "type": "ON_DEMAND"}, True),
+        ("backups", {"name": f"projects/{PROJECT}/backups/3", "instance": "oe-prod-sql", "type": "FINAL"}, True),
+    ],
+)
+def test_a_copy_that_somebody_made_is_theirs_to_delete(
+    environment: Environment, collection: str, item: dict[str, Any], holds: bool
+) -> None:
+    class Listing(Cloud):
+        def ask(self, api: str, path: str, **_: Any) -> dict[str, Any]:
+            assert api
+            return {"items": [item], "backups": [item]} if path.endswith(f"/{collection}") else {}
+
+    (found,) = leftovers.find(environment, Listing(project=PROJECT, credentials=AnonymousCredentials()))
+    assert bool(found.holds) is holds
+    assert found.by_hand.startswith("gcloud ")
+
+
 def test_every_type_of_the_stack_is_asked_for() -> None:
     asked = {kind.type for kind in leftovers.KINDS}
     stack = {one for one in (*ADOPTED, *NEVER_THERE) if one not in LISTED and not one.endswith(INSIDE)}
