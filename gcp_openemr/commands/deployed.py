@@ -9,7 +9,7 @@ import dataclasses
 import difflib
 import ipaddress
 import json
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from google.api_core.exceptions import Forbidden
@@ -19,7 +19,7 @@ from gcp_openemr.commands.context import Context
 from gcp_openemr.environment import Environment
 from gcp_openemr.errors import EnvironmentInvalid, UsageError
 
-__all__ = ["allowances", "check"]
+__all__ = ["allowances", "check", "check_place"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -93,6 +93,8 @@ _FIXED = (
     ),
 )
 
+_PLACE = ("[environment] region", "[environment] zone")
+
 
 def check(context: Context) -> tuple[str, ...]:
     """What to know before a deploy, one sentence each.
@@ -103,20 +105,33 @@ def check(context: Context) -> tuple[str, ...]:
     if not state.exists(context):
         _check_project(context)
         return _others(context)
-    resources = [(full.partition(".")[2], values) for full, values in state.deployed(context)]
-    problems = {
-        f"{row.key} is {wanted}, and deployed is {there}": row.do
-        for row in _FIXED
-        for address, values in resources
-        if f".{row.type}." in f".{address}"
-        and not row.fits(there := row.there(values), wanted := row.wanted(context.environment))
-    }
-    _refuse(context, {**problems, **dict(releases.problems(context))})
+    _refuse(context, {**_differences(context, _FIXED), **dict(releases.problems(context))})
     return tuple(
         f"Clinic '{clinic}' is deployed and stands no more in the file: it stays as it is."
         for clinic in state.known_clinics(context)
         if clinic not in context.environment.clinics
     )
+
+
+def check_place(context: Context) -> None:
+    """Where the file looks for the environment is where it stands.
+
+    Raises:
+        EnvironmentInvalid: it stands in another region or zone.
+    """
+    _refuse(context, _differences(context, [row for row in _FIXED if row.key in _PLACE]))
+
+
+def _differences(context: Context, rows: Iterable[_Fixed]) -> dict[str, str]:
+    """What the file has otherwise than what is deployed, and what to do."""
+    resources = [(full.partition(".")[2], values) for full, values in state.deployed(context)]
+    return {
+        f"{row.key} is {wanted}, and deployed is {there}": row.do
+        for row in rows
+        for address, values in resources
+        if f".{row.type}." in f".{address}"
+        and not row.fits(there := row.there(values), wanted := row.wanted(context.environment))
+    }
 
 
 def allowances(context: Context, given: Collection[str]) -> frozenset[str]:

@@ -25,6 +25,8 @@ def destroy(context: Context, wish: Wish) -> None:
 
     Raises:
         UsageError: a name was not given or is another one.
+        EnvironmentInvalid: the file describes something else than what stands there.
+        Locked: what stands there changed while it was agreed to.
         JobFailed: a clinic could not be backed up.
         NotFinished: Google holds something, or a person has to judge what is left.
         What Terraform and Google raise.
@@ -47,6 +49,7 @@ def destroy(context: Context, wish: Wish) -> None:
     patience = Patience(wish.wait, wish.again)
     agreed = dataclasses.replace(context, yes=True)
     with changing(agreed, "destroy") as held:
+        going = leaving.look_again(agreed, going)
         sets, destroyed = _take_down(agreed, going, patience, held.check)
         if going.foundation:
             held.check()

@@ -10,10 +10,10 @@ from google.api_core.exceptions import NotFound
 from gcp_openemr import cloud_run, secret_store
 from gcp_openemr.commands.context import Context
 from gcp_openemr.environment import Clinic
-from gcp_openemr.errors import UsageError
+from gcp_openemr.errors import JobFailed, UsageError
 from gcp_openemr.variables import Platform, SecretVersions
 
-__all__ = ["prepare_storage", "provision", "remove_data", "run", "storage_variables", "versions"]
+__all__ = ["back_up", "prepare_storage", "provision", "remove_data", "run", "storage_variables", "versions"]
 
 
 def prepare_storage(
@@ -68,6 +68,21 @@ def run(context: Context, clinic: Clinic, job: str, variables: Mapping[str, str]
             )
         except NotFound as error:
             raise UsageError(f"Clinic '{clinic.name}' has no job {name} yet.", do="Run: gcp-openemr deploy") from error
+
+
+def back_up(context: Context, clinic: Clinic) -> dict[str, Any]:
+    """Make a set, and return the record that names it.
+
+    Raises:
+        JobFailed: also where the job left no record of a set.
+    """
+    record = run(context, clinic, "backup")
+    if not record.get("set"):
+        raise JobFailed(
+            f"Job backup of '{clinic.name}' ended well, but left no record of its set.",
+            do="See gcp-openemr logs --job backup, then run this again.",
+        )
+    return record
 
 
 def provision(context: Context, clinic: Clinic, platform: Platform, versions: SecretVersions) -> None:

@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Collection, Mapping, Sequence
 
 from gcp_openemr import backups
-from gcp_openemr.commands import jobs, taking_down
+from gcp_openemr.commands import jobs, roots, state, taking_down
 from gcp_openemr.commands.taking_down import Going
 from gcp_openemr.environment import Clinic
 from gcp_openemr.errors import GcpOpenemrError, JobFailed
@@ -32,8 +32,8 @@ class LastSet:
 def take(going: Going, clinics: Sequence[Clinic], there: Collection[Leftover]) -> dict[str, LastSet]:
     """Make the last set of every clinic that can still change, and close it. Returns the last set of each that has one.
 
-    A clinic without service and without backup job was closed by an earlier run: Terraform takes jobs before what they
-    need, so as long as there is one it can do its work.
+    A clinic without protections, service and backup job was closed by an earlier run: Terraform takes jobs before what
+    they need, so as long as there is one it can do its work.
 
     Raises:
         JobFailed: a clinic cannot be backed up; the text says what was done until then, and what to do.
@@ -41,7 +41,7 @@ def take(going: Going, clinics: Sequence[Clinic], there: Collection[Leftover]) -
     names = {one.name for one in there}
     living = [clinic for clinic in clinics if _lives(going, clinic, names)]
     try:
-        taking_down.side_by_side(lambda clinic: jobs.run(going.context, clinic, "backup"), living)
+        taking_down.side_by_side(lambda clinic: jobs.back_up(going.context, clinic), living)
     except GcpOpenemrError as error:
         raise _refused(error, "A clinic could not be backed up, so nothing was changed.") from error
     taking_down.side_by_side(lambda clinic: taking_down.close(going, clinic), living)
@@ -54,12 +54,14 @@ def take(going: Going, clinics: Sequence[Clinic], there: Collection[Leftover]) -
 
 
 def _lives(going: Going, clinic: Clinic, names: Collection[str]) -> bool:
+    """It can make a set; or it should, since a destroy lifts protections before it takes service and jobs away."""
     own = going.context.environment.clinic_names(clinic.name)
-    return own.service in names or own.backup_job in names
+    there = own.service in names or own.backup_job in names
+    return there or bool(state.protected(going.context, roots.clinic_root(clinic.name).path))
 
 
 def _last(going: Going, clinic: Clinic) -> LastSet:
-    made = jobs.run(going.context, clinic, "backup")
+    made = jobs.back_up(going.context, clinic)
     jobs.run(going.context, clinic, "verify", {"SET": str(made["set"])})
     return LastSet(set=str(made["set"]), manifest=str(made["manifest"]))
 

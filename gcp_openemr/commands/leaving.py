@@ -7,13 +7,13 @@ import datetime
 from collections.abc import Collection, Iterable
 
 from gcp_openemr import backups, leftovers
-from gcp_openemr.commands import roots, state
+from gcp_openemr.commands import deployed, roots, state
 from gcp_openemr.commands.backup import age, size
 from gcp_openemr.commands.context import Context
-from gcp_openemr.errors import InputMissing, UsageError
+from gcp_openemr.errors import EnvironmentInvalid, InputMissing, Locked, UsageError
 from gcp_openemr.leftovers import Leftover
 
-__all__ = ["NOTHING_KEPT", "Leaving", "Wish", "agree", "look", "show", "strays", "told"]
+__all__ = ["NOTHING_KEPT", "Leaving", "Wish", "agree", "look", "look_again", "show", "strays", "told"]
 
 NOTHING_KEPT = (
     "Nothing was kept. Enabled APIs stay enabled, since others may use them. What lay in the buckets can be brought "
@@ -62,10 +62,14 @@ def look(context: Context, wish: Wish) -> Leaving:
 
     Raises:
         UsageError: there is no such clinic.
+        EnvironmentInvalid: the file has another place or profile than what stands there.
     """
     environment = context.environment
     with context.console.step("ask Google what is there"):
         exists = state.exists(context)
+        if exists:
+            deployed.check_place(context)
+            _check_profile(context)
         clinics = state.known_clinics(context) if exists else []
         foundation = not wish.clinic and (bool(wish.foundation) or _goes_whole(context, wish))
         there = there_of(context, clinic=wish.clinic or "", foundation=foundation)
@@ -83,6 +87,23 @@ def look(context: Context, wish: Wish) -> Leaving:
     )
 
 
+def look_again(context: Context, agreed: Leaving) -> Leaving:
+    """The same under the environment's lock: while people read and agreed, another run may have ended.
+
+    Raises:
+        Locked: it made what nobody agreed to take down.
+    """
+    now = look(context, agreed.wish)
+    news = [f"clinic {name}" for name in now.clinics if name not in agreed.clinics]
+    news += ["platform"] if now.platform and not agreed.platform else []
+    if news:
+        raise Locked(
+            f"Another run made this in the meantime: {', '.join(news)}. Nothing was changed by this one.",
+            do="Run it again, and look at what goes.",
+        )
+    return now
+
+
 def there_of(context: Context, *, clinic: str, foundation: bool) -> list[Leftover]:
     """What Google has of a clinic or of the environment, without the state bucket and a foundation that stays."""
     found = leftovers.find(context.environment, context.cloud, clinic=clinic)
@@ -96,8 +117,7 @@ def there_of(context: Context, *, clinic: str, foundation: bool) -> list[Leftove
 
 def strays(context: Context, there: Collection[Leftover]) -> frozenset[str]:
     """Names of what holds data and is in no state, without the disks that machines bring with them."""
-    paths = [roots.FOUNDATION.path, roots.PLATFORM.path, *(f"clinics/{name}" for name in state.known_clinics(context))]
-    known = set[tuple[str, str]]().union(*(state.holdings(context, path) for path in paths))
+    known = set[tuple[str, str]]().union(*(state.holdings(context, path) for path in _paths(context)))
     machines = {one.name for one in there if one.type == "google_compute_instance"}
     return frozenset(one.name for one in there if one.holds and (one.type, one.name) not in known) - machines
 
@@ -152,6 +172,24 @@ def agree(context: Context, going: Leaving) -> None:
 def told(there: Iterable[Leftover]) -> str:
     """Each with its type, name and what removes it."""
     return "\n".join(f"  {one.type} {one.name}: {one.by_hand}" for one in there)
+
+
+def _check_profile(context: Context) -> None:
+    """A developer's environment goes without a last set, with all of its sets: a file alone makes none of another."""
+    environment = context.environment
+    if environment.protect or not any(state.protected(context, path) for path in _paths(context)):
+        return
+    raise EnvironmentInvalid(
+        f"[environment] profile is {environment.profile}, and '{environment.name}' is deployed with the protections of "
+        "production: a destroy by this file would make no last set and take the backup sets along.",
+        do='Set profile = "production". If the data may go, destroy it then with --without-final-backup --foundation.',
+    )
+
+
+def _paths(context: Context) -> list[str]:
+    """The roots of the environment that may have a state."""
+    clinics = (roots.clinic_root(name).path for name in state.known_clinics(context))
+    return [roots.FOUNDATION.path, roots.PLATFORM.path, *clinics]
 
 
 def _goes_whole(context: Context, wish: Wish) -> bool:

@@ -21,19 +21,18 @@ _LOOKS = 3  # a list may be behind a deletion for a moment
 
 
 def begun(context: Context, going: Leaving) -> Mapping[str, LastSet | None]:
-    """The clinic whose data a former run began to remove, with the last set that was its permission; else nothing.
+    """The clinics whose data a former run began to remove, each with the last set that was its permission.
 
     A clinic half removed can make no set any more. What the provision job was last told about it says so.
     """
-    if not going.clinic:
-        return {}
     job = context.job_name(context.environment.names.provision_job)
-    told = cloud_run.last_told(context.cloud, job, "CLINIC", going.clinic)
-    if told.get("ACTION") != "remove":
-        return {}
+    told = {name: cloud_run.last_told(context.cloud, job, "CLINIC", name) for name in going.clinics}
+    return {name: _permission(one) for name, one in told.items() if one.get("ACTION") == "remove"}
+
+
+def _permission(told: Mapping[str, str]) -> LastSet | None:
     manifest = told.get("FINAL_SET", "")
-    name = manifest.rpartition("/")[2].removesuffix(".json")
-    return {going.clinic: LastSet(set=name, manifest=manifest) if manifest else None}
+    return LastSet(set=manifest.rpartition("/")[2].removesuffix(".json"), manifest=manifest) if manifest else None
 
 
 def remove_data(going: Going, leaves: Leaving, sets: Mapping[str, LastSet | None]) -> None:

@@ -5,6 +5,7 @@ a clinic alone, then all of it with every trap on, then what outlives a teardown
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import random
 import signal
@@ -26,13 +27,35 @@ from tests.rehearsal.shown import commands, rehearse
 PROJECT = "my-clinic-prod"
 ONE_CLINIC, ALL, FOUNDATION = commands("docs/destroy.md")
 NOW = ("destroy", "-y", "--environment", "prod", "--wait", "0s")
-STEPS = (
-    "clinics/main: backup",
-    "clinics/main: plan",
-    "clinics/main: apply",
-    "clinics/main: verify",
-    "platform: plan",
-    "platform: apply",
+Step = tuple[str, int]
+"""What people read when it begins, and for which time."""
+STEPS: tuple[Step, ...] = (
+    ("clinics/main: backup", 1),
+    ("clinics/main: apply", 1),  # lifts protections
+    ("clinics/main: apply", 2),  # service and schedules go
+    ("clinics/main: backup", 2),
+    ("clinics/main: verify", 1),
+    ("clinics/main: plan", 3),
+    ("clinics/main: apply", 3),
+    ("platform: plan", 1),
+    ("platform: apply", 1),
+    ("platform: apply", 2),
+)
+OF_A_CLINIC: tuple[Step, ...] = (
+    ("clinics/north: backup", 2),
+    ("clinics/north: verify", 1),
+    ("clinics/north: remove its data", 1),
+    ("clinics/north: apply", 3),
+    ("ask Google what is left", 1),
+)
+OF_THE_FOUNDATION: tuple[Step, ...] = (
+    ("foundation: plan", 1),
+    ("foundation: apply", 1),
+    (f"empty gs://{PROJECT}-oe-prod-backups", 1),
+    ("foundation: apply", 2),
+    ("ask Google what is left", 1),
+    (f"empty gs://{PROJECT}-oe-prod-state", 1),
+    (f"delete gs://{PROJECT}-oe-prod-state", 1),
 )
 SIGNS = (signal.SIGKILL, signal.SIGINT)
 
@@ -138,12 +161,8 @@ def test_the_foundation_goes_when_its_name_is_typed_again(place: Place) -> None:
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("sign", SIGNS)
 @pytest.mark.parametrize("step", STEPS)
-def test_a_destroy_stopped_at_any_step_is_ended_by_the_next(tmp_path: Path, step: str, sign: signal.Signals) -> None:
-    file = environment_file().replace("developer", "production").replace("rehearsal-1", PROJECT).replace("test", "prod")
-    (tmp_path / "openemr.toml").write_text(file)
-    made = Place(folder=tmp_path)
-    control.start(made.sandbox)
-    try:
+def test_a_destroy_stopped_at_any_step_is_ended_by_the_next(tmp_path: Path, step: Step, sign: signal.Signals) -> None:
+    with production(tmp_path) as made:
         made.must("deploy", "-y")
         visit(made, "main").upload(1, "last.txt", b"written before the end")
         stop(made, step, sign, 0.2)
@@ -151,6 +170,54 @@ def test_a_destroy_stopped_at_any_step_is_ended_by_the_next(tmp_path: Path, step
         assert {one.name.partition("@")[0] for one in left(made)} == kept("main")
         (newest, *_) = made.must("backup", "list")["clinics"]["main"]["sets"]
         assert (newest["state"], newest["documents"]) == ("verified", 1)
+
+
+@pytest.mark.torture
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("sign", SIGNS)
+def test_one_clinic_s_destroy_stopped_at_any_step_is_ended_by_the_next(tmp_path: Path, sign: signal.Signals) -> None:
+    """And the other clinic does not notice."""
+    with production(tmp_path) as made:
+        name_clinics(made, "main", "north")
+        for step in OF_A_CLINIC:
+            made.must("deploy", "-y")
+            visit(made, "north").upload(1, "last.txt", b"written before the end")
+            before = {(one.type, one.name) for one in left(made, "main")}
+            stop(made, step, sign, 0.2, *ONE_CLINIC)
+            made.must(*ONE_CLINIC)
+            assert {one.name.partition("@")[0] for one in left(made, "north")} == {
+                "oe-prod-north-backup-password",
+                "oe-prod-north-prune",
+            }
+            (newest, *_) = made.must("backup", "list")["clinics"]["north"]["sets"]
+            assert (newest["state"], newest["documents"]) == ("verified", 1)
+            assert {(one.type, one.name) for one in left(made, "main")} == before
+            visit(made, "main")
+
+
+@pytest.mark.torture
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("sign", SIGNS)
+@pytest.mark.parametrize("step", OF_THE_FOUNDATION)
+def test_a_foundation_s_destroy_stopped_at_any_step_is_ended_by_the_next(
+    tmp_path: Path, step: Step, sign: signal.Signals
+) -> None:
+    with production(tmp_path) as made:
+        made.must("bootstrap", "-y")
+        stop(made, step, sign, 0.1, *FOUNDATION)
+        made.must(*FOUNDATION)
+        assert left(made) == []
+
+
+@contextlib.contextmanager
+def production(folder: Path) -> Iterator[Place]:
+    """A sandbox and the file of an environment of the production profile, in which nothing is deployed."""
+    file = environment_file().replace("developer", "production").replace("rehearsal-1", PROJECT).replace("test", "prod")
+    (folder / "openemr.toml").write_text(file)
+    made = Place(folder=folder)
+    control.start(made.sandbox)
+    try:
+        yield made
     finally:
         control.stop(made.sandbox)
 
@@ -162,10 +229,12 @@ def kept(*clinics: str) -> set[str]:
     return own | {"oe-prod", "oe-prod-audit", "oe-prod-build", "serviceAccount:oe-prod-build"}
 
 
-def stop(place: Place, step: str, sign: signal.Signals, seconds: float) -> None:
+def stop(place: Place, step: Step, sign: signal.Signals, seconds: float, *command: str) -> None:
     """Begin a destroy and end it that long after a step began; Terraform has ended too when this returns."""
-    run = begin(place, *NOW)
-    wait_for(run, f"→ {step}")
+    run = begin(place, *(command or NOW))
+    words, times = step
+    for _ in range(times):
+        wait_for(run, f"→ {words}")
     time.sleep(seconds)
     run.send_signal(sign)
     run.communicate(timeout=120)

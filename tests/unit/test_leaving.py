@@ -1,0 +1,153 @@
+"""What a destroy looks at before it changes anything: the file is of what stands there, and nothing came meanwhile."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gcp_openemr import cloud_run
+from gcp_openemr.backups import BackupSet
+from gcp_openemr.clients import Cloud
+from gcp_openemr.commands import jobs, last_sets, leaving, removal, taking_down
+from gcp_openemr.commands.context import Context
+from gcp_openemr.commands.last_sets import LastSet
+from gcp_openemr.commands.leaving import Leaving, Wish
+from gcp_openemr.commands.taking_down import Going, Patience
+from gcp_openemr.console import Console
+from gcp_openemr.errors import EnvironmentInvalid, JobFailed, Locked, UsageError
+from gcp_openemr.leftovers import Leftover
+from gcp_openemr.variables import Foundation, Platform
+from tests.unit import environment_file
+from tests.unit.cloud import PROJECT
+
+PRODUCTION = 'profile = "production"'
+OLD = {"openemr": "acknowledge_end_of_support = true"}
+
+
+def context(cloud: Cloud, tmp_path: Path, own: str = PRODUCTION) -> Context:
+    sections = {**OLD, "environment": f'project = "{PROJECT}"\n{own}', "clinics.main": "", "clinics.north": ""}
+    return Context(
+        environment=environment_file.load(tmp_path, sections),
+        cloud=cloud,
+        console=Console(people=io.StringIO()),
+        workspace=tmp_path / "work",
+        terraform=Path(),
+    )
+
+
+def put(cloud: Cloud, root: str, type_: str, **attributes: Any) -> None:
+    resource = {"mode": "managed", "module": "module.x", "type": type_, "name": "default"}
+    state = {"resources": [{**resource, "instances": [{"attributes": attributes}]}], "outputs": {}}
+    cloud.storage.bucket(f"{PROJECT}-oe-test-state").blob(f"test/{root}/default.tfstate").upload_from_string(
+        json.dumps(state)
+    )
+
+
+@pytest.fixture
+def deployed(cloud: Cloud) -> Cloud:
+    """An environment of the production profile with one clinic, as far as its states tell."""
+    cloud.storage.create_bucket(f"{PROJECT}-oe-test-state")
+    put(cloud, "foundation", "google_artifact_registry_repository", location="europe-west1")
+    put(cloud, "platform", "google_compute_disk", zone="europe-west1-b", deletion_policy="PREVENT")
+    put(cloud, "clinics/main", "google_secret_manager_secret", deletion_protection=True)
+    return cloud
+
+
+def test_a_file_that_became_a_developer_s_takes_no_production_down(deployed: Cloud, tmp_path: Path) -> None:
+    with pytest.raises(EnvironmentInvalid, match="would make no last set and take the backup sets along") as caught:
+        leaving.look(context(deployed, tmp_path, ""), Wish())
+    assert 'Set profile = "production"' in caught.value.do
+    for root in ("platform", "clinics/main"):
+        put(deployed, root, "google_compute_firewall")
+    assert leaving.look(context(deployed, tmp_path, ""), Wish()).foundation
+
+
+@pytest.mark.parametrize("elsewhere", ['region = "europe-west3"', 'zone = "europe-west1-c"'])
+def test_a_file_that_looks_elsewhere_is_refused(deployed: Cloud, tmp_path: Path, elsewhere: str) -> None:
+    """Google would be asked there, and have nothing: no service to make a last set of, and nothing left."""
+    with pytest.raises(EnvironmentInvalid, match="and deployed is europe-west1") as caught:
+        leaving.look(context(deployed, tmp_path, f"{PRODUCTION}\n{elsewhere}"), Wish())
+    assert caught.value.do.startswith("Change the file back.")
+
+
+def test_a_clinic_that_came_while_people_read_does_not_go_unread(deployed: Cloud, tmp_path: Path) -> None:
+    here = context(deployed, tmp_path)
+    agreed = leaving.look(here, Wish())
+    assert (agreed.clinics, agreed.platform, agreed.sets) == (("main",), True, True)
+    assert leaving.look_again(here, agreed) == agreed
+    put(deployed, "clinics/north", "google_secret_manager_secret")
+    with pytest.raises(Locked, match=r"Another run made this in the meantime: clinic north\. Nothing was changed"):
+        leaving.look_again(here, agreed)
+    one = leaving.look(here, Wish(clinic="main"))
+    assert leaving.look_again(here, one).clinics == ("main",)
+
+
+def going(here: Context) -> Going:
+    foundation: Any = object.__new__(Foundation)
+    return Going(context=here, foundation=foundation, platform=Platform(outputs={}), patience=Patience(0, ""))
+
+
+def test_a_clinic_that_lost_its_jobs_by_hand_goes_by_words_alone(deployed: Cloud, tmp_path: Path) -> None:
+    here = context(deployed, tmp_path)
+    main = here.environment.clinics["main"]
+    with pytest.raises(JobFailed, match="could not be backed up, so nothing was changed") as caught:
+        last_sets.take(going(here), [main], [])
+    assert caught.value.do.endswith("To destroy it all the same: --without-final-backup")
+
+
+def test_a_clinic_whose_protections_a_destroy_lifted_has_its_last_set(
+    deployed: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(deployed, "clinics/main", "google_secret_manager_secret", deletion_protection=False)
+    here = context(deployed, tmp_path)
+    made: Any = type("Made", (), {"is_verified": True, "set": "a-set"})
+    known: Sequence[BackupSet] = [made]
+    monkeypatch.setattr("gcp_openemr.backups.read_sets", lambda *_: (known, []))
+    monkeypatch.setattr("gcp_openemr.backups.manifest", lambda *_: "gs://b/a-set.json")
+    taken = last_sets.take(going(here), [here.environment.clinics["main"]], [])
+    assert taken == {"main": LastSet(set="a-set", manifest="gs://b/a-set.json")}
+
+
+def test_a_backup_that_names_no_set_is_none(deployed: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = context(deployed, tmp_path)
+    monkeypatch.setattr(jobs, "run", lambda *_: {})
+    closed: list[str] = []
+    monkeypatch.setattr(taking_down, "close", lambda _, clinic: closed.append(clinic.name))
+    with pytest.raises(JobFailed, match="left no record of its set"):
+        last_sets.take(going(here), [here.environment.clinics["main"]], [])
+    assert closed == []
+
+
+def test_a_clinic_half_removed_is_not_backed_up_again(
+    deployed: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Be it alone that goes now, or all of its environment."""
+    told: Mapping[str, dict[str, str]] = {
+        "main": {"ACTION": "remove", "FINAL_SET": "gs://b/clinics/main/sets/20261122T020000Z-abcd.json"},
+        "north": {"ACTION": "ensure"},
+        "south": {"ACTION": "remove"},
+    }
+    monkeypatch.setattr(cloud_run, "last_told", lambda _cloud, _job, _variable, clinic: told[clinic])
+    here = context(deployed, tmp_path)
+    every = Leaving(wish=Wish(), clinic="", clinics=(*told,), platform=True, foundation=False, sets=True, there=())
+    assert removal.begun(here, every) == {
+        "main": LastSet(set="20261122T020000Z-abcd", manifest="gs://b/clinics/main/sets/20261122T020000Z-abcd.json"),
+        "south": None,
+    }
+
+
+@pytest.mark.parametrize(
+    ("wish", "asks_for"),
+    [(Wish(named="prod"), "--environment says 'prod'"), (Wish(named="test", foundation="prod"), "--foundation says")],
+)
+def test_another_name_is_no_agreement(deployed: Cloud, tmp_path: Path, wish: Wish, asks_for: str) -> None:
+    here = context(deployed, tmp_path)
+    stray = Leftover(type="t", name="n", api="a", path="p", by_hand="gcloud")
+    leaves = Leaving(wish=wish, clinic="", clinics=(), platform=True, foundation=False, sets=True, there=(stray,))
+    with pytest.raises(UsageError, match=asks_for):
+        leaving.agree(here, leaves)
