@@ -32,10 +32,22 @@ def until_announced(sites: Path, *, drain_seconds: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def until_upgraded(sites: Path, *, drain_seconds: int) -> Iterator[None]:
-    """Show the page, and leave it when the block has ended, well or not: code and data may not fit each other then."""
-    _show(sites, drain_seconds)
-    time.sleep(drain_seconds)
+    """Show the page, and leave it when the block has ended, well or not: code and data may not fit each other then.
+
+    One that is shown already has to stand for the rest of its time only.
+    """
+    stood = _stood(sites)
+    if not stood:
+        _show(sites, drain_seconds)
+    time.sleep(max(drain_seconds - stood, 0))
     yield
+
+
+def _stood(sites: Path) -> float:
+    """For how many seconds the page is shown; 0 where it is not."""
+    with contextlib.suppress(FileNotFoundError):
+        return max(time.time() - (sites / _NAME).stat().st_mtime, 0)
+    return 0
 
 
 def _show(sites: Path, drain_seconds: int) -> None:

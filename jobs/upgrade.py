@@ -2,7 +2,8 @@
 
 A note on the share says that it has begun, and from which release; a run that was killed is continued by the next,
 since OpenEMR's scripts skip what is done and write the version last. The maintenance page stays up at the end: nfs-init
-ends it when the new revision serves. `REHEARSE=yes` does the same to a copy made of a backup set, and removes the copy.
+ends it when the new revision serves. `PAGE_ONLY=yes` looks at all of that, shows the page, and changes nothing, so that
+the set to go back to can be made then. `REHEARSE=yes` upgrades a copy made of a backup set, and removes the copy.
 """
 
 from __future__ import annotations
@@ -74,6 +75,9 @@ def run(wanted: Upgrade) -> dict[str, Any]:
         if _is_done(wanted, place, before, begun):
             return {"from": wanted.release_before, "to": before.release, "already": True, "set": wanted.set}
         _check_data(wanted, place, before, begun)
+        if wanted.page_only:
+            with maintenance.until_upgraded(clinic.sites, drain_seconds=0 if begun else wanted.drain_seconds):
+                return {"page": True}
         log.info("The upgrade begins", release=before.release, to=wanted.release, resumed=begun is not None)
         with maintenance.until_upgraded(clinic.sites, drain_seconds=0 if begun else wanted.drain_seconds):
             lock.check()

@@ -21,7 +21,8 @@ _SET = re.compile(r"latest|\d{8}T\d{6}Z-[0-9a-f]{4}")
 class Upgrade:
     """From which release to which. `set` is the backup set to go back to, or that a rehearsal is made of.
 
-    `drain_seconds` is how long the maintenance page stands before the first change.
+    `drain_seconds` is how long the maintenance page stands before the first change. `page_only` shows it and no more,
+    so that a set can be made of all that people wrote.
     """
 
     clinic: Clinic
@@ -30,6 +31,7 @@ class Upgrade:
     release: str
     set: str
     rehearse: bool
+    page_only: bool
     scratch_schema: str
     skeleton: Path
     drain_seconds: int
@@ -47,6 +49,7 @@ def upgrade(environment: Mapping[str, str]) -> Upgrade:
             release=read.matching("OPENEMR_VERSION", _RELEASE, "a release such as 8.4.0"),
             set=read.matching("UPGRADE_SET", _SET, "a set's id or latest", default=""),
             rehearse=read.flag("REHEARSE"),
+            page_only=read.flag("PAGE_ONLY"),
             scratch_schema=read.matching("MYSQL_SCRATCH_DATABASE", backup_settings.NAME, "a schema's name"),
             skeleton=Path(read.text("OPENEMR_SKELETON", default=str(SKELETON))),
             drain_seconds=read.number("DRAIN_SECONDS", default=65),

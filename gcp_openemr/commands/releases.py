@@ -47,7 +47,7 @@ def look(context: Context, clinic: Clinic) -> Standing | None:
     upgrade_name = context.job_name(names.upgrade_job)
     job = cloud_run.job_container(context.cloud, upgrade_name)
     runs = cloud_run.runs(context.cloud, upgrade_name) if job else []
-    changing = [run for run in runs if run.get("REHEARSE") != "yes" and not _was_refused(context, run)]
+    changing = [run for run in runs if _changes(run) and not _was_refused(context, run)]
     return Standing(
         clinic=clinic.name,
         version=service.openemr,
@@ -88,6 +88,11 @@ def _problem(standing: Standing, wanted: str) -> tuple[str, str]:
         return told, f"Run: gcp-openemr upgrade --to {wanted}"
     keep = f'Set version = "{standing.version}" in [openemr]'
     return told, f"{keep}, or go back to an older backup set: {back}"
+
+
+def _changes(run: Mapping[str, str]) -> bool:
+    """A rehearsal works on a copy; the page alone changes no data."""
+    return "yes" not in (run.get("REHEARSE"), run.get("PAGE_ONLY"))
 
 
 def _was_refused(context: Context, run: Mapping[str, str]) -> bool:

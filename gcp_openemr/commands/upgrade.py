@@ -1,8 +1,9 @@
 """Upgrade: a clinic from its line of OpenEMR to the one that the environment file names, and back.
 
-Image of the new line → job `upgrade` beside the old jobs → verified backup set → OpenEMR's own scripts under a
-maintenance page → new revision without traffic → traffic → health → the page ends → the job `upgrade` goes. While that
-job is there, deploy refuses; the same command again continues, and `--back` restores the set under the old image.
+Image of the new line → job `upgrade` beside the old jobs → backup set → maintenance page → backup set of what was
+written meanwhile, to go back to → OpenEMR's own scripts → new revision without traffic → traffic → health → the page
+ends → the job `upgrade` goes. While that job is there, deploy refuses; the same command again continues, and `--back`
+restores the set under the old image.
 """
 
 from __future__ import annotations
@@ -15,12 +16,21 @@ from gcp_openemr import secret_store
 from gcp_openemr.commands import deploy, roots
 from gcp_openemr.commands.context import Context, changing
 from gcp_openemr.commands.releases import Standing, order
-from gcp_openemr.commands.upgrade_work import Work, ground, images_of, look, serve_and_end_page, work_on
+from gcp_openemr.commands.upgrade_work import (
+    Work,
+    check_still,
+    end_page,
+    ground,
+    images_of,
+    look,
+    serve_and_end_page,
+    work_on,
+)
 from gcp_openemr.environment.versions import LINES
-from gcp_openemr.errors import Unhealthy, UsageError
+from gcp_openemr.errors import JobFailed, Unhealthy, UsageError
 from gcp_openemr.image import Images
 from gcp_openemr.lock import Held
-from gcp_openemr.variables import Foundation, Release, Upgrading, platform_variables
+from gcp_openemr.variables import Foundation, Release, SecretVersions, Upgrading, platform_variables
 
 __all__ = ["rehearse", "upgrade"]
 
@@ -48,6 +58,7 @@ def upgrade(context: Context, *, to: str, clinic: str | None, drain: int) -> Non
     context.agree(f"Upgrade in '{context.environment.name}'?")
     records: dict[str, Any] = {}
     with changing(context, "upgrade") as held:
+        check_still(context, clinic, standings)
         foundation, platform = ground(context)
         images = images_of(context, foundation, to)
         for one in pending:
@@ -74,6 +85,7 @@ def rehearse(context: Context, *, to: str, clinic: str | None) -> None:
     context.agree(f"Rehearse the upgrade to OpenEMR {to} on copies?")
     records: dict[str, Any] = {}
     with changing(context, "upgrade --rehearse") as held:
+        check_still(context, clinic, standings)
         foundation, platform = ground(context)
         images = images_of(context, foundation, to)
         for one in standings:
@@ -84,7 +96,7 @@ def rehearse(context: Context, *, to: str, clinic: str | None) -> None:
             here = Release(service=one.version, jobs=one.version)
             work.apply(versions, one.images, dataclasses.replace(here, upgrading=upgrading))
             try:
-                work.run("backup", {})
+                work.back_up()
                 records[one.clinic] = work.run("upgrade", {"REHEARSE": "yes"})
             finally:
                 work.apply(versions, one.images, here)
@@ -139,7 +151,7 @@ def _forward(work: Work, images: Images, to: str, drain: int, held: Held) -> dic
     record: dict[str, Any] = {}
     if standing.version != to:
         work.apply(versions, standing.images, Release(service=before, jobs=before, upgrading=upgrading))
-        made = standing.first_set if standing.begun else str(work.run("backup", {}).get("set", ""))
+        made = standing.first_set if standing.begun else _last_set(work, versions, drain)
         held.check()
         record = work.run("upgrade", {"UPGRADE_SET": made, "DRAIN_SECONDS": str(drain)})
         held.check()
@@ -151,6 +163,20 @@ def _forward(work: Work, images: Images, to: str, drain: int, held: Held) -> dic
         raise Unhealthy(f"{error.what} The maintenance page stands.", do=f"{error.do} {way}") from error
     work.apply(versions, images, Release(service=to, jobs=to))
     return {**record, "from": before, "url": url}
+
+
+def _last_set(work: Work, versions: SecretVersions, drain: int) -> str:
+    """The set to go back to. One is made while people work, to see that it can be; that under the page is soon made.
+
+    Where it cannot be made, people work on.
+    """
+    work.back_up()
+    work.run("upgrade", {"PAGE_ONLY": "yes", "DRAIN_SECONDS": str(drain)})
+    try:
+        return work.back_up()
+    except JobFailed:
+        end_page(work, versions)
+        raise
 
 
 def _settle_platform(context: Context, foundation: Foundation, images: Images, to: str) -> None:

@@ -8,7 +8,16 @@ from gcp_openemr.commands import deploy, jobs
 from gcp_openemr.commands.backup import size
 from gcp_openemr.commands.context import Context, changing
 from gcp_openemr.commands.releases import Standing, order
-from gcp_openemr.commands.upgrade_work import Work, ground, images_of, look, serve_and_end_page, work_on
+from gcp_openemr.commands.upgrade_work import (
+    Work,
+    check_still,
+    end_page,
+    ground,
+    images_of,
+    look,
+    serve_and_end_page,
+    work_on,
+)
 from gcp_openemr.environment.versions import LINES
 from gcp_openemr.errors import JobFailed, UsageError
 from gcp_openemr.image import Images
@@ -30,6 +39,7 @@ def back(context: Context, *, clinic: str | None, drain: int, set_first: bool) -
     found = _way_back(context, standing)
     _agree_to_go_back(context, standing, found, clinic)
     with changing(context, "upgrade --back") as held:
+        check_still(context, clinic, [standing])
         foundation, platform = ground(context)
         work = work_on(context, foundation, platform, standing)
         versions = deploy.secret_versions(context, work.clinic)
@@ -45,6 +55,9 @@ def back(context: Context, *, clinic: str | None, drain: int, set_first: bool) -
             under_way = _under_way(work, found, "serve")
             work.apply(versions, images, Release(service=version, jobs=version, upgrading=under_way))
             serve_and_end_page(work, versions)
+        else:
+            work.await_runs("upgrade")
+            end_page(work, versions)
         work.apply(versions, images, Release(service=version, jobs=version))
     told = f"{standing.clinic} is on OpenEMR {version} again"
     told += f" with set {found.set}." if found else "; its data had not been changed."
@@ -99,7 +112,7 @@ def _agree_to_go_back(context: Context, standing: Standing, found: BackupSet | N
 
 def _set_of_now(work: Work) -> str:
     try:
-        return str(work.run("backup", {}).get("set", ""))
+        return work.back_up()
     except JobFailed as error:
         raise JobFailed(
             f"The present state could not be made a set, so nothing was replaced. {error.what}",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gcp_openemr import cloud_run, image
@@ -12,11 +12,11 @@ from gcp_openemr.commands.context import Context
 from gcp_openemr.commands.releases import Standing
 from gcp_openemr.environment import Clinic
 from gcp_openemr.environment.versions import LINES
-from gcp_openemr.errors import UsageError
+from gcp_openemr.errors import Locked, UsageError
 from gcp_openemr.image import Images
 from gcp_openemr.variables import Foundation, Platform, Release, SecretVersions, clinic_variables
 
-__all__ = ["Work", "ground", "images_of", "look", "serve_and_end_page", "work_on"]
+__all__ = ["Work", "check_still", "end_page", "ground", "images_of", "look", "serve_and_end_page", "work_on"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -47,10 +47,19 @@ class Work:
 
     def run(self, job: str, variables: Mapping[str, str]) -> dict[str, Any]:
         """Run a job after what an earlier command may have left running."""
+        self.await_runs(job)
+        return jobs.run(self.context, self.clinic, job, variables)
+
+    def back_up(self) -> str:
+        """Make a set, and return its id."""
+        self.await_runs("backup")
+        return str(jobs.back_up(self.context, self.clinic)["set"])
+
+    def await_runs(self, job: str) -> None:
+        """Wait for what an earlier command may have left running."""
         name = self.context.job_name(getattr(self.names, f"{job.replace('-', '_')}_job"))
         with self.context.console.step(f"clinics/{self.clinic.name}: earlier runs of {job}") as step:
             cloud_run.await_running(self.context.cloud, name, step)
-        return jobs.run(self.context, self.clinic, job, variables)
 
     @property
     def names(self) -> Any:
@@ -68,6 +77,19 @@ def look(context: Context, clinic: str | None, *, one_only: bool = False) -> lis
     if missing:
         raise UsageError(f"Clinic '{missing[0]}' is not deployed yet.", do="Run: gcp-openemr deploy")
     return [standing for standing in found.values() if standing is not None]
+
+
+def check_still(context: Context, clinic: str | None, agreed: Sequence[Standing]) -> None:
+    """Under the environment's lock: what was looked at before it is what stands there.
+
+    Raises:
+        Locked: another run ended in the meantime.
+    """
+    if look(context, clinic) != agreed:
+        raise Locked(
+            "Another run changed a clinic in the meantime, so this one changed nothing.",
+            do="See gcp-openemr status, then run this again.",
+        )
 
 
 def ground(context: Context) -> tuple[Foundation, Platform]:
@@ -100,5 +122,10 @@ def serve_and_end_page(work: Work, versions: SecretVersions) -> str:
     """Traffic to the newest revision, health, and only then the end of the maintenance page."""
     seen = cloud_run.service_state(work.context.cloud, work.context.service_name(work.clinic))
     after = deploy.serve(work.context, work.clinic, seen)
-    work.run("nfs-init", jobs.storage_variables(versions))
+    end_page(work, versions)
     return work.clinic.public_url or after.uri
+
+
+def end_page(work: Work, versions: SecretVersions) -> None:
+    """By nfs-init, which first looks whether code and data fit each other."""
+    work.run("nfs-init", jobs.storage_variables(versions))

@@ -37,6 +37,7 @@ class Newer:
             release="8.4.0",
             set="",
             rehearse=False,
+            page_only=False,
             scratch_schema=f"{self.world.wanted.schema}_scratch",
             skeleton=self.application / "skeleton",
             drain_seconds=0,
@@ -93,6 +94,27 @@ def test_a_clinic_is_upgraded_and_nfs_init_ends_the_page(newer: Newer) -> None:
     assert not (world.sites / PAGE).exists()
     assert opens(world, 7) == before
     assert upgrade.run(newer.wanted())["already"] is True
+
+
+def test_the_page_alone_is_shown_and_a_set_can_be_made_then(newer: Newer, monkeypatch: pytest.MonkeyPatch) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr("jobs.maintenance.time.sleep", slept.append)
+    world = newer.world
+    before = newer.version, newer.counter
+    assert upgrade.run(newer.wanted(page_only=True, drain_seconds=65)) == {"page": True}
+    assert (world.sites / PAGE).is_file()
+    assert (newer.version, newer.counter, marker.read(world.sites)) == (*before, None)
+    made = newer.shelf.back_up(world)
+    assert upgrade.run(newer.wanted(set=made.set, drain_seconds=65))["to"] == "8.4.0"
+    first, rest = slept
+    assert (first, 0 <= rest < 65) == (65, True), "the page stood all the time"
+
+
+def test_what_does_not_fit_is_refused_before_any_page(newer: Newer) -> None:
+    newer.world.query("UPDATE version SET v_patch = 3")
+    with pytest.raises(Refused, match="Nothing was changed"):
+        upgrade.run(newer.wanted(page_only=True))
+    assert not (newer.world.sites / PAGE).exists()
 
 
 def test_what_openemr_passes_over_is_a_failure_and_the_next_run_finishes(newer: Newer) -> None:

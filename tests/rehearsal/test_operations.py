@@ -8,8 +8,8 @@ import signal
 from pathlib import Path
 from typing import Any
 
-import click
 import pytest
+from click.testing import CliRunner
 
 from gcp_openemr.cli import cli
 from tests.rehearsal.place import Place, begin
@@ -44,12 +44,23 @@ def test_the_command_works(place: Place, deployed: dict[str, Any], arguments: li
         place.must(*arguments)
 
 
-@pytest.mark.parametrize("arguments", [c for c in commands() if c[0] == "rehearse"], ids=" ".join)
-def test_the_rehearsal_takes_these_options(arguments: list[str]) -> None:
-    """They are played by `test_rehearse`."""
-    verb = cli.commands["rehearse"]
-    assert isinstance(verb, click.Command)
-    verb.make_context("rehearse", arguments[1:])
+def shown_anywhere() -> list[list[str]]:
+    """Every command in a block of any page."""
+    pages = [PAGE.parents[1] / "README.md", *sorted(PAGE.parent.glob("*.md"))]
+    blocks = [
+        b for page in pages for b in re.findall(r"^```\w*\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
+    ]
+    lines = [line.partition(" #")[0].strip() for block in blocks for line in block.splitlines()]
+    return [shlex.split(line)[1:] for line in lines if line.startswith("gcp-openemr ")]
+
+
+def test_the_program_takes_every_command_that_a_page_shows() -> None:
+    """Running it costs a deployment; that its verb and options are there costs nothing."""
+    shown = shown_anywhere()
+    assert {"upgrade", "restore", "rotate", "destroy", "plan"} <= {word for arguments in shown for word in arguments}
+    for arguments in shown:
+        explained = CliRunner().invoke(cli, [*arguments, "--help"])
+        assert explained.exit_code == 0, (arguments, explained.output)
 
 
 def test_every_page_that_the_handbook_names_is_there() -> None:

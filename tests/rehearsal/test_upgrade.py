@@ -6,7 +6,7 @@ import hashlib
 import random
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -15,9 +15,24 @@ from gcp_openemr.errors import Unhealthy
 from gcp_openemr.sandbox import control
 from gcp_openemr.sandbox.visitor import Visitor
 from tests.rehearsal.place import Place, begin, environment_file, terraform_processes, visit, wait_for
+from tests.rehearsal.shown import commands
 
 PATIENT = 1
-STEPS = ("plan", "apply", "backup", "upgrade", "traffic", "nfs-init")
+Step = tuple[str, int]
+"""What people read of a clinic when it begins, and for which time."""
+# On the way forth, and at which the way back is killed then.
+STEPS: tuple[tuple[Step, Step], ...] = (
+    (("plan", 1), ("plan", 1)),
+    (("apply", 1), ("apply", 1)),
+    (("backup", 1), ("backup", 1)),
+    (("upgrade", 1), ("plan", 2)),  # the page
+    (("backup", 2), ("nfs-init", 1)),
+    (("upgrade", 2), ("apply", 2)),
+    (("apply", 2), ("apply", 3)),
+    (("traffic", 1), ("traffic", 1)),
+    (("nfs-init", 1), ("nfs-init", 2)),
+)
+REHEARSAL, FORTH, STATUS, BACK = commands("docs/upgrade.md")
 SEED = 20261122
 
 
@@ -36,6 +51,12 @@ def name_version(place: Place, version: str) -> None:
     file = place.folder / "openemr.toml"
     lines = [f'version = "{version}"' if line.startswith("version") else line for line in file.read_text().splitlines()]
     file.write_text("\n".join(lines) + "\n")
+
+
+def at_once(shown: Sequence[str]) -> tuple[str, ...]:
+    """A command of the page, without its questions and its time to drain."""
+    verb, *rest = shown
+    return (verb, "-y", *rest, "--drain", "0")
 
 
 def to(clinic: str) -> tuple[str, ...]:
@@ -78,7 +99,7 @@ def test_a_clinic_goes_to_the_new_line_and_back(place: Place, deployed: dict[str
     name_version(place, "8.4.0")
     try:
         assert "Run: gcp-openemr upgrade --to 8.4.0" in refusal(place)
-        kill(place, to("north"), "north", random.Random(SEED).choice(STEPS[2:]))  # noqa: S311 - a sample
+        kill(place, to("north"), "north", random.Random(SEED).choice(STEPS[2:])[0])  # noqa: S311 - a sample
         assert "finish it: gcp-openemr upgrade --to 8.4.0 --clinic north" in refusal(place)
         told = place.run("status", "--clinic", "north").json["unfinished"]
         assert any("upgrade --to 8.4.0 --clinic north" in one["command"] for one in told)
@@ -108,12 +129,15 @@ def refusal(place: Place) -> str:
 @pytest.mark.timeout(900)
 def test_a_rehearsal_leaves_the_clinic_as_it_is_and_the_upgrade_can_be_called_off(old: Place) -> None:
     name_version(old, "8.4.0")
-    rehearsed = old.must("upgrade", "-y", "--to", "8.4.0", "--rehearse")["rehearsed"]["main"]
+    rehearsed = old.must(*at_once(REHEARSAL))["rehearsed"]["main"]
     assert rehearsed["to"] == "8.4.0"
     assert set(lines(old, "main").values()) == {"7.0.4"}
-    kill(old, to("main"), "main", "backup")
+    kill(old, at_once(FORTH), "main", ("backup", 1))
     kept = visit(old, "main").upload(PATIENT, "kept.txt", b"while the upgrade is prepared")
-    assert old.must(*back("main"))["set"] == ""
+    kill(old, at_once(FORTH), "main", ("backup", 2))
+    with pytest.raises(Unhealthy):  # the page stands
+        visit(old, "main")
+    assert old.must(*at_once(BACK))["set"] == ""
     name_version(old, "7.0.4")
     assert old.run("plan").status == 0
     assert opens(visit(old, "main"), kept, b"while the upgrade is prepared")
@@ -121,27 +145,32 @@ def test_a_rehearsal_leaves_the_clinic_as_it_is_and_the_upgrade_can_be_called_of
 
 @pytest.mark.torture
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("step", STEPS)
-def test_killed_at_any_step_the_same_command_finishes_an_upgrade_and_a_way_back(old: Place, step: str) -> None:
+@pytest.mark.parametrize(("step", "step_back"), STEPS)
+def test_killed_at_any_step_the_same_command_finishes_an_upgrade_and_a_way_back(
+    old: Place, step: Step, step_back: Step
+) -> None:
     kept = visit(old, "main").upload(PATIENT, "kept.txt", b"before the killed upgrade")
     name_version(old, "8.4.0")
-    kill(old, to("main"), "main", step)
-    old.must(*to("main"))
+    kill(old, at_once(FORTH), "main", step)
+    old.must(*at_once(FORTH))
+    old.must(*STATUS)
     assert opens(visit(old, "main"), kept, b"before the killed upgrade")
     assert old.run("plan").status == 0
-    assert old.must(*to("main"))["clinics"] == {"main": {"already": True}}
-    kill(old, back("main"), "main", "plan" if step == "upgrade" else step)
+    assert old.must(*at_once(FORTH))["clinics"] == {"main": {"already": True}}
+    kill(old, at_once(BACK), "main", step_back)
     refusal(old)
-    old.must(*back("main"))
+    old.must(*at_once(BACK))
     name_version(old, "7.0.4")
     old.must("deploy", "-y")
     assert opens(visit(old, "main"), kept, b"before the killed upgrade")
     assert old.run("plan").status == 0
 
 
-def kill(place: Place, command: tuple[str, ...], clinic: str, step: str) -> None:
+def kill(place: Place, command: tuple[str, ...], clinic: str, step: Step) -> None:
     run = begin(place, *command)
-    wait_for(run, f"→ clinics/{clinic}: {step}")
+    words, times = step
+    for _ in range(times):
+        wait_for(run, f"→ clinics/{clinic}: {words}")
     run.send_signal(signal.SIGKILL)
     run.communicate(timeout=60)
     while terraform_processes(place):

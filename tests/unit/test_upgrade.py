@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import pytest
 
-from gcp_openemr.commands import releases, upgrade
+from gcp_openemr.commands import releases, upgrade, upgrade_work
 from gcp_openemr.commands.releases import Standing
 from gcp_openemr.environment.versions import LINES
-from gcp_openemr.errors import UsageError
+from gcp_openemr.errors import JobFailed, Locked, UsageError
 from gcp_openemr.image import Images
-from gcp_openemr.variables import Upgrading
+from gcp_openemr.variables import SecretVersions, Upgrading
 
 IMAGES = Images(service="service", job="job")
 FORWARD = Upgrading(from_version="7.0.4", to_version="8.4.0", image="job")
@@ -68,3 +71,52 @@ def test_a_deploy_is_told_what_to_run_instead(found: Standing, wanted: str, what
 def test_every_line_is_reached_from_older_lines_alone() -> None:
     for line in LINES.values():
         assert all(releases.order(older) < line.order for older in line.upgrades)
+
+
+class Working:
+    """Runs jobs as `Work` does, and notes them; a job that is named in `fails` fails from its second run on."""
+
+    def __init__(self, *fails: str) -> None:
+        self.ran: list[str] = []
+        self._fails = fails
+
+    def run(self, job: str, variables: Mapping[str, str]) -> dict[str, Any]:
+        self.ran.append(f"{job} page" if variables.get("PAGE_ONLY") else job)
+        if job in self._fails and self.ran.count(job) > 1:
+            raise JobFailed("The share is full.")
+        return {"set": f"set {self.ran.count(job)}"}
+
+    def back_up(self) -> str:
+        return str(self.run("backup", {})["set"])
+
+
+VERSIONS = SecretVersions(database_password=1, redis_password=1, admin_password=1)
+
+
+def test_the_set_to_go_back_to_is_made_when_nobody_writes_any_more() -> None:
+    work: Any = Working()
+    assert upgrade._last_set(work, VERSIONS, 65) == "set 2"
+    assert work.ran == ["backup", "upgrade page", "backup"]
+
+
+def test_where_that_set_cannot_be_made_people_work_on() -> None:
+    work: Any = Working("backup")
+    with pytest.raises(JobFailed, match="The share is full"):
+        upgrade._last_set(work, VERSIONS, 65)
+    assert work.ran[-1] == "nfs-init"
+
+
+@pytest.mark.parametrize(
+    ("told", "changes"),
+    [({}, True), ({"UPGRADE_SET": "x"}, True), ({"REHEARSE": "yes"}, False), ({"PAGE_ONLY": "yes"}, False)],
+)
+def test_a_rehearsal_and_the_page_alone_have_changed_nothing(told: dict[str, str], changes: bool) -> None:
+    assert releases._changes(told) is changes
+
+
+def test_what_another_run_changed_meanwhile_is_not_upgraded_by_what_was_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    context: Any = None
+    monkeypatch.setattr(upgrade_work, "look", lambda *_: [standing("8.4.0")])
+    upgrade_work.check_still(context, "main", [standing("8.4.0")])
+    with pytest.raises(Locked, match="Another run changed a clinic in the meantime"):
+        upgrade_work.check_still(context, "main", [standing("7.0.4")])
