@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,7 +29,7 @@ def fresh(tmp_path: Path) -> Iterator[Place]:
 
 def test_stopped_killed_and_doubled_deploys_are_continued_by_the_next(fresh: Place) -> None:
     """One environment on its way up: each run goes on where the one before was stopped."""
-    stopped_by(fresh, signal.SIGINT, "→ platform: apply")
+    stop(fresh, begin(fresh, "deploy", "-y"), signal.SIGINT, "→ platform: apply")
 
     killed = begin(fresh, "deploy", "-y")
     wait_for(killed, "→ platform: apply")
@@ -47,17 +48,13 @@ def test_stopped_killed_and_doubled_deploys_are_continued_by_the_next(fresh: Pla
     second = fresh.run("deploy", "-y")
     assert second.status == 75
     assert "holds the environment 'test' with `deploy` since" in second.json["error"]["what"]
-    first.kill()
-    first.communicate(timeout=60)
-
-    stopped_by(fresh, signal.SIGTERM, "→ clinics/main: nfs-init")
+    stop(fresh, first, signal.SIGTERM, "→ clinics/main: nfs-init")
     last = fresh.run("deploy", "-y")
     assert last.status == 0, last.stderr
     assert "Took over" not in last.stderr
 
 
-def stopped_by(place: Place, sign: signal.Signals, moment: str) -> None:
-    run = begin(place, "deploy", "-y")
+def stop(place: Place, run: subprocess.Popen[str], sign: signal.Signals, moment: str) -> None:
     wait_for(run, moment)
     time.sleep(random.Random(f"{moment}{sign}").uniform(0.05, 0.6))  # noqa: S311
     run.send_signal(sign)

@@ -154,6 +154,8 @@ def test_the_foundation_goes_when_its_name_is_typed_again(place: Place) -> None:
     gone = place.must(*FOUNDATION)
     assert (gone["destroyed"], gone["kept"]) == (["foundation"], [])
     assert left(place) == []
+    api = f"projects/{PROJECT}/services/run.googleapis.com"
+    assert place.cloud().ask("serviceusage", f"v1/{api}")["state"] == "ENABLED", "others may use it"
     assert place.must(*FOUNDATION)["destroyed"] == []
 
 

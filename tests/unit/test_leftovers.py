@@ -26,7 +26,7 @@ LISTED = {
     "google_project_service": "stays enabled",
 }
 """Types of the stack that nothing is left of, or whose place is in another; iam members go with what they are on."""
-INSIDE = ("_iam_member", "dns_record_set", "router_nat", "policy_attachment", "managed_folder", "pool", "pool_provider")
+INSIDE = ("_iam_member", "dns_record_set", "router_nat", "policy_attachment", "managed_folder", "pool_provider")
 
 
 @pytest.fixture
