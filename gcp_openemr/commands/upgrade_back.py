@@ -38,7 +38,7 @@ def back(context: Context, *, clinic: str | None, drain: int, set_first: bool) -
     (standing,) = look(context, clinic, one_only=True)
     found = _way_back(context, standing)
     _agree_to_go_back(context, standing, found, clinic)
-    with changing(context, "upgrade --back") as held:
+    with changing(context, f"upgrade --back --clinic {standing.clinic}") as held:
         check_still(context, clinic, [standing])
         foundation, platform = ground(context)
         work = work_on(context, foundation, platform, standing)

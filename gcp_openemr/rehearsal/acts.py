@@ -166,7 +166,7 @@ ACTS: Sequence[Act] = (
     Act(name="write", play=_write),
     Act(name="backup", play=_backup, steps=1),
     Act(name="rotate", play=_rotate, steps=1),
-    Act(name="upgrade", play=_upgrade, steps=8, when=lambda play: play.to is not None),
+    Act(name="upgrade", play=_upgrade, steps=20, when=lambda play: play.to is not None),
     Act(name="restore", play=_restore, steps=4),
     Act(name="undo", play=_undo, steps=3),
     Act(name="recover", play=_recover, steps=20),
