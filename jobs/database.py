@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import ssl
 import time
 from collections.abc import Iterator, Sequence
@@ -122,7 +123,7 @@ def value(connection: Connection, statement: str, values: Sequence[Any] | None =
 
 def _refused(statement: str | bytes, error: pymysql.MySQLError) -> DatabaseRefused:
     words = statement.decode("utf-8", "replace") if isinstance(statement, bytes) else statement
-    start = " ".join(words[:200].split()[:4])
+    start = " ".join(re.split(r"['\"(]", words[:200])[0].split()[:4])  # no values
     number, reason = (error.args[0], str(error.args[-1])) if error.args else (0, "")
     refused = DatabaseRefused(f"MySQL refused {start!r} …: {reason[:300]} ({number})")
     refused.number = number

@@ -5,8 +5,9 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Callable, Iterator
+from typing import Any
 
-from jobs import database
+from jobs import database, sql_rules
 from jobs.archives import packing
 from jobs.archives.entries import Readable, damage_told
 from jobs.database import Connection, identifier
@@ -14,51 +15,33 @@ from jobs.errors import BackupInvalid, DatabaseRefused
 
 __all__ = ["import_dump", "statements"]
 
-
 _FIRST_READ = 1 << 20
-_HEAD = 4096
-_LONGEST_STATEMENT = 1 << 30
+_HEAD = _END = 4096
 _COMMIT_EVERY = 64
 
 _DELIMITER = re.compile(rb"\s*DELIMITER[ \t]+(\S+)[ \t]*\r?(?:\n|$)", re.IGNORECASE)
-# MariaDB marks a dump with a conditional comment of its own that ends without a delimiter
+# MySQL passes over what MariaDB has for its own versions only; and MariaDB marks a dump with a conditional comment that
+# ends without a delimiter.
 # Repetitions of alternatives are bounded and repeated in Python: unbounded ones keep a place to go back to for every
 # round, and possessive ones match wrongly in Python 3.11.2, which is Debian 12's.
 _BLANK = re.compile(
-    rb"(?:\s++|--(?=[ \t\r\n])[^\n]*+\n|\#[^\n]*+\n|/\*M?!999999.*?\*/|/\*(?!M?!|\+).*?\*/){1,500}", re.DOTALL
+    rb"(?:\s++|--(?=[ \t\r\n])[^\n]*+\n|\#[^\n]*+\n|/\*!999999.*?\*/|/\*(?!!|\+).*?\*/){1,500}", re.DOTALL
 )
-_QUOTED = rb"'[^'\\]*+(?:\\.[^'\\]*+)*+'|\"[^\"\\]*+(?:\\.[^\"\\]*+)*+\""
-_DEFINER = re.compile(rb"DEFINER\s*=\s*(?:`[^`]*`|'[^']*'|\S+?)\s*@\s*(?:`[^`]*`|'[^']*'|[\w.%]+)", re.IGNORECASE)
-_STRINGS = re.compile(_QUOTED, re.DOTALL)
 _WRITTEN_BY = re.compile(rb"-- Server version\s+([\w.+:~-]+)")
-# MariaDB's collations since 10.10; MySQL has the Unicode algorithm's next older table under this name
-_MARIADB_COLLATION = re.compile(rb"utf8mb4_uca1400_\w+")
-_CONDITIONAL = re.compile(rb"/\*!\d{0,6}\s*|\*/")
-
-# statements of a dump that are left out: other schemas' names, other sessions' and servers' settings, locks of the
-# dump's own connection
-_LEFT_OUT = re.compile(
-    rb"(?:USE\b|CREATE\s+(?:DATABASE|SCHEMA)\b|LOCK\s+TABLES\b|UNLOCK\s+TABLES\b|START\s+TRANSACTION\b|COMMIT\b"
-    rb"|SET\s+(?:@@GLOBAL\.|GLOBAL\s|@@SESSION\.SQL_LOG_BIN|@MYSQLDUMP_TEMP_LOG_BIN|SESSION\s+SQL_LOG_BIN|AUTOCOMMIT))",
-    re.IGNORECASE,
-)
-_ALLOWED = re.compile(
-    rb"(?:SET\s+(?!PASSWORD\b|ROLE\b|DEFAULT\b|PERSIST)"
-    rb"|(?:INSERT(?:\s+IGNORE)?|REPLACE)\s+INTO\s+|CREATE\s+(?:OR\s+REPLACE\s+)?(?:TEMPORARY\s+)?TABLE\s+(?:IF\s+NOT\s+EXISTS\s+)?"
-    rb"|DROP\s+(?:TABLE|VIEW|TRIGGER)\s+(?:IF\s+EXISTS\s+)?|ALTER\s+TABLE\s+|TRUNCATE\s+(?:TABLE\s+)?"
-    rb"|CREATE\s+(?:UNIQUE\s+)?INDEX\b|CREATE\s+(?:OR\s+REPLACE\s+)?(?:ALGORITHM\s*=\s*\w+\s+)?(?:DEFINER\b.*?\s)?"
-    rb"(?:SQL\s+SECURITY\s+\w+\s+)?VIEW\s+|CREATE\s+(?:DEFINER\b.*?\s)?TRIGGER\s+)(?P<name>`[^`]+`\s*\.|[\w$]+\s*\.(?=[`\w]))?",
-    re.IGNORECASE | re.DOTALL,
-)
+# the first and the last comment of mysqldump and mariadb-dump
+_BEGUN = re.compile(rb"^-- (?:MySQL|MariaDB) dump \d", re.MULTILINE)
+_COMPLETED = b"-- Dump completed"
 
 
 def import_dump(
-    dump: io.BufferedReader, connection: Connection, schema: str, *, told: Callable[[int], None] | None = None
+    dump: io.BufferedReader[Any], connection: Connection, schema: str, told: Callable[[int], None] = lambda _: None
 ) -> int:
     """Run a dump, plain or packed by gzip, in `schema`, whose connection this is. Returns how many statements ran.
 
+    `told` hears of each statement's size before it runs, and may raise.
+
     Raises:
-        BackupInvalid: a statement is not one of a dump of tables, leaves its schema, or is refused by the server.
+        BackupInvalid: it was cut, or a statement is not one of a dump of tables, leaves its schema, or is refused.
     """
     for setting in ("foreign_key_checks=0", "unique_checks=0", "sql_mode='NO_AUTO_VALUE_ON_ZERO'", "autocommit=0"):
         database.run(connection, f"SET SESSION {setting}")
@@ -67,36 +50,57 @@ def import_dump(
         count = _run_all(_opened(dump), connection, told)
     for setting in ("foreign_key_checks=1", "unique_checks=1", "autocommit=1"):
         database.run(connection, f"SET SESSION {setting}")
+    database.run(connection, "SET NAMES utf8mb4")  # a dump may have left its own
     if count == 0:
         raise BackupInvalid("The backup's SQL file holds no statement.")
     return count
 
 
-def _run_all(dump: io.BufferedReader, connection: Connection, told: Callable[[int], None] | None) -> int:
-    origin = _origin(dump)
+def _run_all(dump: io.BufferedReader[Any], connection: Connection, told: Callable[[int], None]) -> int:
+    head = dump.peek(_HEAD)[:_HEAD]
+    kept = _KeepingItsEnd(dump)
+    schemas = {str(row[0]) for row in database.rows(connection, "SELECT SCHEMA_NAME FROM information_schema.SCHEMATA")}
+    most = int(database.value(connection, "SELECT @@max_allowed_packet"))
     count = 0
-    for statement in statements(dump):
-        if told is not None:
-            told(len(statement))
-        wanted = _fitting(statement)
+    for statement in statements(kept, longest=most):
+        told(len(statement))
+        wanted = sql_rules.fitting(statement, schemas)
         if wanted is None:
             continue
         try:
             database.run(connection, wanted)
         except DatabaseRefused as error:
-            raise BackupInvalid(f"The backup's SQL does not run here. {error.what}.{origin}") from error
+            reason = sql_rules.without_values(wanted, error.what)
+            raise BackupInvalid(f"The backup's SQL does not run here. {reason}.{_origin(head)}") from error
         count += 1
         if count % _COMMIT_EVERY == 0:
             connection.commit()
+    if _BEGUN.search(head) and _COMPLETED not in kept.end:
+        raise BackupInvalid(
+            "The backup's SQL file does not end as mysqldump ends one: it is truncated.", do="Make the backup again."
+        )
     connection.commit()
     return count
 
 
-def statements(dump: Readable) -> Iterator[bytes]:
+class _KeepingItsEnd:
+    """A stream that remembers its last bytes."""
+
+    def __init__(self, stream: Readable) -> None:
+        self._stream = stream
+        self.end = b""
+
+    def read(self, size: int = -1, /) -> bytes:
+        piece = self._stream.read(size)
+        self.end = (self.end + piece[-_END:])[-_END:]
+        return piece
+
+
+def statements(dump: Readable, *, longest: int) -> Iterator[bytes]:
     """Split a dump at its delimiters, outside of strings, names and comments. Memory: the longest statement.
 
     Raises:
-        BackupInvalid: the dump ends within a statement.
+        BackupInvalid: the dump ends within a statement, or one is longer than the server takes.
     """
     delimiter = b";"
     buffer = b""
@@ -112,6 +116,8 @@ def statements(dump: Readable) -> Iterator[bytes]:
         if not cut and buffer.startswith(delimiter, end):
             statement = buffer[start:end].strip()
             buffer = buffer[end + len(delimiter) :]
+            if len(statement) > longest:
+                raise _too_long(longest)
             if statement:
                 yield statement
             continue
@@ -119,8 +125,8 @@ def statements(dump: Readable) -> Iterator[bytes]:
             if buffer[start:].strip():
                 raise BackupInvalid("The backup's SQL file ends within a statement: it is truncated.")
             return
-        if len(buffer) > _LONGEST_STATEMENT:
-            raise BackupInvalid("The backup's SQL file has a statement of more than 1 GiB.")
+        if len(buffer) - start > longest:
+            raise _too_long(longest)
         # reading as much again as is there keeps the work for a long statement linear
         more = dump.read(max(_FIRST_READ, len(buffer)))
         buffer += more
@@ -151,7 +157,7 @@ def _tokens(delimiter: bytes) -> re.Pattern[bytes]:
         first, whole = re.escape(delimiter[:1]), re.escape(delimiter)
         _patterns[delimiter] = re.compile(
             rb"(?:[^'\"`#/\-" + first + rb"]++"
-            rb"|" + _QUOTED + rb"|`[^`]*+`"
+            rb"|" + sql_rules.QUOTED + rb"|`[^`]*+`"
             rb"|--(?=[ \t\r\n])[^\n]*+\n|\#[^\n]*+\n|/\*.*?\*/|/(?!\*)|-(?!-[ \t\r\n])"
             rb"|(?!" + whole + rb")" + first + rb"){1,500}",
             re.DOTALL,
@@ -159,40 +165,19 @@ def _tokens(delimiter: bytes) -> re.Pattern[bytes]:
     return _patterns[delimiter]
 
 
-def _fitting(statement: bytes) -> bytes | None:
-    """The statement as it is run here, None when it is left out."""
-    plain = statement
-    if statement.startswith(b"/*!"):
-        # a conditional comment is what it holds; in a view or trigger several of them make one statement
-        plain = _CONDITIONAL.sub(b" ", statement).strip()
-    if _LEFT_OUT.match(plain) or not plain:
-        return None
-    if plain[:6].upper() not in (b"INSERT", b"REPLAC"):
-        plain = _MARIADB_COLLATION.sub(b"utf8mb4_0900_ai_ci", _DEFINER.sub(b"", plain))
-    found = _ALLOWED.match(plain)
-    shown = ascii(" ".join(plain[:160].decode("utf-8", "replace").split()[:4]))
-    if found is None:
-        if re.match(rb"ALTER\s+DATABASE\b", plain, re.IGNORECASE):
-            return None
-        raise BackupInvalid(f"The backup's SQL file holds a statement that no dump of tables has: {shown} …")
-    if found["name"] or _names_other_schema(plain):
-        raise BackupInvalid(f"The backup's SQL file names another schema: {shown} …")
-    return plain
+def _too_long(longest: int) -> BackupInvalid:
+    return BackupInvalid(
+        f"The backup's SQL file has a statement of more than the {longest} bytes that this server takes.",
+        do="Make the database flag max_allowed_packet larger, then run the same command again.",
+    )
 
 
-def _names_other_schema(statement: bytes) -> bool:
-    """Whether a statement that changes tables has a name with a schema anywhere."""
-    if not re.match(rb"DROP|ALTER|TRUNCATE", statement, re.IGNORECASE):
-        return False
-    return re.search(rb"[`\w]\s*\.\s*[`A-Za-z_]", _STRINGS.sub(b"", statement)) is not None
-
-
-def _opened(dump: io.BufferedReader) -> io.BufferedReader:
+def _opened(dump: io.BufferedReader[Any]) -> io.BufferedReader[Any]:
     """The dump itself, or what its gzip holds."""
     return packing.gunzipped(dump) if dump.peek(2)[:2] == b"\x1f\x8b" else dump
 
 
-def _origin(dump: io.BufferedReader) -> str:
+def _origin(head: bytes) -> str:
     """` It was written by …` from the comments at a dump's head; empty where they say nothing."""
-    found = _WRITTEN_BY.search(dump.peek(_HEAD)[:_HEAD])
+    found = _WRITTEN_BY.search(head)
     return f" It was written by a server of version {found[1].decode()}." if found else ""
