@@ -18,6 +18,8 @@ _MARIADB_DUMP = """\
 /*M!999999\\- enable the sandbox mode */
 -- MariaDB dump 10.19-11.8.2-MariaDB, for debian-linux-gnu (x86_64)
 -- Server version\t11.8.2-MariaDB-ubu2404
+
+/*M!100616 SET @OLD_NOTE_VERBOSITY=@@NOTE_VERBOSITY, NOTE_VERBOSITY=0 */;
 """
 
 
@@ -34,13 +36,18 @@ def remount(share: Path, options: str) -> None:
 
 
 def in_the_middle(monkeypatch: pytest.MonkeyPatch, action: Callable[[], object], *, after: int = 15) -> None:
-    """Let something happen when so many entries have come out of the archive."""
+    """Let something happen when so many entries have come out of the archive and are written.
+
+    While a file is open for writing, the kernel would make its file system read-only for nobody.
+    """
     original = unpack._Unpacking.take
     entries = iter(range(after))
 
     def take(self: unpack._Unpacking, entry: object) -> None:
         if next(entries, None) is None:
             monkeypatch.setattr(unpack._Unpacking, "take", original)
+            with self._workers._changed:
+                assert self._workers._changed.wait_for(lambda: self._workers._in_hand == 0, timeout=60)
             action()
         original(self, entry)  # type: ignore[arg-type]
 
