@@ -73,9 +73,13 @@ class OpenedSet:
             )
 
     def _import(self, connection: Connection, schema: str) -> int:
+        progress = log.Progress("Importing the database", total=self.found.database.bytes)
         with self.repository.stream(self.found.database.snapshot, dump.NAME) as out:
             summed = _Summed(out)
-            count = sql_import.import_dump(io.BufferedReader(summed, 1 << 20), connection, schema)
+            whole = io.BufferedReader(summed, 1 << 20)
+            count = sql_import.import_dump(
+                whole, connection, schema, lambda size: progress.add(size=size, at=summed.at)
+            )
         if summed.sum.hexdigest() != self.found.database.sha256:
             raise BackupInvalid(f"The database of the set {self.found.set} is not the one that was dumped.")
         return count
@@ -99,6 +103,7 @@ class _Summed(io.RawIOBase):
     def __init__(self, source: IO[bytes]) -> None:
         self._source = source
         self.sum = hashlib.sha256()
+        self.at = 0
 
     def readable(self) -> bool:
         return True
@@ -106,6 +111,7 @@ class _Summed(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         piece = self._source.read(len(buffer))
         self.sum.update(piece)
+        self.at += len(piece)
         buffer[: len(piece)] = piece
         return len(piece)
 

@@ -109,11 +109,18 @@ class Store:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Backup:
-    """Where a backup lies: a `gs://bucket/object`, a file id of Google Drive, or a set's id or `latest` in a store."""
+    """Where a backup lies: a `gs://bucket/object`, a file id of Google Drive, or a set's id or `latest` in a store.
+
+    An archive that unpacks to more than `most_bytes` (0: what is free), `most_files` or `most_times` its size is
+    refused.
+    """
 
     source: Literal["gcs", "drive", "set"]
     place: str
     store: Store | None = None
+    most_bytes: int = 0
+    most_files: int = 5_000_000
+    most_times: int = 500
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -249,9 +256,15 @@ class Reader:
         if source == "set":
             place = self.matching("BACKUP_FILEID", _SET, "a set's id or latest")
             return Backup(source="set", place=place, store=self.store("BACKUP_CLINIC"))
-        if source == "drive":
-            return Backup(source="drive", place=self.matching("BACKUP_FILEID", _DRIVE_ID, "a file id of Google Drive"))
-        return Backup(source="gcs", place=self.matching("BACKUP_FILEID", _OBJECT, "gs://bucket/object"))
+        drive = source == "drive"
+        shape = (_DRIVE_ID, "a file id of Google Drive") if drive else (_OBJECT, "gs://bucket/object")
+        return Backup(
+            source="drive" if drive else "gcs",
+            place=self.matching("BACKUP_FILEID", *shape),
+            most_bytes=self.number("BACKUP_MOST_BYTES", default=Backup.most_bytes),
+            most_files=self.number("BACKUP_MOST_FILES", default=Backup.most_files),
+            most_times=self.number("BACKUP_MOST_TIMES", default=Backup.most_times),
+        )
 
     def finish(self, make: Callable[[], _T]) -> _T:
         value = make()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
 from jobs import archives, log, share, sources, sql_import
@@ -19,7 +20,7 @@ __all__ = ["Unpacked", "unpack"]
 
 _SPARE_BYTES = 256 << 20
 _SPARE_FILES = 1000
-_MOST_FILES = 5_000_000
+_MOST_REMEMBERED = 10_000
 _SITES, _SITE = "sites", "default"
 _DUMP_SUFFIXES = (".sql", ".sql.gz")
 
@@ -45,9 +46,10 @@ def unpack(backup: Backup, site: Path, connection: Connection, schema: str) -> U
     """
     with sources.open_backup(backup) as file:
         progress = log.Progress("Unpacking the backup", total=file.size)
+        limits = _limits(site, backup)
         with Workers() as workers:
-            unpacking = _Unpacking(site, connection, schema, workers)
-            for entry in archives.entries(file, packed_bytes=file.size, limits=_limits(site)):  # type: ignore[arg-type]
+            unpacking = _Unpacking(site, connection, schema, workers, limits, lambda: progress.add(at=file.tell()))
+            for entry in archives.entries(file, packed_bytes=file.size, limits=limits):  # type: ignore[arg-type]
                 unpacking.take(entry)
                 progress.add(files=1, size=entry.size, at=file.tell())
         unpacking.check_complete()
@@ -55,23 +57,37 @@ def unpack(backup: Backup, site: Path, connection: Connection, schema: str) -> U
         return dataclasses.replace(unpacking.done, checksum=file.verify())
 
 
-def _limits(site: Path) -> archives.Limits:
-    """What is free on the share. Servers that do not count files say that none are free."""
+def _limits(site: Path, backup: Backup) -> archives.Limits:
+    """What is free on the share and allowed. Servers that do not count files say that none are free."""
     free = os.statvfs(site)
-    files = free.f_favail - _SPARE_FILES if free.f_files else _MOST_FILES
-    total = free.f_bavail * free.f_frsize - _SPARE_BYTES
-    return archives.Limits(total_bytes=max(total, 0), files=min(max(files, 0), _MOST_FILES))
+    files = free.f_favail - _SPARE_FILES if free.f_files else backup.most_files
+    total = max(free.f_bavail * free.f_frsize - _SPARE_BYTES, 0)
+    return archives.Limits(
+        total_bytes=min(total, backup.most_bytes or total),
+        files=min(max(files, 0), backup.most_files),
+        ratio=backup.most_times,
+    )
 
 
 class _Unpacking:
     """Where entries go. Directories are made here, one after the other; files may be written in any order."""
 
-    def __init__(self, site: Path, connection: Connection, schema: str, workers: Workers) -> None:
+    def __init__(
+        self,
+        site: Path,
+        connection: Connection,
+        schema: str,
+        workers: Workers,
+        limits: archives.Limits,
+        told: Callable[[], None],
+    ) -> None:
         self.done = Unpacked()
         self._site = site
         self._connection = connection
         self._schema = schema
         self._workers = workers
+        self._limits = limits
+        self._told = told
         self._root: PurePosixPath | None = None
         self._dump: PurePosixPath | None = None
         self._made: set[PurePosixPath] = {PurePosixPath()}
@@ -84,9 +100,21 @@ class _Unpacking:
             if self._dump is not None:
                 raise BackupInvalid(f"The archive holds two SQL files: {self._dump} and {entry.path}.")
             self._dump = entry.path
-            self.done.statements = sql_import.import_dump(entry.open(), self._connection, self._schema)
+            self._import(entry)
         elif entry.kind == "file":
             self.done.left_out += 1
+
+    def _import(self, entry: Entry) -> None:
+        left = self._limits.unpacked(entry.size)
+
+        def told(size: int) -> None:
+            nonlocal left
+            left -= size
+            if left < 0:
+                raise BackupInvalid(f"The archive's SQL unpacks to more than {self._limits.ratio} times its size.")
+            self._told()
+
+        self.done.statements = sql_import.import_dump(entry.open(), self._connection, self._schema, told)
 
     def check_complete(self) -> None:
         parts = {"sites/default": self._root, ".sql file": self._dump}
@@ -133,7 +161,10 @@ class _Unpacking:
             try:
                 os.mkdir(self._site / relative, share.DIRECTORY_MODE)
             except FileExistsError as error:
-                raise _twice(relative) from error
+                if not (self._site / relative).is_dir():
+                    raise _twice(relative) from error
+        if len(self._made) > _MOST_REMEMBERED:
+            self._made = {PurePosixPath()}
         self._made.add(relative)
 
 

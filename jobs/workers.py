@@ -11,6 +11,7 @@ __all__ = ["Workers"]
 
 _THREADS = 8
 _BYTES_IN_HAND = 32 << 20
+_BYTES_OF_A_TASK = 4096  # what the task itself takes: of a million empty files not all are in hand, either
 
 
 class Workers:
@@ -38,6 +39,7 @@ class Workers:
         Raises:
             what an earlier task raised.
         """
+        size += _BYTES_OF_A_TASK
         with self._changed:
             while self._in_hand > _BYTES_IN_HAND and self._failure is None:
                 self._changed.wait(1.0)

@@ -52,9 +52,13 @@ class Limits:
     """Where unpacking stops: total bytes, number of files, and how many times larger than packed it may get."""
 
     total_bytes: int
-    files: int = 5_000_000
-    ratio: int = 500
+    files: int
+    ratio: int
     ratio_applies_after: int = 1 << 30
+
+    def unpacked(self, packed_bytes: int) -> int:
+        """To how many bytes so many may unpack."""
+        return max(packed_bytes * self.ratio, self.ratio_applies_after)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -137,7 +141,7 @@ class Watch:
 
     def __init__(self, packed_bytes: int, limits: Limits) -> None:
         self._limits = limits
-        self._ratio_bytes = max(packed_bytes * limits.ratio, limits.ratio_applies_after)
+        self._ratio_bytes = limits.unpacked(packed_bytes)
         self._entries = 0
         self._bytes = 0
 
@@ -148,8 +152,9 @@ class Watch:
             raise BackupInvalid(f"The archive holds more than {self._limits.files} files.")
         if self._bytes > self._limits.total_bytes:
             raise BackupInvalid(
-                f"The archive unpacks to more than the {self._limits.total_bytes} bytes that are free on the share.",
-                do="Make the files disk larger, then run the same command again.",
+                f"The archive unpacks to more than the {self._limits.total_bytes} bytes that are free on the share or"
+                " allowed.",
+                do="Make the files disk larger, or allow more with BACKUP_MOST_BYTES; then run the same command again.",
             )
         if self._bytes > self._ratio_bytes:
             raise BackupInvalid(f"The archive unpacks to more than {self._limits.ratio} times its size.")

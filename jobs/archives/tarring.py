@@ -59,8 +59,9 @@ def _entry(stream: Readable, info: tarfile.TarInfo, told: dict[str, str]) -> Ite
     sparse = info.type == tarfile.GNUTYPE_SPARSE or any(key.startswith("GNU.sparse.") for key in told)
     kind: Kind = "sparse file" if sparse else _KINDS.get(info.type, "device")
     if kind != "file":
-        yield Entry(path=path, kind=kind)
-        _skip(stream, 0 if kind in ("directory", "link") else _padded(size))
+        size = 0 if kind in ("directory", "link") else size
+        yield Entry(path=path, kind=kind, size=size)
+        _skip(stream, _padded(size))
     elif size <= IN_MEMORY:
         content = exactly(stream, _padded(size))[:size]
         yield Entry(path=path, kind="file", size=size, pieces=lambda: iter((content,)))

@@ -43,6 +43,12 @@ def test_reads_what_the_template_and_the_overrides_give() -> None:
     assert settings.provision(PROVISION).schemas == ("oe_main", "oe_main_staging")
 
 
+def test_limits_of_an_archive_are_settings() -> None:
+    limits = {"BACKUP_MOST_FILES": "10", "BACKUP_MOST_BYTES": "20", "BACKUP_MOST_TIMES": "30"}
+    wanted = settings.Backup(source="gcs", place="gs://b/o", most_files=10, most_bytes=20, most_times=30)
+    assert settings.nfs_init({**NFS_INIT, "BACKUP_FILEID": "gs://b/o", **limits}).backup == wanted
+
+
 def test_an_empty_backup_is_none() -> None:
     assert settings.nfs_init({**NFS_INIT, "BACKUP_SOURCE": "gcs", "BACKUP_FILEID": ""}).backup is None
 

@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import gzip
 import io
+import itertools
 import stat
 import tarfile
+import threading
 import zipfile
 from pathlib import Path
 
 import pytest
 from backports import zstd
 
-from jobs import sources, sql_import, unpack
+from jobs import archives, sources, sql_import, unpack
 from jobs.errors import BackupInvalid, ShareUnusable
 from jobs.settings import Backup
+from jobs.workers import Workers
 from tests.jobs.world import DiskRanges
 
 SITE = "sites/default/"
 LARGE = bytes(range(256)) * 8192
+
+
+LIMITS = archives.Limits(total_bytes=1 << 30, files=1000, ratio=10, ratio_applies_after=1000)
 
 
 @pytest.fixture(autouse=True)
@@ -193,3 +199,51 @@ def test_a_disk_that_fills_up_is_told_and_nothing_hangs(tmp_path: Path, monkeypa
     with pytest.raises(ShareUnusable, match="No space left") as told:
         unpacked(tmp_path, tar({f"{SITE}{number}": b"x" * 100 for number in range(2000)}))
     assert "disk larger" in told.value.do
+
+
+def test_tiny_files_are_not_all_in_hand() -> None:
+    """A million tasks of no bytes would be gigabytes while the share is slow."""
+    handed, slow = itertools.count(), threading.Event()
+
+    def hand_in() -> None:
+        with Workers() as workers:
+            for _ in range(20_000):
+                workers.do(slow.wait)
+                next(handed)
+
+    feeding = threading.Thread(target=hand_in)
+    feeding.start()
+    feeding.join(2.0)
+    try:
+        assert feeding.is_alive()
+        assert next(handed) < 9_000
+    finally:
+        slow.set()
+        feeding.join()
+
+
+def test_more_folders_than_are_remembered_come_along(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unpack, "_MOST_REMEMBERED", 3)
+    names = [f"documents/{number % 7}/{number}" for number in range(50)]
+    unpacked(tmp_path, tar({f"{SITE}{name}": b"x" for name in names}, special(f"{SITE}documents/3", tarfile.DIRTYPE)))
+    assert set(found(tmp_path)) == set(names)
+
+
+def test_sql_that_is_a_bomb_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unpack, "_limits", lambda *_: LIMITS)
+    monkeypatch.setattr(sql_import, "import_dump", lambda dump, _c, _s, told: told(len(gzip.decompress(dump.read()))))
+    with pytest.raises(BackupInvalid, match="SQL unpacks to more than 10 times its size"):
+        unpacked(tmp_path, plain({"openemr.sql.gz": gzip.compress(bytes(1_000_000)), f"{SITE}a": b""}))
+
+
+def test_a_sparse_file_counts_as_what_it_would_take(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unpack, "_limits", lambda *_: LIMITS)
+    huge = special("elsewhere", tarfile.GNUTYPE_SPARSE)
+    huge.size = 1 << 40
+    with pytest.raises(BackupInvalid, match="free on the share"):
+        unpacked(tmp_path, plain({f"{SITE}a": b""}, huge))
+
+
+def test_what_is_allowed_bounds_what_is_free(tmp_path: Path) -> None:
+    allowed = Backup(source="gcs", place="x", most_bytes=1000, most_files=7, most_times=3)
+    assert unpack._limits(tmp_path, allowed) == archives.Limits(total_bytes=1000, files=7, ratio=3)
