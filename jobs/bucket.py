@@ -59,5 +59,5 @@ def _told(place: str) -> Iterator[None]:
         ) from error
     except (exceptions.GoogleAPICallError, GoogleAuthError) as error:
         raise CloudRefused(f"Cloud Storage refused {place}: {error}") from error
-    except RequestException as error:
-        raise Unreachable(f"Cloud Storage does not answer: {error}") from error
+    except (exceptions.RetryError, RequestException) as error:
+        raise Unreachable(f"Cloud Storage does not answer: {error}", do="Run the same command again later.") from error

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import base64
 import collections
+import contextlib
 import hashlib
 import io
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import google.auth
 import google_crc32c
+import requests
 from google.api_core import exceptions
 from google.auth.exceptions import GoogleAuthError
 from google.auth.transport.requests import AuthorizedSession
@@ -32,9 +35,13 @@ __all__ = ["RangeFile", "open_backup"]
 RANGE_BYTES = 8 << 20
 # the range that is read, the next one, a .zip's table of contents, and one that ends
 _WINDOWS = 4
-_ATTEMPTS = 6
+_PATIENCE_SECONDS = 300.0
+_FIRST_DELAY_SECONDS = 0.5
 _DRIVE = "https://www.googleapis.com/drive/v3/files"
 _DRIVE_SCOPE = "https://www.googleapis.com/auth/drive.readonly"
+_TOO_FAST = {"rateLimitExceeded", "userRateLimitExceeded"}
+_USED_UP = {"downloadQuotaExceeded", "dailyLimitExceeded"}
+_T = TypeVar("_T")
 
 
 class _Sum(Protocol):
@@ -133,7 +140,6 @@ class RangeFile(io.RawIOBase):
         fetched = self._ask(number)
         if number == self._summed:
             self._ask(number + 1)
-        self._windows.move_to_end(number)
         held = fetched.result()
         if number == self._summed:
             self._sum.update(held)
@@ -145,48 +151,56 @@ class RangeFile(io.RawIOBase):
             self._windows[number] = self._fetching.submit(self._fetch, number)
             while len(self._windows) > _WINDOWS:
                 self._windows.popitem(last=False)
+        self._windows.move_to_end(number)
         return self._windows[number]
 
     def _fetch(self, number: int) -> bytes:
         start, end = number * RANGE_BYTES, min((number + 1) * RANGE_BYTES, self.size)
         if start >= end:
             return b""
-        held = _attempt(lambda: self._ranges.read(start, end), self._closing)
+        held = _patiently(lambda: self._ranges.read(start, end), self._closing)
         if len(held) != end - start:
             raise Unreachable(f"Bytes {start}–{end} of the backup came short.", do="Run the same command again.")
         return held
 
 
-def _attempt(read: Callable[[], bytes], closing: threading.Event) -> bytes:
-    for attempt in range(1, _ATTEMPTS + 1):
+def _patiently(read: Callable[[], _T], closing: threading.Event) -> _T:
+    """What `read` returns, tried again for minutes while network, service or token fail in passing."""
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    delay = _FIRST_DELAY_SECONDS
+    while True:
         try:
             return read()
-        except (RequestException, exceptions.ServerError, exceptions.TooManyRequests, _Again) as error:
-            if attempt == _ATTEMPTS or closing.is_set():
-                raise Unreachable(f"The backup cannot be read to its end: {error}", do="Run it again.") from error
-            log.warning("Reading the backup was interrupted; the range is read again", reason=str(error))
-            closing.wait(min(0.25 * 2**attempt, 20.0))
-    raise AssertionError
+        except _PASSING as error:
+            if time.monotonic() + delay > deadline or closing.is_set():
+                raise Unreachable(
+                    f"The backup cannot be read to its end: {error}", do="Run the same command again later."
+                ) from error
+            log.warning("Reading the backup was interrupted; it goes on from there", reason=str(error))
+        closing.wait(delay)
+        delay = min(delay * 2, 20.0)
 
 
 class _Again(Exception):
     """An answer that may be better the next time."""
 
 
+_PASSING = (
+    RequestException,
+    GoogleAuthError,
+    exceptions.ServerError,
+    exceptions.TooManyRequests,
+    exceptions.RetryError,
+    _Again,
+)
+
+
 class _StorageObject:
     def __init__(self, place: str) -> None:
+        self._place = place
         bucket, _, name = place.removeprefix("gs://").partition("/")
-        try:
+        with _refusals_told(place):
             self._blob = Client().bucket(bucket).get_blob(name, timeout=60)
-        except exceptions.Forbidden as error:
-            raise BackupForbidden(
-                f"The job's service account may not read {place}.",
-                do=f"Grant it roles/storage.objectViewer on the bucket {bucket}.",
-            ) from error
-        except (exceptions.GoogleAPICallError, GoogleAuthError) as error:
-            raise CloudRefused(f"Cloud Storage refused {place}: {error}") from error
-        except RequestException as error:
-            raise Unreachable(f"Cloud Storage does not answer: {error}") from error
         if self._blob is None:
             raise BackupMissing(f"{place} does not exist.", do="Name an existing object in [restore] uri.")
         self.size = int(self._blob.size)
@@ -197,33 +211,55 @@ class _StorageObject:
         return checksum
 
     def read(self, start: int, end: int) -> bytes:
-        return bytes(
-            self._blob.download_as_bytes(
-                start=start,
-                end=end - 1,
-                raw_download=True,
-                checksum=None,
-                timeout=120,
-                if_generation_match=self._blob.generation,
+        try:
+            return bytes(
+                self._blob.download_as_bytes(
+                    start=start,
+                    end=end - 1,
+                    raw_download=True,
+                    checksum=None,
+                    timeout=120,
+                    if_generation_match=self._blob.generation,
+                )
             )
-        )
+        except _PASSING:
+            raise
+        except (exceptions.NotFound, exceptions.PreconditionFailed) as error:
+            raise BackupMissing(
+                f"{self._place} was removed or replaced while it was read.", do="Run the same command again."
+            ) from error
+        except exceptions.GoogleAPICallError:
+            with _refusals_told(self._place):
+                raise
+
+
+@contextlib.contextmanager
+def _refusals_told(place: str) -> Iterator[None]:
+    try:
+        yield
+    except exceptions.Forbidden as error:
+        bucket = place.removeprefix("gs://").partition("/")[0]
+        raise BackupForbidden(
+            f"The job's service account may not read {place}.",
+            do=f"Grant it roles/storage.objectViewer on the bucket {bucket}.",
+        ) from error
+    except (exceptions.GoogleAPICallError, GoogleAuthError) as error:
+        raise CloudRefused(f"Cloud Storage refused {place}: {error}") from error
+    except (exceptions.RetryError, RequestException) as error:
+        raise Unreachable(f"Cloud Storage does not answer: {error}", do="Run the same command again later.") from error
 
 
 class _DriveFile:
     def __init__(self, file_id: str) -> None:
         self._address = f"{_DRIVE}/{file_id}"
+        self._id = file_id
         try:
             credentials, _ = google.auth.default(scopes=[_DRIVE_SCOPE])
-            self._session = AuthorizedSession(credentials)
-            answer = self._session.get(
-                self._address, params={"supportsAllDrives": "true", "fields": "size,md5Checksum,name"}, timeout=60
-            )
         except GoogleAuthError as error:
             raise CloudRefused(f"The job has no identity for Google Drive: {error}") from error
-        except RequestException as error:
-            raise Unreachable(f"Google Drive does not answer: {error}") from error
-        _check_drive(answer, file_id)
-        body = answer.json()
+        self._session = AuthorizedSession(credentials)
+        fields = {"fields": "size,md5Checksum,name"}
+        body = _patiently(lambda: self._ask(fields, timeout=60), threading.Event()).json()
         if "md5Checksum" not in body:
             raise BackupInvalid(f"The Drive file {file_id} is a document of Google's, not an archive.")
         self.size = int(body["size"])
@@ -233,20 +269,26 @@ class _DriveFile:
         return hashlib.md5(usedforsecurity=False)
 
     def read(self, start: int, end: int) -> bytes:
-        answer = self._session.get(
-            self._address,
-            params={"alt": "media", "supportsAllDrives": "true"},
-            headers={"Range": f"bytes={start}-{end - 1}"},
-            timeout=120,
-        )
-        if answer.status_code >= 500 or answer.status_code == 429:
-            raise _Again(f"Google Drive answers {answer.status_code}")
-        _check_drive(answer, "of the backup")
+        answer = self._ask({"alt": "media"}, timeout=120, Range=f"bytes={start}-{end - 1}")
         return bytes(answer.content if answer.status_code == 206 else answer.content[start:end])
 
+    def _ask(self, parameters: Mapping[str, str], *, timeout: int, **headers: str) -> requests.Response:
+        answer = self._session.get(
+            self._address,
+            params={"supportsAllDrives": "true", **parameters},
+            headers=headers,
+            timeout=timeout,
+        )
+        _check_drive(answer, self._id)
+        return answer
 
-def _check_drive(answer: Any, file_id: str) -> None:
-    """404, missing rights and quota are three things, though two of them share a status."""
+
+def _check_drive(answer: requests.Response, file_id: str) -> None:
+    """404, missing rights and quota are three things, though two of them share a status.
+
+    Raises:
+        _Again: it is better in a moment.
+    """
     if answer.status_code < 300:
         return
     try:
@@ -255,12 +297,14 @@ def _check_drive(answer: Any, file_id: str) -> None:
         message = problem.get("message", "")
     except (ValueError, KeyError, TypeError):
         reasons, message = set(), f"status {answer.status_code}"
+    if answer.status_code >= 500 or answer.status_code == 429 or reasons & _TOO_FAST:
+        raise _Again(f"Google Drive answers {answer.status_code}: {message}")
     if answer.status_code == 404:
         raise BackupMissing(
             f"Google Drive has no file {file_id} that the job's service account can see.",
             do="Share the file or its shared drive with the clinic's nfs-init service account.",
         )
-    if reasons & {"rateLimitExceeded", "userRateLimitExceeded", "downloadQuotaExceeded", "dailyLimitExceeded"}:
+    if reasons & _USED_UP:
         raise Unreachable(f"Google Drive's quota is used up: {message}", do="Run the same command again later.")
     if answer.status_code in (401, 403):
         raise BackupForbidden(
