@@ -47,10 +47,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _nfs_init(options: argparse.Namespace) -> _Prepared:
-    from jobs import nfs_init  # each job loads only its own clients
+    from jobs import nfs_init, share  # each job loads only its own clients
 
     wanted = settings.nfs_init(os.environ)
-    return wanted.result_uri, lambda: nfs_init.run(wanted, dry_run=options.dry_run)
+
+    def run() -> dict[str, Any]:
+        share.require_mount(wanted.sites)
+        return nfs_init.run(wanted, dry_run=options.dry_run)
+
+    return wanted.result_uri, run
 
 
 def _provision(_options: argparse.Namespace) -> _Prepared:

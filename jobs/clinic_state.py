@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-from jobs import database, kept, marker, sqlconf
+from jobs import database, kept, marker, share, sqlconf
 from jobs.database import Connection, identifier
 from jobs.errors import InstallFailed
 from jobs.settings import NfsInit
@@ -86,7 +86,7 @@ class ClinicState:
 
 def look(wanted: NfsInit, connection: Connection) -> ClinicState:
     """Read everything a decision needs; changes nothing."""
-    copy = kept.look(wanted, connection)
+    noted = kept.noted(wanted)
     place = wanted.backup.place if wanted.backup else ""
     return ClinicState(
         site=look_at_site(wanted.sites / "default"),
@@ -97,19 +97,21 @@ def look(wanted: NfsInit, connection: Connection) -> ClinicState:
         upgrade_wanted=wanted.upgrade,
         over_wanted=wanted.restore_over,
         undo_wanted=wanted.undo,
-        kept=copy,
-        in_place=copy is not None and not copy.settled and not copy.undone and copy.source == place,
+        kept=kept.look(wanted, connection),
+        in_place=noted is not None and not noted.settled and not noted.undone and noted.source == place,
     )
 
 
 def look_at_site(site: Path) -> SiteFacts:
-    if not site.is_dir() or not any(site.iterdir()):
-        return SiteFacts(present=False)
-    documents = site / "documents"
-    methods = documents / "logs_and_misc" / "methods"
-    keys = frozenset(entry.name for entry in methods.iterdir()) if methods.is_dir() else frozenset()
-    folders = [entry for entry in documents.iterdir() if entry.name.isdigit()] if documents.is_dir() else []
-    return SiteFacts(present=True, configured=sqlconf.is_configured(site), keys=keys, patient_folders=len(folders))
+    """Raises ShareUnusable where the job may not look."""
+    with share.errors_told(f"{site} cannot be looked at"):
+        if not site.is_dir() or not any(site.iterdir()):
+            return SiteFacts(present=False)
+        documents = site / "documents"
+        methods = documents / "logs_and_misc" / "methods"
+        keys = frozenset(entry.name for entry in methods.iterdir()) if methods.is_dir() else frozenset()
+        folders = [entry for entry in documents.iterdir() if entry.name.isdigit()] if documents.is_dir() else []
+        return SiteFacts(present=True, configured=sqlconf.is_configured(site), keys=keys, patient_folders=len(folders))
 
 
 def look_at_database(connection: Connection, schema: str) -> DatabaseFacts:

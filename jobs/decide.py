@@ -57,6 +57,12 @@ def _begun(state: ClinicState, doing: str) -> bool:
     return state.begun is not None and state.begun.doing == doing
 
 
+def _half_installed(state: ClinicState) -> bool:
+    """Without patients, and not at its end: the site says that it is configured when everything was checked."""
+    at_its_end = _whole(state) and state.site.configured
+    return _begun(state, "install") and _no_patients(state) and not at_its_end
+
+
 _RESTORE = "Restore a backup that has both files and database: gcp-openemr restore"
 
 ROWS: tuple[Row, ...] = (
@@ -118,13 +124,13 @@ ROWS: tuple[Row, ...] = (
     ),
     Row(
         name="an install was begun, without patients",
-        when=lambda state: _begun(state, "install") and _no_patients(state) and not state.backup_named,
+        when=lambda state: _half_installed(state) and not state.backup_named,
         action="install",
         reason="an installation was interrupted; there is no patient yet, so it starts again",
     ),
     Row(
         name="an install was begun, without patients, and a backup is named now",
-        when=lambda state: _begun(state, "install") and _no_patients(state) and state.backup_named,
+        when=lambda state: _half_installed(state) and state.backup_named,
         action="restore",
         reason="an installation was interrupted; there is no patient yet, and a backup is named now",
     ),

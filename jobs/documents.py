@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
-from jobs import database
+from jobs import database, share
 from jobs.database import Connection
 from jobs.errors import BackupInvalid
 
@@ -36,7 +36,8 @@ def require(connection: Connection, site: Path, *, known: Collection[str] = ()) 
         BackupInvalid: with their number and the first ids.
     """
     wanted = named(connection)
-    lost = [identity for identity in missing(wanted, lambda path: (site / path).is_file()) if identity not in known]
+    with share.errors_told("the restored documents cannot be looked at"):
+        lost = [identity for identity in missing(wanted, lambda path: (site / path).is_file()) if identity not in known]
     if lost:
         shown = ", ".join(lost[:_SHOWN])
         raise BackupInvalid(

@@ -16,7 +16,7 @@ from jobs.database import Connection
 from jobs.errors import Refused
 from jobs.settings import NfsInit
 
-__all__ = ["PREFIX", "Kept", "clear_old", "look", "remove_other_files", "settle", "write"]
+__all__ = ["PREFIX", "Kept", "clear_old", "look", "noted", "remove_other_files", "settle", "write"]
 
 PREFIX = ".replaced-"
 _NAME = ".kept.json"
@@ -41,30 +41,39 @@ class Kept:
 
 
 def look(wanted: NfsInit, connection: Connection) -> Kept | None:
-    """The kept copy, where both its files and its tables are there.
-
-    Raises:
-        Refused: its note cannot be understood.
-    """
-    note = wanted.sites / _NAME
-    if not note.is_file() or not wanted.kept_schema:
+    """The kept copy, where both its files and its tables are there. Raises as `noted` does."""
+    kept = noted(wanted)
+    if kept is None:
         return None
-    try:
-        found: dict[str, Any] = json.loads(note.read_text())
-        kept = Kept(views=tuple(found.pop("views")), triggers=tuple(found.pop("triggers")), **found)
-    except (ValueError, TypeError, KeyError) as error:
-        raise Refused(f"{note} cannot be understood; a newer version of this job may have written it.") from error
     whole = (wanted.sites / kept.files).is_dir() and tables.base_tables(connection, wanted.kept_schema)
     return kept if whole else None
+
+
+def noted(wanted: NfsInit) -> Kept | None:
+    """What the note says, whatever of the copy is there: half a clinic that a restore replaced is kept as well.
+
+    Raises:
+        Refused: it cannot be understood.
+    """
+    note = wanted.sites / _NAME
+    with share.errors_told(f"{note} cannot be read"):
+        if not note.is_file() or not wanted.kept_schema:
+            return None
+        text = note.read_text()
+    try:
+        found: dict[str, Any] = json.loads(text)
+        return Kept(views=tuple(found.pop("views")), triggers=tuple(found.pop("triggers")), **found)
+    except (ValueError, TypeError, KeyError) as error:
+        raise Refused(f"{note} cannot be understood; a newer version of this job may have written it.") from error
 
 
 def write(sites: Path, kept: Kept) -> None:
     share.write_atomically(sites / _NAME, json.dumps(dataclasses.asdict(kept)), mode=share.PRIVATE_MODE)
 
 
-def settle(wanted: NfsInit, connection: Connection) -> None:
+def settle(wanted: NfsInit) -> None:
     """At the end of a run."""
-    kept = look(wanted, connection)
+    kept = noted(wanted)
     if kept is not None and not kept.settled:
         write(wanted.sites, dataclasses.replace(kept, settled=True))
 
@@ -78,7 +87,7 @@ def remove_other_files(sites: Path, name: str) -> None:
 
 def clear_old(wanted: NfsInit, connection: Connection) -> None:
     """Remove a kept copy that is older than wished; its note last. For a healthy clinic only."""
-    kept = look(wanted, connection)
+    kept = noted(wanted)
     if kept is None or time.time() - kept.when < wanted.keep_replaced_days * _DAY_SECONDS:
         return
     log.info("Removing what a restore replaced", path=kept.files, days=wanted.keep_replaced_days)

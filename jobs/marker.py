@@ -41,10 +41,12 @@ class Marker:
 def read(sites: Path) -> Marker | None:
     """Raises Refused when the note cannot be understood: somebody else's, or a newer version's."""
     file = sites / _NAME
-    if not file.is_file():
-        return None
+    with share.errors_told(f"{file} cannot be read"):
+        if not file.is_file():
+            return None
+        text = file.read_text()
     try:
-        found: dict[str, Any] = json.loads(file.read_text())
+        found: dict[str, Any] = json.loads(text)
         whole: dict[str, Any] = {name: tuple(part) if isinstance(part, list) else part for name, part in found.items()}
         return Marker(**whole)
     except (ValueError, TypeError) as error:

@@ -23,9 +23,10 @@ from jobs import (
     sqlconf,
     swap,
 )
+from jobs.clinic_state import ClinicState
 from jobs.database import Lock
 from jobs.decide import Decision, decide
-from jobs.errors import Refused
+from jobs.errors import JobError, Refused
 from jobs.redacted import Redacted
 from jobs.settings import NfsInit
 
@@ -43,19 +44,25 @@ def run(wanted: NfsInit, *, dry_run: bool = False) -> dict[str, Any]:
     password = secrets.access(wanted.password)
     connection = database.connect(wanted.server, wanted.user, password)
     with connection, database.locked(connection, wanted.schema, seconds=wanted.lock_seconds) as lock:
+        if not dry_run:
+            ownership.finish(wanted.sites / "default")
         state = clinic_state.look(wanted, lock.connection)
         decision = decide(state)
         log.info(f"Decision: {decision.action}, because {decision.reason}", dry_run=dry_run)
         if dry_run:
             return _told(decision, {"dry_run": True})
-        done = _act(wanted, lock, decision, password)
+        try:
+            done = _act(wanted, lock, state, decision, password)
+        except JobError as error:
+            error.record = _told(decision, {**error.record})
+            raise
         lock.check()
         settings = openemr_settings.write(lock.connection, wanted.schema, wanted.openemr_settings)
-        kept.settle(wanted, lock.connection)
+        kept.settle(wanted)
         return _told(decision, {**done, "settings_changed": settings})
 
 
-def _act(wanted: NfsInit, lock: Lock, decision: Decision, password: Redacted) -> dict[str, Any]:
+def _act(wanted: NfsInit, lock: Lock, state: ClinicState, decision: Decision, password: Redacted) -> dict[str, Any]:
     match decision.action:
         case "refuse":
             raise Refused(f"Nothing was changed: {decision.reason}.", do=decision.do)
@@ -70,7 +77,8 @@ def _act(wanted: NfsInit, lock: Lock, decision: Decision, password: Redacted) ->
         case "undo":
             return _undo(wanted, lock)
         case "finish-swap":
-            return {"kept": swap.finish_swap(wanted, lock), **_configure(wanted)}
+            source = state.begun.source if state.begun else ""
+            return {"source": source, "kept": swap.finish_swap(wanted, lock), **_configure(wanted)}
         case "configure":
             swap.remove_leftovers(wanted, lock.connection)
             kept.clear_old(wanted, lock.connection)
@@ -120,9 +128,9 @@ def _start_over(wanted: NfsInit, lock: Lock) -> None:
 
 def _configure(wanted: NfsInit) -> dict[str, Any]:
     site = wanted.sites / "default"
+    checked = ownership.put_right(site)
     written = sqlconf.write(site)
     authority = sqlconf.write_authority(site, wanted.server.authority)
-    checked = ownership.put_right(site)
     return {
         "sqlconf_written": written,
         "authority_written": authority,

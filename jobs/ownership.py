@@ -19,7 +19,7 @@ from jobs import log, share, site
 from jobs.errors import ShareUnusable
 from jobs.workers import Workers
 
-__all__ = ["OWNER", "Ownership", "put_right"]
+__all__ = ["OWNER", "Ownership", "finish", "put_right"]
 
 OWNER = 1000
 _BESIDE = ".taken-over-"
@@ -47,8 +47,16 @@ class _Wrong:
         return share.DIRECTORY_MODE if self.directory else site.wanted_mode(self.relative)
 
 
+def finish(root: Path) -> None:
+    """Bring back a site's folder that an interrupted pass was about to take over. Raises ShareUnusable."""
+    beside = root.with_name(_BESIDE + root.name)
+    with share.errors_told(f"{root} cannot be brought back"):
+        if beside.exists():
+            _finish(beside)
+
+
 def put_right(root: Path) -> Ownership:
-    """Make everything in a site's folder uid 1000's, closed to others, and private where it holds keys.
+    """Make a site's folder and everything in it uid 1000's, closed to others, and private where it holds keys.
 
     Raises:
         ShareUnusable: something belongs to others and cannot even be read; everything else was put right.
@@ -57,6 +65,8 @@ def put_right(root: Path) -> Ownership:
     refused: list[str] = []
     progress = log.Progress("Checking owners and modes")
     with share.errors_told(f"Owners and modes below {root} cannot be put right"), Workers() as workers:
+        if wrong := _wrong(str(root), os.stat(root), "", seen):
+            _put_right(wrong, refused)
         for wrong in _below(str(root), "", seen, progress):
             if wrong.directory:
                 _put_right(wrong, refused)  # before its content is looked at
@@ -85,16 +95,20 @@ def _below(directory: str, prefix: str, seen: Ownership, progress: log.Progress)
             continue
         relative = prefix + child.name
         about = child.stat(follow_symlinks=False)
-        is_directory = stat.S_ISDIR(about.st_mode)
-        ours, right = about.st_uid == OWNER, site.is_right(relative, about.st_mode, directory=is_directory)
-        seen.entries += 1
-        seen.owners += not ours
-        seen.modes += not right
         progress.add(files=1)
-        if not (ours and right):
-            yield _Wrong(path=child.path, relative=relative, directory=is_directory, ours=ours)
-        if is_directory and os.access(child.path, os.R_OK | os.X_OK):
+        if wrong := _wrong(child.path, about, relative, seen):
+            yield wrong
+        if stat.S_ISDIR(about.st_mode) and os.access(child.path, os.R_OK | os.X_OK):
             yield from _below(child.path, relative + "/", seen, progress)
+
+
+def _wrong(path: str, about: os.stat_result, relative: str, seen: Ownership) -> _Wrong | None:
+    directory = stat.S_ISDIR(about.st_mode)
+    ours, right = about.st_uid == OWNER, site.is_right(relative, about.st_mode, directory=directory)
+    seen.entries += 1
+    seen.owners += not ours
+    seen.modes += not right
+    return None if ours and right else _Wrong(path=path, relative=relative, directory=directory, ours=ours)
 
 
 def _finish(beside: Path) -> None:
@@ -116,7 +130,7 @@ def _put_right(wrong: _Wrong, refused: list[str]) -> None:
             _own(wrong)
         os.chmod(wrong.path, wrong.wanted_mode)
     except PermissionError:
-        refused.append(wrong.relative)
+        refused.append(wrong.relative or wrong.path)
 
 
 def _own(wrong: _Wrong) -> None:

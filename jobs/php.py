@@ -221,18 +221,25 @@ def _environment(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def _run(script: str, arguments: list[str], *, stdin: str, environment: Mapping[str, str]) -> str:
-    done = subprocess.run(
-        _command(script, arguments),
-        input=stdin,
-        env=_environment(environment),
-        capture_output=True,
-        text=True,
-        timeout=_SECONDS,
-        check=False,
-    )
+    try:
+        done = subprocess.run(
+            _command(script, arguments),
+            input=stdin,
+            env=_environment(environment),
+            capture_output=True,
+            text=True,
+            timeout=_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise InstallFailed(f"{_title(script)} took longer than {_SECONDS} seconds.") from error
     for line in done.stderr.splitlines()[-20:]:
         log.warning(line, program=script)
     if done.returncode != 0:
         complaint = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
-        raise InstallFailed(f"OpenEMR's {script.removesuffix('.php').replace('_', ' ')} failed: {complaint}")
+        raise InstallFailed(f"{_title(script)} failed: {complaint}")
     return done.stdout
+
+
+def _title(script: str) -> str:
+    return f"OpenEMR's {script.removesuffix('.php').replace('_', ' ')}"

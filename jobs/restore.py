@@ -54,7 +54,8 @@ def restore(
     marker.write(wanted.sites, marker.Marker(doing="restore", staging=staging.name, source=place))
     share.ensure_directory(site)
     connection = database.connect(wanted.server, wanted.user, password, wanted.staging_schema)
-    with connection:
+    # should the clinic's lock be lost, nobody else fills these tables while this connection does
+    with connection, database.locked(connection, wanted.staging_schema, seconds=wanted.lock_seconds):
         tables.empty(connection, wanted.staging_schema)
         unpacked = (
             opened.unpack(site, connection, wanted.staging_schema)

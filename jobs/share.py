@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,12 +22,14 @@ __all__ = [
     "errors_told",
     "remove_file",
     "remove_tree",
+    "require_mount",
     "write_atomically",
 ]
 
 DIRECTORY_MODE = 0o750
 FILE_MODE = 0o640
 PRIVATE_MODE = 0o600
+_ESCAPED = re.compile(r"\\([0-7]{3})")
 
 
 @contextlib.contextmanager
@@ -42,6 +45,18 @@ def errors_told(what: str) -> Iterator[None]:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         do = "Make the files disk larger, then run the same command again." if full else ""
         raise ShareUnusable(f"{what}: {error.strerror or error} ({error.filename or 'the share'})", do=do) from error
+
+
+def require_mount(directory: Path) -> None:
+    """Make sure that a share is mounted here: what is written to the image's own folder is gone with the container.
+
+    Raises:
+        ShareUnusable: nothing is.
+    """
+    lines = Path("/proc/self/mountinfo").read_text().splitlines()
+    places = {_ESCAPED.sub(lambda found: chr(int(found[1], 8)), line.split(" ")[4]) for line in lines}
+    if os.path.realpath(directory) not in places:
+        raise ShareUnusable(f"No share is mounted at {directory}.", do="Run gcp-openemr deploy, which mounts it.")
 
 
 def check_writable(directory: Path) -> None:

@@ -59,8 +59,9 @@ def write_authority(site: Path, authority: str) -> bool:
     certificates = site / "documents" / "certificates"
     file = certificates / "mysql-ca"
     if not authority:
-        existed = file.is_file()
-        file.unlink(missing_ok=True)
+        with share.errors_told(f"{file} cannot be removed"):
+            existed = file.is_file()
+            file.unlink(missing_ok=True)
         return existed
     share.ensure_directory(certificates)
     return share.write_atomically(file, authority.rstrip() + "\n")

@@ -60,7 +60,7 @@ def _announce(wanted: NfsInit, lock: Lock, announced: Marker) -> None:
 def finish_swap(wanted: NfsInit, lock: Lock) -> str:
     """Put the announced copy in place, and end the maintenance page where it is not to stay.
 
-    Returns the name of the directory that keeps the files that were there before; empty when there were none.
+    Returns the name of the copy that keeps what was there before; empty when nothing was.
     """
     announced = marker.read(wanted.sites)
     if announced is None or announced.doing not in ("swap", "undo"):
@@ -76,9 +76,11 @@ def finish_swap(wanted: NfsInit, lock: Lock) -> str:
     lock.check()
     announced = _move_tables(wanted, lock, announced)
     tables.create_again(lock.connection, wanted.schema, announced.views, announced.triggers)
-    if replaced.is_dir():
+    with_tables = wanted.kept_schema and tables.base_tables(lock.connection, wanted.kept_schema)
+    name = announced.kept if replaced.is_dir() or with_tables else ""
+    if name:
         note = Kept(
-            files=announced.kept,
+            files=name,
             source=announced.source,
             when=int(time.time()),
             undone=announced.doing == "undo",
@@ -86,14 +88,15 @@ def finish_swap(wanted: NfsInit, lock: Lock) -> str:
             triggers=announced.kept_triggers,
         )
         kept.write(wanted.sites, note)
+    lock.check()
     kept.remove_other_files(wanted.sites, announced.kept)
     if not wanted.keep_page:
         maintenance.end(wanted.sites)
     marker.clear(wanted.sites)
     if announced.doing == "swap":
         share.remove_tree(new.parent)
-    log.info("The restored clinic is in place", kept=replaced.name if replaced.is_dir() else "")
-    return replaced.name if replaced.is_dir() else ""
+    log.info("The restored clinic is in place", kept=name)
+    return name
 
 
 def _move_tables(wanted: NfsInit, lock: Lock, announced: Marker) -> Marker:

@@ -298,6 +298,15 @@ def test_a_share_of_another_owner_is_unusable(provisioned: Cloud) -> None:
     assert "not a writable share" in done.record["error"]
 
 
+def test_the_images_own_folder_is_no_share(provisioned: Cloud) -> None:
+    """Where nothing is mounted, what is written would be gone with the container."""
+    shutil.rmtree(provisioned.sites)
+    done = provisioned.job("nfs-init")
+    assert done.status == errors.ShareUnusable.exit_code, done.output
+    assert "No share is mounted" in done.record["error"]
+    provisioned.sites.mkdir()
+
+
 def test_sigterm_ends_with_its_code_and_the_next_run_continues(
     provisioned: Cloud, backups: dict[str, SampleBackup]
 ) -> None:

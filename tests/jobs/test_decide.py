@@ -91,6 +91,14 @@ def test_each_row_is_reached_and_gives_its_reason(name: str) -> None:
     assert decision.do or action != "refuse"
 
 
+@pytest.mark.parametrize("backup", [False, True])
+def test_an_install_that_came_to_its_end_is_a_clinic(backup: bool) -> None:
+    found = state(SITE, WHOLE, begun=Marker(doing="install"), backup_named=backup)
+    assert decide(found).action == "configure"
+    unchecked = dataclasses.replace(found, site=dataclasses.replace(SITE, configured=False))
+    assert decide(unchecked).action == ("restore" if backup else "install")
+
+
 def test_an_install_with_a_patient_in_it_is_not_begun_again() -> None:
     with_patient = dataclasses.replace(HALF, patients=1)
     assert decide(state(SITE, with_patient, begun=Marker(doing="install"))).action == "refuse"

@@ -113,6 +113,30 @@ def test_what_cannot_be_read_is_named_and_the_rest_is_right(site: Path) -> None:
     }
 
 
+def test_the_folder_itself_is_taken_over_as_well(site: Path) -> None:
+    """However often that is interrupted, what was in it is there afterwards."""
+    os.chown(site.parent, 1000, 1000)
+    os.chown(site, 0, 0)
+
+    def killed(number: int) -> int:
+        left = iter(range(number))
+
+        def hook(name: str, _arguments: tuple[object, ...]) -> None:
+            if name in ("os.rename", "os.mkdir", "os.rmdir") and next(left, None) is None:
+                os.kill(os.getpid(), 9)
+
+        sys.addaudithook(hook)
+        return put_right(site)
+
+    for number in range(1, 6):
+        as_the_job(lambda number=number: killed(number))  # type: ignore[misc]
+        assert as_the_job(lambda: ownership.finish(site) or 0) == 0  # type: ignore[func-returns-value]
+        assert sum(path.is_file() for path in site.rglob("*")) == 5
+    as_the_job(lambda: put_right(site))
+    assert site.stat().st_uid == 1000
+    assert facts(site) == RIGHT
+
+
 def test_links_are_left_alone_and_not_followed(site: Path, tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.write_text("x")
