@@ -64,9 +64,11 @@ _TABLE = """
 state                                   storage.buckets +create +update -delete
 artifact_registry_repository            artifactregistry.repositories get +create +update -delete
 artifact_registry_repository_iam_member artifactregistry.repositories getIamPolicy +setIamPolicy -setIamPolicy
+cloud_run_v2_job                        artifactregistry.repositories +downloadArtifacts
 cloud_run_v2_job                        iam.serviceAccounts +actAs
 cloud_run_v2_job                        run.jobs get +create +update -delete
 cloud_run_v2_job_iam_member             run.jobs getIamPolicy +setIamPolicy -setIamPolicy
+cloud_run_v2_service                    artifactregistry.repositories +downloadArtifacts
 cloud_run_v2_service                    iam.serviceAccounts +actAs
 cloud_run_v2_service                    run.routes +invoke
 cloud_run_v2_service                    run.services get +create +update -delete

@@ -56,6 +56,7 @@ OPTIONS: list[tuple[str, dict[str, Any]]] = [
     ("clinic", {"protect": False, "restore": OWN_BACKUP, "service": {"min_instances": 0, "max_instances": 1}}),
 ]
 ROLES = {
+    "roles/artifactregistry.reader",
     "roles/artifactregistry.writer",
     "roles/compute.osAdminLogin",
     "roles/iam.serviceAccountUser",
@@ -123,6 +124,7 @@ RIGHTS = {
     "plan": {"roles/logging.logWriter", "roles/storage.objectViewer"},
     "prune": {"roles/secretmanager.secretAccessor", "roles/storage.objectCreator", "roles/storage.objectUser"},
     "rot": {
+        "roles/artifactregistry.reader",
         "roles/iam.serviceAccountUser",
         "roles/monitoring.metricWriter",
         "roles/run.invoker",

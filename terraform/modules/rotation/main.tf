@@ -24,6 +24,16 @@ resource "google_service_account_iam_member" "web" {
   member             = var.member
 }
 
+# So does the image: https://cloud.google.com/artifact-registry/docs/integrate-cloud-run
+resource "google_artifact_registry_repository_iam_member" "image" {
+  count      = var.registry == null ? 0 : 1
+  project    = var.registry.project
+  location   = var.registry.location
+  repository = var.registry.repository
+  role       = "roles/artifactregistry.reader"
+  member     = var.member
+}
+
 resource "google_cloud_run_v2_service_iam_member" "service" {
   for_each = var.service == null ? {} : { invoker = "roles/run.invoker", revisions = var.roles.revisions }
   name     = var.service

@@ -33,6 +33,12 @@ variable "region" {
   type        = string
 }
 
+variable "registry" {
+  description = "The repository of the service's image; null where that lies elsewhere."
+  type        = object({ location = string, project = string, repository = string })
+  default     = null
+}
+
 variable "roles" {
   description = "The environment's roles for rotations: outputs of rotation-roles."
   type        = object({ revisions = string, secrets = string })

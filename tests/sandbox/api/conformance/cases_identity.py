@@ -165,6 +165,17 @@ def service_as_an_account_that_is_not_ours(target: Target) -> Answer:
     return target.call("POST", "run", "v2/{l}/services?serviceId=conf-act-as", body, token=token)
 
 
+@case("run.image-denied")
+def service_of_an_image_that_its_deployer_may_not_read(target: Target) -> Answer:
+    email = "conf-deployer@conf-project.iam.gserviceaccount.com"
+    binding = {"role": "roles/iam.serviceAccountUser", "members": [f"serviceAccount:{email}"]}
+    account = f"conf-builder@{target.account.partition('@')[2]}"
+    target.call("POST", "iam", f"{ACCOUNTS}/{account}:setIamPolicy", {"policy": {"bindings": [binding]}})
+    body = {"template": {"serviceAccount": account, "containers": [{"image": target.image}]}}
+    token = target.here.app.mint_token(email)
+    return target.call("POST", "run", "v2/{l}/services?serviceId=conf-unread", body, token=token)
+
+
 def denied(refusal: str, api: str, path: str) -> None:
     case(refusal)(lambda target: target.call("GET", api, path, token=target.token()))
 

@@ -102,6 +102,7 @@ module "rotation" {
   redis_job    = var.names.redis_passwords_job
   redis_member = one(values(local.provision_reader))
   region       = var.region
+  registry     = local.registry
   roles        = var.platform.rotation
   secrets      = merge(module.secrets.names, { backup_password = var.names.backup_password_secret })
   service      = var.serve ? var.names.service : null
