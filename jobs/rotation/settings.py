@@ -15,6 +15,9 @@ __all__ = ["KINDS", "RedisPasswords", "Rotate", "redis_passwords", "rotate"]
 
 KINDS = ("database", "redis", "admin", "backup")
 
+# the clinics of an environment begin at the same minute, and one after the other has its turn
+_SCHEDULED_LOCK_SECONDS = 3 * 3600
+
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
 _CLINIC = re.compile(r"[a-z][a-z0-9]{1,9}")
 _PREFIX = re.compile(r"[a-z][a-z0-9_]*:")
@@ -76,6 +79,7 @@ def rotate(environment: Mapping[str, str]) -> Rotate:
     read = Reader(environment)
 
     def make() -> Rotate:
+        by_hand = read.one_of("DUE", "yes", "no", default="yes") == "no"
         what = tuple(part for part in read.text("WHAT", default=",".join(KINDS)).split(",") if part)
         read.problems += [f"WHAT has {part!r}, not one of {', '.join(KINDS)}" for part in what if part not in KINDS]
         service = read.matching("SERVICE", _SERVICE, "projects/P/locations/L/services/S")
@@ -102,11 +106,11 @@ def rotate(environment: Mapping[str, str]) -> Rotate:
             what=what,
             now=read.flag("NOW"),
             force=read.flag("FORCE"),
-            due_or_not=read.one_of("DUE", "yes", "no", default="yes") == "no",
+            due_or_not=by_hand,
             every_days=read.number("EVERY_DAYS", default=90),
             drain_seconds=read.number("DRAIN_SECONDS") if environment.get("DRAIN_SECONDS") else None,
             wait_seconds=read.number("WAIT_SECONDS", default=1800),
-            lock_seconds=read.number("LOCK_SECONDS", default=300),
+            lock_seconds=read.number("LOCK_SECONDS", default=300 if by_hand else _SCHEDULED_LOCK_SECONDS),
             execution=_execution(service, environment),
             result_uri=read.result_uri() or _record(store, "rotate"),
         )

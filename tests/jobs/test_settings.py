@@ -121,11 +121,13 @@ ROTATE = {
 def test_a_rotation_is_of_what_is_due_unless_told_otherwise() -> None:
     wanted = rotation.rotate({**ROTATE, "CLOUD_RUN_JOB": "rotate", "CLOUD_RUN_EXECUTION": "rotate-x1"})
     assert (wanted.what, wanted.due_or_not, wanted.now, wanted.every_days) == (rotation.KINDS, False, False, 90)
+    assert wanted.lock_seconds > 3600, "clinics whose schedules begin together take turns"
     assert wanted.execution == f"{PLACE}/jobs/rotate/executions/rotate-x1"
     assert wanted.jobs == (f"{PLACE}/jobs/backup", f"{PLACE}/jobs/verify")
     assert wanted.result_uri.startswith("gs://backups/clinics/main/runs/rotate/")
     told = rotation.rotate({**ROTATE, "WHAT": "redis,admin", "DUE": "no", "NOW": "yes", "DRAIN_SECONDS": "0"})
     assert (told.what, told.due_or_not, told.now, told.drain_seconds) == (("redis", "admin"), True, True, 0)
+    assert told.lock_seconds == 300, "somebody waits for it"
     with pytest.raises(SettingsInvalid) as caught:
         rotation.rotate({**ROTATE, "WHAT": "everything", "SERVICE": "web", "JOBS": "backup"})
     for words in ("WHAT has 'everything'", "SERVICE is 'web'", "JOBS has 'backup'"):
