@@ -37,6 +37,11 @@ __all__ = [
 
 CURRENT = "current"
 NEXT, PREVIOUS = "next", "previous"
+_LOST = (
+    "A destroyed value is lost. Add another version (gcloud secrets versions add) and have the alias name it (gcloud "
+    "secrets update --update-version-aliases=current=VERSION); gcp-openemr deploy then sets it where it is used. The "
+    "administrator's: gcp-openemr rotate admin --force. Sets made under a lost backup password cannot be read."
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -107,17 +112,14 @@ def current_version(cloud: Cloud, name: str) -> int | None:
         CloudRefused: the alias names a version that is not enabled.
     """
     secret = cloud.secrets.get_secret(name=_path(cloud, name))
-    enabled = [
-        _number(v.name) for v in cloud.secrets.list_secret_versions(parent=secret.name) if v.state.name == "ENABLED"
-    ]
+    states = {_number(v.name): v.state.name for v in cloud.secrets.list_secret_versions(parent=secret.name)}
     alias = secret.version_aliases.get(CURRENT)
     if alias is None:
-        return max(enabled, default=None)
-    if int(alias) not in enabled:
+        return max((number for number, state in states.items() if state == "ENABLED"), default=None)
+    state = states.get(int(alias), "DESTROYED")
+    if state != "ENABLED":
         raise CloudRefused(
-            _unreadable(name, int(alias)),
-            do=f"Enable it again (gcloud secrets versions enable {alias} --secret={name}), or have it enabled and "
-            "replaced by: gcp-openemr rotate",
+            _unreadable(name, int(alias)), do=_LOST if state == "DESTROYED" else _enabled_by(name, alias)
         )
     return int(alias)
 
@@ -199,6 +201,13 @@ def _path(cloud: Cloud, name: str) -> str:
 def _alias(secret: secretmanager_v1.Secret, alias: str) -> int | None:
     number = secret.version_aliases.get(alias)
     return int(number) if number else None
+
+
+def _enabled_by(name: str, version: int) -> str:
+    return (
+        f"Enable it again (gcloud secrets versions enable {version} --secret={name}), or have it enabled and "
+        "replaced by: gcp-openemr rotate"
+    )
 
 
 def _unreadable(name: str, version: int) -> str:

@@ -115,8 +115,13 @@ def look(name: str) -> Secret:
         versions=versions,
     )
     states = {version.number: version.state for version in versions}
-    if states.get(aliases.get(CURRENT, 0), "DESTROYED") == "DESTROYED":
+    if CURRENT not in aliases:
         raise Refused(f"{name} has no version in force.", do="Run gcp-openemr deploy, which makes one.")
+    if states.get(secret.current, "DESTROYED") == "DESTROYED":
+        raise Refused(
+            f"{name} has no version in force: {secret.current} is destroyed, and its value lost.",
+            do="Run gcp-openemr deploy, which says how to put another one in its place.",
+        )
     return secret
 
 

@@ -66,6 +66,15 @@ def test_a_destroyed_version_is_told_without_its_value(cloud: Cloud, name: str) 
         secret_store.read(cloud, made)
 
 
+def test_a_current_version_that_was_destroyed_is_replaced_by_hand_and_never_by_itself(cloud: Cloud, name: str) -> None:
+    """A deploy that made another one would hide that backups cannot be read any more."""
+    secret_store.ensure(cloud, name, lambda: Redacted("one"))
+    cloud.secrets.destroy_secret_version(name=f"projects/{PROJECT}/secrets/{name}/versions/1")
+    with pytest.raises(CloudRefused, match="version 1 is disabled or destroyed") as caught:
+        secret_store.ensure(cloud, name, lambda: Redacted("two"))
+    assert "--update-version-aliases=current=VERSION" in caught.value.do
+
+
 def test_a_secret_that_is_missing_is_googles_own_error(cloud: Cloud) -> None:
     with pytest.raises(NotFound):
         secret_store.current_version(cloud, "nothing")
