@@ -67,14 +67,22 @@ class Account:
             self._alter(connection, f"{_SET} RETAIN CURRENT PASSWORD", fresh)
         return "" if others[0] is working else "the password in force was not MySQL's; it is again"
 
-    def keep_only(self, password: Redacted, *, at_once: bool = False) -> None:
+    def keep_only(self, password: Redacted, *, in_front: Sequence[Redacted] = (), at_once: bool = False) -> None:
         """End every other password. `at_once`: and the sessions that were begun with one.
 
+        `in_front` are those that may be the first one, where this password is not.
+
         Raises:
-            Refused: the account still has another one.
+            Refused: a policy forbids to make it the first one; ending the old one would end just this.
         """
         with self._connection(password) as connection:
-            self._make_first(connection, password)
+            if not self._make_first(connection, password) and any(self.opens(other) for other in in_front):
+                raise Refused(
+                    f"A policy of this MySQL server forbids to set the password of {self.clinic.user} again that "
+                    "was in force before, so the new one cannot be taken back. Both are valid.",
+                    do="Take password_history and password_reuse_interval off the instance, then run gcp-openemr "
+                    "rotate.",
+                )
             self._change(connection, "ALTER USER USER() DISCARD OLD PASSWORD")
             if at_once:
                 self._end_sessions(connection)
@@ -92,14 +100,16 @@ class Account:
                 self._alter(connection, _SET, fresh)
         self.keep_only(fresh, at_once=True)
 
-    def _make_first(self, connection: Connection, password: Redacted) -> None:
-        """A password that works becomes the first; where a policy forbids to set it again, it is taken to be."""
+    def _make_first(self, connection: Connection, password: Redacted) -> bool:
+        """A password that works becomes the first. False where a policy forbids to set it again."""
         try:
             self._alter(connection, _SET, password)
         except DatabaseRefused as error:
             if error.number != _REUSE_FORBIDDEN:
                 raise
             log.warning("A policy of this server forbids to set a password again; it is taken to be the first")
+            return False
+        return True
 
     def _alter(self, connection: Connection, statement: str, password: Redacted) -> None:
         try:

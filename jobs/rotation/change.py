@@ -36,7 +36,11 @@ class Change:
 
     def others(self) -> list[Redacted]:
         """The values of the other enabled versions, the old one first."""
-        enabled = [number for number in versions.look(self.secret).enabled if number != self.new]
+        return self.values_but(self.new)
+
+    def values_but(self, kept: int) -> list[Redacted]:
+        """The values of the enabled versions but one, the old one first."""
+        enabled = [number for number in versions.look(self.secret).enabled if number != kept]
         ordered = sorted(enabled, key=lambda number: number != self.old)
         return [versions.value(self.secret, number) for number in ordered]
 

@@ -28,6 +28,7 @@ __all__ = ["EnvironmentLock", "Fence", "clinic_fence", "environment"]
 RENEW_SECONDS = 60.0
 _STALE_SECONDS = 300.0
 _POLL_SECONDS = 5.0
+_IDLE_SECONDS = 30.0
 _OF_EXECUTION = "execution "
 
 
@@ -168,6 +169,12 @@ class Fence:
         """Before each step that cannot be undone. Raises Busy when one of the two is lost."""
         self.environment.check()
         self.clinic.check()
+
+    def pause(self, *, until: float) -> None:
+        """Sleep up to a moment of the monotonic clock, with the lock's connection in use."""
+        while (left := until - time.monotonic()) > 0:
+            time.sleep(min(left, _IDLE_SECONDS))
+            self.check()
 
 
 @contextlib.contextmanager

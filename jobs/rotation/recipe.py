@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -32,6 +33,7 @@ from jobs.rotation.versions import Secret
 __all__ = ["run"]
 
 _SERVED = ("database", "redis")
+_SETTLE_SECONDS = 120  # in which an execution that begins may be told the version before
 _GRACE_DAYS = 3  # in which a rotation that found the clinic busy is tried again
 
 
@@ -54,11 +56,25 @@ def run(wanted: Rotate) -> dict[str, Any]:
                 locks.clinic_fence(held, connection, wanted.clinic.schema, seconds=wanted.lock_seconds) as fence,
             ):
                 _Rotation(wanted, fence, outcome).all(found, drifted=not in_force)
+                left = _left(wanted, outcome)
+                if left:
+                    again = dataclasses.replace(wanted, what=left)
+                    found = {kind: versions.look(wanted.secrets[kind]) for kind in KINDS}
+                    _Rotation(again, fence, outcome).all(found, drifted=False)
             _tell_ages(wanted)
     except JobError as error:
         error.record = outcome.as_record()
         raise
     return outcome.as_record()
+
+
+def _left(wanted: Rotate, outcome: Outcome) -> tuple[str, ...]:
+    """What was asked for and has the password that it had, since an earlier run's new one was taken back.
+
+    In an incident that one may be known as well as the old one, so with `now` it is not enough that it is in force.
+    """
+    old = {*outcome.undone, *(outcome.finished if wanted.now else ())} - {*outcome.skipped}
+    return tuple(kind for kind in wanted.what if kind in old)
 
 
 @contextlib.contextmanager
@@ -101,7 +117,8 @@ class _Rotation:
         return kind in self._wanted.what and due
 
     def _service(self, found: dict[str, Secret], *, drifted: bool) -> None:
-        redis = Redis(job=self._wanted.redis_job)
+        wanted = self._wanted
+        redis = Redis(job=wanted.redis_job, opens=lambda value: sessions.opens(wanted.redis, wanted.redis_user, value))
         due = {kind: self._is_wanted(kind, found[kind]) for kind in _SERVED}
         due["database"] |= drifted
         self._mend_redis(found["redis"], redis)
@@ -109,7 +126,7 @@ class _Rotation:
         served = Served(
             wanted=self._wanted,
             parts={"database": Database(account=self._account), "redis": redis},
-            still_ours=self._fence.check,
+            fence=self._fence,
             outcome=self._outcome,
         )
         going = [change for change in begun if change is not None]
@@ -122,12 +139,11 @@ class _Rotation:
         """At rest, Redis takes the version in force; half-way, accepting the new version sets both."""
         if secret.half_way:
             return
-        if secret.at_once:
-            redis.finish_at_once(secret.name)
-            return
         password = versions.value(secret.name, secret.current)
-        if not sessions.opens(self._wanted.redis, self._wanted.redis_user, password):
-            executions.run(self._wanted.redis_job)
+        if secret.at_once:
+            redis.finish_at_once(secret.name, valid=password)
+        elif not redis.opens(password):
+            redis.set(valid=password)
             self._outcome.mend("redis", "Redis did not take the password in force; it does again")
 
     def _administrator(self, secret: Secret) -> None:
@@ -205,7 +221,9 @@ class _Rotation:
         with outcome.step("backup", "new version in force"):
             change.put_in_force()
         if not wanted.now:
+            settle = _SETTLE_SECONDS if wanted.drain_seconds is None else wanted.drain_seconds
             with outcome.step("backup", "executions that began before"):
+                self._fence.pause(until=time.monotonic() + settle)
                 begun = executions.running(wanted.jobs, but=wanted.execution)
                 left = executions.wait(begun, seconds=wanted.wait_seconds, meanwhile=self._fence.check)
             if left:

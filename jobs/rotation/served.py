@@ -12,10 +12,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from jobs import log
-from jobs.errors import Unhealthy
+from jobs.errors import Unhealthy, Unreachable
+from jobs.redacted import Redacted
 from jobs.rotation import executions, service, versions
 from jobs.rotation.account import Account
 from jobs.rotation.change import Change
+from jobs.rotation.locks import Fence
 from jobs.rotation.outcome import Outcome
 from jobs.rotation.service import Service
 from jobs.rotation.settings import Rotate
@@ -23,7 +25,8 @@ from jobs.rotation.versions import AT_ONCE, CURRENT, NEXT, PREVIOUS
 
 __all__ = ["Database", "Part", "Redis", "Served"]
 
-_IDLE_SECONDS = 30
+_AGAIN_SECONDS = 20.0
+_ATTEMPTS = 8
 _MARGIN_SECONDS = 15  # a change of traffic is not known everywhere at once
 
 
@@ -48,7 +51,8 @@ class Database:
         outcome.mend(change.kind, self.account.accept(change.fresh(), change.others()))
 
     def keep(self, change: Change, number: int, outcome: Outcome) -> None:
-        self.account.keep_only(versions.value(change.secret, number))
+        in_front = [] if number == change.new else change.values_but(number)
+        self.account.keep_only(versions.value(change.secret, number), in_front=in_front)
         change.retire(outcome, keep=number)
 
     def end_at_once(self, change: Change, outcome: Outcome) -> None:
@@ -59,26 +63,51 @@ class Database:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Redis:
-    """Its passwords are set by a job that may have Redis's administrator; it takes them from the secret's aliases."""
+    """Its passwords are set by a job that may have Redis's administrator; it takes them from the secret's aliases.
+
+    Secret Manager may tell a change of them minutes late (https://cloud.google.com/secret-manager/docs/reference/consistency),
+    so Redis itself is asked what it takes.
+    """
 
     job: str
+    opens: Callable[[Redacted], bool]
 
-    def accept(self, _change: Change, _outcome: Outcome) -> None:
-        executions.run(self.job)
+    def accept(self, change: Change, _outcome: Outcome) -> None:
+        self.set(valid=change.fresh())
 
     def keep(self, change: Change, number: int, outcome: Outcome) -> None:
+        ended = change.values_but(number)
         change.retire(outcome, keep=number)
-        executions.run(self.job)
+        self.set(valid=versions.value(change.secret, number), ended=ended)
 
     def end_at_once(self, change: Change, outcome: Outcome) -> None:
         aliases = {CURRENT: change.new, PREVIOUS: None, NEXT: None}
         versions.point(change.secret, aliases, annotations={AT_ONCE: "now"})
+        ended = change.values_but(change.new)
         change.retire(outcome, keep=change.new)
-        self.finish_at_once(change.secret)
+        self.finish_at_once(change.secret, valid=change.fresh(), ended=ended)
 
-    def finish_at_once(self, secret: str) -> None:
-        executions.run(self.job)
+    def finish_at_once(self, secret: str, *, valid: Redacted, ended: Sequence[Redacted] = ()) -> None:
+        self.set(valid=valid, ended=ended)
         versions.point(secret, {}, annotations={AT_ONCE: None})
+
+    def set(self, *, valid: Redacted, ended: Sequence[Redacted] = ()) -> None:
+        """Run the job until Redis takes the one and none of the others.
+
+        Raises:
+            Unreachable: it does not come to that.
+        """
+        for attempt in range(_ATTEMPTS):
+            if attempt:
+                log.info("The job was told how the secret was before; it is run again")
+                time.sleep(_AGAIN_SECONDS)
+            executions.run(self.job)
+            if self.opens(valid) and not any(self.opens(other) for other in ended):
+                return
+        raise Unreachable(
+            "Redis does not take the passwords that its secret names: Secret Manager goes on telling older ones.",
+            do="Run the same command again in some minutes; it continues.",
+        )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -87,7 +116,7 @@ class Served:
 
     wanted: Rotate
     parts: Mapping[str, Part]
-    still_ours: Callable[[], None]
+    fence: Fence
     outcome: Outcome
 
     def rotate(self, changes: Sequence[Change]) -> None:
@@ -106,7 +135,7 @@ class Served:
         moved = time.monotonic()
         for change in onward:
             with self.outcome.step(change.kind, "new version in force"):
-                self.still_ours()
+                self.fence.check()
                 change.put_in_force()
         if onward:
             self._end_old(onward, before, moved)
@@ -117,18 +146,21 @@ class Served:
         begun = time.monotonic()
         for change in changes:
             with self.outcome.step(change.kind, "old password ended"):
-                self.still_ours()
+                self.fence.check()
                 self.parts[change.kind].end_at_once(change, self.outcome)
         log.warning("The clinic is interrupted until its new revision serves")
         try:
-            self._serve([dataclasses.replace(change, moved=True) for change in changes])
+            self._serve([dataclasses.replace(change, moved=True) for change in changes], back=False)
         finally:
             self.outcome.interruption_seconds = round(time.monotonic() - begun, 2)
         for change in changes:
             change.finish(self.outcome)
 
-    def _serve(self, changes: Sequence[Change]) -> dict[str, int]:
-        """Have all requests answered with the new versions. Returns what answered them before (revision → percent)."""
+    def _serve(self, changes: Sequence[Change], *, back: bool = True) -> dict[str, int]:
+        """Have all requests answered with the new versions. Returns what answered them before (revision → percent).
+
+        `back`: that one can answer them again, since its passwords are valid still.
+        """
         found = service.find(self.wanted.service)
         if found is None:
             return {}
@@ -142,11 +174,11 @@ class Served:
         problem = found.problem or self._ask(who, found)
         if not problem:
             with self.outcome.step(who, "traffic"):
-                self.still_ours()
+                self.fence.check()
                 found = service.give_traffic(found, {found.revision: 100}, shown=found.revision)
             problem = self._ask(who, found)
         if problem:
-            self._go_back(found, before, changes, problem)
+            self._go_back(found, before, changes, problem, can_serve=back)
         if not changes:
             self.outcome.mend(who, "the serving revision held a version that was not in force; a new one serves")
         return before
@@ -164,17 +196,27 @@ class Served:
                 found = service.give_traffic(found, found.serving, shown=found.revision)
             return service.ask_health(found, found.address_of(found.revision))
 
-    def _go_back(self, found: Service, before: Mapping[str, int], changes: Sequence[Change], problem: str) -> None:
+    def _go_back(
+        self,
+        found: Service,
+        before: Mapping[str, int],
+        changes: Sequence[Change],
+        problem: str,
+        *,
+        can_serve: bool = True,
+    ) -> None:
         self.outcome.health = problem
-        if before:
+        if before and can_serve:
             with self.outcome.step("service", "traffic back"):
                 service.give_traffic(found, before)
         undone = [change for change in changes if not change.moved]
         for change in undone:
             self._undo(dataclasses.replace(change, back=True))
         self._tidy()
+        then = " The old passwords stay." if undone else ""
+        then += "" if can_serve else " The old passwords are ended: people are shut out until one is."
         raise Unhealthy(
-            f"Revision {found.revision} is not healthy: {problem}." + (" The old passwords stay." if undone else ""),
+            f"Revision {found.revision} is not healthy: {problem}.{then}",
             do="See the revision's log, then run gcp-openemr rotate again.",
         )
 
@@ -196,36 +238,32 @@ class Served:
 
     def _end_old(self, changes: Sequence[Change], before: Mapping[str, int], moved: float) -> None:
         """When nobody has the old passwords any more."""
-        left = self._wait_for_jobs(changes)
+        left = self._wait_for_jobs(changes, "executions that began before")
         found = service.find(self.wanted.service)
         if found is not None:
             seconds = self.wanted.drain_seconds
             drain = found.request_seconds + _MARGIN_SECONDS if seconds is None else seconds
             with self.outcome.step("service", "requests in hand of the old revision"):
-                self._pause(until=moved + drain)
+                self.fence.pause(until=moved + drain)
             problem = self._ask("service", found)
             if problem:
                 self._go_back(found, before, (), problem)
+        # one that began meanwhile may have been told the old version still
+        left = left or self._wait_for_jobs(changes, "executions that began meanwhile")
         for change in changes:
             if left and change.kind == "database":
                 names = ", ".join(one.rpartition("/")[2] for one in left)
                 self.outcome.waiting[change.kind] = f"{names} began before; the old password stays valid for it."
                 continue
             with self.outcome.step(change.kind, "old password ended"):
-                self.still_ours()
+                self.fence.check()
                 self.parts[change.kind].keep(change, change.new, self.outcome)
                 change.finish(self.outcome)
 
-    def _pause(self, *, until: float) -> None:
-        """Sleep, with the locks' connection in use."""
-        while (left := until - time.monotonic()) > 0:
-            time.sleep(min(left, _IDLE_SECONDS))
-            self.still_ours()
-
-    def _wait_for_jobs(self, changes: Sequence[Change]) -> list[str]:
+    def _wait_for_jobs(self, changes: Sequence[Change], which: str) -> list[str]:
         """Of jobs that have MySQL's password. Returns those that go on for too long."""
         if not any(change.kind == "database" for change in changes):
             return []
-        with self.outcome.step("database", "executions that began before"):
+        with self.outcome.step("database", which):
             begun = executions.running(self.wanted.jobs, but=self.wanted.execution)
-            return executions.wait(begun, seconds=self.wanted.wait_seconds, meanwhile=self.still_ours)
+            return executions.wait(begun, seconds=self.wanted.wait_seconds, meanwhile=self.fence.check)

@@ -12,9 +12,10 @@ import redis
 
 from gcp_openemr.sandbox.interfaces import Refused as NotStarted
 from jobs import metrics, rest
-from jobs.errors import Busy, Refused, Unhealthy
-from jobs.rotation import recipe, service
-from tests.jobs.rotation_place import JOBS, ROTATE_JOB, SECRETS, SERVICE, Place
+from jobs.errors import Busy, Refused, Unhealthy, Unreachable
+from jobs.rotation import recipe, served, service
+from jobs.rotation.locks import Fence
+from tests.jobs.rotation_place import JOBS, REDIS_JOB, ROTATE_JOB, SECRETS, SERVICE, Place
 
 BOTH = ("database", "redis")
 
@@ -90,6 +91,64 @@ def test_an_execution_that_began_before_is_waited_for_by_the_next_run(place: Pla
     assert "database" in place.rotate("database")["finished"]
     assert not place.opens_mysql(old)
     place.at_rest()
+
+
+def test_an_execution_that_began_meanwhile_may_have_been_told_the_old_version(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An alias that moved is not known everywhere at once."""
+    begun: list[Any] = []
+    monkeypatch.setattr(Fence, "pause", lambda _self, *, until: begun.append(place.begin(JOBS[1])))  # noqa: ARG005
+    old = place.value("database")
+    record = place.rotate("database")
+    monkeypatch.undo()
+    [(execution, finish)] = begun
+    assert execution.rpartition("/")[2] in record["waiting"]["database"]
+    assert place.opens_mysql(old)
+    finish()
+    assert "database" in place.rotate("database")["finished"]
+    place.at_rest()
+
+
+@pytest.mark.parametrize("late", [1, 2], ids=["accepting", "ending"])
+def test_redis_is_asked_whether_its_job_was_told_the_aliases_as_they_are(
+    place: Place, monkeypatch: pytest.MonkeyPatch, late: int
+) -> None:
+    """A job that is told them as they were before changes nothing."""
+    old = place.value("redis")
+    runs = told_late(place, monkeypatch, {late})
+    assert "redis" in place.rotate("redis")["rotated"]
+    assert len(runs) == 3
+    assert not place.opens_redis(old)
+    place.at_rest()
+
+
+def test_aliases_that_are_told_late_for_long_leave_the_clinic_at_work(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        told_late(place, patch, {*range(100)})
+        with pytest.raises(Unreachable, match="goes on telling older ones"):
+            place.rotate("redis")
+    place.works()
+    assert "redis" in place.rotate("redis")["finished"]
+    place.at_rest()
+
+
+def told_late(place: Place, patch: pytest.MonkeyPatch, late: set[int]) -> list[int]:
+    """Let these runs of Redis's job change nothing; returns the runs that there were."""
+    run = place.runtime.runs[REDIS_JOB]
+    runs: list[int] = []
+
+    def told() -> None:
+        runs.append(len(runs) + 1)
+        if runs[-1] not in late:
+            run()
+
+    patch.setitem(place.runtime.runs, REDIS_JOB, told)
+    patch.setattr(served, "_AGAIN_SECONDS", 0.0)
+    patch.setattr(served, "_ATTEMPTS", 2)
+    return runs
 
 
 def test_another_run_holds_the_environment(place: Place) -> None:
@@ -185,6 +244,58 @@ def test_at_once_ends_old_access_first(place: Place) -> None:
     assert steps.index("old password ended") < steps.index("new revision")
     assert not place.opens_mysql(old["database"])
     assert not place.opens_redis(old["redis"])
+    place.at_rest()
+
+
+def test_at_once_what_was_half_way_is_replaced_too(place: Place) -> None:
+    """Both of its passwords may be known to somebody."""
+    _, finish = place.begin(JOBS[0])
+    place.rotate(*BOTH)
+    known = place.value("database")
+    record = place.rotate(*BOTH, now=True)
+    finish()
+    assert (set(record["finished"]), set(record["rotated"])) == ({"database"}, {*BOTH})
+    assert not place.opens_mysql(known)
+    place.at_rest()
+
+
+def test_what_was_being_taken_back_is_rotated_after_it_is(place: Place) -> None:
+    payload = {"payload": {"data": base64.b64encode(b"taken back").decode()}}
+    made = place.call("POST", "secretmanager", f"v1/{SECRETS['redis']}:addVersion", payload)["name"]
+    aliases = {**place.aliases("redis"), "next": made.rpartition("/")[2]}
+    place.call(
+        "PATCH", "secretmanager", f"v1/{SECRETS['redis']}?updateMask=versionAliases", {"versionAliases": aliases}
+    )
+    place.call("POST", "secretmanager", f"v1/{SECRETS['redis']}/versions/{aliases['next']}:disable", {})
+    record = place.rotate("redis")
+    assert (set(record["undone"]), set(record["rotated"])) == ({"redis"}, {"redis"})
+    place.at_rest()
+
+
+def test_at_once_a_revision_that_is_not_healthy_says_that_people_are_shut_out(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(place.runtime, "ill_under_tag", True)
+        with pytest.raises(Unhealthy, match="people are shut out"):
+            place.rotate("database", now=True)
+    place.rotate("database", due_or_not=False)
+    place.at_rest()
+
+
+def test_a_policy_against_old_passwords_never_ends_the_one_that_serves(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    by_hand(place, "PASSWORD HISTORY 5")
+    place.rotate("database")
+    with monkeypatch.context() as patch:
+        patch.setattr(place.runtime, "ill_under_tag", True)
+        with pytest.raises(Refused, match="so the new one cannot be taken back") as caught:
+            place.rotate("database")
+    assert "not ready" in caught.value.record["health"]
+    place.works()
+    assert "database" in place.rotate("database")["finished"]
+    by_hand(place, "PASSWORD HISTORY DEFAULT")
     place.at_rest()
 
 

@@ -16,8 +16,10 @@ import pytest
 from jobs import database
 from jobs.errors import Unreachable
 from tests.jobs.rotation_place import Place
+from tests.jobs.test_rotation_killed import make_cheap, make_repository
 
 BOTH = ("database", "redis")
+ALONE = ("admin", "backup")
 FAULTS: Mapping[str, Mapping[str, Any]] = {
     "429": {"effect": "status", "status": 429},
     "503": {"effect": "status", "status": 503},
@@ -29,11 +31,11 @@ _ALL = pytest.param(True, marks=[pytest.mark.torture, pytest.mark.timeout(1800)]
 torn = pytest.mark.parametrize("every", [False, _ALL])
 
 
-def calls(place: Place) -> Iterator[tuple[str, int]]:
+def calls(place: Place, *kinds: str) -> Iterator[tuple[str, int]]:
     """(method, which of its calls) of a rotation; of questions only the first of each kind."""
     log = place.cloud.app.calls
     since = max(entry.number for entry in log.read())
-    place.rotate(*BOTH)
+    place.rotate(*kinds)
     entries = log.read(since)
     counted = collections.Counter(entry.api_method for entry in entries)
     questions = {entry.api_method for entry in entries if entry.method == "GET"}
@@ -43,16 +45,22 @@ def calls(place: Place) -> Iterator[tuple[str, int]]:
 
 
 @torn
-def test_a_call_that_google_refuses_for_a_moment_or_whose_answer_is_lost(place: Place, every: bool) -> None:
-    points = [(method, which, fault) for method, which in calls(place) for fault in FAULTS]
+@pytest.mark.parametrize("kinds", [BOTH, pytest.param(ALONE, marks=pytest.mark.torture)], ids="+".join)
+def test_a_call_that_google_refuses_for_a_moment_or_whose_answer_is_lost(
+    place: Place, kinds: tuple[str, ...], every: bool
+) -> None:
+    if "backup" in kinds:
+        make_repository(place)
+    points = [(method, which, fault) for method, which in calls(place, *kinds) for fault in FAULTS]
     assert len(points) > 60
     for method, which, fault in points if every else random.Random(20261122).sample(points, _SAMPLE):  # noqa: S311
-        was = place.aliases("database")["current"]
+        was = place.aliases(kinds[0])["current"]
         place.cloud.app.faults.add({**FAULTS[fault], "method": method, "nth": which})
-        place.rotate(*BOTH)
+        place.rotate(*kinds)
         place.cloud.app.faults.clear()
         place.at_rest()
-        assert place.aliases("database")["current"] > was, f"{fault}: {method}, call {which}"
+        make_cheap(place)
+        assert place.aliases(kinds[0])["current"] > was, f"{fault}: {method}, call {which}"
 
 
 @torn

@@ -39,6 +39,12 @@ def killed(place: Place, *kinds: str, every: bool, most: int = _SAMPLE, **change
         make_cheap(place)
 
 
+def make_repository(place: Place) -> None:
+    if not Path(place.wanted.store.repository).exists():
+        repository(place, place.value("backup"), "init")
+    make_cheap(place)
+
+
 def make_cheap(place: Place) -> None:
     """The repository's key, of which there is one again."""
     repository = Path(place.wanted.store.repository)
@@ -70,7 +76,6 @@ def test_of_the_administrator(place: Place, every: bool) -> None:
 @torn
 def test_of_the_backups(place: Place, every: bool) -> None:
     """The version in force opens the repository at every moment, so that the next backup can be made."""
-    if not Path(place.wanted.store.repository).exists():
-        repository(place, place.value("backup"), "init")
+    make_repository(place)
     for _ in killed(place, "backup", every=every, most=1):
         repository(place, place.value("backup"), "cat", "config")
