@@ -179,7 +179,9 @@ def pinned(cloud: Cloud, name: str) -> dict[str, dict[str, str]]:
         service = cloud.ask("run", f"v2/{name}")
     except NotFound:
         return {}
-    serving = {status["revision"] for status in service.get("trafficStatuses", ()) if status.get("percent")}
+    ready = _short(service.get("latestReadyRevision", ""))  # of traffic to the latest no revision is told
+    statuses = service.get("trafficStatuses", ())
+    serving = {status.get("revision") or ready for status in statuses if status.get("percent")}
     found = {revision: cloud.ask("run", f"v2/{name}/revisions/{revision}") for revision in sorted(serving)}
     return {part: _pins(template) for part, template in {**found, "template": service["template"]}.items()}
 

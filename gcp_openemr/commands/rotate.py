@@ -10,10 +10,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from gcp_openemr import cloud_run
 from gcp_openemr.commands import jobs, roots, rotations, state
 from gcp_openemr.commands.context import Context, changing
-from gcp_openemr.commands.rotations import KINDS, Passwords
+from gcp_openemr.commands.rotations import KINDS
 from gcp_openemr.environment import Clinic
 from gcp_openemr.errors import GcpOpenemrError, JobFailed, Locked, Unhealthy
 from gcp_openemr.variables import Platform
@@ -50,7 +49,7 @@ def rotate(
 def ages(context: Context, *, clinic: str | None) -> bool:
     """Show every password's version and age, what is half-way, and drift. Returns whether all is well."""
     with context.console.step("ask the cloud"):
-        found = [_look(context, one) for one in context.clinics(clinic)]
+        found = [rotations.ask(context, one) for one in context.clinics(clinic)]
     lines = [line for one in found for line in (f"{one.clinic}:", *(f"  {told}" for told in one.lines()))]
     well = not any(one.complaints for one in found)
     if not well:
@@ -58,12 +57,6 @@ def ages(context: Context, *, clinic: str | None) -> bool:
     values = {"environment": context.environment.name, "well": well}
     context.console.result({**values, "clinics": {one.clinic: one.values() for one in found}}, "\n".join(lines))
     return well
-
-
-def _look(context: Context, clinic: Clinic) -> Passwords:
-    seen = cloud_run.service_state(context.cloud, context.service_name(clinic))
-    health = cloud_run.ask_health(context.cloud, seen.uri) if seen and clinic.is_reachable else None
-    return rotations.look(context, clinic, health)
 
 
 def _agree(context: Context, chosen: Sequence[Clinic], kinds: Sequence[str], *, now: bool) -> None:

@@ -14,7 +14,7 @@ from gcp_openemr.commands.context import Context
 from gcp_openemr.environment import Clinic
 from gcp_openemr.secret_store import Standing
 
-__all__ = ["KINDS", "Passwords", "look"]
+__all__ = ["KINDS", "Passwords", "ask", "look"]
 
 KINDS: Mapping[str, str] = {
     "database": "database_password_secret",
@@ -85,6 +85,13 @@ class Passwords:
             half = f"  half-way: {stands.half_way}" if stands.half_way else ""
             told.append(f"{kind:8}  version {stands.current}, {old}{late}{half}")
         return told + [f"! {sentence}" for sentence in self.drift]
+
+
+def ask(context: Context, clinic: Clinic) -> Passwords:
+    """As `look`, with the clinic's own report where it can be asked."""
+    seen = cloud_run.service_state(context.cloud, context.service_name(clinic))
+    health = cloud_run.ask_health(context.cloud, seen.uri) if seen and clinic.is_reachable else None
+    return look(context, clinic, health)
 
 
 def look(context: Context, clinic: Clinic, health: Health | None = None) -> Passwords:

@@ -69,6 +69,11 @@ def credentials(context: Context, *, clinic: str | None) -> None:
     version = secret_store.find_version(context.cloud, name)
     if version is None:
         raise UsageError(f"Clinic '{chosen[0].name}' has no password yet.", do="Deploy it first: gcp-openemr deploy")
+    stands = secret_store.standing(context.cloud, name)
+    if stands is not None and stands.next is not None:
+        context.console.warn(
+            "A rotation of this password did not end; should it not be taken: gcp-openemr rotate admin"
+        )
     password = secret_store.read(context.cloud, secret_store.Secret(name=name, version=version)).reveal()
     user = chosen[0].admin_user
     found = cloud_run.service_state(context.cloud, context.service_name(chosen[0]))

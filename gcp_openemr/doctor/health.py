@@ -166,7 +166,7 @@ def rotation(subject: Subject) -> Iterator[Finding]:
     """
     context = _deployed(subject)
     for clinic in context.environment.clinics.values():
-        found = rotations.look(context, clinic)
+        found = rotations.ask(context, clinic)
         for complaint in found.complaints:
             if not any(stands and stands.problem == complaint for stands in found.secrets.values()):
                 yield warning(f"{clinic.name}: {complaint}", do="Run: gcp-openemr rotate")

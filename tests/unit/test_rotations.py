@@ -5,19 +5,25 @@ from __future__ import annotations
 import datetime
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 from google.cloud import secretmanager_v1
 from google.protobuf.field_mask_pb2 import FieldMask
 
-from gcp_openemr import lock, secret_store
+from gcp_openemr import cloud_run, lock, secret_store
 from gcp_openemr.clients import Cloud
-from gcp_openemr.commands.rotations import Passwords
+from gcp_openemr.cloud_run import Health
+from gcp_openemr.commands import rotations
+from gcp_openemr.commands.context import Context
+from gcp_openemr.commands.rotations import KINDS, Passwords
+from gcp_openemr.console import Console
 from gcp_openemr.errors import Locked
 from gcp_openemr.redacted import Redacted
 from gcp_openemr.secret_store import Standing
 from tests.unit.cloud import PROJECT
+from tests.unit.environment_file import load
 
 NAME = f"projects/{PROJECT}/secrets/db"
 
@@ -83,6 +89,37 @@ def test_what_is_too_old_or_half_way_is_complained_of() -> None:
     assert passwords(days=1, next=3).complaints == ["database: version 3 is made and not in force yet"]
     assert "OVERDUE" in passwords(days=91).lines()[0]
     assert passwords(days=91).values()["secrets"]["database"]["overdue"] is True
+
+
+STANDS: dict[str, Any] = {"current": 2, "since": None, "next": None, "previous": None, "enabled": (1, 2)}
+PINNED = {"template": {"redis": "2"}, "web-00001": {"redis": "1", "database": "2"}}
+JOB = {"MYSQL_PASS_VERSION": "1", "OE_PASS_VERSION": "current"}
+
+
+def test_what_was_changed_beside_rotations_is_told(
+    tmp_path: Path, cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A version, a revision, a job, and a password that its server does not take."""
+    context = Context(
+        environment=load(tmp_path), cloud=cloud, console=Console(), workspace=tmp_path, terraform=tmp_path
+    )
+    clinic = context.environment.clinic("main")
+    names = context.environment.clinic_names("main")
+    short = {name: kind for kind, field in KINDS.items() for name in [getattr(names, field)]}
+    secrets = {"redis": Standing(**STANDS, secret=names.redis_password_secret, problem="disabled, though in force")}
+    monkeypatch.setattr(secret_store, "standing", lambda _, name: secrets.get(short[name]))
+    pinned = {part: {getattr(names, KINDS[kind]): pin for kind, pin in pins.items()} for part, pins in PINNED.items()}
+    monkeypatch.setattr(cloud_run, "pinned", lambda *_: pinned)
+    monkeypatch.setattr(cloud_run, "job_variables", lambda _, name: JOB if name.endswith(names.backup_job) else {})
+    checks = {"database": "failed", "sessions": "ok", "share": "ok"}
+    told = rotations.look(context, clinic, Health(healthy=False, status=503, parts={"checks": checks})).drift
+    assert told == (
+        "disabled, though in force",
+        f"Secret {names.redis_password_secret}: version 1 can be read, though 2 is in force.",
+        f"revision web-00001 has version 1 of {names.redis_password_secret}, in force is 2.",
+        f"job {names.backup_job} has MYSQL_PASS_VERSION=1 and not the version in force; gcp-openemr deploy mends it.",
+        "the clinic cannot use its database: it is away, or its password was changed by hand.",
+    )
 
 
 def test_a_lock_of_an_execution_that_has_ended_is_taken_over(cloud: Cloud) -> None:
