@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import os
+import shutil
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -13,7 +16,7 @@ import pytest
 
 from gcp_openemr.sandbox import control
 from gcp_openemr.sandbox.standin.sample_backup import SampleBackup, make_backup
-from tests.rehearsal.place import ARCHIVE, Place, environment_file
+from tests.rehearsal.place import ARCHIVE, TWO_INSTANCES, Place, environment_file
 
 
 @pytest.fixture(scope="session")
@@ -48,14 +51,25 @@ uri = "gs://{ARCHIVE}/backup.zip"
 
 @pytest.fixture(scope="session")
 def shelved(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with an environment `test` of one clinic, deployed once, its sandbox stopped: to be copied."""
-    folder = tmp_path_factory.mktemp("shelf")
-    (folder / "openemr.toml").write_text(environment_file())
-    made = Place(folder=folder)
-    try:
-        made.must("deploy", "-y")
-    finally:
-        control.stop(made.sandbox)
+    """A folder with an environment `test` of one clinic in two instances, its sandbox stopped: to be copied.
+
+    It is deployed once in a run of the tests, whichever worker needs it first.
+    """
+    own = tmp_path_factory.getbasetemp()
+    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "shelf"
+    with folder.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        deployed = folder / "deployed"
+        if not deployed.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            (folder / "openemr.toml").write_text(environment_file(TWO_INSTANCES))
+            made = Place(folder=folder)
+            try:
+                made.must("deploy", "-y")
+            finally:
+                control.stop(made.sandbox)
+            deployed.touch()
     return folder
 
 

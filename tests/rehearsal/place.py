@@ -21,6 +21,7 @@ from gcp_openemr.sandbox.visitor import Visitor
 
 PROJECT = "rehearsal-1"
 ARCHIVE = f"{PROJECT}-archive"
+TWO_INSTANCES = "min_instances = 2\nmax_instances = 2"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -25,7 +25,7 @@ from gcp_openemr.environment.names import ClinicNames
 from tests import distribution
 from tests.oidc import Issuer
 from tests.rehearsal.github import REPOSITORY, TOKEN, Github, JobRun
-from tests.rehearsal.place import PROJECT, Place, environment_file
+from tests.rehearsal.place import PROJECT, TWO_INSTANCES, Place, environment_file
 
 GITHUB = "https://token.actions.githubusercontent.com"
 CI = f"""
@@ -102,7 +102,7 @@ def world(deployed_copy: Place, tmp_path_factory: pytest.TempPathFactory, reques
     made = programs(folder, wheel=torture)
     origin = folder / "origin"
     origin.mkdir()
-    (origin / "openemr.toml").write_text(environment_file("max_instances = 1") + CI)
+    (origin / "openemr.toml").write_text(environment_file(TWO_INSTANCES) + CI)
     subprocess.run(["git", "init", "-q", "-b", "main"], cwd=origin, check=True)
     for variables in (PRODUCTION, {}):
         command = [str(made / "gcp-openemr"), "init", "--ci", "github"]
@@ -148,7 +148,7 @@ def world(deployed_copy: Place, tmp_path_factory: pytest.TempPathFactory, reques
 
 def test_a_pull_request_gets_its_plan_as_a_comment_and_as_an_artefact(world: World) -> None:
     world.git("checkout", "-q", "-b", "more")
-    world.change("max_instances = 1", "max_instances = 3")
+    world.change("max_instances = 2", "max_instances = 3")
     run = world.pull_request(1)
     assert run.result == "success", run.log
     assert "plan" in run.account

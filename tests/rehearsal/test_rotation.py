@@ -28,10 +28,8 @@ ROTATOR = f"serviceAccount:oe-test-main-rot@{PROJECT}.iam.gserviceaccount.com"
 @pytest.fixture(scope="module")
 def clinic(deployed_copy: Place) -> Place:
     """A clinic with two instances and a nurse."""
-    file = deployed_copy.folder / "openemr.toml"
-    scaling = "public_access = true\nmin_instances = 2\nmax_instances = 3"
-    file.write_text(file.read_text().replace("public_access = true", scaling))
-    deployed_copy.must("deploy", "-y")
+    service = f"projects/{PROJECT}/locations/europe-west1/services/oe-test-main-web"
+    assert deployed_copy.cloud().services.get_service(name=service).template.scaling.min_instance_count == 2
     hire(deployed_copy)
     return deployed_copy
 
@@ -198,6 +196,9 @@ def test_what_was_changed_by_hand_is_found_and_mended(clinic: Place, rotated: di
     clinic.cloud().secrets.disable_secret_version(name=f"{name}/versions/{in_force}")
     with root(clinic) as cursor:
         cursor.execute("ALTER USER oe_main IDENTIFIED BY 'set by hand, 1 Time'")
+    examined = clinic.run("doctor")
+    assert examined.status == 9
+    assert "cannot use its database: it is away, or its password was changed by hand" in examined.stdout
     seen = clinic.run("rotate", "--status")
     assert seen.status == 9
     told = " ".join(seen.json["clinics"]["main"]["drift"])
