@@ -57,6 +57,11 @@ class ServiceState:
     openemr: str = ""
     image: str = ""
 
+    @property
+    def newest_serves(self) -> bool:
+        """Whether the newest revision has all the traffic, as it has when a deploy is through."""
+        return self.traffic == {self.created_revision: 100}
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Health:

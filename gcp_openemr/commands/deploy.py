@@ -227,7 +227,7 @@ def serve(context: Context, clinic: Clinic, before: ServiceState | None) -> Serv
     newest = state_now.created_revision
     old = next(iter(before.traffic), "") if before else ""
     with context.console.step(f"clinics/{clinic.name}: traffic to {newest}, health") as step:
-        if state_now.traffic != {newest: 100} or before is None:
+        if not state_now.newest_serves or before is None:
             cloud_run.move_traffic(context.cloud, name, newest)
         if not clinic.is_reachable:
             context.console.warn(f"Health was not asked: ingress_settings closes '{clinic.name}' to callers from here.")

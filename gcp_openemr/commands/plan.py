@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from gcp_openemr import effects, guard, image, secret_store
+from gcp_openemr import cloud_run, effects, guard, image, lock, secret_store
 from gcp_openemr.commands import deployed, roots, state
 from gcp_openemr.commands.context import Context
 from gcp_openemr.console import spoken
@@ -24,7 +24,7 @@ from gcp_openemr.variables import (
     platform_variables,
 )
 
-__all__ = ["Summary", "look", "plan", "record"]
+__all__ = ["Summary", "look", "plan", "record", "without_traffic"]
 
 _BUILD_SECONDS = 900
 
@@ -152,7 +152,23 @@ def _look(context: Context) -> Summary:
     for clinic in environment.clinics.values():
         root = roots.clinic_root(clinic.name)
         plans[root.path] = _plan(context, root, _clinic_variables(context, clinic, foundation, platform, images))
-    return Summary(roots=plans, notes=notes)
+    settled = [name for name in environment.clinics if plans[roots.clinic_root(name).path].empty]
+    return Summary(roots=plans, notes=(*notes, *without_traffic(context, settled)))
+
+
+def without_traffic(context: Context, clinics: Collection[str]) -> Iterator[str]:
+    """New revisions that a deploy ended before: traffic is not Terraform's, whose plan says nothing of it.
+
+    While somebody changes the environment, it may be that run that has not come to it yet.
+    """
+    bucket = context.cloud.storage.bucket(context.environment.names.state_bucket)
+    holder = lock.read_holder(bucket, context.environment.name)
+    if holder is not None and not holder.is_dead():
+        return
+    for name in clinics:
+        seen = cloud_run.service_state(context.cloud, context.service_name(context.environment.clinic(name)))
+        if seen is not None and not seen.newest_serves:
+            yield f"Clinic '{name}': revision {seen.created_revision} would get the traffic, which it does not have."
 
 
 def _clinic_variables(

@@ -98,7 +98,7 @@ def _revisions(context: Context) -> Iterator[Unfinished]:
         seen = cloud_run.service_state(context.cloud, context.service_name(clinic))
         if seen is None and state.outputs(context, roots.clinic_root(clinic.name).path) is not None:
             yield Unfinished(what=f"clinic {clinic.name} was made without its service", command="gcp-openemr deploy")
-        elif seen is not None and seen.traffic != {seen.created_revision: 100}:
+        elif seen is not None and not seen.newest_serves:
             yield Unfinished(
                 what=f"clinic {clinic.name}: revision {seen.created_revision} does not have the traffic",
                 command="gcp-openemr deploy",

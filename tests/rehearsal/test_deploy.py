@@ -13,10 +13,12 @@ from typing import Any
 import pytest
 import requests
 
+from gcp_openemr import cloud_run
+from gcp_openemr.environment.names import ClinicNames
 from gcp_openemr.redacted import Redacted
 from gcp_openemr.sandbox.standin.sample_backup import SampleBackup
 from gcp_openemr.sandbox.visitor import Visitor
-from tests.rehearsal.place import Place, begin, visit
+from tests.rehearsal.place import PROJECT, Place, begin, visit
 
 
 def test_deploy_prints_the_address_of_each_clinic(deployed: dict[str, Any]) -> None:
@@ -176,8 +178,19 @@ def test_a_changed_setting_makes_a_new_revision_that_serves(place: Place, deploy
         assert changed[0]["values"] == ["template.max_instance_request_concurrency: 20 → 17"]
         assert (planned.json["interrupts"], planned.json["seconds"], planned.json["drifted"]) == ([], 120, [])
         after = place.must("deploy", "-y")
-        assert after["clinics"]["main"]["revision"] != deployed["clinics"]["main"]["revision"]
-        assert place.must("status")["clinics"]["main"]["traffic"] == {after["clinics"]["main"]["revision"]: 100}
+        old, new = (found["clinics"]["main"]["revision"] for found in (deployed, after))
+        assert new != old
+        assert place.must("status")["clinics"]["main"]["traffic"] == {new: 100}
+        # a deploy that was ended before it came to the traffic
+        service = ClinicNames(environment="test", clinic="main").service
+        name = f"projects/{PROJECT}/locations/europe-west1/services/{service}"
+        cloud_run.move_traffic(place.cloud(), name, old)
+        waiting = place.run("plan")
+        assert waiting.status == 2
+        assert waiting.json["notes"] == [
+            f"Clinic 'main': revision {new} would get the traffic, which it does not have."
+        ]
+        assert place.must("deploy", "-y")["clinics"]["main"]["revision"] == new
     finally:
         file.write_text(before)
 

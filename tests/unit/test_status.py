@@ -16,7 +16,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from gcp_openemr import cloud_monitoring, cloud_run, lock
 from gcp_openemr.clients import Cloud
 from gcp_openemr.cloud_run import ServiceState
-from gcp_openemr.commands import state, status_table, unfinished
+from gcp_openemr.commands import plan, state, status_table, unfinished
 from gcp_openemr.commands.context import Context
 from gcp_openemr.console import Console
 from tests.unit.cloud import PROJECT
@@ -132,6 +132,20 @@ def test_a_revision_without_traffic_is_told(context: Context, monkeypatch: pytes
     seen = ServiceState(uri="", ready_revision="web-2", created_revision="web-2", traffic={"web-1": 100})
     monkeypatch.setattr(cloud_run, "service_state", lambda *_: seen)
     assert left(context) == [("clinic main: revision web-2 does not have the traffic", "gcp-openemr deploy")]
+
+
+@pytest.mark.parametrize(("renewed", "told"), [(None, True), (0, False), (60, True)])
+def test_a_plan_tells_of_it_too_unless_a_run_is_at_work(
+    context: Context, monkeypatch: pytest.MonkeyPatch, renewed: int | None, told: bool
+) -> None:
+    """Else a pipeline's next run would find nothing to do. `renewed`: so many minutes ago somebody held the lock."""
+    seen = ServiceState(uri="", ready_revision="web-2", created_revision="web-2", traffic={"web-1": 100})
+    monkeypatch.setattr(cloud_run, "service_state", lambda *_: seen)
+    if renewed is not None:
+        moment = datetime.datetime.now(datetime.UTC) - datetime.timedelta(minutes=renewed)
+        monkeypatch.setattr(lock, "read_holder", lambda *_: holder(renewed=moment))
+    found = list(plan.without_traffic(context, ["main"]))
+    assert found == (["Clinic 'main': revision web-2 would get the traffic, which it does not have."] if told else [])
 
 
 class Monitoring:
