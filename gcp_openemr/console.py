@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["Console", "Step"]
 
 _REMIND_SECONDS = 15.0
+_HEAD_START_SECONDS = 1.0
 
 
 class Step:
@@ -128,8 +129,7 @@ class Console:
 
     def line(self, text: str) -> None:
         """One line of a result that has no end, on stdout."""
-        self._results.write(text + "\n")
-        self._results.flush()
+        self._print(text)
 
     def result(self, values: Mapping[str, Any], text: str, *, secrets: Sequence[str] = ()) -> None:
         """A command's result on stdout: the one JSON object with --json, the text otherwise.
@@ -141,14 +141,28 @@ class Console:
         """
         if secrets and not self._pipeline.masks:
             raise UsageError("The log of this pipeline would keep the secret.", do="Run it on a machine of your own.")
-        for secret in secrets:
-            self._people.write("".join(f"{line}\n" for line in self._pipeline.mask(secret)))
-            self._people.flush()
+        masks = [line for secret in secrets for line in self._pipeline.mask(secret)]
+        if masks:
+            self._mask(masks)
         if not secrets:
             self._pipeline.summarise(self._title, text)
-        self._results.write(
-            json.dumps(values, indent=2, default=str) + "\n" if self._as_json else text.rstrip("\n") + "\n"
-        )
+        self._print(json.dumps(values, indent=2, default=str) if self._as_json else text.rstrip("\n"))
+
+    def _mask(self, masks: Sequence[str]) -> None:
+        """Before the secret, in the stream where it comes: between two streams a runner keeps no order.
+
+        With --json stdout is one object, so that the other stream gets a head start.
+        """
+        stream = self._people if self._as_json else self._results
+        stream.write("".join(f"{line}\n" for line in masks))
+        stream.flush()
+        if self._as_json:
+            time.sleep(_HEAD_START_SECONDS)
+
+    def _print(self, text: str) -> None:
+        """On stdout, which a pipeline's log shows too."""
+        harmless = self._pipeline.harmless_json if self._as_json else self._pipeline.harmless
+        self._results.write(harmless(text) + "\n")
         self._results.flush()
 
     def _open(self, step: Step) -> None:
@@ -187,7 +201,8 @@ class Console:
             time.sleep(min(_REMIND_SECONDS, 0.2 if step.seconds < 0.2 else _REMIND_SECONDS))
             with self._mutex:
                 if step in self._active and step.seconds >= _REMIND_SECONDS:
-                    self._write(f"{self._clock()}… {step.title}, {spoken(step.seconds)} {step.detail}".rstrip())
+                    detail = self._pipeline.harmless(step.detail)
+                    self._write(f"{self._clock()}… {step.title}, {spoken(step.seconds)} {detail}".rstrip())
 
     def _start_live(self) -> Live:
         from rich.console import Console as Terminal

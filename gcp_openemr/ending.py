@@ -70,7 +70,7 @@ def fail(what: str, do: str, code: int) -> int:
     with contextlib.suppress(OSError):  # that very file may be what failed
         pipeline.summarise(f"gcp-openemr failed (exit code {code})", f"{what}\n{do}")
     if _shown.as_json:
-        print(json.dumps({"error": {"what": what, "do": do, "exit_code": code}}))
+        print(pipeline.harmless_json(json.dumps({"error": {"what": what, "do": do, "exit_code": code}})))
     return code
 
 

@@ -17,7 +17,8 @@ __all__ = ["Pipeline"]
 
 Kind = Literal["", "plain", "github", "gitlab"]
 _ESCAPES = {"%": "%25", "\r": "%0D", "\n": "%0A"}
-_COMMAND = re.compile(r"^(\s*)(::|##\[)", re.MULTILINE)
+# The runner takes the older form for a command wherever in a line it stands (src/Runner.Common/ActionCommand.cs).
+_COMMAND = re.compile(r"^(\s*)(::)|(##)\[", re.MULTILINE)
 _LONGEST = 60_000  # characters; GitHub takes 65,536 in a comment
 _RED, _PLAIN, _ERASE = "\x1b[31m", "\x1b[0m", "\r\x1b[0K"
 
@@ -77,7 +78,13 @@ class Pipeline:
 
     def harmless(self, text: str) -> str:
         """Text from elsewhere, such as Google's, is not to be taken for a command to the runner."""
-        return _COMMAND.sub(lambda found: f"{found[1]} {' '.join(found[2])}", text) if self.kind == "github" else text
+        if self.kind != "github":
+            return text
+        return _COMMAND.sub(lambda found: "## [" if found[3] else f"{found[1]} : :", text)
+
+    def harmless_json(self, text: str) -> str:
+        """The same for JSON, whose values stay what they are."""
+        return text.replace("##[", "##\\u005b") if self.kind == "github" else text
 
     def summarise(self, title: str, text: str) -> None:
         """Add a section of text, not longer than a comment may be, to the summaries that are wanted."""

@@ -87,22 +87,47 @@ def test_blocks_fold_in_github_and_gitlab_and_are_plain_elsewhere() -> None:
     assert shown["gitlab"][-1].startswith("section_end:")
 
 
-@pytest.mark.parametrize("evil", ["::add-mask::x", "  ::set-env name=A::b", "well\n::error::no", "##[group]x"])
+@pytest.mark.parametrize(
+    "evil", ["::add-mask::x", "  ::set-env name=A::b", "well\n::error::no", "##[group]x", "GET /##[stop-commands]x 404"]
+)
 def test_text_from_elsewhere_gives_the_runner_no_commands(evil: str) -> None:
-    console, people = written(Pipeline(kind="github"))
+    """Neither what people read nor a result: both are in the log."""
+    people, results = io.StringIO(), io.StringIO()
+    console = Console(people=people, results=results, pipeline=Pipeline(kind="github"))
     console.say(evil)
     console.block("title", [evil])
-    lines = people.getvalue().splitlines()
+    console.line(evil)
+    console.result({}, evil)
+    lines = (people.getvalue() + results.getvalue()).splitlines()
     ours = ("::group::title", "::endgroup::")
-    assert not [line for line in lines if line not in ours and line.lstrip().startswith(("::", "##["))]
+    assert not [line for line in lines if line not in ours and (line.lstrip().startswith("::") or "##[" in line)]
+
+
+def test_json_gives_the_runner_no_commands_and_means_the_same() -> None:
+    results = io.StringIO()
+    console = Console(as_json=True, people=io.StringIO(), results=results, pipeline=Pipeline(kind="github"))
+    console.result({"line": "GET /##[group]x", "next": "::error::no"}, "")
+    assert "##[" not in results.getvalue()
+    assert json.loads(results.getvalue()) == {"line": "GET /##[group]x", "next": "::error::no"}
 
 
 def test_a_secret_is_masked_before_it_is_printed_and_never_summarised(tmp_path: Path) -> None:
-    summary = tmp_path / "summary.md"
-    console, people = written(Pipeline(kind="github", summaries=(summary,)))
+    """In one stream: the runner reads the two side by side, and could show the secret first."""
+    summary, results = tmp_path / "summary.md", io.StringIO()
+    console = Console(results=results, people=io.StringIO(), pipeline=Pipeline(kind="github", summaries=(summary,)))
     console.result({"password": "p%1"}, "password: p%1", secrets=("p%1",))
-    assert people.getvalue() == "::add-mask::p%251\n"
+    assert results.getvalue() == "::add-mask::p%251\npassword: p%1\n"
     assert not summary.exists()
+
+
+def test_a_secret_in_json_is_masked_some_time_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    people, results = io.StringIO(), io.StringIO()
+    seen: list[tuple[str, str]] = []
+    monkeypatch.setattr("time.sleep", lambda _: seen.append((people.getvalue(), results.getvalue())))
+    console = Console(as_json=True, people=people, results=results, pipeline=Pipeline(kind="github"))
+    console.result({"password": "p%1"}, "", secrets=("p%1",))
+    assert seen == [("::add-mask::p%251\n", "")]
+    assert json.loads(results.getvalue()) == {"password": "p%1"}
 
 
 @pytest.mark.parametrize("kind", ["gitlab", "plain"])
