@@ -16,9 +16,10 @@ locals {
       refused = ["assertion.event_name != \"pull_request_target\""]
     }
     gitlab = {
-      branch     = "branch/${var.trust.branch}"
-      id         = "project_id"
-      ref        = "assertion.ref_type + \"/\" + assertion.ref"
+      branch = "branch/${var.trust.branch}"
+      id     = "project_id"
+      # A merge request's pipeline tells the branch that it comes from, of a fork too, as if it ran on it.
+      ref        = "(assertion.pipeline_source == \"merge_request_event\" ? \"merge_request\" : assertion.ref_type) + \"/\" + assertion.ref"
       repository = "project_path"
       refused    = []
     }
