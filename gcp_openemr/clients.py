@@ -158,11 +158,16 @@ def google_cloud(project: str, *, impersonate: str = "") -> Cloud:
     """Google itself, as whoever the environment says, or as the service account that is to be impersonated.
 
     Raises:
-        NotPermitted: no credentials are found on this machine.
+        NotPermitted: no credentials are found on this machine, or Google does not take them.
     """
+    from google.auth.exceptions import GoogleAuthError
+
     from gcp_openemr.credentials import find
 
-    found = find(os.environ, impersonate=impersonate)
+    try:
+        found = find(os.environ, impersonate=impersonate)
+    except GoogleAuthError as error:  # a federation's are used at once, to find out whose project it is
+        raise translate(error) or error from error
     return Cloud(project=project, credentials=found.credentials, terraform_environment=found.terraform_environment)
 
 

@@ -38,6 +38,7 @@ __all__ = [
 SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 TOKEN = "GOOGLE_OAUTH_ACCESS_TOKEN"  # noqa: S105 - the name of a variable
 _FILE = "GOOGLE_APPLICATION_CREDENTIALS"
+_QUOTA = "GOOGLE_CLOUD_QUOTA_PROJECT"
 # Where Terraform's provider and its backend look before, or beside, the places above.
 NOT_TERRAFORM_S = dict.fromkeys(
     (
@@ -74,7 +75,9 @@ def find(environ: Mapping[str, str], *, impersonate: str = "") -> Found:
         NotPermitted: there are none, or their file cannot be read.
     """
     source = _token(environ) or _default(environ)
-    credentials = acting_as(source, impersonate) if impersonate else source
+    # Of a login it pays for that person's calls; for an account it is named in words.
+    pays = environ.get(_QUOTA, "")
+    credentials = acting_as(source, impersonate, pays=pays) if impersonate else source
     variables = {**NOT_TERRAFORM_S, "GOOGLE_IMPERSONATE_SERVICE_ACCOUNT": impersonate}
     quota = getattr(credentials, "quota_project_id", None)
     if quota:
@@ -129,7 +132,7 @@ def _token(environ: Mapping[str, str]) -> Credentials | None:
     from google.oauth2.credentials import Credentials
 
     token = environ.get(TOKEN)
-    quota = environ.get("GOOGLE_CLOUD_QUOTA_PROJECT")
+    quota = environ.get(_QUOTA)
     return Credentials(token=token, quota_project_id=quota) if token else None
 
 
@@ -169,8 +172,11 @@ def _held(name: str) -> dict[str, Any]:
     )
 
 
-def acting_as(source: Credentials, account: str, *, base: str = "") -> Credentials:
-    """Those of a service account, taken by others; `base` is the address of another cloud than Google's."""
+def acting_as(source: Credentials, account: str, *, base: str = "", pays: str = "") -> Credentials:
+    """Those of a service account, taken by others; `base` is the address of another cloud than Google's.
+
+    `pays` is the project whose quota is used, where it is not the account's own.
+    """
     from google.auth import impersonated_credentials
 
     endpoint = f"{base}/iamcredentials.googleapis.com/v1/projects/-/serviceAccounts/{account}:generateAccessToken"
@@ -178,6 +184,7 @@ def acting_as(source: Credentials, account: str, *, base: str = "") -> Credentia
         source_credentials=source,
         target_principal=account,
         target_scopes=[SCOPE],
+        quota_project_id=pays or None,
         iam_endpoint_override=endpoint if base else None,
     )
     return made

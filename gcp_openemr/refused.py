@@ -37,7 +37,11 @@ _ADVICE = (
     ("does not match the expected audience", "Ask for the pipeline's token with the audience that bootstrap prints."),
     ("does not match the expected ones", "Correct issuer in [ci], and let an administrator run: gcp-openemr bootstrap"),
     ("connecting to the given credential's issuer", "Google must reach the issuer's keys: see issuer in [ci]."),
-    ("is stale to sign-in", "The pipeline's token is too old: sign in anew, in the same job and shortly before."),
+    (
+        "is stale to sign-in",
+        "The token of the pipeline's job is too old. On GitLab a job gets no other: run it again, and it continues. "
+        "Elsewhere sign in anew, in the same job and shortly before.",
+    ),
     (
         "do not contain the necessary fields",
         "An access token is good for an hour and cannot be renewed: get another.",

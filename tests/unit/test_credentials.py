@@ -76,6 +76,17 @@ def test_both_name_the_quota_project(login: Path, monkeypatch: pytest.MonkeyPatc
     assert given.terraform_environment["GOOGLE_BILLING_PROJECT"] == "other"
 
 
+def test_an_account_uses_the_quota_of_the_project_that_is_named_and_not_of_the_login_s(login: Path) -> None:
+    login.write_text(json.dumps({**LOGIN, "quota_project_id": "pays"}))
+    variables = {"GOOGLE_APPLICATION_CREDENTIALS": str(login)}
+    assert "GOOGLE_BILLING_PROJECT" not in find(variables, impersonate=ACCOUNT).terraform_environment
+    named = find({**variables, "GOOGLE_CLOUD_QUOTA_PROJECT": "other"}, impersonate=ACCOUNT)
+    assert named.terraform_environment["GOOGLE_BILLING_PROJECT"] == "other"
+    headers: dict[str, str] = {}
+    named.credentials.apply(headers, token="t")
+    assert headers["x-goog-user-project"] == "other"
+
+
 @pytest.mark.parametrize(
     ("content", "said"), [(None, "does not exist"), ("{", "holds no credentials"), ("[]", "holds no credentials")]
 )
@@ -87,6 +98,23 @@ def test_a_wrong_file_is_named(login: Path, content: str | None, said: str) -> N
     with pytest.raises(NotPermitted, match=said) as caught:
         google_cloud("my-clinic-prod")
     assert str(login) in caught.value.what
+
+
+def test_a_federation_that_google_does_not_let_in_is_told_like_any_other(login: Path) -> None:
+    """Google's library tries it while it looks for credentials."""
+    account = f"https://iamcredentials.googleapis.com/v1/projects/-/serviceAccounts/{ACCOUNT}:generateAccessToken"
+    (login.parent / "token").write_text("header.payload.signature")
+    federation = {
+        "type": "external_account",
+        "audience": "//iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/a/providers/b",
+        "subject_token_type": "urn:ietf:params:oauth:token-type:jwt",
+        "token_url": "https://sts.googleapis.com/v1/token",
+        "service_account_impersonation_url": account,
+        "credential_source": {"file": str(login.parent / "token")},
+    }
+    login.write_text(json.dumps(federation))
+    with pytest.raises(NotPermitted, match="credentials did not work"):
+        google_cloud("my-clinic-prod")
 
 
 class _Proxy(http.server.BaseHTTPRequestHandler):
@@ -194,7 +222,7 @@ def test_a_federation_s_file_is_for_one_cloud(cloud: Cloud, tmp_path: Path) -> N
         ("The given credential is rejected by the attribute condition.", "gcp-openemr bootstrap"),
         ("Permission 'iam.serviceAccounts.getAccessToken' denied on resource", "destroy_environment"),
         ("the pool or provider is disabled or deleted or because it doesn't exist", "paste what it prints"),
-        ("ID Token issued at 1 is stale to sign-in.", "sign in anew"),
+        ("ID Token issued at 1 is stale to sign-in.", "run it again, and it continues"),
         ("do not contain the necessary fields need to refresh the access token", "get another"),
         ("invalid_grant: Token has been expired or revoked.", "gcloud auth application-default login"),
     ],
