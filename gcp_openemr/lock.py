@@ -25,7 +25,7 @@ from google.cloud.storage import Blob, Bucket
 
 from gcp_openemr.errors import Locked
 
-__all__ = ["Held", "Holder", "hold", "machine", "object_name", "read_holder"]
+__all__ = ["Held", "Holder", "hold", "machine", "object_name", "read_holder", "who"]
 
 RENEW_SECONDS = 60.0
 STALE_SECONDS = 300.0
@@ -136,6 +136,15 @@ def read_holder(bucket: Bucket, environment: str) -> Holder | None:
     return found[0] if found else None
 
 
+def who() -> str:
+    """Whoever runs this, as Terraform names them too: a container's user often has no name."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        user = ""
+    return f"{user}@{socket.gethostname()}"
+
+
 def object_name(environment: str) -> str:
     """Of the lock, in the state bucket."""
     return f"{environment}/environment.lock"
@@ -145,7 +154,7 @@ def _acquire(blob: Blob, environment: str, command: str, is_over: Callable[[str]
     now = _now()
     holder = Holder(
         id=uuid.uuid4().hex,
-        who=f"{getpass.getuser()}@{socket.gethostname()}",
+        who=who(),
         machine=machine(),
         process=_process(os.getpid()),
         command=command,

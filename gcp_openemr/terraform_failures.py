@@ -7,14 +7,12 @@ whether its lock was written when the answer to that is lost. `Passing` and `Sta
 from __future__ import annotations
 
 import datetime
-import getpass
 import re
-import socket
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gcp_openemr import holds
+from gcp_openemr import holds, lock
 from gcp_openemr.errors import Locked, TerraformFailed
 from gcp_openemr.holds import Hold
 
@@ -70,7 +68,7 @@ class StateLocked(Locked):
 
     def is_ours(self, since: datetime.datetime) -> bool:
         """Whether it was taken since then, from this machine, by this user: by a run of ours that got no answer."""
-        ours = self._who == f"{getpass.getuser()}@{socket.gethostname()}"
+        ours = self._who == lock.who()
         return bool(self.id) and ours and self._created is not None and self._created >= since
 
 

@@ -51,6 +51,17 @@ def test_a_held_lock_names_its_holder_and_is_gone_afterwards(bucket: Bucket) -> 
     assert lock.read_holder(bucket, "prod") is None
 
 
+def test_a_user_without_a_name_holds_it_too(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a container has that runs as any number."""
+
+    def nameless() -> str:
+        raise KeyError("getpwuid(): uid not found: 1000710000")
+
+    monkeypatch.setattr("getpass.getuser", nameless)
+    with lock.hold(bucket, "prod", "deploy") as (held, _):
+        assert held.holder.who.startswith("@")
+
+
 def test_it_is_given_back_after_a_failure(bucket: Bucket) -> None:
     with pytest.raises(RuntimeError), lock.hold(bucket, "prod", "deploy"):
         raise RuntimeError
