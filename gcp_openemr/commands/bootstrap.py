@@ -14,13 +14,15 @@ from gcp_openemr.commands.context import Context, changing
 from gcp_openemr.environment import Environment
 from gcp_openemr.needed import ROLES
 
-__all__ = ["bootstrap", "settings"]
+__all__ = ["bootstrap", "settings", "told"]
 
 _PLACES = {
     "github": "GitHub: Settings → Secrets and variables → Actions → Variables (or: gh variable set NAME --body VALUE)",
     "gitlab": "GitLab: Settings → CI/CD → Variables (not masked, not protected: none of them is a secret)",
     "cloudbuild": "Cloud Build: one trigger for each account (gcloud builds triggers create … --service-account=…)",
 }
+
+_NUMBERS = {"github": "gh api repos/{} --jq .id", "gitlab": "the Project ID of {}, on its page"}
 
 
 def bootstrap(context: Context) -> None:
@@ -32,7 +34,7 @@ def bootstrap(context: Context) -> None:
         state.ensure_bucket(context)
     with changing(context, "bootstrap"):
         outputs = foundation.bring_about(context, ())
-    context.console.result(_values(environment, outputs), "\n".join(_lines(environment, outputs)))
+    context.console.result(_values(environment, outputs), told(environment, outputs))
 
 
 def settings(environment: Environment, outputs: Mapping[str, Any]) -> dict[str, str]:
@@ -42,6 +44,11 @@ def settings(environment: Environment, outputs: Mapping[str, Any]) -> dict[str, 
         return {}
     names = {"PROVIDER": made["provider"], **{name.upper(): email for name, email in made["accounts"].items()}}
     return {f"OPENEMR_{environment.name.upper()}_{word}": value for word, value in names.items() if value}
+
+
+def told(environment: Environment, outputs: Mapping[str, Any]) -> str:
+    """For people: what there is now, what to paste, who may do what, and what is theirs to do."""
+    return "\n".join(_lines(environment, outputs))
 
 
 def _values(environment: Environment, outputs: Mapping[str, Any]) -> dict[str, Any]:
@@ -93,6 +100,11 @@ def _lines(environment: Environment, outputs: Mapping[str, Any]) -> Iterator[str
             f"\nProtect the branch {ci.branch}, and let runs in {waiting} wait "
             "for an approval: whoever gets a run through there is the deployer, or the destroyer."
         )
+        if not ci.repository_id:
+            yield (
+                f'Write repository_id = "NUMBER" into [ci], and run bootstrap again: a repository that takes over the '
+                f"name {ci.repository} stays out then. The number: {_NUMBERS[ci.provider].format(ci.repository)}"
+            )
 
 
 def _taken_by(environment: Environment, name: str) -> str:
