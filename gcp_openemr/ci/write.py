@@ -6,6 +6,7 @@ GitHub's actions are pinned by commit in the templates; the programs' versions a
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Iterator, Mapping
 from importlib import resources
 from pathlib import Path
@@ -22,20 +23,28 @@ __all__ = ["REQUIREMENTS", "WORKFLOWS", "Written", "pipelines", "write"]
 REQUIREMENTS = "openemr-requirements.txt"
 PYTHON = "3.12"
 TERRAFORM = "1.11.4"
+# What YAML, a shell and the address of a file take as it stands.
+_PATH = re.compile(r"[A-Za-z0-9_./-]+")
+_PACKAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _.:/@+~#%=!<>\[\]&?,-]*")
 _NIGHTLY, _WEEKLY = "17 3 * * *", "47 4 * * 0"
 WORKFLOWS = {True: ("try", "expire", "destroy"), False: ("plan", "deploy", "watch", "destroy")}
-"""The workflows of an environment for review, which the developer profile makes, and of one that stays."""
+"""GitHub's workflows of an environment for review, which the developer profile makes, and of one that stays."""
+_BUILDS = {True: ("deploy", "expire", "destroy"), False: ("plan", "drift", "deploy", "drill", "destroy")}
+"""The same of Cloud Build's configurations."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Build:
-    """One configuration of Cloud Build, whose triggers say when it runs and who approves."""
+    """One configuration of Cloud Build, whose triggers say when it runs and who approves.
+
+    `asked` is what its trigger is to say: a substitution, which reaches the script as a variable.
+    """
 
     title: str
     account: str
-    command: str
+    script: tuple[str, ...]
     seconds: int
-    substitutions: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    asked: str = ""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -52,8 +61,10 @@ def pipelines(environment: Environment, kind: str, *, file: str, package: str = 
     `file` is the environment file's path there; `package` is what pip is told to install as gcp-openemr.
 
     Raises:
-        UsageError: the environment file has no section `[ci]`.
+        UsageError: the environment file has no section `[ci]`; a path or a package is not for a shell.
     """
+    package = package or f"gcp-openemr=={__version__}"
+    _check(file, package)
     ci = environment.ci
     if ci is None or ci.provider != kind:
         raise UsageError(
@@ -69,7 +80,8 @@ def pipelines(environment: Environment, kind: str, *, file: str, package: str = 
         "destroy_environment": ci.destroy_environment,
         "variables": f"OPENEMR_{environment.name.upper()}",
         "review": environment.profile == "developer",
-        "package": package or f"gcp-openemr=={__version__}",
+        "package": package,
+        "again": "" if package == f"gcp-openemr=={__version__}" else f" --package '{package}'",
         "version": __version__,
         "requirements": REQUIREMENTS,
         "python": PYTHON,
@@ -102,6 +114,19 @@ def write(files: Mapping[str, str], repository: Path, *, replace: bool) -> Writt
     return Written(written=tuple(sorted(files.keys() - right)), right=tuple(sorted(right)))
 
 
+def _check(file: str, package: str) -> None:
+    if not _PATH.fullmatch(file):
+        raise UsageError(
+            f"The environment file's path, {file}, does not do for a pipeline's scripts.",
+            do="Take letters, digits, . _ and - for the file and the folders it is in.",
+        )
+    if not _PACKAGE.fullmatch(package) or re.search(r"\s#|:\s", package):
+        raise UsageError(
+            f"{package!r} is nothing that pip could be told to install.",
+            do="Write e.g. --package 'gcp-openemr @ https://HOST/gcp_openemr-VERSION-py3-none-any.whl#sha256=HASH'.",
+        )
+
+
 def _github(_environment: Environment, values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     prefix = f".github/workflows/openemr-{values['name']}"
     paths = [values["file"], values["requirements"], f"{prefix}-*.yml"]
@@ -116,40 +141,68 @@ def _gitlab(_environment: Environment, values: Mapping[str, Any]) -> Iterator[tu
 
 
 def _cloudbuild(environment: Environment, values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    for task, build in _builds(environment).items():
+    builds = _builds(environment, f"gcp-openemr -e {values['file']}")
+    for task in _BUILDS[values["review"]]:
+        build = builds[task]
+        asked = {
+            "env": ["CI=true", *([f"{build.asked}=$_{build.asked}"] if build.asked else [])],
+            "substitutions": {f"_{build.asked}": ""} if build.asked else {},
+        }
         yield (
             f"cloudbuild/openemr-{values['name']}-{task}.yaml",
-            _filled("cloudbuild/build.yaml.j2", {**values, **dataclasses.asdict(build)}),
+            _filled("cloudbuild/build.yaml.j2", {**values, **dataclasses.asdict(build), **asked}),
         )
 
 
-def _builds(environment: Environment) -> dict[str, _Build]:
+def _builds(environment: Environment, program: str) -> dict[str, _Build]:
+    """By task. Cloud Build fills in what begins with one dollar itself; the shell's have two."""
     name, names = environment.name, environment.names
+    expires = (
+        "expires=$$(date --utc --date='+3 days' +%F)",
+        """export GCP_OPENEMR_ENVIRONMENT_LABELS='{"expires": "'"$$expires"'"}'""",
+    )
     return {
         "plan": _Build(
-            title=f"For a trigger on pull requests: what a merge would change in {name}. Status 2: something.",
+            title=f"For a trigger on pull requests: what a merge would change in {name}.",
             account=names.planner_account,
-            command="--timeout 25 plan",
+            script=(f"{program} --timeout 25 plan || test $$? -eq 2",),
+            seconds=1800,
+        ),
+        "drift": _Build(
+            title=f"For a nightly trigger: fails with status 2 where {name} is not what its file says.",
+            account=names.planner_account,
+            script=(f"exec {program} --timeout 25 plan",),
             seconds=1800,
         ),
         "deploy": _Build(
             title=f"For a trigger on the branch that requires approval: deploys {name}.",
             account=names.deployer_account,
-            command="--timeout 170 deploy -y",
+            script=(
+                *(expires if environment.profile == "developer" else ()),
+                f"exec {program} --timeout 170 deploy -y",
+            ),
             seconds=10800,
         ),
         "drill": _Build(
             title=f"For a weekly trigger: restores the newest backup set of {name} for a trial.",
             account=names.deployer_account,
-            command="--timeout 340 backup drill",
+            script=(f"exec {program} --timeout 340 backup drill",),
+            seconds=21600,
+        ),
+        "expire": _Build(
+            title=f"For a nightly trigger: destroys {name} when its time is over.",
+            account=names.destroyer_account,
+            script=(
+                f"exec {program} --timeout 340 destroy -y --environment {name} --expired --keep-foundation --wait 3h",
+            ),
             seconds=21600,
         ),
         "destroy": _Build(
             title=f"For a manual trigger that requires approval: takes {name} down; _NAME is the environment's name.",
             account=names.destroyer_account,
-            command='--timeout 340 destroy -y --environment "$_NAME" --keep-foundation --wait 3h',
+            script=(f'exec {program} --timeout 340 destroy -y --environment "$$NAME" --keep-foundation --wait 3h',),
             seconds=21600,
-            substitutions={"_NAME": ""},
+            asked="NAME",
         ),
     }
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from gcp_openemr import __version__
+from gcp_openemr.ci import source
 from gcp_openemr.ci import write as ci_files
 from gcp_openemr.console import Console
 from gcp_openemr.environment import load_environment, write_environment_file
@@ -26,6 +28,9 @@ def environment_file(file: Path, values: Mapping[str, str], *, ci: str | None, r
         section = {"provider": ci, "repository": repository}
         if ci != "cloudbuild":
             section["environment"] = values["name"]
+        if values["profile"] == "developer":
+            # Its end comes by itself, so it must not wait for those who approve the end of others.
+            section["destroy_environment"] = f"{values['name']}-end"
     write_environment_file(
         file,
         name=values["name"],
@@ -47,6 +52,12 @@ def finish(file: Path, console: Console, *, ci: str | None, package: str, replac
         console.result({"file": str(file)}, f"{file} is written. {next_step}")
         return
     repository = _repository(file)
+    package = package or source.requirement()
+    if not package:
+        console.warn(
+            f"A pipeline will ask its package index for gcp-openemr {__version__}, and this copy is not from one. "
+            "To have it take this one: --package with the address of a wheel that it can reach."
+        )
     made = ci_files.pipelines(
         load_environment(file), ci, file=file.absolute().relative_to(repository).as_posix(), package=package
     )

@@ -111,12 +111,14 @@ class _Job:
         self._ref = ref
         self._cancel_at = cancel_at
         self._workspace = github.folder / "workspace"
+        self._temporary = github.folder / "temporary"
         self._environment: dict[str, str] = {}
         self._done = JobRun(result="success")
 
     def run(self) -> JobRun:
-        shutil.rmtree(self._workspace, ignore_errors=True)
-        self._workspace.mkdir(parents=True)
+        for folder in (self._workspace, self._temporary):
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
         try:
             for step in self._job["steps"]:
                 failed = self._done.result != "success"
@@ -209,6 +211,7 @@ class _Job:
             "GITHUB_REPOSITORY": REPOSITORY,
             "GITHUB_SERVER_URL": "https://github.example.org",
             "GITHUB_RUN_ID": "1",
+            "RUNNER_TEMP": str(self._temporary),
             "GITHUB_OUTPUT": str(folder / "output"),
             "GITHUB_STEP_SUMMARY": str(folder / "summary"),
             "GH_PLAYED": str(self._github.folder),
