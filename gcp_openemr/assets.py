@@ -9,9 +9,15 @@ from pathlib import Path
 
 from gcp_openemr.errors import GcpOpenemrError
 
-__all__ = ["asset"]
+__all__ = ["asset", "is_checkout"]
 
 _PACKAGE = Path(__file__).resolve().parent
+_CARRIED = _PACKAGE / "_assets"
+
+
+def is_checkout() -> bool:
+    """Whether this copy lies among its sources, and came by no wheel."""
+    return not _CARRIED.is_dir()
 
 
 def asset(name: str) -> Path:
@@ -21,7 +27,7 @@ def asset(name: str) -> Path:
         GcpOpenemrError: this copy of gcp-openemr came without it.
     """
     # Beside an installed package lie other people's folders.
-    for place in (_PACKAGE / "_assets", _PACKAGE.parent):
+    for place in (_CARRIED, _PACKAGE.parent):
         folder = place / name
         if folder.is_dir():
             return folder

@@ -9,24 +9,23 @@ import json
 from importlib import metadata
 from typing import Any
 
-from gcp_openemr import __version__
+from gcp_openemr.assets import is_checkout
 
-__all__ = ["requirement"]
+__all__ = ["of", "requirement"]
 
 _NAME = "gcp-openemr"
 
 
 def requirement() -> str:
-    """What pip takes for this copy: its version of a package index, or its address with a hash or a commit.
+    """What pip takes for this copy; '' where nobody else can get at it: a checkout, or a wheel on this machine."""
+    return "" if is_checkout() else of(metadata.distribution(_NAME))
 
-    '' where nobody else can get at it: a checkout, or a wheel on this machine.
-    """
-    try:
-        told = metadata.distribution(_NAME).read_text("direct_url.json")
-    except metadata.PackageNotFoundError:
-        return ""
+
+def of(installed: metadata.Distribution) -> str:
+    """Its version of a package index, or its address with a hash or a commit."""
+    told = installed.read_text("direct_url.json")
     if told is None:
-        return f"{_NAME}=={__version__}"
+        return f"{_NAME}=={installed.version}"
     origin: dict[str, Any] = json.loads(told)
     url = str(origin["url"])
     if not url.startswith("https://"):

@@ -18,9 +18,10 @@ from gcp_openemr import __version__
 from gcp_openemr.environment import Environment
 from gcp_openemr.errors import UsageError
 
-__all__ = ["REQUIREMENTS", "WORKFLOWS", "Written", "pipelines", "write"]
+__all__ = ["BUILD_REQUIREMENTS", "REQUIREMENTS", "WORKFLOWS", "Written", "pipelines", "write"]
 
 REQUIREMENTS = "openemr-requirements.txt"
+BUILD_REQUIREMENTS = "openemr-build-requirements.txt"
 PYTHON = "3.12"
 TERRAFORM = "1.11.4"
 # What YAML, a shell and the address of a file take as it stands.
@@ -83,6 +84,7 @@ def pipelines(environment: Environment, kind: str, *, file: str, package: str = 
         "package": package,
         "again": "" if package == f"gcp-openemr=={__version__}" else f" --package '{package}'",
         "version": __version__,
+        "build_requirements": BUILD_REQUIREMENTS,
         "requirements": REQUIREMENTS,
         "python": PYTHON,
         "terraform": TERRAFORM,
@@ -90,7 +92,7 @@ def pipelines(environment: Environment, kind: str, *, file: str, package: str = 
         "weekly": _WEEKLY,
     }
     made = {"github": _github, "gitlab": _gitlab, "cloudbuild": _cloudbuild}[kind](environment, values)
-    return {**dict(made), REQUIREMENTS: _requirements()}
+    return {**dict(made), BUILD_REQUIREMENTS: _locked("build"), REQUIREMENTS: _locked("runtime")}
 
 
 def write(files: Mapping[str, str], repository: Path, *, replace: bool) -> Written:
@@ -207,12 +209,12 @@ def _builds(environment: Environment, program: str) -> dict[str, _Build]:
     }
 
 
-def _requirements() -> str:
-    """The libraries, each pinned with the hashes of its files."""
+def _locked(lock: str) -> str:
+    """Packages, each pinned with the hashes of its files. One has no wheel: those of `build` make it into one."""
     folder = resources.files("gcp_openemr.setup").joinpath("requirements")
     return (
         f"# What gcp-openemr {__version__} was tested with.\n"
-        + folder.joinpath("runtime.txt").read_text("utf-8").rstrip("\n")
+        + folder.joinpath(f"{lock}.txt").read_text("utf-8").rstrip("\n")
         + "\n"
     )
 

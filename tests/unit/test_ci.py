@@ -13,6 +13,7 @@ import stat
 import subprocess
 import sys
 import sysconfig
+from importlib.metadata import PathDistribution
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,11 @@ from google.auth import identity_pool
 from ruamel.yaml import YAML
 
 from gcp_openemr.ci import source
+from gcp_openemr.ci.write import BUILD_REQUIREMENTS, REQUIREMENTS
 from gcp_openemr.cli import cli
 from gcp_openemr.errors import UsageError
 
 GOLDEN = Path(__file__).parent / "golden" / "ci"
-REQUIREMENTS = "openemr-requirements.txt"
 KINDS = ("github", "gitlab", "cloudbuild")
 SCHEMAS = {"github": "vendor.github-workflows", "gitlab": "vendor.gitlab-ci", "cloudbuild": "vendor.cloudbuild"}
 PROFILES = {"prod": "production", "review": "developer"}
@@ -67,7 +68,7 @@ def written(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 def files(folder: Path) -> dict[str, str]:
     """Everything but the environment files and the libraries."""
     found = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
-    return {name: path.read_text() for name, path in found.items() if not name.endswith((".toml", REQUIREMENTS))}
+    return {name: path.read_text() for name, path in found.items() if not name.endswith((".toml", ".txt"))}
 
 
 def test_what_is_written_is_what_was_reviewed(written: tuple[str, Path]) -> None:
@@ -170,11 +171,11 @@ def test_every_action_is_pinned_by_commit_and_tells_its_version(written: tuple[s
 
 def test_programs_are_pinned_and_no_key_is_asked_for(written: tuple[str, Path]) -> None:
     _, folder = written
-    libraries = (folder / REQUIREMENTS).read_text()
-    assert all(
-        "==" in line and line.endswith("\\") for line in libraries.splitlines() if not line.startswith(("#", " "))
-    )
+    libraries, builds = ((folder / name).read_text() for name in (REQUIREMENTS, BUILD_REQUIREMENTS))
+    pins = [line for line in (libraries + builds).splitlines() if not line.startswith(("#", " "))]
+    assert all("==" in line and line.endswith("\\") for line in pins)
     assert "google-cloud-run==" in libraries
+    assert "setuptools==" in builds
     for name, text in files(folder).items():
         if "gcp-openemr -e" in text.replace("anew with: gcp-openemr -e", ""):
             assert "'gcp-openemr==0.1.0'" in text, name
@@ -214,7 +215,6 @@ def test_files_that_are_there_stay_until_replaced_in_words(tmp_path: Path) -> No
     ("told", "requirement"),
     [
         (None, "gcp-openemr==0.1.0"),
-        ({"url": "file:///home/eve/gcp_openemr", "dir_info": {"editable": True}}, ""),
         ({"url": "file:///home/eve/gcp_openemr-0.1.0-py3-none-any.whl", "archive_info": {}}, ""),
         (
             {"url": "https://x.example/y.whl", "archive_info": {"hashes": {"sha256": "ab12"}}},
@@ -227,15 +227,12 @@ def test_files_that_are_there_stay_until_replaced_in_words(tmp_path: Path) -> No
     ],
 )
 def test_a_pipeline_installs_the_copy_that_wrote_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: dict[str, Any] | None, requirement: str
+    tmp_path: Path, told: dict[str, Any] | None, requirement: str
 ) -> None:
-    metadata = tmp_path / "gcp_openemr-0.1.0.dist-info"
-    metadata.mkdir()
-    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: gcp-openemr\nVersion: 0.1.0\n")
+    (tmp_path / "METADATA").write_text("Metadata-Version: 2.1\nName: gcp-openemr\nVersion: 0.1.0\n")
     if told is not None:
-        (metadata / "direct_url.json").write_text(json.dumps(told))
-    monkeypatch.syspath_prepend(str(tmp_path))
-    assert source.requirement() == requirement
+        (tmp_path / "direct_url.json").write_text(json.dumps(told))
+    assert source.of(PathDistribution(tmp_path)) == requirement
 
 
 PROD = ("--name", "prod", "--project", "my-clinic-prod", "--region", "europe-west1")
