@@ -93,6 +93,20 @@ def test_an_installed_copy_works_in_an_empty_folder(programs: Path, tmp_path: Pa
     assert (tmp_path / "out" / "clinics" / "main" / "terraform.tfvars.json").is_file()
 
 
+@pytest.mark.torture
+@pytest.mark.timeout(1200)
+def test_the_demonstration_runs_from_an_installed_copy_in_another_folder(programs: Path, tmp_path: Path) -> None:
+    """Normally `init` and `render` are shown, above."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    command = [str(programs / "python"), "-m", "gcp_openemr.sandbox.demo"]
+    try:
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert "restored documents were opened; each is what the backup held." in done.stderr
+    finally:
+        run(programs / "gcp-openemr", "-e", "demo/openemr.toml", "sandbox", "stop", cwd=tmp_path)
+
+
 def test_the_image_that_it_would_build_is_the_one_of_the_checkout(programs: Path, tmp_path: Path) -> None:
     code = "from gcp_openemr import image; print(image.source(version='7.0.4', arguments={}).tag)"
     assert run(programs / "python", "-c", code, cwd=tmp_path).strip() == image.source(version="7.0.4", arguments={}).tag
