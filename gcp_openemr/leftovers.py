@@ -131,9 +131,9 @@ _TITLES = {
 }
 _BY_HAND: Mapping[str, Callable[[Mapping[str, Any]], bool]] = {
     "google_compute_snapshot": lambda item: not item.get("autoCreated"),
-    "google_sql_backup": lambda item: item.get("type") in ("ON_DEMAND", "FINAL"),
+    "google_sql_backup": lambda item: item.get("type") == "ON_DEMAND",
 }
-"""Type → whether somebody made this copy, and no schedule did: it may be all that they have."""
+"""Type → whether somebody made this copy, and no schedule or deletion did: it may be all that they have."""
 KINDS: tuple[Kind, ...] = tuple(
     Kind(
         type=f"google_{type_}",
@@ -147,8 +147,8 @@ KINDS: tuple[Kind, ...] = tuple(
     )
     for type_, api, path, items, labels, holds, gcloud in _ROWS
 )
-"""In the order in which they can go: what uses another comes before it. Copies that schedules make of the disk and of
-the instance (snapshots, Cloud SQL's backups) go with them."""
+"""In the order in which they can go: what uses another comes before it. Copies that Google makes by itself of the
+disk and of the instance (snapshots, Cloud SQL's backups) go with them."""
 
 
 def find(environment: Environment, cloud: Cloud, *, clinic: str = "") -> list[Leftover]:

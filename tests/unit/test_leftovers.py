@@ -131,7 +131,7 @@ def test_what_may_not_be_seen_is_a_failure_and_what_is_not_enabled_is_nothing(
         ("snapshots", {"name": "oe-prod-before-the-move"}, True),
         ("backups", {"name": f"projects/{PROJECT}/backups/1", "instance": "oe-prod-sql", "type": "AUTOMATED"}, False),
         ("backups", {"name": f"projects/{PROJECT}/backups/2", "instance": "oe-prod-sql", "type": "ON_DEMAND"}, True),
-        ("backups", {"name": f"projects/{PROJECT}/backups/3", "instance": "oe-prod-sql", "type": "FINAL"}, True),
+        ("backups", {"name": f"projects/{PROJECT}/backups/3", "instance": "oe-prod-sql", "type": "FINAL"}, False),
     ],
 )
 def test_a_copy_that_somebody_made_is_theirs_to_delete(
