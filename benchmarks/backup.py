@@ -21,6 +21,7 @@ import pytest
 
 from benchmarks.deploy import seconds
 from gcp_openemr.sandbox.standin.sample_backup import make_backup
+from gcp_openemr.setup.mysql import locate
 from jobs import backup, manifest, nfs_init, restic, secrets, sources
 from tests.jobs.servers import make_authority, mysql_server
 from tests.jobs.shelf import Shelf, on_disk
@@ -121,7 +122,7 @@ def _set(what: str, world: World, shelf: Shelf, theirs: float) -> float:
 
 def _mysqldump(world: World, target: Path) -> float:
     command = [
-        "mysqldump",
+        *locate().dump,
         f"--socket={world.mysql.socket}",
         "--user=root",
         "--single-transaction",
