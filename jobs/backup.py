@@ -71,7 +71,7 @@ def run(wanted: MakeSet) -> dict[str, Any]:
                 made = making.make(password, retry=attempt < _ATTEMPTS)
             if made is not None:
                 break
-            log.warning("Documents vanished while the set was made; it is made again")
+            log.warning("Documents or keys changed while the set was made; it is made again")
         lock.check()
         place = manifest.write(wanted.store, made) if made else ""
     assert made is not None  # noqa: S101  # the last attempt has no other
@@ -168,7 +168,8 @@ class _Making:
         missing = [one for one in lost if one in still_named]
         known = self.before.documents.missing if self.before else ()  # reported already: they fail no other set
         fresh = [one for one in missing if one not in known]
-        if fresh and retry:
+        after = keys.on_share(clinic.sites / SITE)
+        if retry and (fresh or share_keys != after):
             return None
         problems = [
             *self._unread(files_saved),
@@ -176,6 +177,7 @@ class _Making:
             *clinic_state.unmatched_keys(
                 {p.rpartition("/")[2] for p in found if p.startswith(keys.METHODS)}, dumped.facts.keys
             ),
+            *(["the encryption keys changed while the set was made"] if share_keys != after else []),
             *self._snapshot_problems(dumped, database_saved, files_saved),
         ]
         finished = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from google.api_core import exceptions
@@ -14,24 +14,39 @@ from requests.exceptions import RequestException
 
 from jobs.errors import BackupForbidden, BackupInvalid, BackupMissing, CloudRefused, Unreachable
 
-__all__ = ["names", "read", "remove", "write"]
+__all__ = ["change", "names", "read", "remove", "write"]
+
+_JSON = "application/json"
 
 
 def read(bucket: str, name: str) -> dict[str, Any]:
     """Raises BackupInvalid for what is no JSON object, and the failures of `_told`."""
-    with _told(f"gs://{bucket}/{name}"):
+    place = f"gs://{bucket}/{name}"
+    with _told(place):
         content = Client().bucket(bucket).blob(name).download_as_bytes(timeout=60)
-    try:
-        found: dict[str, Any] = dict(json.loads(content))
-    except (ValueError, TypeError) as error:
-        raise BackupInvalid(f"gs://{bucket}/{name} is no JSON object.") from error
-    return found
+    return _object(place, content)
 
 
 def write(bucket: str, name: str, content: dict[str, Any]) -> None:
     with _told(f"gs://{bucket}/{name}"):
         blob = Client().bucket(bucket).blob(name)
-        blob.upload_from_string(json.dumps(content, ensure_ascii=False), content_type="application/json", timeout=60)
+        blob.upload_from_string(json.dumps(content, ensure_ascii=False), content_type=_JSON, timeout=60)
+
+
+def change(bucket: str, name: str, changed: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    """Replace an object by what `changed` makes of it, whatever others make of it meanwhile; one that is gone stays so.
+
+    Raises:
+        BackupInvalid: it is no JSON object.
+    """
+    place = f"gs://{bucket}/{name}"
+    with _told(place):
+        while (blob := Client().bucket(bucket).get_blob(name, timeout=60)) is not None:
+            unchanged = {"if_generation_match": blob.generation, "timeout": 60}
+            with contextlib.suppress(exceptions.PreconditionFailed, exceptions.NotFound):
+                content = changed(_object(place, blob.download_as_bytes(**unchanged)))
+                blob.upload_from_string(json.dumps(content, ensure_ascii=False), _JSON, **unchanged)
+                return
 
 
 def names(bucket: str, prefix: str) -> list[str]:
@@ -43,6 +58,14 @@ def names(bucket: str, prefix: str) -> list[str]:
 def remove(bucket: str, name: str) -> None:
     with _told(f"gs://{bucket}/{name}"), contextlib.suppress(exceptions.NotFound):
         Client().bucket(bucket).blob(name).delete(timeout=60)
+
+
+def _object(place: str, content: bytes) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = dict(json.loads(content))
+    except (ValueError, TypeError) as error:
+        raise BackupInvalid(f"{place} is no JSON object.") from error
+    return found
 
 
 @contextlib.contextmanager

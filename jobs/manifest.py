@@ -6,7 +6,7 @@ A set is there when its manifest is: it is written last, and removed after the s
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from jobs import bucket
@@ -134,9 +134,14 @@ def choose(store: Store, wanted: str) -> Manifest:
     return found
 
 
-def mark_checked(store: Store, sets: list[Manifest], checked: Checked) -> None:
+def mark_checked(store: Store, sets: Sequence[Manifest], checked: Checked) -> None:
+    """Note a check in the manifests, beside what other runs note; the manifest of a set that was pruned stays gone."""
     for found in sets:
-        write(store, dataclasses.replace(found, checked=(*found.checked, checked)))
+        bucket.change(
+            store.bucket,
+            store.manifest(found.set),
+            lambda body: {**body, "checked": [*body["checked"], dataclasses.asdict(checked)]},
+        )
 
 
 def remove(store: Store, found: Manifest) -> None:

@@ -68,7 +68,10 @@ def _newest_of_each(newest_first: Iterable[Manifest], *, form: str, count: int) 
 
 
 def _forget(repository: Restic, sets: Sequence[Manifest], leaving: Sequence[Manifest]) -> int:
-    """Forget the snapshots of sets that leave, and of sets that never came to be. Returns how many of those."""
+    """Forget the snapshots of sets that leave, and of sets that never came to be. Returns how many of those.
+
+    Where no set is left, its manifests may be what is lost: then nothing is taken for a set that never came to be.
+    """
     known = {f"set={one.set}" for one in sets}
     leave = {f"set={one.set}" for one in leaving}
     going, orphans = [], []
@@ -76,7 +79,7 @@ def _forget(repository: Restic, sets: Sequence[Manifest], leaving: Sequence[Mani
         tags = {tag for tag in snapshot.get("tags") or () if tag.startswith("set=")}
         if tags & leave:
             going.append(identity)
-        elif tags and not tags & known and restic.age(snapshot["time"]) > _ORPHAN_SECONDS:
+        elif known and tags and not tags & known and restic.age(snapshot["time"]) > _ORPHAN_SECONDS:
             orphans.append(identity)
     repository.forget([*going, *orphans])
     return len(orphans)

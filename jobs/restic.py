@@ -2,7 +2,8 @@
 
 restic refreshes the lock of a living run every five minutes. Which container a lock belongs to cannot be told on Cloud
 Run, where all have the same host name, so only its age counts: one that was not refreshed for half an hour is stale and
-is removed; for a younger one a run waits, then ends as busy.
+is removed, by its name: `restic unlock` would also take the lock of a living run, whose process it looks for here. For
+a younger one a run waits, then ends as busy.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
-from jobs import log, secrets
+from jobs import bucket, log, secrets
 from jobs.errors import BackupInvalid, BackupMissing, Busy, CloudRefused
 from jobs.redacted import Redacted
 from jobs.restic_failures import Locked, failure
@@ -199,9 +200,10 @@ class Restic:
             time.sleep(min(5.0, max(deadline - time.monotonic(), 0.1)))
 
     def _remove_stale_locks(self) -> bool:
-        """True when all there were are stale, and gone now."""
+        """True when none is left: those there were are stale, and removed."""
         with self._started("list", "locks", "--no-lock") as listed:
             names = listed.output.read().decode().split()
+        stale = []
         for name in names:
             try:
                 with self._started("cat", "lock", name, "--no-lock") as shown:
@@ -210,9 +212,10 @@ class Restic:
                 continue  # it went meanwhile
             if held_seconds < STALE_SECONDS:
                 return False
-        log.warning("Removing the stale locks of runs that were killed", locks=names)
-        with self._started("unlock") as unlocked:
-            unlocked.output.read()
+            stale.append(name)
+        for name in stale:
+            log.warning("Removing the stale lock of a run that was killed", lock=name)
+            bucket.remove(self._store.bucket, self._store.lock(name))
         return True
 
     @contextlib.contextmanager

@@ -106,6 +106,10 @@ class Store:
     def manifest(self, identity: str) -> str:
         return f"{self.sets}{identity}.json"
 
+    def lock(self, name: str) -> str:
+        """The object that is one of the repository's locks."""
+        return f"clinics/{self.clinic}/backups/repository/locks/{name}"
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Backup:

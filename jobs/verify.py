@@ -28,7 +28,7 @@ def run(wanted: Verify) -> dict[str, Any]:
     repository.check(wanted.read_data)
     there = repository.snapshots()
     lost = [one.set for one in sets if not all(_among(snapshot, there) for snapshot in one.snapshots)]
-    if lost:
+    if lost := sorted({*lost} & {one.set for one in _sets(wanted)}):  # prune removes snapshots, then their manifest
         raise BackupInvalid(
             f"The repository is whole, but has no snapshots of the sets {', '.join(lost)}.",
             do="Restore from another set; bring deleted objects back while the bucket's soft delete holds them.",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from jobs.errors import BackupMissing
 from jobs.manifest import Manifest
 from tests.jobs.world import BACKUP_PASSWORD, World
 
+_REPOSITORY = "clinics/main/backups/repository/"
 SECRET = settings.SecretVersion(secret="projects/p/secrets/backup", version=1)
 
 
@@ -103,9 +106,16 @@ def on_disk(directory: Path, monkeypatch: pytest.MonkeyPatch) -> Shelf:
         return sorted(name for name in found if name.startswith(prefix))
 
     def remove(_bucket: str, name: str) -> None:
-        (objects / name).unlink(missing_ok=True)
+        holder, below = objects, name
+        if name.startswith(_REPOSITORY):
+            holder, below = directory / "repository", name.removeprefix(_REPOSITORY)
+        (holder / below).unlink(missing_ok=True)
 
-    for function in (read, write, names, remove):
+    def change(_bucket: str, name: str, changed: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+        with contextlib.suppress(BackupMissing):
+            write(_bucket, name, changed(read(_bucket, name)))
+
+    for function in (change, read, write, names, remove):
         monkeypatch.setattr(bucket, function.__name__, function)
     store = settings.Store(bucket="backups", clinic="main", password=SECRET, place=str(directory / "repository"))
     return Shelf(directory=directory, store=store)

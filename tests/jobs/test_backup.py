@@ -10,7 +10,7 @@ import shutil
 import pytest
 
 from jobs import backup, manifest, nfs_init
-from jobs.manifest import Documents
+from jobs.manifest import Checked, Documents
 from tests.jobs.shelf import Shelf
 from tests.jobs.world import World, opens, tree
 
@@ -94,3 +94,12 @@ def test_verify_marks_the_sets_it_checked(living: World, shelf: Shelf) -> None:
     shelf.verify(5, sets[1])
     checks = [[checked.how for checked in one.checked] for one in manifest.every(shelf.store)]
     assert checks == [["verify all"], ["verify all", "verify 5%"]]
+
+
+def test_a_check_brings_no_set_back_that_was_pruned_meanwhile(living: World, shelf: Shelf) -> None:
+    first, second = shelf.back_up(living), shelf.back_up(living)
+    manifest.mark_checked(shelf.store, [second], Checked(when="2026-11-22T00:00:00Z", how="drill"))
+    manifest.remove(shelf.store, first)
+    manifest.mark_checked(shelf.store, [first, second], Checked(when="2026-11-22T01:00:00Z", how="verify 5%"))
+    (left,) = manifest.every(shelf.store)
+    assert (left.set, [checked.how for checked in left.checked]) == (second.set, ["drill", "verify 5%"])

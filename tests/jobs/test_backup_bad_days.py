@@ -70,7 +70,7 @@ def test_a_document_deleted_meanwhile_is_told_and_the_set_is_good(
 
     def between(site: Path) -> str:
         for identity, url in living.query("SELECT id, url FROM documents WHERE id = 3"):
-            (site / "documents" / str(url).partition("/documents/")[2]).unlink()
+            (site / "documents" / str(url).partition("/documents/")[2]).unlink(missing_ok=True)
             living.query(f"UPDATE documents SET deleted = 1 WHERE id = {identity}")  # noqa: S608
         return original(site)
 
@@ -93,6 +93,25 @@ def test_a_lost_document_fails_one_set_and_is_reported_by_the_next(living: World
     assert made.verified
     assert len(made.documents.missing) == 1
     assert nfs_init.run(shelf.named(emptied(living)))["decision"] == "restore"
+
+
+def test_a_set_whose_keys_changed_meanwhile_is_made_again(
+    living: World, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is stored would not be what the manifest says, and never be restored."""
+    original, seen = keys.on_share, []
+
+    def changing(site: Path) -> str:
+        seen.append(original(site))
+        return f"{seen[0]}{len(seen)}" if changes else seen[0]
+
+    changes = True
+    monkeypatch.setattr(keys, "on_share", changing)
+    with pytest.raises(BackupInvalid, match="the encryption keys changed while the set was made"):
+        shelf.back_up(living)
+    assert len(seen) == 4
+    changes = False
+    assert shelf.back_up(living).verified
 
 
 def test_two_at_once_make_two_sets(living: World, shelf: Shelf) -> None:
@@ -126,7 +145,8 @@ def test_a_restore_waits_for_a_backup(living: World, shelf: Shelf, monkeypatch: 
     with monkeypatch.context() as patched:
         patched.setattr(keys, "on_share", between)
         assert shelf.back_up(living).verified
-    assert told == ["Wait until it ends, then run the same command again."] * 2
+    assert set(told) == {"Wait until it ends, then run the same command again."}
+    assert len(told) == 4  # before the files are saved, and after
 
 
 def test_what_else_works_on_the_clinic_keeps_a_backup_waiting(living: World, shelf: Shelf) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pymysql
 import pytest
 
-from jobs import backup, dump, keys, manifest, nfs_init, restic, restic_failures, secrets
+from jobs import backup, bucket, dump, keys, manifest, nfs_init, restic, restic_failures, secrets
 from jobs.errors import (
     BackupForbidden,
     BackupInvalid,
@@ -187,6 +187,24 @@ def test_a_young_lock_is_respected_and_a_stale_one_removed(locked: Shelf, monkey
     monkeypatch.setattr(restic, "STALE_SECONDS", 0)
     assert locked.verify()["sets"]
     assert not files_of(locked, "locks")
+
+
+def test_the_lock_of_a_living_run_is_never_removed_with_a_stale_one(
+    locked: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All containers on Cloud Run have one host name, so restic would take the process of another for dead."""
+    repository = restic.opened(locked.store, lock_seconds=0)
+    original, (stale,) = bucket.remove, files_of(locked, "locks")
+    living = stale.with_name("0" * 64)
+
+    def meanwhile(holder: str, name: str) -> None:
+        shutil.copy(stale, living)
+        original(holder, name)
+
+    monkeypatch.setattr(restic, "STALE_SECONDS", 0)
+    monkeypatch.setattr(bucket, "remove", meanwhile)
+    assert repository._remove_stale_locks()
+    assert files_of(locked, "locks") == [living]
 
 
 def test_restic_killed_in_the_middle_leaves_no_half_set(

@@ -74,6 +74,16 @@ def test_pruned_sets_are_gone_and_the_rest_is_whole(living: World, shelf: Shelf)
     assert shelf.verify()["sets"] == sets[2:]
 
 
+def test_without_any_manifest_nothing_is_taken_for_what_a_killed_run_left(
+    living: World, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest.remove(shelf.store, made := shelf.back_up(living))
+    monkeypatch.setattr(prune, "_ORPHAN_SECONDS", 0)
+    assert shelf.prune()["orphans"] == 0
+    manifest.write(shelf.store, made)
+    assert shelf.verify()["sets"] == [made.set]
+
+
 def test_what_killed_runs_left_is_freed_after_a_day(
     living: World, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
