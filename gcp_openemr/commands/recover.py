@@ -203,9 +203,9 @@ def _copy(context: Context, old: Old, clinic: Clinic) -> None:
         for blob in manifests:
             with contextlib.suppress(ValueError):  # one that cannot be read was told of
                 found = json.loads(blob.download_as_bytes())
-                source = {"clinic": old.clinic, **found.get("source", {})}
+                whose = {"clinic": old.clinic, **found.get("source", {})}
                 new = target.blob(there + blob.name.removeprefix(here))
-                new.upload_from_string(json.dumps({**found, "clinic": clinic.name, "source": source}), _JSON)
+                new.upload_from_string(json.dumps({**found, "clinic": clinic.name, "source": whose}), _JSON)
 
 
 def _copy_all(blobs: Sequence[Blob], target: Bucket, here: str, there: str, step: Step) -> None:
