@@ -7,7 +7,7 @@ resource; the runtime reads the cloud through `Access`. Resources are the JSON o
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 __all__ = ["Access", "Json", "Refused", "Runtime", "TrafficTarget"]
@@ -130,6 +130,9 @@ class Runtime(Protocol):
         source is copied as of one moment: now, or `at` (RFC 3339) as far as its binary log reaches. What `target` held
         is gone only when the copy is whole. Raises Refused.
         """
+
+    def export_database(self, instance: str, schemas: Sequence[str], /) -> Iterator[bytes]:
+        """Schemas of a running instance as SQL, as of one moment. Raises Refused."""
 
     def connect_endpoint(self, address: str, instance: str, /) -> None:
         """Let a Private Service Connect endpoint's address answer for a database instance (full name)."""

@@ -8,7 +8,7 @@ refused, and services and databases are recorded without anything behind their a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from gcp_openemr.sandbox.api.names import id_of, now, segment
@@ -46,6 +46,9 @@ class NothingRuns:
             "completionTime": now(),
             "conditions": [{"type": "Completed", "state": "CONDITION_FAILED", "message": _SENTENCE}],
         }
+
+    def export_database(self, instance: str, schemas: Sequence[str]) -> Iterator[bytes]:
+        yield f"-- {_SENTENCE}\n".encode()
 
     def database_certificate(self, instance: Json) -> str:
         return ""

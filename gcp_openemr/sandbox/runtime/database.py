@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import os
 import re
 import shutil
+import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +22,7 @@ import pymysql
 from pymysql.connections import Connection
 
 from gcp_openemr.sandbox.interfaces import Json, Refused
+from gcp_openemr.sandbox.runtime import binary_log
 from gcp_openemr.sandbox.runtime.accounts import Accounts
 from gcp_openemr.sandbox.runtime.certificates import write_private
 from gcp_openemr.sandbox.runtime.disks import Disk, Disks
@@ -39,10 +44,11 @@ _HERE = "/var/lib/sql"
 # Small, because several servers share a machine, and quick, but safe against the death of the server at any moment:
 # with flush 2 a commit is in the system's hands, so only a power cut can lose the last second. Pages are still written
 # twice.
+_WITHOUT_LOG = ["--loose-disable-log-bin"]
 _SETTINGS = (
     "--innodb-buffer-pool-size=96M", "--innodb-flush-log-at-trx-commit=2", "--innodb-use-native-aio=0",
     "--loose-innodb-redo-log-capacity=64M", "--loose-performance-schema=OFF", "--loose-mysqlx=OFF",
-    "--loose-disable-log-bin", "--loose-auto-generate-certs=OFF",
+    "--loose-auto-generate-certs=OFF",
     "--loose-caching-sha2-password-auto-generate-rsa-keys=OFF", "--loose-sha256-password-auto-generate-rsa-keys=OFF",
     "--table-open-cache=512", "--table-definition-cache=512", "--max-connections=120", "--max-allowed-packet=64M",
     "--skip-name-resolve", "--character-set-server=utf8mb4",
@@ -87,6 +93,8 @@ class Databases:
         disk = self._disks.attach(key, int(settings.get("dataDiskSizeGb") or 10) << 30)
         directory = self._mount(key, disk)
         disk.fill(False)
+        if self._is_logged(settings):
+            binary_log.make_ready(directory, _UID, data=(directory / "data").is_dir())
         self._initialise(key, directory)
         self._write_certificate(instance, directory)
         network, address = self._endpoint(key)
@@ -97,7 +105,7 @@ class Databases:
         server = _Server(
             container=container, command=command, socket=self._run(key) / "mysql.sock", interface=interface
         )
-        self._wait(key, server)
+        self._wait(key, server.container, server.socket)
         with self._lock:
             self._servers[key] = server
         self.accounts(key).make_role()
@@ -145,7 +153,7 @@ class Databases:
         os.chown(directory, _UID, _UID)
         shutil.rmtree(directory / "data.partial", ignore_errors=True)
         settings = [text for text in _SETTINGS if text.startswith(("--innodb", "--loose"))]
-        command = [*self._installation.initialize, f"--datadir={_HERE}/data.partial", *settings]
+        command = [*self._installation.initialize, f"--datadir={_HERE}/data.partial", *settings, *_WITHOUT_LOG]
         failed = "The instance failed to initialise"
         container = self._host.start(self._spec(key, command, None), self._host.log(last(key)), failed=failed)
         code = container.wait(_START_SECONDS)
@@ -168,6 +176,7 @@ class Databases:
         mode = (settings.get("ipConfiguration") or {}).get("sslMode", "")
         secure = "OFF" if mode == "ALLOW_UNENCRYPTED_AND_ENCRYPTED" else "ON"
         flags = [f"--loose-{flag['name']}={flag.get('value', '')}" for flag in settings.get("databaseFlags") or []]
+        log = binary_log.options(_HERE) if self._is_logged(settings) else _WITHOUT_LOG
         return [
             *self._installation.server,
             f"--datadir={_HERE}/data",
@@ -180,21 +189,26 @@ class Databases:
             f"--ssl-key={_HERE}/server.key",
             f"--require-secure-transport={secure}",
             *_SETTINGS,
+            *log,
             *flags,
         ]
 
-    def _wait(self, key: str, server: _Server) -> None:
+    def _is_logged(self, settings: Mapping[str, Any]) -> bool:
+        wanted = bool((settings.get("backupConfiguration") or {}).get("binaryLogEnabled"))
+        return wanted and self._installation.flavor == "MySQL"
+
+    def _wait(self, key: str, container: Container, socket: Path) -> None:
         deadline = time.monotonic() + _START_SECONDS
         while time.monotonic() < deadline:
-            code = server.container.wait(0.05)
+            code = container.wait(0.05)
             if code is not None:
                 raise Refused(f"The instance failed to start: mysqld ended with {code}. See its log.", code=13)
             try:
-                with _connected(server):
+                with _connected(socket):
                     return
             except pymysql.err.OperationalError:
                 continue
-        server.container.stop(_STOP_SECONDS)
+        container.stop(_STOP_SECONDS)
         raise Refused(f"The instance {key} did not answer within {_START_SECONDS:g} s.", code=13)
 
     def certificate(self, _instance: Json) -> str:
@@ -261,20 +275,53 @@ class Databases:
         raise Refused(f"The subnetwork {last(wanted)} was not found.", code=5)
 
     def copy(self, source: str, target: str, at: str) -> None:
-        """Copy an instance's or backup's disk as it is at one moment, as a crash would leave it.
+        """Copy an instance's or backup's disk as it is at one moment, as a crash would leave it, or as it was `at` one.
 
         Raises:
-            Refused: the target runs, or `at` is past: the sandbox keeps no binary log.
+            Refused: the target runs, or the binary log does not give the data of then.
         """
         origin, copied = self._key(source), self._key(target)
-        if at:
-            raise Refused("The sandbox keeps no binary log: it copies a database as it is now.", code=12)
         if copied in self._servers:
             raise Refused(f"The instance {copied} runs; what it holds cannot be replaced.", code=9)
         self._disks.detach(copied)
         server = self._servers.get(origin)
         with server.container.held() if server else contextlib.nullcontext():
             self._disks.copy(origin, copied)
+        if at:
+            self._bring_back(copied, datetime.fromisoformat(at).timestamp())
+
+    def _bring_back(self, key: str, at: float) -> None:
+        """Make the data of a disk that was copied those of a moment, from its binary log."""
+        directory = self._mount(key, self._disks.attach(key, 0))
+        try:
+            binary_log.cut(directory, at)
+            shutil.rmtree(directory / "data")
+            self._initialise(key, directory)
+            binary_log.lay_out(directory, directory / "data", _UID)
+            command = [*self._command({}), *binary_log.REPLAY_OPTIONS]
+            container = self._host.start(self._spec(key, command, None), self._host.log(last(key)))
+            try:
+                socket = self._run(key) / "mysql.sock"
+                self._wait(key, container, socket)
+                with _connected(socket) as connection:
+                    binary_log.finish(connection, directory / "data")
+            finally:
+                container.stop(_STOP_SECONDS)
+        finally:
+            self._disks.detach(key)
+
+    def export(self, name: str, schemas: Sequence[str]) -> Iterator[bytes]:
+        """`mysqldump` of schemas of an instance that runs. Raises Refused."""
+        server = self._running(name)
+        options = ("--user=root", f"--socket={server.socket}", "--single-transaction", "--hex-blob", "--databases")
+        command = [*self._installation.dump, *options, *schemas]
+        with tempfile.TemporaryFile() as said:
+            with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=said) as dumping:
+                assert dumping.stdout is not None  # noqa: S101 - asked for
+                yield from iter(functools.partial(dumping.stdout.read, 1 << 20), b"")
+            if dumping.returncode != 0:
+                said.seek(0)
+                raise Refused(f"mysqldump: {said.read().decode(errors='replace').strip()}", code=3)
 
     def disturb(self, name: str, condition: str) -> None:
         """Bring an instance into a condition.
@@ -315,7 +362,7 @@ class Databases:
     def accounts(self, instance: str) -> Accounts:
         """The accounts and schemas of an instance that runs. Raises Refused."""
         server = self._running(instance)
-        return Accounts(lambda: _connected(server), roles=self._installation.flavor == "MySQL")
+        return Accounts(lambda: _connected(server.socket), roles=self._installation.flavor == "MySQL")
 
     def _running(self, name: str) -> _Server:
         server = self._servers.get(self._key(name))
@@ -344,10 +391,10 @@ def _program_roots(command: Sequence[str]) -> list[str]:
 
 
 @contextmanager
-def _connected(server: _Server) -> Iterator[Connection[Any]]:
+def _connected(socket: Path) -> Iterator[Connection[Any]]:
     """Root, who has no password and can come in by the private socket only."""
     connection = pymysql.connect(
-        user="root", unix_socket=str(server.socket), connect_timeout=5, read_timeout=60, autocommit=True
+        user="root", unix_socket=str(socket), connect_timeout=5, read_timeout=60, autocommit=True
     )
     try:
         yield connection

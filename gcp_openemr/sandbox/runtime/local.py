@@ -104,6 +104,7 @@ class LocalRuntime:
         self.stop_database = databases.stop
         self.delete_database = databases.delete
         self.copy_database = databases.copy
+        self.export_database = databases.export
         self.connect_endpoint = databases.connect
         self.start_machine = machines.start
         self.delete_machine = machines.stop

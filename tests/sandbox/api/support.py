@@ -8,7 +8,7 @@ import json
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from gcp_openemr.sandbox.api.app import App
@@ -126,6 +126,10 @@ class RecordingRuntime:
 
     def copy_database(self, source: str, target: str, at: str) -> None:
         self._note("copy_database", source, target, at)
+
+    def export_database(self, instance: str, schemas: Sequence[str]) -> Iterator[bytes]:
+        self._note("export_database", instance, *schemas)
+        yield b"-- the dump\n"
 
     def connect_endpoint(self, address: str, instance: str) -> None:
         self._note("connect_endpoint", address, instance)

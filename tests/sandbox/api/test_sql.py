@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gzip
 import time
 from typing import Any
 
@@ -117,6 +118,21 @@ def test_a_clone_has_the_data_of_a_moment_and_names_of_its_own(cloud: Cloud, ins
     assert found["dnsName"] != instance["dnsName"]
     again = sql(cloud, "POST", "/oe-prod-sql/clone", {"cloneContext": context})
     assert again.status == 409
+
+
+def test_an_export_is_written_in_the_name_of_the_instances_account(cloud: Cloud, instance: dict[str, Any]) -> None:
+    cloud.call("POST", "storage", f"storage/v1/b?project={PROJECT}", {"name": "exported"})
+    context = {"fileType": "SQL", "uri": "gs://exported/main.sql.gz", "databases": ["oe_main"]}
+    refused = sql(cloud, "POST", "/oe-prod-sql/export", {"exportContext": context})
+    assert (refused.status, "does not have the required permissions" in refused.message) == (403, True)
+    member = f"serviceAccount:{instance['serviceAccountEmailAddress']}"
+    policy = {"bindings": [{"role": "roles/storage.objectAdmin", "members": [member]}]}
+    assert cloud.call("PUT", "storage", "storage/v1/b/exported/iam", policy).status == 200
+    for _ in range(2):
+        done(cloud, sql(cloud, "POST", "/oe-prod-sql/export", {"exportContext": context}))
+    assert cloud.runtime.calls[-1][:3] == ("export_database", NAME, "oe_main")
+    (found,) = cloud.app.objects.list("exported")
+    assert gzip.decompress(cloud.app.objects.path(found).read_bytes()) == b"-- the dump\n"
 
 
 def test_backups_outlive_their_instance_as_the_settings_say(cloud: Cloud) -> None:

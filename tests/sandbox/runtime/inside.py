@@ -24,6 +24,7 @@ from gcp_openemr.sandbox import daemon
 from gcp_openemr.sandbox.interfaces import Json, Refused
 from gcp_openemr.sandbox.runtime import namespaces
 from gcp_openemr.sandbox.runtime.certificates import Authority
+from gcp_openemr.sandbox.runtime.database import _connected
 from gcp_openemr.sandbox.runtime.local import LocalRuntime
 from gcp_openemr.sandbox.runtime.network import APIS_ADDRESS
 from gcp_openemr.setup.mysql import locate
@@ -192,6 +193,18 @@ def containers(world: World) -> list[tuple[str, int]]:
 
 def kill(world: World, pid: int) -> None:
     os.kill(pid, 9)
+
+
+def sql(world: World, instance: str, *statements: str) -> list[list[str]]:
+    """What root gets on an instance's machine for the last of the statements."""
+    with _connected(world.runtime._databases._running(instance).socket) as connection, connection.cursor() as cursor:
+        for statement in statements:
+            cursor.execute(statement)
+        return [list(map(str, row)) for row in cursor.fetchall()]
+
+
+def exported(world: World, instance: str, *schemas: str) -> bytes:
+    return b"".join(world.runtime.export_database(instance, schemas))
 
 
 def read_sql(world: World, key: str, name: str) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -197,14 +198,37 @@ def test_a_backup_is_a_copy_of_one_moment_and_can_be_brought_back(world: World, 
     client("DELETE FROM past.t")
     with pytest.raises(Refused, match="what it holds cannot be replaced"):
         world.call("copy_database", backup, FULL, "")
-    with pytest.raises(Refused, match="no binary log"):
-        world.call("copy_database", FULL, backup, "2026-01-01T00:00:00Z")
     world.call("stop_database", FULL)
     world.call("copy_database", backup, FULL, "")
     world.call("start_database", instance())
     assert client("SELECT i FROM past.t") == [["1"]]
     world.call("delete_database", backup)
     assert not (world.directory / "sql/clinic/oe-sql@1.img").exists()
+
+
+def test_a_copy_is_as_of_a_moment_and_can_be_exported(world: World, client: Client) -> None:
+    logged = {"backupConfiguration": {"enabled": True, "binaryLogEnabled": True}}
+    full, copied = f"{FULL}-log", f"{FULL}-log-then"
+    world.call("start_database", {**instance(**logged), "name": "oe-sql-log"})
+    rows = "SELECT i, j FROM past.t"
+    world.run(inside.sql, full, "CREATE DATABASE past", "CREATE TABLE past.t (i INT PRIMARY KEY, j INT)")
+    world.run(
+        inside.sql, full, "INSERT INTO past.t VALUES (1, 1), (2, 2)", "FLUSH BINARY LOGS", "UPDATE past.t SET j = 3"
+    )
+    time.sleep(1.1)
+    moment = datetime.now(UTC).isoformat()
+    time.sleep(1.1)
+    world.run(inside.sql, full, "DELETE FROM past.t WHERE i = 1", "FLUSH BINARY LOGS", "DROP TABLE past.t")
+    world.call("copy_database", full, copied, moment)
+    world.call("start_database", {**instance(**logged), "name": "oe-sql-log-then"})
+    assert world.run(inside.sql, copied, rows) == [["1", "3"], ["2", "3"]]
+    assert b"INSERT INTO `t` VALUES (1,3),(2,3);" in world.run(inside.exported, copied, "past")
+    with pytest.raises(Refused, match=r"mysqldump: .*Unknown database"):
+        world.run(inside.exported, copied, "nothing")
+    with pytest.raises(Refused, match="does not go back to its beginning"):
+        world.call("copy_database", FULL, f"{FULL}-then", moment)
+    for name in (full, copied, f"{FULL}-then"):
+        world.call("delete_database", name)
 
 
 def test_an_instance_has_bad_days(world: World, client: Client) -> None:

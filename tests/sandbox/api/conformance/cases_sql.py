@@ -79,6 +79,12 @@ CALLS: dict[str, tuple[Any, str, str, Any]] = {
     "sqladmin.dual-password": (_with_user, "PUT", "/users?name=conf", {"dualPasswordType": "DUAL_PASSWORD"}),
     "sqladmin.database": (_instance, "GET", "/databases/none", None),
     "sqladmin.backup": (_instance, "GET", "/backupRuns/1", None),
+    "sqladmin.export-bucket": (
+        _instance,
+        "POST",
+        "/export",
+        {"exportContext": {"fileType": "SQL", "uri": "gs://conf-export/x.sql", "databases": ["conf"]}},
+    ),
     "sqladmin.no-log": (
         _instance, "POST", "/clone", {"cloneContext": {**CLONE, "pointInTime": "2026-01-01T00:00:00Z"}}
     ),
