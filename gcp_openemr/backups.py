@@ -28,6 +28,7 @@ __all__ = [
     "latest_run",
     "manifest",
     "moment",
+    "nearest",
     "newest",
     "read_sets",
     "repository",
@@ -167,6 +168,18 @@ def choose(sets: Sequence[BackupSet], wanted: str) -> BackupSet:
         when = f" from {until:%Y-%m-%d %H:%M} UTC or before" if until else ""
         raise UsageError(f"There is no verified backup set{when}.", do=known)
     return max(fitting, key=lambda one: one.begun)
+
+
+def nearest(sets: Sequence[BackupSet], when: datetime.datetime) -> BackupSet:
+    """The verified set that was begun nearest to a moment, before or after it.
+
+    Raises:
+        UsageError: there is none.
+    """
+    verified = [one for one in sets if one.is_verified]
+    if not verified:
+        raise UsageError("There is no verified backup set.", do=_known(sets))
+    return min(verified, key=lambda one: abs(one.begun - when))
 
 
 def moment(text: str) -> datetime.datetime | None:

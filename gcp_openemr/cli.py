@@ -169,7 +169,7 @@ def render(options: Options, output: Path) -> None:
     show_default=True,
     type=click.Choice(
         (
-            *("plan", "deploy", "backup", "restore", "recover", "rotate", "upgrade", "destroy"),
+            *("plan", "deploy", "backup", "restore", "point-in-time", "recover", "rotate", "upgrade", "destroy"),
             *("destroy-foundation", "status", "logs"),
         )
     ),

@@ -77,6 +77,12 @@ def drill(options: Options, clinic: str | None) -> None:
     metavar="WHAT",
     help="latest, a set's id, a time (UTC; the last set begun by then), gs://BUCKET/OBJECT or drive:ID.",
 )
+@click.option(
+    "--point-in-time",
+    "exact",
+    is_flag=True,
+    help="The database of just that time, by a copy of the Cloud SQL instance; the files of the nearest set.",
+)
 @click.option("--undo", is_flag=True, help="Go back to what the clinic held before its last restore.")
 @click.option("--clinic", metavar="NAME", help="Which clinic. With -y it has to be named.")
 @click.option(
@@ -89,18 +95,27 @@ def drill(options: Options, clinic: str | None) -> None:
 @click.option("--without-set", is_flag=True, help="Make no set of the present state: for a clinic too broken for it.")
 @click.pass_obj
 def restore(
-    options: Options, yes: bool, wanted: str | None, undo: bool, clinic: str | None, drain: int, without_set: bool
+    options: Options,
+    yes: bool,
+    wanted: str | None,
+    exact: bool,
+    undo: bool,
+    clinic: str | None,
+    drain: int,
+    without_set: bool,
 ) -> None:
     """Put a backup in the place of a clinic's data, which is kept."""
     from gcp_openemr.commands import restore as commands
 
     if undo == (wanted is not None):
         raise click.UsageError("Say --from WHAT, or --undo.")
+    if exact and undo:
+        raise click.UsageError("--point-in-time is for --from TIME.")
     context = options.context(yes=yes)
     if wanted is None:
         commands.undo(context, clinic=clinic, drain=drain, set_first=not without_set)
     else:
-        commands.restore(context, clinic=clinic, wanted=wanted, drain=drain, set_first=not without_set)
+        commands.restore(context, clinic=clinic, wanted=wanted, drain=drain, set_first=not without_set, exact=exact)
 
 
 @click.command()

@@ -140,8 +140,15 @@ _JOBS |= {"storage.objects.get", "storage.objects.list"}
 _SHOWN = frozenset({"cloudsql.backupRuns.list", "cloudsql.instances.get"})
 _RESTORE = frozenset(f"storage.objects.{verb}" for verb in ("create", "delete"))
 _RESTORE |= {"run.services.get", "secretmanager.secrets.get", "secretmanager.versions.list"}
+_OF_A_MOMENT = frozenset(
+    f"cloudsql.instances.{verb}" for verb in ("clone", "create", "delete", "export", "get", "list")
+)
+_OF_A_MOMENT |= {"cloudsql.backupRuns.list", "cloudsql.instances.update"}
+_OF_A_MOMENT |= {f"storage.managedFolders.{verb}" for verb in ("create", "delete", "setIamPolicy")}
 _LOOKED_AT = ("cloudsql.instances.get", "compute.instances.list", "monitoring.alertPolicies.list", "run.jobs.list")
-_STATUS = _SHOWN | {*_LOOKED_AT, "monitoring.alerts.list", "run.jobs.get", "run.revisions.get"}
+_STATUS = (
+    _SHOWN | {"cloudsql.instances.list"} | {*_LOOKED_AT, "monitoring.alerts.list", "run.jobs.get", "run.revisions.get"}
+)
 _STATUS |= {"run.executions.get", "run.executions.list"}
 _STATUS |= {"run.services.get"}
 _STATUS |= {f"secretmanager.{verb}" for verb in ("secrets.get", "versions.get", "versions.list")}
@@ -202,6 +209,7 @@ def needed() -> Mapping[str, frozenset[str]]:
         "redeploy": redeploy,
         "backup": _JOBS | _SHOWN,
         "restore": _JOBS | _RESTORE,
+        "point-in-time": _JOBS | _RESTORE | _OF_A_MOMENT,
         "recover": bootstrap | redeploy | _JOBS | {"secretmanager.versions.access"},
         "rotate": _ROTATE,
         "upgrade": redeploy | _JOBS,

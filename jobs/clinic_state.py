@@ -87,7 +87,7 @@ class ClinicState:
 def look(wanted: NfsInit, connection: Connection) -> ClinicState:
     """Read everything a decision needs; changes nothing."""
     noted = kept.noted(wanted)
-    place = wanted.backup.place if wanted.backup else ""
+    place = wanted.backup.title if wanted.backup else ""
     return ClinicState(
         site=look_at_site(wanted.sites / "default"),
         database=look_at_database(connection, wanted.schema),

@@ -9,18 +9,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from jobs import database, documents, log, manifest, metrics, php, secrets, sets, share, tables
+from jobs import database, documents, log, manifest, metrics, php, secrets, sets, share, tables, trial
 from jobs.backup_settings import Drill
 from jobs.database import Connection
-from jobs.errors import BackupInvalid, InstallFailed
 from jobs.manifest import Checked
-from jobs.redacted import Redacted
 from jobs.settings import Backup
 
 __all__ = ["run"]
 
 _PREFIX = ".drill-"
-_TRIED = 100
 
 
 def run(wanted: Drill) -> dict[str, Any]:
@@ -43,8 +40,9 @@ def run(wanted: Drill) -> dict[str, Any]:
         _scratch(clinic.sites, connection, wanted.scratch_schema) as site,
     ):
         unpacked = opened.unpack(site, connection, wanted.scratch_schema)
-        found = documents.require(connection, site, known=opened.lost)
-        document = _open_document(wanted, site, connection, password)
+        found = documents.require(connection, site, known=opened.lost(connection, site))
+        reached = php.Database(server=clinic.server, schema=wanted.scratch_schema, user=clinic.user, password=password)
+        document = trial.open_newest(clinic.application, site, connection, reached)
         restored = time.monotonic() - begun
     made = opened.found
     age = (datetime.now(UTC) - datetime.fromisoformat(made.begun.replace("Z", "+00:00"))).total_seconds()
@@ -80,15 +78,3 @@ def _clear(sites: Path, connection: Connection, schema: str) -> None:
     for leftover in sorted(sites.glob(f"{_PREFIX}*")):
         share.remove_tree(leftover)
     tables.empty(connection, schema)
-
-
-def _open_document(wanted: Drill, site: Path, connection: Connection, password: Redacted) -> str:
-    """Of the newest documents, whose keys are those in use, the first encrypted one."""
-    clinic = wanted.clinic
-    newest = list(documents.named(connection).items())[-_TRIED:]
-    files = {identity: site / path for identity, path in reversed(newest) if path and (site / path).is_file()}
-    reached = php.Database(server=clinic.server, schema=wanted.scratch_schema, user=clinic.user, password=password)
-    try:
-        return php.open_document(clinic.application, site, files, reached)
-    except InstallFailed as error:
-        raise BackupInvalid(f"A document of the restored set cannot be opened. {error.what}") from error

@@ -7,6 +7,7 @@ checked does a marker announce the swap: from then on the next run finishes it, 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import time
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from jobs import (
     sqlconf,
     swap,
     tables,
+    trial,
 )
 from jobs import site as layout
 from jobs.database import Connection, Lock, identifier
@@ -50,7 +52,7 @@ def restore(
     opened = sets.opened(backup, lock_seconds=wanted.lock_seconds) if backup.store else None
     if opened:
         _check_version(wanted, int(opened.found.openemr["database"]), str(opened.found.openemr["release"]))
-    place = opened.found.set if opened else backup.place
+    place = dataclasses.replace(backup, place=opened.found.set).title if opened else backup.place
     marker.write(wanted.sites, marker.Marker(doing="restore", staging=staging.name, source=place))
     share.ensure_directory(site)
     connection = database.connect(wanted.server, wanted.user, password, wanted.staging_schema)
@@ -63,7 +65,13 @@ def restore(
             else unpack(backup, site, connection, wanted.staging_schema)
         )
         facts = _check(wanted, site, connection)
-        found = documents.require(connection, site, known=opened.lost if opened else ())
+        lost = opened.lost(connection, site) if opened else frozenset[str]()
+        found = documents.require(connection, site, known=lost)
+        if backup.database:
+            reached = php.Database(
+                server=wanted.server, schema=wanted.staging_schema, user=wanted.user, password=password
+            )
+            trial.open_newest(wanted.application, site, connection, reached)
         set_admin_password(wanted, connection, wanted.staging_schema, admin_password)
     _bring_site_up_to_date(wanted, site, facts)
     seconds = round(time.monotonic() - begun, 2)
@@ -84,6 +92,7 @@ def restore(
         "tables": len(facts.tables),
         "users": facts.users,
         "documents": found,
+        "documents_without_file": sorted(lost, key=lambda identity: (len(identity), identity)),
         "admin_password": f"set for {wanted.admin_user}",
         "kept": kept,
         "seconds": round(time.monotonic() - begun, 2),

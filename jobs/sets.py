@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from jobs import clinic_state, database, dump, keys, log, manifest, restic, sql_import
+from jobs import clinic_state, database, documents, dump, keys, log, manifest, restic, sources, sql_import
 from jobs.database import Connection, identifier
 from jobs.errors import BackupInvalid, ShareUnusable
 from jobs.manifest import Manifest
@@ -26,14 +26,19 @@ _SHOWN = 5
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class OpenedSet:
-    """A set that was found, and its repository."""
+    """A set that was found, and its repository; `database` is a dump of another moment that takes its own's place."""
 
     found: Manifest
     repository: Restic
+    database: Backup | None = None
 
-    @property
-    def lost(self) -> frozenset[str]:
-        """Documents that the set itself reports as not in its files."""
+    def lost(self, connection: Connection, site: Path) -> frozenset[str]:
+        """Documents that may be missing when it is unpacked: those that the set itself reports as not in its files.
+
+        Of a database of another moment each may: it names what came to the files later, or went before.
+        """
+        if self.database:
+            return frozenset(documents.missing(documents.named(connection), lambda path: (site / path).is_file()))
         return frozenset(self.found.documents.missing + self.found.documents.deleted_meanwhile)
 
     def unpack(self, site: Path, connection: Connection, schema: str) -> Unpacked:
@@ -49,13 +54,18 @@ class OpenedSet:
         )
         self.repository.restore(self.found.files.snapshot, site.parent)
         files, size = _below(site)
-        statements = self._import(connection, schema)
         problems = [
             *_differences("files", {"": self.found.files.count}, {"": files}),
             *_differences("bytes of files", {"": self.found.files.bytes}, {"": size}),
-            *_differences("rows of ", self.found.tables, _rows(connection, schema, self.found.tables)),
         ]
-        if keys.in_database(connection) != self.found.keys.database or keys.on_share(site) != self.found.keys.share:
+        same_keys = keys.on_share(site) == self.found.keys.share
+        if self.database:
+            statements = _import_other(self.database, connection, schema)
+        else:
+            statements = self._import(connection, schema)
+            problems += _differences("rows of ", self.found.tables, _rows(connection, schema, self.found.tables))
+            same_keys &= keys.in_database(connection) == self.found.keys.database
+        if not same_keys:
             problems.append("the encryption keys are not those of the set")
         if problems:
             raise BackupInvalid(
@@ -94,7 +104,15 @@ def opened(backup: Backup, *, lock_seconds: int) -> OpenedSet:
     """
     assert backup.store is not None  # noqa: S101  # a set has one
     found = manifest.choose(backup.store, backup.place)
-    return OpenedSet(found=found, repository=restic.opened(backup.store, lock_seconds=lock_seconds))
+    other = Backup(source="gcs", place=backup.database) if backup.database else None
+    return OpenedSet(found=found, repository=restic.opened(backup.store, lock_seconds=lock_seconds), database=other)
+
+
+def _import_other(dump: Backup, connection: Connection, schema: str) -> int:
+    with sources.open_backup(dump) as file:
+        count = sql_import.import_dump(io.BufferedReader(file, 1 << 20), connection, schema)
+        file.verify()
+    return count
 
 
 class _Summed(io.RawIOBase):

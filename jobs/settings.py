@@ -115,6 +115,7 @@ class Store:
 class Backup:
     """Where a backup lies: a `gs://bucket/object`, a file id of Google Drive, or a set's id or `latest` in a store.
 
+    `database` is the `gs://…` of a dump that takes the place of the set's own: the database as of another moment.
     An archive that unpacks to more than `most_bytes` (0: what is free), `most_files` or `most_times` its size is
     refused.
     """
@@ -125,6 +126,11 @@ class Backup:
     most_bytes: int = 0
     most_files: int = 5_000_000
     most_times: int = 500
+    database: str = ""
+
+    @property
+    def title(self) -> str:
+        return f"{self.place} with the database of {self.database}" if self.database else self.place
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -259,7 +265,8 @@ class Reader:
         source = self.one_of("BACKUP_SOURCE", "gcs", "drive", "set", default="gcs")
         if source == "set":
             place = self.matching("BACKUP_FILEID", _SET, "a set's id or latest")
-            return Backup(source="set", place=place, store=self.store("BACKUP_CLINIC"))
+            database = self.matching("BACKUP_DATABASE", _OBJECT, "gs://bucket/object", default="")
+            return Backup(source="set", place=place, store=self.store("BACKUP_CLINIC"), database=database)
         drive = source == "drive"
         shape = (_DRIVE_ID, "a file id of Google Drive") if drive else (_OBJECT, "gs://bucket/object")
         return Backup(

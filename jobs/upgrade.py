@@ -235,7 +235,7 @@ def _rehearse(wanted: Upgrade) -> dict[str, Any]:
         place = _as_site_of_openemr(clinic.sites, unpacked)
         counts = _counts(clinic_state.look_at_database(connection, place.schema))
         record = _upgrade(wanted, place, reached, connection, counts)
-        found = documents.require(connection, place.site, known=opened.lost)
+        found = documents.require(connection, place.site, known=opened.lost(connection, place.site))
     return {"rehearsed": True, "set": made.set, "documents": found, **record}
 
 

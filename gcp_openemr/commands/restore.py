@@ -6,13 +6,15 @@ maintenance page: it restores beside what is there, checks, swaps, and keeps wha
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from gcp_openemr import backups, cloud_run
 from gcp_openemr.backups import BackupSet
-from gcp_openemr.commands import jobs
+from gcp_openemr.commands import jobs, moments
 from gcp_openemr.commands.backup import age, size
 from gcp_openemr.commands.context import Context, changing
 from gcp_openemr.environment import Clinic
@@ -22,29 +24,35 @@ __all__ = ["Source", "restore", "source_of", "undo"]
 
 _HEALTH_SECONDS = 180.0
 _TABLES_SHOWN = 6
+_DOCUMENTS_SHOWN = 5
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Source:
     """What a clinic is restored from: nfs-init's variables for it, its name for people, and the set where it is one.
 
-    `moment` is the time that was asked for; the set is the last one begun by then.
+    `moment` is the time that was asked for; the set is the last one begun by then. With `exact` the database is that of
+    the moment itself, and the set the nearest, of which the files are.
     """
 
     variables: Mapping[str, str]
     title: str
     set: BackupSet | None = None
     moment: datetime.datetime | None = None
+    exact: bool = False
 
 
-def restore(context: Context, *, clinic: str | None, wanted: str, drain: int, set_first: bool) -> None:
+def restore(
+    context: Context, *, clinic: str | None, wanted: str, drain: int, set_first: bool, exact: bool = False
+) -> None:
     """Replace a clinic's data by `wanted`: `latest`, a set's id, a moment, `gs://BUCKET/OBJECT` or `drive:ID`.
 
     `drain` is for how many seconds the maintenance page stands before the swap. Without `set_first` the present state
-    does not become a set, for a clinic that cannot be backed up any more.
+    does not become a set, for a clinic that cannot be backed up any more. With `exact` the database becomes that of
+    just the moment, from a copy of the Cloud SQL instance, and the files those of the nearest set.
 
     Raises:
-        UsageError: there is no such clinic or set, or it was not agreed to.
+        UsageError: there is no such clinic, set or moment, or it was not agreed to.
         JobFailed: nothing was replaced, or the next run finishes; the job's sentence says which.
         Unhealthy: the clinic does not serve what was restored.
     """
@@ -53,16 +61,21 @@ def restore(context: Context, *, clinic: str | None, wanted: str, drain: int, se
         sets, unreadable = backups.read_sets(context.cloud, context.environment.names.backup_bucket, one.name)
     for text in unreadable:
         context.console.warn(text)
-    source = source_of(one.name, wanted, sets)
+    source = _exact(context, one.name, wanted, sets) if exact else source_of(one.name, wanted, sets)
     _show(context, one, source, sets)
     _agree(context, one, clinic)
-    with changing(context, "restore") as held:
+    with changing(context, "restore") as held, _database(context, one, source) as database:
         before = _set_of_now(context, one) if set_first else ""
         held.check()
-        decision = _run(context, one, {**source.variables, "RESTORE_OVER": "yes", "DRAIN_SECONDS": str(drain)})
+        over = {"RESTORE_OVER": "yes", "DRAIN_SECONDS": str(drain)}
+        record = _run(context, one, {**source.variables, **database, **over})
         url = _wait(context, one)
-    values = {"restored": source.title, "decision": decision, "set_before": before, "url": url}
-    _report(context, one, values, f"{one.name} serves {source.title}.")
+    values = {"restored": source.title, "decision": record["decision"], "set_before": before, "url": url}
+    lost = record.get("documents_without_file") or []
+    if lost:
+        shown = ", ".join(lost[:_DOCUMENTS_SHOWN])
+        context.console.warn(f"{len(lost)} documents that the database names have no file in the set: ids {shown}")
+    _report(context, one, {**values, "documents_without_file": lost}, f"{one.name} serves {source.title}.")
 
 
 def undo(context: Context, *, clinic: str | None, drain: int, set_first: bool) -> None:
@@ -77,9 +90,9 @@ def undo(context: Context, *, clinic: str | None, drain: int, set_first: bool) -
     with changing(context, "restore --undo") as held:
         before = _set_of_now(context, one) if set_first else ""
         held.check()
-        decision = _run(context, one, {"UNDO": "yes", "DRAIN_SECONDS": str(drain)})
+        record = _run(context, one, {"UNDO": "yes", "DRAIN_SECONDS": str(drain)})
         url = _wait(context, one)
-    values = {"restored": "kept copy", "decision": decision, "set_before": before, "url": url}
+    values = {"restored": "kept copy", "decision": record["decision"], "set_before": before, "url": url}
     _report(context, one, values, f"{one.name} serves what it held before its last restore.")
 
 
@@ -108,6 +121,33 @@ def source_of(clinic: str, wanted: str, sets: Sequence[BackupSet]) -> Source:
     )
 
 
+def _exact(context: Context, clinic: str, wanted: str, sets: Sequence[BackupSet]) -> Source:
+    """The database of just the moment `wanted`, and the files of the set nearest to it.
+
+    Raises:
+        UsageError: it is no moment, Cloud SQL's log does not reach it, or there is no set.
+    """
+    moment = backups.moment(wanted)
+    if moment is None:
+        raise UsageError(
+            f"--point-in-time wants a moment, not {wanted!r}.", do="Write --from 2026-11-21T14:09:30 (UTC)."
+        )
+    moments.check(context, moment)
+    near = backups.nearest(sets, moment)
+    title = f"the database of {moment.astimezone(datetime.UTC):%Y-%m-%d %H:%M:%S} UTC with the files of set {near.set}"
+    return dataclasses.replace(source_of(clinic, near.set, sets), title=title, moment=moment, exact=True)
+
+
+@contextlib.contextmanager
+def _database(context: Context, clinic: Clinic, source: Source) -> Iterator[Mapping[str, str]]:
+    """Variables of nfs-init that name the database of the moment, where just that is wanted."""
+    if source.moment is None or not source.exact:
+        yield {}
+        return
+    with moments.database_of(context, clinic, source.moment) as place:
+        yield {"BACKUP_DATABASE": place}
+
+
 def _only(context: Context, clinic: str | None) -> Clinic:
     chosen = context.clinics(clinic)
     if len(chosen) > 1:
@@ -129,7 +169,15 @@ def _show(context: Context, clinic: Clinic, source: Source, sets: list[BackupSet
         f"Clinic '{clinic.name}' is replaced by {source.title}: {old} old, OpenEMR {chosen.openemr.release}, "
         f"{len(chosen.tables)} tables, {chosen.documents.found} documents, {size(chosen.bytes)}."
     )
-    if source.moment:
+    if source.moment and source.exact:
+        away = age(abs((source.moment - chosen.begun).total_seconds()))
+        side = "after" if source.moment > chosen.begun else "before"
+        say(
+            f"Its database is not the set's, but of {source.moment:%Y-%m-%d %H:%M:%S} UTC, {away} {side} it. Documents "
+            "that it names and the set does not hold are told at the end. For it the Cloud SQL instance is copied; "
+            "the copy is removed again."
+        )
+    elif source.moment:
         say(
             f"Of {source.moment:%Y-%m-%d %H:%M} UTC there is no set; that is the last one before, from "
             f"{age((source.moment - chosen.begun).total_seconds())} earlier. What was written in between is not in it."
@@ -169,12 +217,12 @@ def _set_of_now(context: Context, clinic: Clinic) -> str:
         ) from error
 
 
-def _run(context: Context, clinic: Clinic, variables: Mapping[str, str]) -> str:
-    """Let nfs-init do it. Returns what it decided to do."""
+def _run(context: Context, clinic: Clinic, variables: Mapping[str, str]) -> dict[str, Any]:
+    """Let nfs-init do it. Returns its record, with what it decided to do."""
     pinned = jobs.storage_variables(jobs.versions(context, clinic))
     record = jobs.run(context, clinic, "nfs-init", {**pinned, **variables})
     context.console.say(f"  nfs-init: {record.get('decision', '')}. {record.get('reason', '')}".rstrip())
-    return str(record.get("decision", ""))
+    return {"decision": "", **record}
 
 
 def _wait(context: Context, clinic: Clinic) -> str:
@@ -194,6 +242,6 @@ def _wait(context: Context, clinic: Clinic) -> str:
     return found.uri
 
 
-def _report(context: Context, clinic: Clinic, values: Mapping[str, str], told: str) -> None:
+def _report(context: Context, clinic: Clinic, values: Mapping[str, Any], told: str) -> None:
     before = f" The state before is set {values['set_before']}." if values["set_before"] else ""
     context.console.result({"environment": context.environment.name, "clinic": clinic.name, **values}, told + before)

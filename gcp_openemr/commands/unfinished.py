@@ -15,8 +15,8 @@ from typing import cast
 from google.api_core.exceptions import NotFound
 from google.cloud import run_v2
 
-from gcp_openemr import cloud_run, lock
-from gcp_openemr.commands import releases, roots, state
+from gcp_openemr import cloud_run, cloud_sql_copies, lock
+from gcp_openemr.commands import moments, releases, roots, state
 from gcp_openemr.commands.backup import age
 from gcp_openemr.commands.context import Context
 from gcp_openemr.variables import Platform
@@ -53,7 +53,7 @@ def look(context: Context, holder: lock.Holder | None) -> Iterator[Unfinished]:
     else:
         died = f"`{holder.command}` of {holder.who} died; it began {_ago(holder.acquired)}"
         yield Unfinished(what=died, command=f"gcp-openemr {holder.command}")
-    for part in (_states, _revisions, _jobs, _operations, _rotations, _upgrades):
+    for part in (_states, _revisions, _jobs, _operations, _copies, _rotations, _upgrades):
         yield from part(context)
 
 
@@ -160,6 +160,8 @@ def _command(context: Context, kind: str, clinic: str, execution: str) -> str:
         return f"upgrade --to {told.get('OPENEMR_VERSION', 'VERSION')} --clinic {clinic}"
     if told.get("UNDO") == "yes":
         return f"restore --undo --clinic {clinic}"
+    if told.get("RESTORE_OVER") == "yes" and told.get("BACKUP_DATABASE"):
+        return f"restore --from {moments.moment_of(told['BACKUP_DATABASE'])} --point-in-time --clinic {clinic}"
     if told.get("RESTORE_OVER") == "yes":
         source = {"gcs": "", "drive": "drive:", "set": ""}.get(told.get("BACKUP_SOURCE", ""), "")
         return f"restore --from {source}{told.get('BACKUP_FILEID', 'WHAT')} --clinic {clinic}"
@@ -185,6 +187,15 @@ def _operations(context: Context) -> Iterator[Unfinished]:
                 what=f"Cloud SQL is at work on {operation['operationType']} of {instance}",
                 command=f"gcloud sql operations wait {operation['name']} --project={project}",
             )
+
+
+def _copies(context: Context) -> Iterator[Unfinished]:
+    """Copies of the database that a restore to a moment was to remove."""
+    for name in cloud_sql_copies.copies(context.cloud, context.environment.names.database_instance):
+        yield Unfinished(
+            what=f"{name}, a copy of the database for a restore, is left and costs",
+            command=f"gcloud sql instances delete {name} --project={context.environment.project}",
+        )
 
 
 def _rotations(context: Context) -> Iterator[Unfinished]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import datetime
 import hashlib
 import itertools
 import json
@@ -229,15 +230,39 @@ def test_a_new_environment_is_recovered_from_the_old_ones_bucket_and_the_old_one
     place.must(*new, "backup", "create")
     assert place.must(*new, "backup", "verify", "--data", "all")["clinics"]["south"]["ok"]
     assert place.must(*new, *recovered)["clinics"]["south"]["storage"] == ""
+    goes_back_to_a_moment(place, new, browser)
     newer = place.must("backup", "create", "--clinic", "main")["clinics"]["main"]["set"]
     refused = place.run(*new, "recover", "-y", "--from-bucket", old, "--set", newer)
     assert (refused.status, "serves already" in refused.json["error"]["what"]) == (64, True)
 
 
+def goes_back_to_a_moment(place: Place, new: tuple[str, ...], browser: Visitor) -> None:
+    """Between two sets, by a copy of the instance; the files are those of the set that is nearer."""
+    before = browser.upload(PATIENT, "before.txt", b"before the mistake")
+    time.sleep(1.1)
+    moment = datetime.datetime.now(datetime.UTC).isoformat()
+    time.sleep(1.1)
+    later = browser.upload(PATIENT, "later.txt", b"after it")
+    made = place.must(*new, "backup", "create")["clinics"]["south"]["set"]
+    wanted = ("restore", "-y", "--clinic", "south", "--from", moment, "--point-in-time", *NOW)
+    answer = place.must(*new, *wanted)
+    assert answer["restored"].endswith(f"UTC with the files of set {made}")
+    assert (answer["decision"], answer["documents_without_file"]) == ("restore-over", [])
+    account = place.must(*new, "credentials")
+    browser.login(account["user"], Redacted(account["password"]))
+    assert opens(browser, before, b"before the mistake")
+    assert not opens(browser, later, b"after it")
+    assert place.must(*new, "status")["unfinished"] == []
+
+
 def second_file(place: Place) -> Path:
     """The environment file of a clinic in another project and region."""
     file = place.folder / "second.toml"
-    text = environment_file("\n[clinics.south]\n").replace(PROJECT, "rehearsal-2").replace('"test"', '"again"')
+    text = (
+        environment_file("\n[database]\nbackups = true\n\n[clinics.south]\n")
+        .replace(PROJECT, "rehearsal-2")
+        .replace('"test"', '"again"')
+    )
     file.write_text(text.replace("europe-west1", "europe-west3"))
     return file
 
