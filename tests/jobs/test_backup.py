@@ -9,7 +9,7 @@ import shutil
 
 import pytest
 
-from jobs import backup, manifest, nfs_init
+from jobs import backup, manifest, metrics, nfs_init
 from jobs.manifest import Checked, Documents
 from tests.jobs.shelf import Shelf
 from tests.jobs.world import World, opens, tree
@@ -64,10 +64,19 @@ def test_a_second_set_costs_what_changed(living: World, shelf: Shelf) -> None:
     assert second.files.count == first.files.count + 1
 
 
-def test_a_drill_restores_the_newest_set_and_leaves_nothing(living: World, shelf: Shelf) -> None:
+def test_a_drill_restores_the_newest_set_and_leaves_nothing(
+    living: World, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
     made = shelf.back_up(living)
     before = tree(living.sites)
+    measured: dict[str, float] = {}
+    monkeypatch.setattr(metrics, "write", lambda _clinic, _name, points: measured.update(points))
     record = shelf.drill(living)
+    assert measured == {
+        "restore_seconds": record["restore_seconds"],
+        "data_age_seconds": record["data_age_seconds"],
+        "drill_age": 0,
+    }
     assert record["set"] == made.set
     assert record["opened"] == "30"
     assert record["documents"] == 30
