@@ -10,7 +10,7 @@ from __future__ import annotations
 import concurrent.futures
 import dataclasses
 import datetime
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -56,11 +56,13 @@ def deploy(
     allow_data_loss: Collection[str] = (),
     rebuild: bool = False,
     sources: Mapping[str, Mapping[str, str]] = MappingProxyType({}),
+    afterwards: Callable[[], object] = lambda: None,
 ) -> None:
     """Bring the environment to what its file says, and wait until every clinic is healthy.
 
     `rebuild` builds the image though nothing of it changed here, for what its packages have been given since.
     `sources` are nfs-init's variables, by clinic, for a backup to fill empty storage from that the file does not name.
+    `afterwards` is done when all clinics serve, before that is told.
 
     Raises:
         EnvironmentInvalid: the file asks for what no deploy can change.
@@ -86,6 +88,7 @@ def deploy(
         platform, images = _platform_and_images(context, foundation, allowed, rebuild=rebuild)
         held.check()
         deployed = _clinics(context, foundation, platform, images, allowed, sources)
+    afterwards()
     _report(context, deployed)
 
 

@@ -2,7 +2,8 @@
 
 The old environment is only read, by whoever runs the command: its repository and manifests are copied into the new
 environment's bucket and the repository's password into the new Secret Manager. From then on nothing of the old one is
-needed, and the clinic's own jobs never hold rights there. Everything else is new: accounts, passwords, database, share.
+needed, and the clinic's own jobs never hold rights there. Everything else is new: accounts, passwords, database, share;
+and when the clinic serves, the repository's password, too.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from google.api_core.exceptions import Forbidden, NotFound
 from google.cloud.storage import Blob, Bucket
 
 from gcp_openemr import backups, cloud_run, secret_store
-from gcp_openemr.commands import deploy, roots, state
+from gcp_openemr.commands import deploy, jobs, roots, state
 from gcp_openemr.commands.backup import size
 from gcp_openemr.commands.context import Context, changing
 from gcp_openemr.commands.restore import source_of
@@ -112,7 +113,9 @@ def recover(context: Context, old: Old, *, clinic: str | None, wanted: str) -> N
             roots.apply(context, roots.prepare(context, roots.FOUNDATION, variables))
             _take_password(context, one, password)
             _copy(context, old, one)
-    deploy.deploy(context, sources={one.name: source.variables})
+    deploy.deploy(
+        context, sources={one.name: source.variables}, afterwards=lambda: _own_password(context, one, password)
+    )
 
 
 def _has_begun(context: Context, clinic: Clinic, chosen: backups.BackupSet) -> bool:
@@ -180,6 +183,13 @@ def _take_password(context: Context, clinic: Clinic, password: Redacted) -> None
             f"Clinic '{clinic.name}' has backups of its own, with another password.",
             do="Recover into a clinic that never was: give it another name.",
         )
+
+
+def _own_password(context: Context, clinic: Clinic, old: Redacted) -> None:
+    """Give the copied repository a password of its own; the old one opens it no more."""
+    name = context.environment.clinic_names(clinic.name).backup_password_secret
+    if secret_store.read(context.cloud, secret_store.ensure(context.cloud, name, lambda: old)) == old:
+        jobs.run(context, clinic, "rotate", {"WHAT": "backup", "DUE": "no"})
 
 
 def _copy(context: Context, old: Old, clinic: Clinic) -> None:

@@ -227,6 +227,13 @@ def test_a_new_environment_is_recovered_from_the_old_ones_bucket_and_the_old_one
     for document in backup_file[1].documents:
         assert browser.document(document.patient_id, document.id) == document.sha256
     assert account["password"] != place.must("credentials", "--clinic", "main")["password"]
+    passwords = [
+        dataclasses.replace(place.cloud(), project=project).secrets.access_secret_version(
+            name=f"projects/{project}/secrets/{name}-backup-password/versions/latest"
+        )
+        for project, name in ((PROJECT, "oe-test-main"), ("rehearsal-2", "oe-again-south"))
+    ]
+    assert passwords[0].payload.data != passwords[1].payload.data
     place.must(*new, "backup", "create")
     assert place.must(*new, "backup", "verify", "--data", "all")["clinics"]["south"]["ok"]
     assert place.must(*new, *recovered)["clinics"]["south"]["storage"] == ""
