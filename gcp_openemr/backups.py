@@ -183,12 +183,12 @@ def nearest(sets: Sequence[BackupSet], when: datetime.datetime) -> BackupSet:
 
 
 def moment(text: str) -> datetime.datetime | None:
-    """A time as ISO 8601 writes it, in UTC where it names no zone; None where it is none."""
+    """A time as ISO 8601 writes it, as UTC, in which it is where it names no zone; None where it is none."""
     try:
         found = datetime.datetime.fromisoformat(text)
     except ValueError:
         return None
-    return found if found.tzinfo else found.replace(tzinfo=datetime.UTC)
+    return found.astimezone(datetime.UTC) if found.tzinfo else found.replace(tzinfo=datetime.UTC)
 
 
 def growth(older: BackupSet, newer: BackupSet) -> dict[str, int]:

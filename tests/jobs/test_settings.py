@@ -49,6 +49,17 @@ def test_limits_of_an_archive_are_settings() -> None:
     assert settings.nfs_init({**NFS_INIT, "BACKUP_FILEID": "gs://b/o", **limits}).backup == wanted
 
 
+def test_a_database_of_another_moment_comes_with_a_set() -> None:
+    place = "gs://backups/clinics/main/backups/moments/20261122T120000Z.sql.gz"
+    of_set = {"BACKUP_SOURCE": "set", "BACKUP_FILEID": "20261122T020000Z-00ff", "BACKUP_CLINIC": "main"}
+    store = {"BACKUP_BUCKET": "backups", "BACKUP_PASS_SECRET": "projects/p/secrets/b", "BACKUP_PASS_VERSION": "current"}
+    backup = settings.nfs_init({**NFS_INIT, **of_set, **store, "BACKUP_DATABASE": place}).backup
+    assert backup is not None
+    assert (backup.database, backup.title) == (place, f"20261122T020000Z-00ff with the database of {place}")
+    with pytest.raises(SettingsInvalid, match="BACKUP_DATABASE"):
+        settings.nfs_init({**NFS_INIT, **of_set, **store, "BACKUP_DATABASE": "/etc/passwd"})
+
+
 def test_an_empty_backup_is_none() -> None:
     assert settings.nfs_init({**NFS_INIT, "BACKUP_SOURCE": "gcs", "BACKUP_FILEID": ""}).backup is None
 

@@ -63,6 +63,11 @@ def test_what_means_no_set_is_told(wanted: str, said: str) -> None:
         backups.choose(SETS, wanted)
 
 
+def test_a_moment_of_another_zone_is_told_in_utc() -> None:
+    with pytest.raises(UsageError, match="There is no verified backup set from 2026-11-13 23:30 UTC or before"):
+        backups.choose(SETS, "2026-11-14T00:30+01:00")
+
+
 def test_a_clinic_without_sets_is_told_how_to_make_one() -> None:
     with pytest.raises(UsageError) as caught:
         backups.choose([], "latest")
