@@ -23,9 +23,9 @@ from pathlib import Path
 from typing import IO, Any, TypeVar
 
 from jobs import bucket, log, secrets
-from jobs.errors import BackupInvalid, BackupMissing, Busy, CloudRefused
+from jobs.errors import BackupInvalid, BackupMissing, Busy, CloudRefused, SecretUnavailable
 from jobs.redacted import Redacted
-from jobs.restic_failures import Locked, failure
+from jobs.restic_failures import WHAT_IS_LOST, Locked, failure
 from jobs.settings import Store
 
 __all__ = ["Restic", "Summary", "age", "opened"]
@@ -47,8 +47,17 @@ class Summary:
 
 
 def opened(store: Store, *, lock_seconds: int) -> Restic:
-    """The repository, with its password read from Secret Manager."""
-    return Restic(store, secrets.access(store.password), lock_seconds=lock_seconds)
+    """The repository, with its password read from Secret Manager.
+
+    Raises:
+        SecretUnavailable: it cannot be read. A new one, as a deploy makes for other secrets, would not open it.
+    """
+    try:
+        password = secrets.access(store.password)
+    except SecretUnavailable as error:
+        granted = "Where only the right is missing, gcp-openemr deploy grants it."
+        raise SecretUnavailable(error.what, do=f"{granted} {WHAT_IS_LOST}") from error
+    return Restic(store, password, lock_seconds=lock_seconds)
 
 
 class Restic:

@@ -16,7 +16,12 @@ from jobs.errors import (
     Unreachable,
 )
 
-__all__ = ["Locked", "failure"]
+__all__ = ["WHAT_IS_LOST", "Locked", "failure"]
+
+WHAT_IS_LOST = (
+    "Without its password nothing in the repository can be read: enable the right version of the secret again; one that"
+    " was destroyed can be for a week. Cloud SQL's own backups and the share itself do not need it."
+)
 
 _DAMAGED = re.compile(
     r"ciphertext verification failed|does not match|invalid (?:data|header|length|type)|unexpected EOF|hash mismatch"
@@ -25,12 +30,7 @@ _DAMAGED = re.compile(
     re.IGNORECASE,
 )
 _KINDS: tuple[tuple[str, type[JobError], str], ...] = (
-    (
-        r"wrong password or no key found",
-        SecretUnavailable,
-        "Without its password nothing in the repository can be read: enable the right version of the secret again."
-        " Cloud SQL's own backups and the share itself do not need it.",
-    ),
+    (r"wrong password or no key found", SecretUnavailable, WHAT_IS_LOST),
     # these before what restic asks after each of them: "Is there a repository at the following location?"
     (
         r"Error 40[13]\b|does not have storage|permission denied",

@@ -80,6 +80,19 @@ def test_a_lost_password_says_what_is_lost(living: World, shelf: Shelf, monkeypa
         shelf.back_up(living)
 
 
+def test_a_secret_that_is_gone_says_what_is_lost_and_not_to_make_another(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(version: SecretVersion) -> Redacted:
+        raise SecretUnavailable(f"{version.name} does not exist.", do="Run gcp-openemr deploy, which makes it.")
+
+    monkeypatch.setattr(secrets, "access", gone)
+    with pytest.raises(SecretUnavailable, match="secrets/backup/versions/1 does not exist") as caught:
+        restic.opened(shelf.store, lock_seconds=1)
+    assert "nothing in the repository can be read" in caught.value.do
+    assert "makes it" not in caught.value.do
+
+
 def test_a_repository_that_is_gone_is_not_begun_anew(living: World, shelf: Shelf) -> None:
     shelf.back_up(living)
     shutil.rmtree(shelf.repository)
