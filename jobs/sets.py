@@ -110,7 +110,9 @@ def opened(backup: Backup, *, lock_seconds: int) -> OpenedSet:
 
 def _import_other(dump: Backup, connection: Connection, schema: str) -> int:
     with sources.open_backup(dump) as file:
-        count = sql_import.import_dump(io.BufferedReader(file, 1 << 20), connection, schema)
+        progress = log.Progress("Importing the database", total=file.size)
+        whole = io.BufferedReader(file, 1 << 20)
+        count = sql_import.import_dump(whole, connection, schema, lambda size: progress.add(size=size, at=file.tell()))
         file.verify()
     return count
 
