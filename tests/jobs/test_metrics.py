@@ -36,7 +36,7 @@ def test_points_are_written_by_what_they_measure_and_of_which_clinic(
         interval = {"interval.startTime": start, "interval.endTime": end}
 
         def points(what: str) -> Any:
-            asked = {"filter": f'metric.type="custom.googleapis.com/openemr/{what}"', **interval}
+            asked: dict[str, Any] = {"filter": f'metric.type="custom.googleapis.com/openemr/{what}"', **interval}
             return cloud.ask("monitoring", f"v3/projects/{clouds.PROJECT}/timeSeries", **asked)["timeSeries"]
 
         (written,) = points("restore_seconds")
