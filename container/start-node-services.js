@@ -1,5 +1,5 @@
 // Starts each Node service that OpenEMR starts by itself, until it listens: node start-node-services.js CCDASERVICE
-// The image is built only when both do; without them C-CDA documents and quality measures would fail in a clinic.
+// The image is built only when all do; without them C-CDA documents, their validation and quality measures would fail.
 'use strict';
 
 const { spawn } = require('child_process');
@@ -8,6 +8,7 @@ const { connect } = require('net');
 
 const SERVICES = [
   { port: 6661, files: ['serveccda.js'] },
+  { port: 6662, files: ['node_modules/oe-schematron-service/app.js'] },
   { port: 6660, files: ['node_modules/oe-cqm-service/server.js', 'packages/oe-cqm-service/server.js'] },
 ];
 const SECONDS = 15;

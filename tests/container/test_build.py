@@ -24,6 +24,8 @@ STAND_INS = Path(__file__).with_name("alpine")
 ACCOUNTS = ROOT / "gcp_openemr" / "sandbox" / "runtime" / "alpine" / "sbin"
 OPENEMR = "var/www/localhost/htdocs/openemr"
 COMMIT = "1" * 40
+BASES = {"BASE": "localhost/alpine", "COMPOSER": "localhost/tools", "NODE": "localhost/tools"}
+TOOLS = ("usr/bin/composer", "usr/local/bin/node", "usr/local/lib/node_modules/npm/bin/npm-cli.js")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +46,7 @@ class Builder:
         return done.stdout.strip()
 
     def build(self, target: str, **arguments: str) -> None:
-        given = [f"--build-arg={name}={value}" for name, value in {"BASE": "localhost/alpine", **arguments}.items()]
+        given = [f"--build-arg={name}={value}" for name, value in {**BASES, **arguments}.items()]
         fixed = ["--isolation=chroot", "--pull-never", "--layers", f"--target={target}", f"--tag=localhost/{target}"]
         self.run("bud", *fixed, *given, f"--file={ROOT / 'container/Dockerfile'}", str(self.directory / "context"))
 
@@ -60,9 +62,10 @@ def builder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Builder]:
     made = Builder(directory)
     for name in ("container", "jobs"):
         shutil.copytree(ROOT / name, directory / "context" / name, ignore=shutil.ignore_patterns("__pycache__"))
-    base = made.run("from", "scratch")
-    _fill(Path(made.run("mount", base)))
-    made.run("commit", base, "localhost/alpine")
+    for name, fill in (("alpine", _fill), ("tools", _fill_tools)):
+        base = made.run("from", "scratch")
+        fill(Path(made.run("mount", base)))
+        made.run("commit", base, f"localhost/{name}")
     try:
         made.build("openemr")
         made.build("service", OPENEMR_VERSION="7.0.4")
@@ -91,6 +94,15 @@ def _fill(root: Path) -> None:
         shutil.copy(script, root / "bin" / script.name)
     (root / "etc/passwd").write_text("root:x:0:0:root:/root:/bin/sh\n")
     (root / "etc/group").write_text("root:x:0:\n")
+    (root / "calls").touch()
+    (root / "calls").chmod(0o666)
+
+
+def _fill_tools(root: Path) -> None:
+    """What the stages take from the images of Node and Composer."""
+    for name in TOOLS:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(STAND_INS / "recorded", root / name)
 
 
 def test_the_service_serves_as_uid_1000_and_carries_no_way_to_set_up(builder: Builder) -> None:
@@ -101,12 +113,15 @@ def test_the_service_serves_as_uid_1000_and_carries_no_way_to_set_up(builder: Bu
     assert configuration["Labels"]["org.opencontainers.image.version"] == "7.0.4"
     assert configuration["Labels"]["org.opencontainers.image.base.name"] == "localhost/alpine"
     tree = root / OPENEMR
-    assert sorted(path.name for path in tree.iterdir()) == ["ccdaservice", "index.php", "interface", "sites"]
+    assert sorted(path.name for path in tree.iterdir()) == ["ccdaservice", "contrib", "index.php", "interface", "sites"]
+    assert not list((tree / "contrib/util").iterdir())
     assert (root / "usr/share/openemr/source").read_text() == f"rel-704 {COMMIT}\n"
     assert not list((tree / "sites").iterdir())
     assert (tree / "sites").stat().st_uid == (root / "run/openemr").stat().st_uid == 1000
     assert stat.S_IMODE((root / "usr/local/bin/openemr-entrypoint").stat().st_mode) == 0o755
-    assert not [name for name in ("git", "npm", "composer", "python3") if (root / "usr/bin" / name).exists()]
+    programs = {path.name for place in ("usr/bin", "usr/local/bin") for path in (root / place).iterdir()}
+    assert "node" in programs
+    assert not {"composer", "git", "npm", "python3"} & programs
 
 
 def test_no_file_of_the_service_gives_another_users_rights(builder: Builder) -> None:
@@ -129,8 +144,10 @@ def test_what_needs_the_network_is_asked_for_as_written(builder: Builder) -> Non
     calls = (root / "calls").read_text().splitlines()
     assert calls[0] == "apk upgrade --no-cache"
     assert "git clone --depth 1 --branch rel-704 https://github.com/openemr/openemr.git ." in calls
-    assert "npm ci --no-audit --no-fund" in calls
+    assert "npm install --no-audit --no-fund" in calls
+    assert "npm install --omit=dev --no-audit --no-fund" in calls
     assert any(call.startswith("composer install --no-dev") for call in calls)
+    assert calls[-1] == "node /tmp/start-node-services.js ccdaservice"
 
 
 def test_another_commit_than_the_wanted_is_refused(builder: Builder) -> None:

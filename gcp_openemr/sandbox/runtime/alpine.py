@@ -24,6 +24,8 @@ __all__ = ["PARTS", "Alpine"]
 # A layer has two parts: what lies over the host's /usr, and everything else.
 PARTS = ("root", "usr")
 _SCRIPTS = Path(__file__).parent / "alpine"
+# where Node's image has it
+_NPM = "local/lib/node_modules/npm/bin"
 _PHP = sorted({line.php_number for line in LINES.values()})
 _DIRECTORIES = {
     "dev": 0o755, "home": 0o755, "media": 0o755, "mnt": 0o755, "opt": 0o755, "proc": 0o755, "root": 0o700,
@@ -102,12 +104,13 @@ class Alpine:
         (etc / "ssl/cert.pem").symlink_to("certs/ca-certificates.crt")
 
     def _programs(self, usr: Path) -> None:
-        for folder in ("bin", "sbin", "local/bin"):
+        for folder in ("bin", "sbin", "local/bin", _NPM):
             (usr / folder).mkdir(parents=True)
-        for folder in ("bin", "sbin"):
+        for folder in ("bin", "sbin", _NPM):
             for script in (_SCRIPTS / folder).iterdir():
                 shutil.copy(script, usr / folder / script.name)
                 (usr / folder / script.name).chmod(0o755)
+        (usr / "local/bin/node").symlink_to("/usr/bin/node")
         listed = subprocess.run(["busybox", "--list"], capture_output=True, text=True, check=True).stdout.split()
         # Programs that are busybox on Alpine; the others of Debian's busybox are left to the host's own.
         for name in {*(_SCRIPTS / "busybox").read_text(encoding="utf-8").split()} & {*listed}:

@@ -31,7 +31,8 @@ __all__ = ["DockerBuild", "Target", "docker_arguments", "run_build"]
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _DOCKER = "gcr.io/cloud-builders/docker"
 _BUILD_SECONDS = 3600.0
-_BASE = "alpine"
+# the images that are Alpine's or made on it; what the other two bring is Debian's or stood in for
+_BASES = ("alpine", "composer", "node")
 
 Log = Callable[[str], None]
 
@@ -156,7 +157,7 @@ class DockerBuild:
         base = expand(stage.base, plan.before)
         if base.lower() in plan.stages:
             image = self._stage(base.lower(), plan, log, timeout).image
-        elif base.rpartition("/")[2].split(":")[0].split("@")[0] == _BASE or base == "scratch":
+        elif base.rpartition("/")[2].split(":")[0].split("@")[0] in _BASES or base == "scratch":
             image = Image(layers=(), environment={"PATH": _PATH}, command=("/bin/sh",))
         else:
             raise Refused(f"the sandbox has no stand-in for the base image {base}", code=3)
