@@ -24,8 +24,8 @@ __all__ = [
     "unmatched_keys",
 ]
 
-# the oldest kinds of keys lay on the share only
-_SHARE_ONLY_KEYS = ("one", "two", "three")
+# the oldest kinds of keys were not locked by a counterpart in the database
+_LONE_KEYS = ("one", "two", "three", "four")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -146,8 +146,8 @@ def look_at_database(connection: Connection, schema: str) -> DatabaseFacts:
 
 def unmatched_keys(site_keys: Collection[str], database_keys: Collection[str]) -> list[str]:
     """Keys on one side only, each as a sentence's part; empty when both sides have the same ones."""
-    on_share = {name for name in site_keys if not name.startswith(_SHARE_ONLY_KEYS)}
-    in_database = set(database_keys)
+    on_share = {name for name in site_keys if not name.startswith(_LONE_KEYS)}
+    in_database = {name for name in database_keys if not name.startswith(_LONE_KEYS)}
     lost_rows = [f"key {name} is on the share but not in the database" for name in sorted(on_share - in_database)]
     lost_files = [f"key {name} is in the database but not on the share" for name in sorted(in_database - on_share)]
     return lost_rows + lost_files

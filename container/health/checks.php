@@ -128,7 +128,7 @@ function share_keys($answer): array
 
 /**
  * Every key in the database has its counterpart on the share, and the other way round. OpenEMR makes a new key where
- * it finds none, and what the old one locked is lost. The oldest kinds (one, two, three) lay on the share only.
+ * it finds none, and what the old one locked is lost. Those of the oldest kinds (one to four) were each for itself.
  *
  * @param list<string>|null $files names of the keys on the share
  */
@@ -137,14 +137,14 @@ function check_keys(?mysqli $database, ?array $files): void
     if ($database === null || $files === null) {
         throw new RuntimeException('not known without ' . ($database === null ? 'the database' : 'the share'));
     }
-    $rows = array_column($database->query('SELECT `name` FROM `keys`')->fetch_all(), 0);
-    $rows = array_values(array_filter($rows, fn ($name) => !str_starts_with($name, 'oauth')));
-    $files = array_values(array_filter($files, fn ($name) => !preg_match('/^(one|two|three)/', $name)));
+    $rows = array_column($database->query("SELECT `name` FROM `keys` WHERE `name` NOT LIKE 'oauth%'")->fetch_all(), 0);
+    if ($rows === [] && $files === []) {
+        throw new RuntimeException('no keys');
+    }
+    $rows = array_values(preg_grep('/^(one|two|three|four)/', $rows, PREG_GREP_INVERT));
+    $files = array_values(preg_grep('/^(one|two|three|four)/', $files, PREG_GREP_INVERT));
     $lonely = array_merge(array_diff($rows, $files), array_diff($files, $rows));
     if ($lonely !== []) {
         throw new RuntimeException('keys without counterpart: ' . implode(', ', $lonely));
-    }
-    if ($rows === []) {
-        throw new RuntimeException('no keys');
     }
 }

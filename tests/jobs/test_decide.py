@@ -106,6 +106,12 @@ def test_an_install_with_a_patient_in_it_is_not_begun_again() -> None:
     assert decide(state(with_folder, HALF, begun=Marker(doing="install"))).action == "refuse"
 
 
+def test_keys_of_the_oldest_kinds_need_no_counterpart() -> None:
+    """Those of OpenEMR 5 before its keys on the share were locked by those in the database."""
+    site = dataclasses.replace(SITE, keys=KEYS | {"one", "twoa", "threeb", "foura"})
+    assert decide(state(site, dataclasses.replace(WHOLE, keys=KEYS | {"fourb"}))).action == "configure"
+
+
 sites = st.builds(
     SiteFacts, present=st.booleans(), keys=st.sampled_from([frozenset(), KEYS]), patient_folders=st.integers(0, 2)
 )
