@@ -189,7 +189,9 @@ run_logger() { busybox awk -f /usr/share/openemr/log.awk <"$OPENEMR_RUN/log"; }
 
 run_fpm() { exec php-fpm --nodaemonize --fpm-config /etc/openemr/php-fpm.conf -c "$PHP_INI" >/dev/null; }
 
-run_httpd() { exec httpd -D FOREGROUND -f /etc/apache2/httpd.conf 2>"$OPENEMR_RUN/log"; }
+run_httpd() {
+  exec httpd -D FOREGROUND ${OPENEMR_TRUSTED_PROXIES:+-D balanced} -f /etc/apache2/httpd.conf 2>"$OPENEMR_RUN/log"
+}
 
 # usage: signal_pidfile TERM NAME
 signal_pidfile() {
@@ -199,13 +201,19 @@ signal_pidfile() {
 # usage: ended NAME  (its status is known)
 ended() { [ -s "$OPENEMR_RUN/ended-$1" ]; }
 
-# usage: await SECONDS NAME
+# usage: await SECONDS NAME  (by the clock, in hundredths: where much is going on, so many pauses take longer)
 await() {
-  left=$(($1 * 10))
-  while [ "$left" -gt 0 ] && ! ended "$2"; do
+  read_clock
+  deadline=$((clock + $1 * 100))
+  while [ "$clock" -lt "$deadline" ] && ! ended "$2"; do
     sleep 0.1
-    left=$((left - 1))
+    read_clock
   done
+}
+
+read_clock() {
+  read -r clock _ </proc/uptime
+  clock=${clock%.*}${clock#*.}
 }
 
 # Apache finishes the requests it has, PHP-FPM after it; both within Cloud Run's 10 s.

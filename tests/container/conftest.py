@@ -35,10 +35,16 @@ NAMESPACE = Path(__file__).with_name("namespace.sh")
 DATABASE_PASSWORD = "db='\" %s\\ é;#"
 REDIS_PASSWORD = "redis &=+?%2F 'ü"
 ADMIN_PASSWORD = "admin=w' \"%d ü"
-# a page that says what PHP was told of the request
+# a page that says what PHP was told of the request, and gives the cookie that OpenEMR does; another that takes its time
 _SHOWN = """<?php
-$names = ['HTTPS', 'HTTP_HOST', 'HTTP_PROXY', 'HTTP_X_FORWARDED_HOST', 'REMOTE_ADDR', 'REQUEST_SCHEME', 'SERVER_PORT'];
+$names = ['HTTPS', 'HTTP_HOST', 'HTTP_PROXY', 'HTTP_X_FORWARDED_FOR', 'HTTP_X_FORWARDED_HOST', 'REMOTE_ADDR',
+    'REQUEST_SCHEME', 'SERVER_PORT'];
+setcookie('OpenEMR', '1', ['path' => '/', 'samesite' => 'Strict']);
 echo json_encode(array_combine($names, array_map(fn ($name) => $_SERVER[$name] ?? null, $names)));
+"""
+_SLOW = """<?php
+for ($end = time() + (int) $_GET['seconds']; time() < $end; usleep(100_000)); // a signal ends one sleep only
+echo 'done';
 """
 COPIED = {
     "health": "usr/share/openemr/health",
@@ -217,6 +223,7 @@ def restored_clinic(mysql: Mysql, redis: Redis, directory: Path) -> Clinic:
     shutil.copytree(APP, application, ignore=shutil.ignore_patterns("sites"))
     (application / "sites").mkdir()
     (application / "environment.php").write_text(_SHOWN)
+    (application / "slow.php").write_text(_SLOW)
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(secrets, "access", _secret)
         patched.setattr(sources, "open_backup", lambda _: sources.RangeFile(_File(backup.path)))

@@ -16,7 +16,16 @@ from typing import Any
 
 import pytest
 
-from tests.container.conftest import ROOT, TREE, Answer, Clinic, Instance, children
+from tests.container.conftest import (
+    DATABASE_PASSWORD,
+    REDIS_PASSWORD,
+    ROOT,
+    TREE,
+    Answer,
+    Clinic,
+    Instance,
+    children,
+)
 from tests.jobs.servers import Mysql, Redis, make_authority, redis_server
 
 ENTRYPOINT = ROOT / "container" / "entrypoint.sh"
@@ -134,6 +143,7 @@ def test_refuses_to_serve_where_sessions_have_no_place(
     assert refused.wait() == 78
     (line,) = refused.lines()
     assert sentence in line["message"]
+    assert not [secret for secret in (DATABASE_PASSWORD, REDIS_PASSWORD) if secret in line["message"]]
 
 
 def session_files(instance: Instance) -> set[Path]:
@@ -282,8 +292,11 @@ def test_process_1_reaps_what_others_leave(instance: Instance) -> None:
 
 
 def test_a_lost_key_is_noticed_by_ready(clinic: Clinic, tmp_path: Path) -> None:
+    """But not the absence of a row for those kinds that never had one."""
     sites = _copied(clinic, tmp_path)
-    (sites / "default/documents/logs_and_misc/methods/sevenb").unlink()
+    methods = sites / "default/documents/logs_and_misc/methods"
+    (methods / "sevenb").unlink()
+    (methods / "foura").touch()
     alone = Instance(clinic, tmp_path / "output", sites=sites)
     try:
         assert alone.await_serving().ask("/health/ready").json()["checks"]["keys"] == "failed"
@@ -292,7 +305,9 @@ def test_a_lost_key_is_noticed_by_ready(clinic: Clinic, tmp_path: Path) -> None:
         alone.kill()
 
 
-@pytest.mark.parametrize(("words", "name"), [("php-fpm: master", "fpm"), ("httpd -D FOREGROUND", "httpd")])
+@pytest.mark.parametrize(
+    ("words", "name"), [("php-fpm: master", "fpm"), ("httpd -D FOREGROUND", "httpd"), ("busybox awk", "logger")]
+)
 def test_ends_when_a_server_dies(instance: Instance, words: str, name: str) -> None:
     os.kill(instance.pid_of(words), signal.SIGKILL)
     assert instance.wait() not in (0, None)
@@ -331,6 +346,20 @@ def test_sigterm_cuts_no_request(instance: Instance) -> None:
     assert all(begun > began for begun in cut)
     assert {answer.status for answer in answers} == {200}
     assert all(answer.body.rstrip().endswith(b"</html>") for answer in answers)
+
+
+@pytest.mark.torture
+def test_sigterm_ends_within_10_s_whatever_a_request_does(instance: Instance) -> None:
+    """One that needs a few seconds is finished; one that would go on is not waited for."""
+    with ThreadPoolExecutor(2) as pool:
+        short, long = (pool.submit(instance.ask, f"/slow.php?seconds={seconds}") for seconds in (4, 60))
+        time.sleep(1)
+        began = time.monotonic()
+        os.kill(instance.pid, signal.SIGTERM)
+        assert short.result().body == b"done"
+        assert instance.wait(10) == 0
+        assert time.monotonic() - began < 10
+        assert long.exception() or long.result().status == 503
 
 
 def test_changes_nothing_on_the_share(clinic: Clinic, instance: Instance) -> None:
