@@ -148,7 +148,12 @@ class Instance:
         return [json.loads(line) for line in self.output().splitlines()]
 
     def ask(
-        self, path: str, *, data: Mapping[str, str] | bytes | None = None, headers: Mapping[str, str] | None = None
+        self,
+        path: str,
+        *,
+        method: str = "",
+        data: Mapping[str, str] | bytes | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> Answer:
         connection = http.client.HTTPConnection(ADDRESS, self.port, timeout=30)
         more = dict(headers or {})
@@ -156,7 +161,7 @@ class Instance:
         if isinstance(body, str):
             more["Content-Type"] = "application/x-www-form-urlencoded"
         try:
-            connection.request("GET" if body is None else "POST", path, body=body, headers=more)
+            connection.request(method or ("GET" if body is None else "POST"), path, body=body, headers=more)
             response = connection.getresponse()
             return Answer(status=response.status, headers=response.headers, body=response.read())
         finally:

@@ -185,6 +185,29 @@ def test_forwarded_headers_are_believed_as_far_as_google_sets_them(served: Insta
     assert re.search(r"OpenEMR=\S+;.*secure", login.headers["Set-Cookie"], re.IGNORECASE)
 
 
+_REWRITTEN = """RewriteEngine On
+SetEnvIf Authorization "(.*)" HTTP_AUTHORIZATION=$1
+RewriteCond %{REQUEST_FILENAME} !-f
+RewriteRule (.*) dispatch.php?_REWRITE_COMMAND=$1 [QSA,L]
+"""
+_DISPATCH = "<?php echo json_encode([$_SERVER['REQUEST_METHOD'], $_SERVER['HTTP_AUTHORIZATION'], $_GET]);"
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "PUT", "PATCH", "DELETE"])
+def test_the_api_gets_its_token_and_the_log_does_not(served: Instance, clinic: Clinic, method: str) -> None:
+    """As OpenEMR's own apis/.htaccess sends every request of REST and FHIR to one script."""
+    apis = clinic.application / "apis"
+    apis.mkdir(exist_ok=True)
+    (apis / ".htaccess").write_text(_REWRITTEN)
+    (apis / "dispatch.php").write_text(_DISPATCH)
+    headers = {"Authorization": "Bearer a-token"}
+    answer = served.ask("/apis/default/fhir/Patient?name=Ada", method=method, headers=headers)
+    sent = {"_REWRITE_COMMAND": "default/fhir/Patient", "name": "Ada"}
+    assert answer.json() == [method, "Bearer a-token", sent]
+    served.await_output(f"{method} /apis/default/fhir/Patient 200")
+    assert "a-token" not in served.output()
+
+
 def test_a_client_inside_the_network_cannot_choose_its_address(served: Instance) -> None:
     answer = served.ask("/environment.php", headers={"X-Forwarded-For": "198.51.100.1, 10.0.0.7"}).json()
     assert (answer["REMOTE_ADDR"], answer["HTTP_X_FORWARDED_FOR"]) == ("10.0.0.7", None)
