@@ -44,6 +44,20 @@ def test_is_ready_with_all_its_parts(served: Instance) -> None:
     }
 
 
+@pytest.mark.parametrize("page", ["live", "ready"])
+def test_who_asks_for_health_from_outside_takes_no_process_from_the_probes(instance: Instance, page: str) -> None:
+    """The pool for them has no process before the first, whom Google's front end names in a header."""
+
+    def for_outside() -> bool:
+        commands = [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in _below(instance.pid)]
+        return any(command.startswith(b"php-fpm: pool outside") for command in commands)
+
+    assert instance.ask(f"/health/{page}").status == 200
+    assert not for_outside()
+    assert instance.ask(f"/health/{page}", headers={"X-Forwarded-Proto": "https"}).status == 200
+    assert for_outside()
+
+
 def test_a_login_opens_an_encrypted_document(served: Instance, clinic: Clinic) -> None:
     answer, session = served.login()
     assert (answer.status, answer.headers["Location"]) == (303, "/interface/main/main_screen.php?site=default")
