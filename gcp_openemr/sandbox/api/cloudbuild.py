@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 from gcp_openemr.sandbox.api import crud
 from gcp_openemr.sandbox.api.artifactregistry import ImageReference, parse_image, push
 from gcp_openemr.sandbox.api.iam import service_account
 from gcp_openemr.sandbox.api.listing import listed, newest_first
-from gcp_openemr.sandbox.api.names import bucket_name, id_of, new_uid, now, project_number, segment
+from gcp_openemr.sandbox.api.names import bucket_name, duration_seconds, id_of, new_uid, now, project_number, segment
 from gcp_openemr.sandbox.api.operations import INTERRUPTED, Operation
 from gcp_openemr.sandbox.api.refusals import demand, refuse, refuse_if
 from gcp_openemr.sandbox.api.rules import WORK, ApiError, App, Call, Collection, Json, Refused, handles, shape
@@ -44,8 +43,8 @@ def create(call: Call) -> Json:
 
 def _check(call: Call, build: Json) -> None:
     refuse_if(not build.get("steps"), "cloudbuild.steps")
-    timeout = re.fullmatch(r"(\d+)(\.\d+)?s", str(build.get("timeout") or "600s"))
-    refuse_if(timeout is None or not 0 < int(timeout[1]) <= _LONGEST, "cloudbuild.timeout", most=_LONGEST)
+    seconds = duration_seconds(build.get("timeout") or "600s")
+    refuse_if(not 0 < seconds <= _LONGEST, "cloudbuild.timeout", most=_LONGEST)
     given = str(build.get("serviceAccount") or "")
     if given:
         _check_account(call, build, given)

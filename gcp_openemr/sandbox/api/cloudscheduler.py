@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from gcp_openemr.sandbox.api import crud
 from gcp_openemr.sandbox.api.errors import CODES, ApiError
 from gcp_openemr.sandbox.api.messages import parse_json
-from gcp_openemr.sandbox.api.names import new_uid, now, timestamp
+from gcp_openemr.sandbox.api.names import duration_seconds, new_uid, now, timestamp
 from gcp_openemr.sandbox.api.refusals import beyond_if, refuse, refuse_if
 from gcp_openemr.sandbox.api.rules import CHORES, WORK, App, Call, Change, Collection, Json, Operation, handles
 
@@ -30,7 +30,6 @@ _DAYS = ("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT")
 _NAMES = {name: number for number, name in (*enumerate(_MONTHS, 1), *enumerate(_DAYS))}
 _FARTHEST_DAYS = 4 * 366 + 1  # the 29th of February comes within them
 _API = re.compile(r"[a-z0-9-]+\.googleapis\.com")
-_SECONDS = re.compile(r"(\d+)(\.\d+)?s")
 _LONGEST, _SHORTEST = 1800, 15  # seconds of an attempt at an HTTP target
 # https://cloud.google.com/scheduler/docs/configuring/retry-jobs
 _RETRY: Json = {
@@ -114,7 +113,7 @@ def _values(part: str, least: int, greatest: int) -> set[int]:
 
 
 def _number(text: str) -> int:
-    if text.isdigit():
+    if re.fullmatch(r"[0-9]{1,2}", text):
         return int(text)
     try:
         return _NAMES[text.upper()]
@@ -133,9 +132,8 @@ def _complete(change: Change) -> None:
     refuse_if(len(targets) != 1, "cloudscheduler.target")
     beyond_if(targets != ["httpTarget"], "The sandbox stands in for HTTP targets only.")
     _check_target(call, new["httpTarget"])
-    deadline = _SECONDS.fullmatch(str(new.setdefault("attemptDeadline", "180s")))
-    if deadline is None or not _SHORTEST <= int(deadline[1]) <= _LONGEST:
-        raise refuse("cloudscheduler.deadline", least=_SHORTEST, most=_LONGEST)
+    seconds = duration_seconds(new.setdefault("attemptDeadline", "180s"))
+    refuse_if(not _SHORTEST <= seconds <= _LONGEST, "cloudscheduler.deadline", least=_SHORTEST, most=_LONGEST)
     new["retryConfig"] = {**_RETRY, **(new.get("retryConfig") or {})}
     new |= {"userUpdateTime": now(), "scheduleTime": timestamp(following)}
     new.setdefault("state", "ENABLED")

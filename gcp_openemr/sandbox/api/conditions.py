@@ -29,7 +29,7 @@ ATTRIBUTES: Mapping[str, str | int | datetime] = {
 """What conditions may ask for, as it is where there is nothing to say: only a tunnel has a destination."""
 
 _TOKEN = re.compile(
-    r"\s*(?:(?P<text>\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*')|(?P<name>[A-Za-z_][\w.]*|\d+\b)|(?P<sign>&&|\|\||[=!<>]=|[!<>(),?:+]))"
+    r"\s*(?:(?P<text>\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*')|(?P<name>[A-Za-z_][\w.]*|\d{1,18}\b)|(?P<sign>&&|\|\||[=!<>]=|[!<>(),?:+]))"
 )
 _COMPARE: Mapping[str, Callable[[Any, Any], bool]] = {
     "==": operator.eq,
@@ -62,7 +62,7 @@ def evaluate(expression: str, known: Mapping[str, str | int | datetime]) -> bool
     """Whether a condition holds, by what is `known` of ATTRIBUTES; the others are empty. Raises ConditionInvalid."""
     values = {**ATTRIBUTES, "true": True, "false": False, **known}
     reader = _Reader(tokens=_tokens(expression), values=values)
-    result = reader.alternatives()
+    result = reader.read(reader.alternatives)
     if reader.tokens or not isinstance(result, bool):
         raise ConditionInvalid(f"cannot be read as a condition: {expression}")
     return result
@@ -72,7 +72,7 @@ def mapped(expression: str, claims: Mapping[str, Any]) -> Any:
     """What an expression makes of a token's claims. Raises ConditionInvalid, also for one that is missing."""
     values = {"true": True, "false": False, **{f"{_CLAIM}{name}": value for name, value in claims.items()}}
     reader = _Reader(tokens=_tokens(expression), values=values, claims=True)
-    result = reader.choice()
+    result = reader.read(reader.choice)
     if reader.tokens or isinstance(result, _Missing):
         raise ConditionInvalid(f"cannot be evaluated: {expression}")
     return result
@@ -98,6 +98,12 @@ class _Reader:
     tokens: list[str]
     values: Mapping[str, Any]
     claims: bool = False
+
+    def read(self, whole: Callable[[], Any]) -> Any:
+        try:
+            return whole()
+        except RecursionError as error:
+            raise ConditionInvalid("too many parts lie in each other") from error
 
     def choice(self) -> Any:
         result = self.alternatives()

@@ -8,7 +8,7 @@ from typing import Any
 
 from gcp_openemr.sandbox.api.errors import STATUSES
 from gcp_openemr.sandbox.api.listing import listed
-from gcp_openemr.sandbox.api.names import host_of, id_of, path_of, project_number, project_of, segment
+from gcp_openemr.sandbox.api.names import duration_seconds, host_of, id_of, path_of, project_number, project_of, segment
 from gcp_openemr.sandbox.api.rules import Call, Json, Operation, demand, handles, shape
 
 __all__ = ["COMPUTE_ROOT", "operation_json", "operation_name"]
@@ -151,7 +151,7 @@ def get(call: Call) -> Json:
 @handles("run.projects.locations.operations.wait", *(f"{collection}.wait" for collection in _COMPUTE))
 def wait(call: Call) -> Json:
     found = _find(call)
-    seconds = float(str(call.body.get("timeout") or _LONGEST_WAIT).rstrip("s"))
+    seconds = duration_seconds(call.body.get("timeout") or f"{_LONGEST_WAIT}s")
     return operation_json(call.app.operations.wait(found.name, min(seconds, _LONGEST_WAIT)) or found)
 
 

@@ -143,7 +143,7 @@ class Faults:
 
     def pause(self, seconds: float) -> None:
         """Wait, but not past the sandbox's end."""
-        self._closing.wait(seconds)
+        self._closing.wait(min(seconds, threading.TIMEOUT_MAX))
 
     def arrive(self, request: Request) -> None:
         """Count a call whose method and caller are known, and do what is to be done to it before it takes effect.

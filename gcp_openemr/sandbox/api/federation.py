@@ -8,7 +8,6 @@ itself (`jwksJson`) or from the file `issuers.json` of the sandbox's state: issu
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 import time
 from collections.abc import Mapping
@@ -55,7 +54,7 @@ def exchange(call: Call) -> Json:
 
 
 def _exchange(call: Call) -> Json:
-    given = {name: values[-1] for name, values in parse_qs(call.request.content().decode()).items()}
+    given = {name: values[-1] for name, values in parse_qs(call.request.content().decode(errors="replace")).items()}
     beyond_if(given.get("grant_type") != _EXCHANGE, "The sandbox exchanges tokens, and does nothing else of RFC 6749.")
     beyond_if(given.get("subject_token_type") not in _JWTS, "The sandbox takes JSON Web Tokens only.")
     audience = given.get("audience", "")
@@ -87,23 +86,23 @@ def _claims(app: App, provider: Json, token: str) -> dict[str, Any]:
     """What a token says, after its signature was checked by the keys of the provider's issuer."""
     try:
         head, payload, signature = token.split(".")
-        header, claims = (json.loads(_decoded(part)) for part in (head, payload))
+        header, claims = (dict(json.loads(_decoded(part))) for part in (head, payload))
         signed = _decoded(signature)
-    except (ValueError, binascii.Error) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise refuse("sts.token") from error
+    beyond_if(not provider.get("oidc"), "The sandbox takes the tokens of OpenID Connect only.")
     issuer = provider["oidc"]["issuerUri"]
     refuse_if(claims.get("iss") != issuer, "sts.issuer", issuer=claims.get("iss"), expected=issuer)
     keys = _keys(app, provider)
     key = next((one for one in keys if one.get("kid") == header.get("kid")), None)
     if header.get("alg") != "RS256" or key is None:
         raise refuse("sts.signature")
-    public = rsa.RSAPublicNumbers(_number(key["e"]), _number(key["n"])).public_key()
     try:
+        public = rsa.RSAPublicNumbers(_number(key["e"]), _number(key["n"])).public_key()
         public.verify(signed, f"{head}.{payload}".encode(), padding.PKCS1v15(), hashes.SHA256())
-    except InvalidSignature as error:
+    except (InvalidSignature, KeyError, ValueError) as error:
         raise refuse("sts.signature") from error
-    found: dict[str, Any] = claims
-    return found
+    return claims
 
 
 def _keys(app: App, provider: Json) -> list[Json]:
@@ -124,8 +123,10 @@ def _check_claims(claims: Mapping[str, Any], provider: Json, audience: str) -> N
     allowed = provider["oidc"].get("allowedAudiences") or [f"https:{audience}", audience]
     meant = claims.get("aud")
     audiences = meant if isinstance(meant, list) else [meant]
-    refuse_if(not set(audiences) & set(allowed), "sts.aud", audience=meant, expected=allowed[0])
-    refuse_if(float(claims.get("exp", 0)) < time.time(), "sts.stale", issued=claims.get("iat"))
+    refuse_if(not any(one in allowed for one in audiences), "sts.aud", audience=meant, expected=allowed[0])
+    ends = claims.get("exp")
+    fresh = isinstance(ends, int | float) and ends >= time.time()
+    refuse_if(not fresh, "sts.stale", issued=claims.get("iat"))
     condition = provider.get("attributeCondition")
     try:
         refuse_if(condition and mapped(condition, claims) is not True, "sts.condition")

@@ -6,6 +6,7 @@ Deleted pools and providers stay for thirty days and keep their names.
 from __future__ import annotations
 
 import base64
+import json
 import re
 import secrets
 import time
@@ -233,12 +234,22 @@ def _complete_pool(change: Change) -> None:
     change.new.setdefault("state", "ACTIVE")
 
 
+def _are_keys(text: str) -> bool:
+    """Whether a text is a JSON Web Key Set."""
+    try:
+        return all(isinstance(key, dict) for key in json.loads(text)["keys"])
+    except (KeyError, TypeError, ValueError, RecursionError):
+        return False
+
+
 def _complete_provider(change: Change) -> None:
     _complete_pool(change)
     new = change.new
     issuer = str((new.get("oidc") or {}).get("issuerUri") or "")
     refuse_if(len([kind for kind in ("oidc", "aws", "saml", "x509") if new.get(kind)]) != 1, "iam.provider-kind")
     refuse_if(new.get("oidc") and not issuer.startswith("https://"), "iam.provider-issuer", issuer=issuer)
+    keys = (new.get("oidc") or {}).get("jwksJson")
+    refuse_if(keys and not _are_keys(keys), "google.value", path="oidc.jwks_json", kind="TYPE_STRING", shown=keys)
     if not new.get("aws") and "google.subject" not in (new.get("attributeMapping") or {}):
         raise refuse("iam.provider-subject")
     if _SHARED.fullmatch(issuer) and "assertion." not in str(new.get("attributeCondition") or ""):

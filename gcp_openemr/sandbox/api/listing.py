@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import functools
+import json
 import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -14,7 +15,7 @@ from gcp_openemr.sandbox.api.refusals import demand, refuse, refuse_if
 from gcp_openemr.sandbox.api.store import Record
 from gcp_openemr.sandbox.interfaces import Json
 
-__all__ = ["listed", "matches", "newest_first", "page", "page_token", "read_token"]
+__all__ = ["listed", "matches", "newest_first", "page", "page_token", "read_token", "readable"]
 
 _LARGEST_PAGE = 1000
 _TERM = re.compile(
@@ -78,7 +79,18 @@ def _parsed(expression: str) -> Sequence[Sequence[tuple[str, str, str]]]:
 
 def _read_term(text: str, expression: str) -> tuple[str, str, str]:
     found = demand(_TERM.fullmatch(text.strip()), "google.filter", expression=expression)
-    return found["field"], found["sign"], found["value"].strip("\"'")
+    field, sign, value = found["field"], found["sign"], found["value"].strip("\"'")
+    if sign == "eq":
+        readable(value, "google.filter", expression=expression)
+    return field, sign, value
+
+
+def readable(pattern: str, refusal: str, /, **values: Any) -> re.Pattern[str]:
+    """A caller's regular expression. Raises the error of a row for what is none."""
+    try:
+        return re.compile(pattern)
+    except (re.error, OverflowError, RecursionError) as error:
+        raise refuse(refusal, **values) from error
 
 
 def _term(item: Json, field: str, sign: str, wanted: str) -> bool:
@@ -92,7 +104,7 @@ def _term(item: Json, field: str, sign: str, wanted: str) -> bool:
     if isinstance(value, list):
         # A repeated field equals a value when one of its items does.
         return (wanted in map(str, value)) == (sign in {"=", "eq"})
-    text = {True: "true", False: "false", None: ""}.get(value, str(value))
+    text = "" if value is None else value if isinstance(value, str) else json.dumps(value)
     if sign in {"=", "eq"}:
         return text == wanted or (sign == "eq" and re.fullmatch(wanted, text) is not None)
     if sign in {"!=", "ne"}:

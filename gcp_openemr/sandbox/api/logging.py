@@ -130,7 +130,7 @@ def list_entries(call: Call) -> Json:
     if str(call.body.get("orderBy") or "").endswith("desc"):
         found.reverse()
     size, token = int(call.body.get("pageSize") or 50), str(call.body.get("pageToken") or 0)
-    refuse_if(not token.isdecimal(), "google.page-token")
+    refuse_if(not re.fullmatch(r"[0-9]{1,18}", token), "google.page-token")
     start = int(token)
     shown = found[start : start + size]
     more = {"nextPageToken": str(start + size)} if start + size < len(found) else {}

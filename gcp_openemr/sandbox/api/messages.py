@@ -85,9 +85,11 @@ def parse_json(data: bytes) -> Any:
     if not data.strip():
         return {}
     try:
-        return json.loads(data, parse_constant=_refuse_constant)
+        found = json.loads(data, parse_constant=_refuse_constant)
+        json.dumps(found, ensure_ascii=False).encode()  # half of a surrogate pair is no text
     except (ValueError, RecursionError) as error:
         raise refuse("google.json") from error
+    return found
 
 
 def _refuse_constant(name: str) -> float:
@@ -109,5 +111,5 @@ def json_response(body: Any, *, status: int = 200, headers: Mapping[str, str] | 
     return Response(
         status=status,
         headers={"Content-Type": "application/json; charset=UTF-8", **(headers or {})},
-        body=json.dumps(body, indent=2, ensure_ascii=False).encode() + b"\n",
+        body=json.dumps(body, indent=2, ensure_ascii=False).encode(errors="replace") + b"\n",
     )

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from gcp_openemr.sandbox.api.listing import listed, matches
-from gcp_openemr.sandbox.api.names import id_of, now, path_of
+from gcp_openemr.sandbox.api.names import duration_seconds, id_of, now, path_of
 from gcp_openemr.sandbox.api.rules import Call, Change, Collection, Json, Record, fill, handles, refuse, refuse_if
 
 _METRIC = re.compile(r'metric\.type\s*=\s*"([^"]+)"')
@@ -58,7 +58,7 @@ def _check_condition(call: Call, condition: Json, kind: str, place: str) -> None
     filter_ = str(condition.get("filter") or "")
     if kind in {"conditionThreshold", "conditionAbsent", "conditionMatchedLog"} and not filter_:
         raise refuse("monitoring.required", field=f"{place}.filter")
-    seconds = _duration(str(condition.get("duration") or "0s"))
+    seconds = duration_seconds(condition.get("duration") or "0s")
     least, most = _ABSENT if kind == "conditionAbsent" else (0, _ABSENT[1])
     if not least <= seconds <= most or seconds % 60:
         raise refuse("monitoring.absent", field=f"{place}.duration", least=least, most=most)
@@ -118,7 +118,7 @@ def _uptime(change: Change) -> None:
         raise refuse("monitoring.check", field="http_check", why="or tcp_check must be given")
     if not (new.get("monitoredResource") or new.get("resourceGroup")):
         raise refuse("monitoring.check", field="monitored_resource", why="must be given")
-    timeout = _duration(str(new.get("timeout") or "0s"))
+    timeout = duration_seconds(new.get("timeout") or "0s")
     refuse_if(not 1 <= timeout <= 60, "monitoring.check", field="timeout", why="must be 1s to 60s")
     if new.setdefault("period", "60s") not in _PERIODS:
         raise refuse("monitoring.check", field="period", why="must be 60s, 300s, 600s or 900s")
@@ -214,12 +214,6 @@ def _write(call: Call, place: int, series: Json) -> None:
 def _value_type(point: Json) -> str:
     field = next(iter(point.get("value") or {"doubleValue": 0}))
     return str(field.removesuffix("Value").upper())
-
-
-def _duration(text: str) -> float:
-    """Seconds; -1 for what is no duration."""
-    found = re.fullmatch(r"(\d{1,9}(\.\d{1,9})?)s", text)
-    return float(found[1]) if found else -1.0
 
 
 def _seconds(moment: str) -> float:

@@ -15,11 +15,12 @@ import uuid
 from datetime import UTC, datetime
 
 __all__ = [
-    "PROJECT_ID", "bucket_name", "etag_of", "host_of", "id_of", "new_numeric_id", "new_uid", "now", "numbered",
-    "path_of", "project_name", "project_number", "project_of", "segment", "service_account_name", "singular", "snake",
-    "timestamp",
+    "PROJECT_ID", "bucket_name", "duration_seconds", "etag_of", "host_of", "id_of", "new_numeric_id", "new_uid", "now",
+    "numbered", "path_of", "project_name", "project_number", "project_of", "segment", "service_account_name",
+    "singular", "snake", "timestamp",
 ]  # fmt: skip
 
+_LAST_MOMENT = 253_402_300_799.0
 PROJECT_ID = re.compile(r"(?:[a-z0-9.-]+:)?[a-z][a-z0-9-]{4,28}[a-z0-9]")
 
 
@@ -90,9 +91,14 @@ def project_number(project: str) -> str:
     return str(100_000_000_000 + int.from_bytes(digest[:8], "big") % 900_000_000_000)
 
 
+def duration_seconds(duration: str) -> float:
+    """Seconds of a protobuf duration (`600s`), whose form was checked when it came in."""
+    return float(duration.removesuffix("s"))
+
+
 def timestamp(seconds: float) -> str:
-    """RFC 3339 in UTC with microseconds."""
-    return datetime.fromtimestamp(seconds, tz=UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    """RFC 3339 in UTC with microseconds; what lies beyond the year 9999 is its end, for no timestamp says more."""
+    return datetime.fromtimestamp(min(seconds, _LAST_MOMENT), tz=UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def now() -> str:

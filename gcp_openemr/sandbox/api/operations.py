@@ -196,7 +196,7 @@ class Operations:
                 self._write(started)
                 end = time.monotonic() + operation.seconds
                 outcome = self._outcome(started)
-                self._closing.wait(max(0.0, end - time.monotonic()))
+                self._closing.wait(min(max(0.0, end - time.monotonic()), threading.TIMEOUT_MAX))
                 self._finish(started, *outcome)
         except Exception:
             if not self._closing.is_set():  # else the store was closed under a thread that outlived its server

@@ -14,7 +14,7 @@ import google_crc32c
 
 from gcp_openemr.sandbox.api import crud
 from gcp_openemr.sandbox.api.listing import listed
-from gcp_openemr.sandbox.api.names import etag_of, id_of, now, numbered, timestamp
+from gcp_openemr.sandbox.api.names import duration_seconds, etag_of, id_of, now, numbered, timestamp
 from gcp_openemr.sandbox.api.refusals import demand, missing, refuse, refuse_if
 from gcp_openemr.sandbox.api.rules import ApiError, Call, Change, Collection, Json, handles, shape, without
 from gcp_openemr.sandbox.api.store import Record, Store
@@ -37,7 +37,7 @@ def _complete(change: Change) -> None:
         raise refuse("secretmanager.replication")
     refuse_if(change.old is not None and not change.call.mask(), "secretmanager.mask")
     refuse_if(len(new.get("topics") or ()) > _MOST_TOPICS, "secretmanager.topics", most=_MOST_TOPICS)
-    if new.get("versionDestroyTtl") and _seconds(new["versionDestroyTtl"]) < _SHORTEST_DELAY:
+    if new.get("versionDestroyTtl") and duration_seconds(new["versionDestroyTtl"]) < _SHORTEST_DELAY:
         raise refuse("secretmanager.destroy-ttl", least=_SHORTEST_DELAY)
     _check_rotation(new)
     _set_expiry(new)
@@ -55,7 +55,12 @@ def _check_rotation(secret: Json) -> None:
         return
     period, (least, most) = rotation.get("rotationPeriod"), _ROTATION
     refuse_if(period and not rotation.get("nextRotationTime"), "secretmanager.rotation-time")
-    refuse_if(period and not least <= _seconds(period) <= most, "secretmanager.rotation-period", least=least, most=most)
+    refuse_if(
+        period and not least <= duration_seconds(period) <= most,
+        "secretmanager.rotation-period",
+        least=least,
+        most=most,
+    )
     refuse_if(not secret.get("topics"), "secretmanager.rotation-topics")
 
 
@@ -64,18 +69,9 @@ def _set_expiry(secret: Json) -> None:
     ttl = secret.pop("ttl", None)
     if ttl:
         twice = bool(secret.get("expireTime"))
-        secret["expireTime"] = timestamp(time.time() + _seconds(ttl))
+        secret["expireTime"] = timestamp(time.time() + duration_seconds(ttl))
         refuse_if(twice, "secretmanager.expiry")
     refuse_if(secret.get("expireTime") and secret["expireTime"] <= now(), "secretmanager.expiry")
-
-
-def _seconds(duration: object) -> float:
-    given = str(duration).removesuffix("s")
-    if not re.fullmatch(r"\d+(\.\d+)?", given):
-        raise refuse(
-            "google.value", path="duration", kind="type.googleapis.com/google.protobuf.Duration", shown=duration
-        )
-    return float(given)
 
 
 SECRETS = Collection(
@@ -178,7 +174,7 @@ def read_version(store: Store, secret: str, version: str) -> tuple[Record, bytes
 def _destroy(call: Call, secret: str, record: Record) -> None:
     delay = crud.existing(call, SECRETS, secret).body.get("versionDestroyTtl")
     if delay:
-        moment = time.time() + _seconds(delay)
+        moment = time.time() + duration_seconds(delay)
         record.body.update(state="DISABLED", scheduledDestroyTime=timestamp(moment))
         return
     record.body.update(state="DESTROYED", destroyTime=now())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.server
 import io
+import re
 import socket
 import ssl
 import threading
@@ -236,6 +237,8 @@ class _Body(io.RawIOBase):
     def _next_chunk(self) -> None:
         try:
             self._left = int(self._source.readline(1024).split(b";")[0], 16)
+            if self._left < 0:
+                raise ValueError
         except ValueError as error:
             self._ended = True
             raise ConnectionAbortedError("a chunk without its size") from error
@@ -249,6 +252,6 @@ def _body(source: io.BufferedIOBase, headers: Mapping[str, str]) -> _Body:
     if "chunked" in headers.get("transfer-encoding", "").lower():
         return _Body(source, None)
     given = headers.get("content-length", "0").strip()
-    if not given.isdigit():
+    if not re.fullmatch(r"[0-9]{1,18}", given):
         raise ApiError(400, "Your client has issued a malformed or illegal request.")
     return _Body(source, int(given))

@@ -13,6 +13,7 @@ import dataclasses
 import functools
 import json
 import math
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -120,7 +121,7 @@ def _set_settings(app: App, request: Request) -> Json:
 
 def _calls(app: App, request: Request) -> Json:
     since = (request.query.get("since") or ["0"])[-1]
-    if not since.isdigit():
+    if not re.fullmatch(r"[0-9]{1,18}", since):
         raise ApiError(400, "since is the number of a call.")
     return {"calls": [dataclasses.asdict(entry) for entry in app.calls.read(int(since))]}
 
@@ -146,8 +147,9 @@ def _clear_faults(app: App, request: Request) -> Json:
 def _victims(app: App, request: Request) -> Json:
     """For the helper that ends callers outside: what became of the last one, and who is the next."""
     told = _object(request)
-    if "victim" in told:
-        near, far = told["victim"]
+    found = told.get("victim")
+    if isinstance(found, list) and len(found) == 2:
+        near, far = found
         app.callers.ended((str(near), str(far)), str(told.get("outcome", "")))
     victim = app.callers.next_victim()
     return {"victim": victim, "over": not any(fault.effect == "kill" for fault in app.faults.all())}

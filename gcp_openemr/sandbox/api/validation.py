@@ -10,8 +10,10 @@ from __future__ import annotations
 import base64
 import binascii
 import copy
+import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from gcp_openemr.sandbox.api.errors import ApiError
@@ -30,10 +32,20 @@ _NUMBERS: Mapping[str, Sequence[int]] = {
 }
 # The document calls a group's ports output, and hashicorp/google has always given them to insert all the same.
 _TAKEN = frozenset({"namedPorts"})
-_PROTO_FORMATS = {"int32", "uint32", "int64", "uint64", "double", "float", "byte"}
+_BOUNDS: Mapping[str, tuple[int, int]] = {
+    "int32": (-(2**31), 2**31 - 1),
+    "uint32": (0, 2**32 - 1),
+    "int64": (-(2**63), 2**63 - 1),
+    "uint64": (0, 2**64 - 1),
+}
+_PROTO_FORMATS = {*_BOUNDS, "double", "float", "byte"}
+_WELL_KNOWN = {"google-duration": "Duration", "google-datetime": "Timestamp"}
 # The older APIs take an empty enum for one that is not given (Terraform sends `loadBalancingScheme: ""`).
 _EMPTY_ENUMS = {"compute", "dns", "sqladmin", "storage"}
 _WHOLE = re.compile(r"-?\d{1,20}")
+_DURATION = re.compile(r"-?\d{1,12}(\.\d{1,9})?s")
+_LONGEST_DURATION = 315_576_000_000  # seconds: google/protobuf/duration.proto
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)")
 _ALWAYS_QUERY = {
     "$alt", "$fields", "$.xgafv", "$prettyPrint", "$userProject", "$key", "$quotaUser", "key", "quotaUser", "userIp",
     "alt", "fields", "prettyPrint", "access_token", "oauth_token", "uploadType", "upload_id", "upload_protocol",
@@ -84,12 +96,13 @@ def check_query(discovery: Discovery, method: Method, query: Mapping[str, Sequen
 
 
 def _check_parameter(name: str, parameter: Mapping[str, Any], value: str) -> None:
-    kind = parameter.get("type")
-    whole = kind == "integer" or parameter.get("format") in {"int64", "uint64"}
+    kind, form = parameter.get("type"), parameter.get("format", "")
+    whole = kind == "integer" or form in _BOUNDS
     wrong = (
-        (whole and not _WHOLE.fullmatch(value))
+        (whole and not (_WHOLE.fullmatch(value) and _within(form, int(value))))
         or (kind == "boolean" and value.lower() not in {"true", "false", "0", "1"})
-        or ("enum" in parameter and value not in parameter["enum"] and not value.isdigit())
+        or ("enum" in parameter and value not in parameter["enum"] and not value.isdecimal())
+        or (form in _FORMS and not _FORMS[form](value))
     )
     refuse_if(wrong, "google.value", path=name, kind=kind, shown=f'"{value}"')
 
@@ -157,22 +170,22 @@ class _Checker:
         form = field.get("format", "")
         if kind == "boolean":
             return value if isinstance(value, bool) else self._wrong(path, "TYPE_BOOL", value)
-        if kind == "integer" or form in {"int64", "uint64"}:
-            return self._whole(field, kind, value, path)
+        if kind == "integer" or form in _BOUNDS:
+            return self._whole(kind, form, value, path)
         if kind == "number":
-            good = isinstance(value, (int, float)) and not isinstance(value, bool)
+            good = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
         else:
-            good = isinstance(value, str) and (form != "byte" or _is_base64(value))
+            good = isinstance(value, str) and (form not in _FORMS or _FORMS[form](value))
         return value if good else self._wrong(path, _proto_type(kind, form), value)
 
-    def _whole(self, field: Mapping[str, Any], kind: str, value: Any, path: str) -> Any:
+    def _whole(self, kind: str, form: str, value: Any, path: str) -> Any:
         good = isinstance(value, int) and not isinstance(value, bool)
         if isinstance(value, float) and value.is_integer():
             good, value = True, int(value)
         if isinstance(value, str) and _WHOLE.fullmatch(value):
             good = True
-        if not good:
-            return self._wrong(path, _proto_type(kind, field.get("format", "")), value)
+        if not good or not _within(form, int(value)):
+            return self._wrong(path, _proto_type(kind, form), value)
         return str(value) if kind == "string" else int(value)
 
     def _enum(self, names: Sequence[str], value: Any, path: str) -> Any:
@@ -190,6 +203,8 @@ class _Checker:
 
 
 def _proto_type(kind: str, form: str) -> str:
+    if form in _WELL_KNOWN:
+        return f"type.googleapis.com/google.protobuf.{_WELL_KNOWN[form]}"
     word = form if form in _PROTO_FORMATS else kind
     return "TYPE_" + {"byte": "BYTES", "boolean": "BOOL"}.get(word, word.upper())
 
@@ -198,12 +213,37 @@ def _output_only(field: Mapping[str, Any]) -> bool:
     return bool(field.get("readOnly")) or str(field.get("description", "")).startswith("[Output Only]")
 
 
+def _within(form: str, number: int) -> bool:
+    least, most = _BOUNDS.get(form, _BOUNDS["int64"])
+    return least <= number <= most
+
+
 def _is_base64(value: str) -> bool:
     try:
         base64.b64decode(value.replace("-", "+").replace("_", "/") + "=" * (-len(value) % 4), validate=True)
     except (binascii.Error, ValueError):
         return False
     return True
+
+
+def _is_duration(value: str) -> bool:
+    return bool(_DURATION.fullmatch(value)) and abs(float(value[:-1])) <= _LONGEST_DURATION
+
+
+def _is_moment(value: str) -> bool:
+    try:
+        return bool(_MOMENT.fullmatch(value)) and datetime.fromisoformat(value) is not None
+    except ValueError:
+        return False
+
+
+# What a text of a format looks like: https://protobuf.dev/programming-guides/json/
+_FORMS: Mapping[str, Callable[[str], bool]] = {
+    "byte": _is_base64,
+    "google-duration": _is_duration,
+    "google-datetime": _is_moment,
+    "date-time": _is_moment,
+}
 
 
 def apply_mask(old: Json, body: Json, mask: Sequence[str], schema: Schema) -> Json:

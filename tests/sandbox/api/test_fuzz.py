@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 import copy
+import dataclasses
+import functools
 import io
 import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import hypothesis
 import pytest
@@ -22,6 +25,7 @@ from gcp_openemr.sandbox.api.routing import API_VERSIONS
 from gcp_openemr.sandbox.api.rules import COLLECTIONS, HANDLERS
 from gcp_openemr.sandbox.api.serviceusage import enable_apis
 from gcp_openemr.sandbox.discovery import Method, load
+from tests.oidc import Issuer
 from tests.sandbox.api.support import PROJECT, REGION, ZONE, RecordingRuntime
 
 VALUES = {"project": PROJECT, "projectId": PROJECT, "region": REGION, "zone": ZONE, "bucket": "fuzz-bucket"}
@@ -44,8 +48,16 @@ SCALARS: st.SearchStrategy[Any] = st.sampled_from(
         {},
         [{}],
         "10.0.0.0/8",
+        "²",
+        "99999999999999999999",
+        "999999999999s",
+        "9999-12-31T23:59:59Z",
+        "half a pair: \ud800",
+        "[",
+        "(" * 2000,
     ]
 )
+QUERIES = ["", "x", "1", "true", "fuzz", "*", "-1", "²", "9" * 20, "{[z-a]", 'labels eq "["', "labels=a", "/", "\0"]
 
 
 def _body(data: st.DataObject, api: str, version: str, schema: str, depth: int = 0) -> Any:
@@ -89,6 +101,11 @@ def _path(data: st.DataObject, method: Method) -> str:
         return VALUES.get(name) or quote(data.draw(st.sampled_from(["fuzz", "1", "ü", "a/b"])), safe="")
 
     return re.sub(r"\{(\+?)(\w+)\}", fill, method.path)
+
+
+@functools.cache
+def _any_method() -> st.SearchStrategy[tuple[str, str, Method]]:
+    return st.sampled_from(list(_methods()))
 
 
 def _methods() -> Iterator[tuple[str, str, Method]]:
@@ -149,9 +166,9 @@ def _request(app: App, method: str, target: str, body: io.BytesIO) -> Request:
 )
 @given(data=st.data())
 def test_no_call_ends_in_a_defect(app: App, data: st.DataObject) -> None:
-    api, version, method = data.draw(st.sampled_from(list(_methods())))
+    api, version, method = data.draw(_any_method())
     query = {
-        name: data.draw(st.sampled_from(["", "x", "1", "true", "fuzz", "*"]))
+        name: data.draw(st.sampled_from(QUERIES))
         for name, parameter in method.parameters.items()
         if parameter.get("location") == "query" and data.draw(st.booleans())
     }
@@ -218,6 +235,77 @@ def test_no_damaged_request_ends_in_a_defect(world: App, data: st.DataObject) ->
     answer = world.handle(_request(world, method, fresh, io.BytesIO(content)))
     assert answer.status < 500 or answer.status == 501
     assert not world.store.query("SELECT name FROM operations WHERE body LIKE '%Internal error%'")
+
+
+MANAGER, SECRETS = f"cloudresourcemanager.googleapis.com/v1/projects/{PROJECT}", "secretmanager.googleapis.com/v1"
+BOUND = {"role": "roles/viewer", "members": ["user:a@example.org"]}
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "content", "headers"),
+    [
+        ("POST", f"{SECRETS}/projects/{PROJECT}/secrets?secretId=half", b'{"labels": {"a": "\\ud800"}}', {}),
+        ("POST", f"{SECRETS}/projects/{PROJECT}/secrets?secretId=half", b'{"labels": {"a": "\xed\xa0\x80"}}', {}),
+        ("POST", f"{SECRETS}/projects/{PROJECT}/secrets?secretId=deep", b'{"labels": ' + b"[" * 900 + b"]" * 900, {}),
+        ("POST", f"{MANAGER}:setIamPolicy", json.dumps({"policy": {"bindings": [
+            {**BOUND, "condition": {"title": "t", "expression": "!" * 3000 + "true"}}]}}).encode(), {}),
+        ("POST", f"{MANAGER}:setIamPolicy", json.dumps({"policy": {"bindings": [
+            {**BOUND, "condition": {"title": "t", "expression": "9" * 5000 + " == 1"}}]}}).encode(), {}),
+        ("POST", "sts.googleapis.com/v1/token", b"\xff=\xfe", {}),
+        ("GET", "fuzz-bucket/first", b"", {"range": f"bytes={'9' * 5000}-"}),
+        ("GET", "fuzz-bucket/first", b"", {"x-goog-if-generation-match": "²"}),
+        ("GET", "sandbox/v1/calls?since=%C2%B2", b"", {}),
+        ("POST", "sandbox/v1/victims", b'{"victim": 5}', {}),
+        ("POST", "sandbox/v1/servers", b'{"kind": []}', {}),
+    ],
+)  # fmt: skip
+def test_what_is_made_to_hurt_does_not(
+    app: App, method: str, target: str, content: bytes, headers: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app.callers, "next_victim", lambda: None)  # else the helper's call waits for one
+    request = _request(app, method, f"/{target}", io.BytesIO(content))
+    answer = app.handle(dataclasses.replace(request, headers={**request.headers, **headers}))
+    assert answer.status < 500 or answer.status == 501
+    assert isinstance(answer.body, bytes) or b"".join(answer.body) == b"x"
+
+
+ODD: st.SearchStrategy[Any] = st.sampled_from([None, 5, "x", [], [[]], {}, "\ud800", 10**30, -1.5])
+POOL = f"projects/{PROJECT}/locations/global/workloadIdentityPools/fuzz-pool"
+AUDIENCE = f"//iam.googleapis.com/{POOL}/providers/fuzz-provider"
+
+
+@pytest.fixture(scope="module")
+def issuer(world: App) -> Issuer:
+    """One whose tokens the provider `fuzz-provider` of `fuzz-pool` takes."""
+    made = Issuer("https://issuer.example")
+    provider = {
+        "oidc": {"issuerUri": made.url, "jwksJson": json.dumps(made.jwks)},
+        "attributeMapping": {"google.subject": "assertion.sub", "attribute.ref": "assertion.ref + assertion.sub"},
+        "attributeCondition": "assertion.ref != 'x' && assertion.iat < 9",
+    }
+    pools, name = POOL.removesuffix("/fuzz-pool"), "workloadIdentityPool"
+    for target, body in (
+        (f"{pools}?{name}Id=fuzz-pool", {}),
+        (f"{POOL}/providers?{name}ProviderId=fuzz-provider", provider),
+    ):
+        content = io.BytesIO(json.dumps(body).encode())
+        assert world.handle(_request(world, "POST", f"/iam.googleapis.com/v1/{target}", content)).status == 200
+    return made
+
+
+@given(claims=st.dictionaries(st.sampled_from(["iss", "aud", "exp", "iat", "sub", "ref"]), ODD), head=ODD)
+def test_no_token_ends_in_a_defect(world: App, issuer: Issuer, claims: dict[str, Any], head: Any) -> None:
+    whole = issuer.token(**{"audience": f"https:{AUDIENCE}", "iat": 1, "ref": "r", "sub": "s", **claims})
+    spoilt = base64.urlsafe_b64encode(json.dumps(head).encode()).decode().rstrip("=")
+    for token in (whole, f"{spoilt}.{whole.partition('.')[2]}", f"{whole.rpartition('.')[0]}.{spoilt}"):
+        form = {
+            "grant_type": "urn:ietf:params:oauth:grant-type:token-exchange",
+            "subject_token_type": "urn:ietf:params:oauth:token-type:jwt",
+            "audience": AUDIENCE,
+            "subject_token": token,
+        }
+        content = io.BytesIO(urlencode(form).encode())
+        assert world.handle(_request(world, "POST", "/sts.googleapis.com/v1/token", content)).status < 500
 
 
 @given(target=st.text(max_size=60), host=st.text(max_size=20), content=st.binary(max_size=60))

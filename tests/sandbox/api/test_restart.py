@@ -146,8 +146,8 @@ class Answered:
                 self.versions[secret] = int(found["name"].rpartition("/")[2])
 
 
-def live_and_die(state: Path, life: int, answered: Answered, seconds: float) -> None:
-    """Writers write until the server is killed in their midst."""
+def live_and_die(state: Path, life: int, answered: Answered, writes: int) -> None:
+    """Writers write until the server is killed in their midst, after so many more objects at least."""
     server = Server(state)
     if life == 0:
         server.enable("secretmanager")
@@ -157,9 +157,11 @@ def live_and_die(state: Path, life: int, answered: Answered, seconds: float) -> 
             server.call("POST", path, b'{"replication": {"automatic": {}}}')
     threads = [threading.Thread(target=answered.write_objects, args=(server, f"{n}-{life}")) for n in range(3)]
     threads += [threading.Thread(target=answered.add_versions, args=(server, f"s{n}")) for n in range(3)]
+    enough, end = len(answered.objects) + writes, time.monotonic() + 60
     for thread in threads:
         thread.start()
-    time.sleep(seconds)
+    while len(answered.objects) < enough and time.monotonic() < end:
+        time.sleep(0.01)
     server.end(signal.SIGKILL)
     for thread in threads:
         thread.join(timeout=10)
@@ -167,9 +169,9 @@ def live_and_die(state: Path, life: int, answered: Answered, seconds: float) -> 
 
 def test_what_was_answered_survives_sigkill(tmp_path: Path) -> None:
     answered = Answered()
-    for life, seconds in enumerate((0.35, 0.6, 0.45)):
-        live_and_die(tmp_path, life, answered, seconds)
-    assert len(answered.objects) > 20
+    for life, writes in enumerate((8, 17, 11)):
+        live_and_die(tmp_path, life, answered, writes)
+    assert len(answered.objects) >= 36
     app = App(tmp_path)
     assert app.store.query("PRAGMA integrity_check") == [("ok",)]
     for name, (content, generation) in answered.objects.items():

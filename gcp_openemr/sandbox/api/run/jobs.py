@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from gcp_openemr.sandbox.api import crud
 from gcp_openemr.sandbox.api.compute.network import hold_addresses
-from gcp_openemr.sandbox.api.names import etag_of, id_of, now, path_of, project_of
+from gcp_openemr.sandbox.api.names import duration_seconds, etag_of, id_of, now, path_of, project_of
 from gcp_openemr.sandbox.api.operations import INTERRUPTED, Operation
 from gcp_openemr.sandbox.api.rules import WORK, App, Call, Change, Collection, Record, fill, handles, refuse_if, shape
 from gcp_openemr.sandbox.api.run import templates
@@ -47,7 +47,7 @@ def _complete(change: Change) -> None:
 
 def _check(call: Call, execution: Json, template: Json) -> None:
     templates.check_limit(call, "task-count", int(execution["taskCount"]))
-    templates.check_limit(call, "task-timeout", templates.seconds(template["timeout"]), "template.template.")
+    templates.check_limit(call, "task-timeout", duration_seconds(template["timeout"]), "template.template.")
     templates.check_limit(call, "retries", int(template["maxRetries"]), "template.template.")
 
 

@@ -15,7 +15,16 @@ from collections.abc import Iterator, Sequence
 from gcp_openemr.sandbox.api.artifactregistry import find_image, parse_image
 from gcp_openemr.sandbox.api.compute.network import hold_addresses
 from gcp_openemr.sandbox.api.iam import Iam, service_account
-from gcp_openemr.sandbox.api.names import etag_of, id_of, now, path_of, project_name, project_number, project_of
+from gcp_openemr.sandbox.api.names import (
+    duration_seconds,
+    etag_of,
+    id_of,
+    now,
+    path_of,
+    project_name,
+    project_number,
+    project_of,
+)
 from gcp_openemr.sandbox.api.projects import project_by_number
 from gcp_openemr.sandbox.api.refusals import refuse, refuse_if
 from gcp_openemr.sandbox.api.rules import WORK, ApiError, App, Call, Change, Collection, Operation, fill, shape, without
@@ -201,7 +210,7 @@ def _whole_cpu(template: Json) -> bool:
 
 def _check(change: Change, template: Json) -> None:
     call, concurrency = change.call, int(template["maxInstanceRequestConcurrency"])
-    templates.check_limit(call, "service-timeout", templates.seconds(template["timeout"]))
+    templates.check_limit(call, "service-timeout", duration_seconds(template["timeout"]))
     templates.check_limit(call, "concurrency", concurrency)
     scaling = template["scaling"]
     if int(scaling.get("minInstanceCount") or 0) > int(scaling["maxInstanceCount"]):

@@ -17,11 +17,11 @@ from typing import Any
 from gcp_openemr.sandbox.api.artifactregistry import parse_image
 from gcp_openemr.sandbox.api.names import id_of, path_of, project_number, segment
 from gcp_openemr.sandbox.api.refusals import Refusal, refusals
-from gcp_openemr.sandbox.api.rules import ApiError, Call, Json, Record, beyond_if, demand, fill, refuse, refuse_if
+from gcp_openemr.sandbox.api.rules import ApiError, Call, Json, Record, beyond_if, fill, refuse, refuse_if
 
 __all__ = [
     "LIMITS", "NAME_PATTERN", "Limit", "check_labels", "check_limit", "check_template", "check_variables", "cpus",
-    "fill_containers", "fill_identity", "seconds", "violation", "violation_if",
+    "fill_containers", "fill_identity", "violation", "violation_if",
 ]  # fmt: skip
 
 NAME_PATTERN = r"[a-z]([-a-z0-9]{0,47}[a-z0-9])?"
@@ -96,12 +96,6 @@ def check_limit(call: Call, limit: str, value: float, where: str = "template.") 
     """Raise 400 for a number outside of a row of LIMITS."""
     row = LIMITS[limit]
     violation_if(not row.least <= value <= row.most, call, f"run.{limit}", where + row.field)
-
-
-def seconds(duration: object) -> float:
-    """Seconds of a protobuf duration (`600s`)."""
-    found = demand(re.fullmatch(r"(\d+(?:\.\d+)?)s", str(duration)), "run.duration", value=duration)
-    return float(found[1])
 
 
 def fill_identity(template: Json, project: str) -> None:

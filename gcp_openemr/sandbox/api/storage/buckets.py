@@ -169,7 +169,7 @@ def _new_bucket(project: str, name: str, body: Json) -> Json:
         "storage.bucket",
         names.bucket_name(name),
         owner=names.project_number(project),
-        generation=str(int(re.sub(r"\D", "", moment))),
+        generation=str(time.time_ns() // 1000),
         location=location,
         kind="multi-region" if location in _MULTI_REGIONS else "region",
         storage_class=str(body.get("storageClass") or "STANDARD").upper(),

@@ -28,7 +28,7 @@ _WRITABLE = (
     "storageClass", "customTime", "temporaryHold", "eventBasedHold", "crc32c", "md5Hash",
 )  # fmt: skip
 _LONGEST_NAME = 1024  # bytes of UTF-8
-_RANGE = re.compile(r"bytes=(\d*)-(\d*)")
+_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 _XML_CODES = {400: "InvalidArgument", 401: "AuthenticationRequired", 403: "AccessDenied", 412: "PreconditionFailed",
               416: "InvalidRange"}  # fmt: skip
 
@@ -75,7 +75,7 @@ def conditions_of(call: Call) -> dict[str, int]:
     found = {name: number for name in _CONDITIONS if (number := call.number(name)) is not None}
     for name in ("generation", "metageneration"):
         value = call.request.headers.get(f"x-goog-if-{name}-match", "")
-        if value.isdigit():
+        if re.fullmatch(r"\d{1,18}", value):
             found[f"if{name.capitalize()}Match"] = int(value)
     return found
 

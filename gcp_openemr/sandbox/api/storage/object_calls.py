@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 
 from gcp_openemr.sandbox.api import policies
-from gcp_openemr.sandbox.api.listing import page_token, read_token
+from gcp_openemr.sandbox.api.listing import page_token, read_token, readable
 from gcp_openemr.sandbox.api.messages import Response
 from gcp_openemr.sandbox.api.names import bucket_name
 from gcp_openemr.sandbox.api.rules import Call, Json, beyond_if, handles, only, refuse, refuse_if, shape, without
@@ -117,7 +117,8 @@ def glob_pattern(glob: str) -> re.Pattern[str]:
     """
     words = {"**": ".*", "*": "[^/]*", "?": "[^/]", "{": "(?:", "}": ")", ",": "|"}
     parts = re.findall(r"\*\*|\[[^\]/]+\]|.", glob, re.DOTALL)
-    return re.compile("".join(words.get(part) or (part if len(part) > 1 else re.escape(part)) for part in parts))
+    pattern = "".join(words.get(part) or (part if len(part) > 1 else re.escape(part)) for part in parts)
+    return readable(pattern, "google.value", path="matchGlob", kind="string", shown=f'"{glob}"')
 
 
 @handles("storage.objects.patch", "storage.objects.update")

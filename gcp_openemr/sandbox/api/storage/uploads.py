@@ -21,7 +21,7 @@ from gcp_openemr.sandbox.api.validation import accept
 
 _STEP = 256 * 1024
 _CHUNK = 1024 * 1024
-_RANGE = re.compile(r"bytes (?:(\d+)-(\d+)|\*)/(\d+|\*)")
+_RANGE = re.compile(r"bytes (?:(\d{1,18})-(\d{1,18})|\*)/(\d{1,18}|\*)")
 _UPLOAD_HEADER = "X-GUploader-UploadID"
 
 

@@ -64,7 +64,6 @@ REFUSED: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "run.probe-kind": ({"startupProbe": {"httpGet": {"path": "/"}, "tcpSocket": {"port": 8080}}}, {}),
     "run.probe-timeout": ({"livenessProbe": {"httpGet": {"path": "/"}, "timeoutSeconds": 20}}, {}),
     "run.startup-window": ({"startupProbe": {"failureThreshold": 30, "periodSeconds": 10}}, {}),
-    "run.duration": ({}, {"timeout": "300"}),
     "run.scaling": ({}, {"scaling": {"minInstanceCount": 5, "maxInstanceCount": 2}}),
     "run.label": ({}, {"labels": {"run.googleapis.com/x": "y"}}),
     "run.account": ({}, {"serviceAccount": "nobody@conf-none.iam.gserviceaccount.com"}),
