@@ -14,11 +14,14 @@ _HOSTS = re.compile(r"^(https://(www|compute|secretmanager)\.googleapis\.com/(co
 
 
 def is_zero(value: Any) -> bool:
-    """Null, false, 0, empty: what Google leaves out of its JSON. A block is zero when all in it is."""
+    """Null, false, 0, empty: what Google leaves out of its JSON.
+
+    A block is zero when all in it is; one that has no arguments says something by being there.
+    """
     if isinstance(value, dict):
         return all(is_zero(inner) for inner in value.values())
     if isinstance(value, list):
-        return all(isinstance(inner, dict) and is_zero(inner) for inner in value)
+        return all(isinstance(inner, dict) and inner and is_zero(inner) for inner in value)
     return value in (None, False, 0, "")
 
 

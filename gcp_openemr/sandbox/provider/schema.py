@@ -1,9 +1,9 @@
 """Schemas of the provider: extracted data (`schema.json.gz`) joined with the constraints in `rules.json`.
 
 `rules.json` holds, per resource type, what hashicorp/google checks or decides in its own code and no published schema
-carries: ForceNew, defaults, enums, patterns, ranges, combinations, sensitive and write-only arguments, and blocks the
-server may fill in (`computed_blocks`). Paths are Terraform names joined by dots, without indices; "*" in `force_new`
-is every argument of the API.
+carries: ForceNew, defaults, enums, patterns, ranges, combinations, sensitive and write-only arguments, how many blocks
+there may be, and blocks the server may fill in (`computed_blocks`). Paths are Terraform names joined by dots, without
+indices; "*" in `force_new` is every argument of the API.
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ def _block(raw: Mapping[str, Any], rules: Mapping[str, Any], prefix: str) -> Blo
             name=name,
             nesting=nesting,
             min_items=least,
-            max_items=most,
+            max_items=rules.get("max_items", {}).get(prefix + name, most),
             block=_block(nested, rules, f"{prefix}{name}."),
             computed=prefix + name in rules.get("computed_blocks", ()),
             force_new=_is_forced(rules, prefix + name, settable=True),

@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from gcp_openemr.sandbox.provider.schema import Attribute, Block, resource_schema
+from gcp_openemr.sandbox.provider.datasources import READERS
+from gcp_openemr.sandbox.provider.schema import Attribute, Block, data_schema, resource_schema
 from gcp_openemr.sandbox.provider.types import served
 
 _BESIDE = Path(__file__).resolve().parents[3] / "../shared/data/google-provider-facts.json.gz"
@@ -26,24 +27,36 @@ pytestmark = pytest.mark.skipif(not _FILE.is_file(), reason="no facts about the 
 
 @pytest.fixture(scope="module")
 def facts() -> Mapping[str, Any]:
-    resources: dict[str, Any] = json.loads(gzip.decompress(_FILE.read_bytes()))["resource"]
-    return resources
+    found: dict[str, Any] = json.loads(gzip.decompress(_FILE.read_bytes()))
+    return found
 
 
 @pytest.mark.parametrize("terraform_type", served())
 def test_schema_agrees_with_the_source(terraform_type: str, facts: Mapping[str, Any]) -> None:
-    if terraform_type not in facts:
-        pytest.skip("the facts do not have this type")
+    theirs = _block_in(facts["resource"], terraform_type)
     ours = resource_schema(terraform_type)
-    found = [*_differences(ours.block, facts[terraform_type]["block"], "")]
+    found = [*_differences(ours.block, theirs, "")]
     combined = {*map(_group, (*ours.exactly_one, *ours.at_least_one))}
-    for path, kind, group in _combinations(facts[terraform_type]["block"], ""):
+    for path, kind, group in _combinations(theirs, ""):
         if kind in ("ExactlyOneOf", "AtLeastOneOf") and _group(group) not in combined:
             found.append(f"{path}: {kind} {group}")
         table = {"ConflictsWith": ours.conflicts, "RequiredWith": ours.required_with}.get(kind)
         if table is not None and not {*group} - {path} <= {*table.get(path, ())}:
             found.append(f"{path}: {kind} {group}")
     assert found == []
+
+
+@pytest.mark.parametrize("terraform_type", READERS)
+def test_data_source_agrees_with_the_source(terraform_type: str, facts: Mapping[str, Any]) -> None:
+    theirs = _block_in(facts["data"], terraform_type)
+    assert [*_differences(data_schema(terraform_type).block, theirs, "")] == []
+
+
+def _block_in(facts: Mapping[str, Any], terraform_type: str) -> Mapping[str, Any]:
+    if terraform_type not in facts:
+        pytest.skip("the facts do not have this type")
+    found: Mapping[str, Any] = facts[terraform_type]["block"]
+    return found
 
 
 def _group(paths: Any) -> tuple[str, ...]:
@@ -63,6 +76,9 @@ def _differences(ours: Block, theirs: Mapping[str, Any], prefix: str) -> Iterato
             continue
         if said.get("force_new") and not nested.force_new:
             yield f"{prefix}{name} is ForceNew"
+        for bound in ("min_items", "max_items"):
+            if said[bound] != getattr(nested, bound):
+                yield f"{prefix}{name} has {bound} {said[bound]}, not {getattr(nested, bound)}"
         yield from _differences(nested.block, said["block"], f"{prefix}{name}.")
 
 
