@@ -5,6 +5,7 @@
 NEW_ENOUGH := -c 'import sys; sys.exit(sys.version_info < (3, 11))'
 PYTHON ?= $(shell /usr/bin/python3 $(NEW_ENOUGH) 2>/dev/null && echo /usr/bin/python3 || echo python3)
 WORKERS ?= 3
+SEED ?= 1
 PYTEST_OPTIONS ?=
 
 VENV := .venv/bin
@@ -48,8 +49,9 @@ lint: lint-types lint-checkov lint-ruff lint-format lint-terraform lint-shell li
 pytest: ## the tests alone (WORKERS=3, PYTEST_OPTIONS='-k name')
 	@$(AS_ROOT) .ci/offline $(VENV)/python -m pytest --numprocesses=$(WORKERS) $(PYTEST_OPTIONS)
 
-torture: development nfs-packages ## every kill point, every fault, many random cases: takes long
+torture: development nfs-packages ## every kill point, every fault, many random cases (SEED=1): takes long
 	@$(AS_ROOT) .ci/offline $(VENV)/python -m pytest --numprocesses=$(WORKERS) --torture --hypothesis-profile=torture $(PYTEST_OPTIONS)
+	@$(AS_ROOT) .ci/offline $(VENV)/python -m pytest --numprocesses=$(WORKERS) --faults=$(SEED) tests/unit
 
 kernel-nfs: development nfs-packages ## the jobs on a real kernel's NFS, in User-Mode Linux
 	@$(AS_ROOT) .ci/offline $(VENV)/python -m pytest --numprocesses=0 --torture tests/jobs/test_kernel_nfs.py

@@ -14,7 +14,7 @@ from typing import Any
 import hypothesis
 import pytest
 
-from tests import leaks
+from tests import bad_days, leaks
 
 _CLOSED = "http://127.0.0.1:9"  # the discard port: a child that wants out by a proxy is refused at once
 _FOREIGN_SETTINGS = (
@@ -77,9 +77,13 @@ _shut_children_in()
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--torture", action="store_true", help="run the tests marked `torture` too, which take long")
     parser.addoption("--google-project", help="put the conformance cases to Google Cloud itself, in this project")
+    parser.addoption("--faults", type=int, metavar="SEED", help="let the clouds of the product's tests answer badly")
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    bad_days.SEED.value = config.getoption("--faults")
+    if bad_days.SEED.value is not None:  # a library leaves the connection that was dropped to be collected
+        config.addinivalue_line("filterwarnings", "ignore::ResourceWarning")
     config.addinivalue_line("markers", "torture: runs only with --torture, where a sample runs without it")
 
 

@@ -15,6 +15,7 @@ from gcp_openemr.sandbox.api.app import App
 from gcp_openemr.sandbox.api.nothing_runs import NothingRuns
 from gcp_openemr.sandbox.api.server import serve
 from gcp_openemr.sandbox.api.serviceusage import enable_apis
+from tests import bad_days
 
 PROJECT = "unit-tests-1"
 
@@ -22,8 +23,16 @@ PROJECT = "unit-tests-1"
 @contextlib.contextmanager
 def cloud(directory: Path, *, caller: str = "") -> Iterator[Cloud]:
     """`caller` is the id of a service account that is made here, without a right; otherwise it is the owner."""
+    with app_and_cloud(directory, caller=caller) as (_, made):
+        yield made
+
+
+@contextlib.contextmanager
+def app_and_cloud(directory: Path, *, caller: str = "") -> Iterator[tuple[App, Cloud]]:
+    """The same, with what only the server itself can be asked to do."""
     app = App(directory)
     enable_apis(app.store, PROJECT)
+    bad_days.spoil(app.faults.add)
     app.start(NothingRuns())
     server = serve(socket.create_server(("127.0.0.1", 0)), app)
     try:
@@ -33,7 +42,7 @@ def cloud(directory: Path, *, caller: str = "") -> Iterator[Cloud]:
             address = f"{base}/iam.googleapis.com/v1/{accounts}"
             made = requests.post(address, json={"accountId": caller}, headers=owner, timeout=10)
             token = app.mint_token(made.json()["email"])
-        yield Cloud(project=PROJECT, credentials=Credentials(token=token), base=base)
+        yield app, Cloud(project=PROJECT, credentials=Credentials(token=token), base=base)
     finally:
         server.close()
         app.close()
