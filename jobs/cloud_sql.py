@@ -34,6 +34,8 @@ _PREFIX = "oe_prov_"
 _OPERATION_SECONDS = 600.0
 # longer than the longest run of provision: what is older belongs to no living run
 _LEFTOVER_SECONDS = 3600
+_PASSING = frozenset({409, 429, 500, 502, 503})
+_FIRST_DELAY_SECONDS = 0.5
 
 
 @contextlib.contextmanager
@@ -45,8 +47,8 @@ def temporary_administrator(project: str, instance: str, clinic: str) -> Iterato
         users.delete(leftover)
     name = f"{_PREFIX}{clinic}_{int(time.time()):x}"
     password = Redacted(secrets.token_urlsafe(32) + "aA1!")
-    users.insert(name, password)
     try:
+        users.insert(name, password)
         yield name, password
     finally:
         users.delete(name)
@@ -63,6 +65,10 @@ def _leftovers(names: list[str], clinic: str, *, now: float) -> list[str]:
             if owner == clinic or int(made, 16) < now - _LEFTOVER_SECONDS:
                 found.append(name)
     return found
+
+
+class _Absent(CloudRefused):
+    """There is no such user, or no such instance."""
 
 
 class _Users:
@@ -85,7 +91,9 @@ class _Users:
         self._finish(self._call("POST", self._users, json=body))
 
     def delete(self, name: str) -> None:
-        self._finish(self._call("DELETE", self._users, params={"name": name, "host": "%"}))
+        """Remove a user; that another run has done so already is fine."""
+        with contextlib.suppress(_Absent):
+            self._finish(self._call("DELETE", self._users, params={"name": name, "host": "%"}))
 
     def _finish(self, operation: dict[str, Any]) -> None:
         deadline = time.monotonic() + _OPERATION_SECONDS
@@ -101,20 +109,31 @@ class _Users:
             raise CloudRefused("Cloud SQL: " + "; ".join(error.get("message") or error["code"] for error in errors))
 
     def _call(self, method: str, address: str, **arguments: Any) -> dict[str, Any]:
-        """One call; waits while the instance is busy with another operation or the API with others."""
+        """One call; waits while the instance is busy with another operation or the API with others.
+
+        Where an answer is lost it asks again, but for a user that may have been made: the next run removes it.
+        """
         deadline = time.monotonic() + _OPERATION_SECONDS
-        delay = 0.5
+        delay = _FIRST_DELAY_SECONDS
         while True:
             try:
                 answer = self._session.request(method, address, timeout=60, **arguments)
             except (GoogleAuthError, RequestException) as error:
-                raise Unreachable(f"The Cloud SQL Admin API does not answer: {error}") from error
-            if answer.status_code < 300:
-                body = answer.json()
-                return body if isinstance(body, dict) else {}
-            reason = _reason(answer.text, answer.status_code)
-            if answer.status_code not in (409, 429, 500, 502, 503) or time.monotonic() + delay > deadline:
-                raise CloudRefused(f"The Cloud SQL Admin API refused {method}: {reason}")
+                undone = method != "POST" or isinstance(error, GoogleAuthError)
+                if not undone or time.monotonic() + delay > deadline:
+                    raise Unreachable(
+                        f"The Cloud SQL Admin API does not answer: {error}", do="Run the same command again."
+                    ) from error
+                reason = str(error)
+            else:
+                if answer.status_code < 300:
+                    body = answer.json()
+                    return body if isinstance(body, dict) else {}
+                reason = _reason(answer.text, answer.status_code)
+                if answer.status_code == 404:
+                    raise _Absent(f"The Cloud SQL Admin API refused {method}: {reason}")
+                if answer.status_code not in _PASSING or time.monotonic() + delay > deadline:
+                    raise CloudRefused(f"The Cloud SQL Admin API refused {method}: {reason}")
             log.info("Cloud SQL is busy", reason=reason)
             time.sleep(delay)
             delay = min(delay * 2, 15.0)
