@@ -141,9 +141,13 @@ def _own(wrong: _Wrong) -> None:
     beside = path.with_name(_BESIDE + path.name)
     if wrong.directory:
         beside.mkdir(mode=share.DIRECTORY_MODE)
-        for child in list(path.iterdir()):
-            child.rename(beside / child.name)
-        path.rmdir()
+        try:
+            for child in list(path.iterdir()):
+                child.rename(beside / child.name)
+            path.rmdir()
+        except PermissionError:
+            _finish(beside)  # a clinic may be serving from it
+            raise
     else:
         shutil.copyfile(path, beside)
         shutil.copystat(path, beside)

@@ -120,9 +120,10 @@ def _check_version(wanted: NfsInit, version: int, release: str) -> None:
     code, ours = clinic_state.code_version(wanted.application)
     if version > code or (version != code and not wanted.upgrade):
         age = "newer" if version > code else "older"
+        afterwards = "" if version > code else f" Then: gcp-openemr upgrade --to {ours}"
         raise Refused(
             f"The backup is of the {age} OpenEMR {release}; this image is {ours}.",
-            do="Set [openemr] version to the backup's version and deploy again.",
+            do=f"Set [openemr] version to the backup's version and deploy again.{afterwards}",
         )
 
 

@@ -137,6 +137,20 @@ def test_the_folder_itself_is_taken_over_as_well(site: Path) -> None:
     assert facts(site) == RIGHT
 
 
+def test_a_folder_that_cannot_be_taken_over_keeps_what_it_holds(site: Path) -> None:
+    """To move a folder takes the right to write it, too."""
+    (site / "documents/1").chmod(0o755)
+    before = {path.relative_to(site) for path in site.rglob("*")}
+
+    def work() -> int:
+        with pytest.raises(ShareUnusable, match=r"cannot be taken over: documents, documents/1"):
+            ownership.put_right(site)
+        return 7
+
+    assert as_the_job(work) == 7
+    assert {path.relative_to(site) for path in site.rglob("*")} == before
+
+
 def test_links_are_left_alone_and_not_followed(site: Path, tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.write_text("x")
