@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import logging
 import signal
 import sys
 import traceback
@@ -40,7 +41,8 @@ _shown = _Shown(as_json=False, pipeline=Pipeline())
 
 
 def listen() -> None:
-    """Stop in order on Ctrl-C, on SIGTERM, and when the time is up."""
+    """Stop in order on Ctrl-C, on SIGTERM, and when the time is up. What libraries log is for nobody here."""
+    logging.getLogger().addHandler(logging.NullHandler())  # else their warnings land among people's lines
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM):
         signal.signal(number, _stop)
 

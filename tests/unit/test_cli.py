@@ -92,6 +92,16 @@ def test_wrong_input_gets_a_sentence_and_its_exit_code(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_libraries_log_is_not_shown_to_people(tmp_path: Path) -> None:
+    """urllib3 warns of each connection that it tries again, which is said in our own words where it matters."""
+    code = (
+        "import logging, sys; from gcp_openemr import cli; "
+        "cli.ending.listen(); logging.getLogger('urllib3.connectionpool').warning('Retrying (Policy(total=6))')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert done.stderr == ""
+
+
 def test_a_failure_with_json_is_one_object(tmp_path: Path) -> None:
     done = run("--json", "plan", cwd=tmp_path)
     answer = json.loads(done.stdout)
