@@ -35,6 +35,7 @@ DISTRIBUTIONS = {
     "googleapiclient": "google-api-python-client",
     "grpc": "grpcio",
     "pydantic_core": "pydantic",
+    "ruamel.yaml": "ruamel-yaml",
 }
 """Beginning of a module's name → distribution, where the module's first name is not the distribution's."""
 
