@@ -40,12 +40,20 @@ def build(source: Path, into: Path, *, umask: int = 0o022) -> Path:
     return next(into.glob("*.whl"))
 
 
-def install(wheel: Path, folder: Path) -> Path:
-    """An environment with this wheel, and the libraries of the one that runs the tests. Returns its `bin` folder."""
+def install(wheel: Path, folder: Path, *, whole: bool = False) -> Path:
+    """An environment with this wheel, and the libraries of the one that runs the tests. Returns its `bin` folder.
+
+    A `whole` one holds them itself: containers of the sandbox see nothing else.
+    """
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
     ours = Path(sysconfig.get_path("purelib", vars={"base": str(folder), "platbase": str(folder)}))
-    # after the environment's own, so that what the tests run from is not found
-    (ours / "libraries.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    libraries = sysconfig.get_path("purelib")
+    if whole:
+        of_the_checkout = shutil.ignore_patterns("__editable__*", "gcp_openemr-*")
+        shutil.copytree(libraries, ours, ignore=of_the_checkout, copy_function=_linked, dirs_exist_ok=True)
+    else:
+        # after the environment's own, so that what the tests run from is not found
+        (ours / "libraries.pth").write_text(f"{libraries}\n")
     command = [sys.executable, "-m", "pip", "--python", str(folder / "bin" / "python"), "install", "--quiet"]
     offline = [
         "--no-deps",
@@ -56,3 +64,10 @@ def install(wheel: Path, folder: Path) -> Path:
     ]
     subprocess.run([*command, *offline, str(wheel)], check=True, capture_output=True)
     return folder / "bin"
+
+
+def _linked(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # another file system
+        shutil.copy2(source, target)

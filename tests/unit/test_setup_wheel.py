@@ -95,8 +95,9 @@ def test_an_installed_copy_works_in_an_empty_folder(programs: Path, tmp_path: Pa
 
 @pytest.mark.torture
 @pytest.mark.timeout(1200)
-def test_the_demonstration_runs_from_an_installed_copy_in_another_folder(programs: Path, tmp_path: Path) -> None:
+def test_the_demonstration_runs_from_an_installed_copy_in_another_folder(wheel: Path, tmp_path: Path) -> None:
     """Normally `init` and `render` are shown, above."""
+    programs = distribution.install(wheel, tmp_path / "installed", whole=True)
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     command = [str(programs / "python"), "-m", "gcp_openemr.sandbox.demo"]
     try:
