@@ -8,7 +8,7 @@ from typing import Any
 
 from gcp_openemr.environment import Clinic, Environment
 from gcp_openemr.environment.ci import Ci
-from gcp_openemr.environment.model import Backups, Rotation
+from gcp_openemr.environment.model import Background, Backups, Rotation
 from gcp_openemr.image import BuildPlace, Images
 from gcp_openemr.needed import ROLES
 
@@ -229,10 +229,10 @@ def clinic_variables(
         "backup_bucket": foundation.backup_bucket,
         "admin_user": clinic.admin_user,
         "jobs": [
-            *("nfs-init", "backup", "verify", "drill", "prune", "rotate", "redis-passwords"),
+            *("nfs-init", "background", "backup", "verify", "drill", "prune", "rotate", "redis-passwords"),
             *(["upgrade"] if upgrading else []),
         ],
-        "schedules": {**_schedules(environment.backups), **_rotations(environment.rotation)} if serve else {},
+        "schedules": _schedules(environment) if serve else {},
         "backups": {
             "drill_days": environment.backups.drill_days,
             "keep": {
@@ -250,16 +250,24 @@ def clinic_variables(
     }
 
 
-def _schedules(backups: Backups) -> dict[str, dict[str, str]]:
+def _schedules(environment: Environment) -> dict[str, dict[str, str]]:
     """By job, when it starts by itself."""
+    return {
+        **_of_backups(environment.backups),
+        **_at("background", environment.background),
+        **_at("rotate", environment.rotation),
+    }
+
+
+def _of_backups(backups: Backups) -> dict[str, dict[str, str]]:
     if not backups.scheduled:
         return {}
     times = {job: getattr(backups, job) for job in ("backup", "verify", "drill", "prune")}
     return {job: {"cron": cron, "time_zone": backups.time_zone} for job, cron in times.items()}
 
 
-def _rotations(rotation: Rotation) -> dict[str, dict[str, str]]:
-    return {"rotate": {"cron": rotation.time, "time_zone": rotation.time_zone}} if rotation.scheduled else {}
+def _at(job: str, times: Background | Rotation) -> dict[str, dict[str, str]]:
+    return {job: {"cron": times.time, "time_zone": times.time_zone}} if times.scheduled else {}
 
 
 def _ci(ci: Ci) -> dict[str, Any]:

@@ -87,6 +87,13 @@ def _redis_passwords(_options: argparse.Namespace) -> _Prepared:
     return wanted.result_uri, lambda: redis_passwords.run(wanted)
 
 
+def _background(_options: argparse.Namespace) -> _Prepared:
+    from jobs import background, background_settings
+
+    wanted = background_settings.background(os.environ)
+    return wanted.result_uri, lambda: background.run(wanted)
+
+
 def _of_backups(name: str) -> Callable[[argparse.Namespace], _Prepared]:
     def prepare(_options: argparse.Namespace) -> _Prepared:
         wanted = getattr(backup_settings, name)(os.environ)
@@ -105,6 +112,7 @@ _JOBS: Mapping[str, tuple[str, Callable[[argparse.Namespace], _Prepared]]] = {
     "upgrade": ("bring a clinic from an older OpenEMR to this one (UPGRADE_FROM, UPGRADE_SET, REHEARSE)", _upgrade),
     "rotate": ("give the clinic new passwords (WHAT, DUE, NOW, FORCE)", _rotate),
     "redis-passwords": ("give the clinic's Redis user the passwords that its secret names", _redis_passwords),
+    "background": ("let OpenEMR's own background services run that are due", _background),
     "prune": ("forget the sets that no generation keeps (KEEP_DAILY and so on)", _of_backups("prune")),
 }
 

@@ -17,7 +17,19 @@ from jobs.errors import Busy, DatabaseRefused, Unreachable
 from jobs.redacted import Redacted
 from jobs.settings import Server
 
-__all__ = ["Connection", "Lock", "connect", "execute", "fetch", "identifier", "locked", "rows", "run", "value"]
+__all__ = [
+    "Connection",
+    "Lock",
+    "connect",
+    "execute",
+    "fetch",
+    "identifier",
+    "is_locked",
+    "locked",
+    "rows",
+    "run",
+    "value",
+]
 
 Connection = pymysql.connections.Connection
 
@@ -154,7 +166,7 @@ def locked(connection: Connection, schema: str, *, seconds: int) -> Iterator[Loc
     Raises:
         Busy: another job holds it for longer than `seconds`.
     """
-    name = f"gcp_openemr:{schema}"
+    name = _lock_name(schema)
     if value(connection, "SELECT GET_LOCK(%s, 0)", [name]) != 1:
         log.info("Waiting for another job of this clinic", holder=_holder(connection, name), at_most_seconds=seconds)
         if value(connection, "SELECT GET_LOCK(%s, %s)", [name, seconds]) != 1:
@@ -167,6 +179,15 @@ def locked(connection: Connection, schema: str, *, seconds: int) -> Iterator[Loc
     finally:
         with contextlib.suppress(Exception):
             value(connection, "SELECT RELEASE_LOCK(%s)", [name])
+
+
+def is_locked(connection: Connection, schema: str) -> bool:
+    """Whether a job holds the clinic's lock."""
+    return bool(value(connection, "SELECT IS_FREE_LOCK(%s)", [_lock_name(schema)]) != 1)
+
+
+def _lock_name(schema: str) -> str:
+    return f"gcp_openemr:{schema}"
 
 
 def _holder(connection: Connection, name: str) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from jobs import log, share
 
-__all__ = ["end", "until_announced", "until_upgraded"]
+__all__ = ["end", "is_shown", "until_announced", "until_upgraded"]
 
 _NAME = ".maintenance"
 
@@ -58,3 +58,7 @@ def _show(sites: Path, drain_seconds: int) -> None:
 
 def end(sites: Path) -> None:
     share.remove_file(sites / _NAME)
+
+
+def is_shown(sites: Path) -> bool:
+    return (sites / _NAME).exists()

@@ -22,6 +22,7 @@ __all__ = [
     "Database",
     "Upgraded",
     "administrator",
+    "background_services",
     "hash_password",
     "install",
     "make_keys",
@@ -106,6 +107,15 @@ def open_document(application: Path, site: Path, files: Mapping[str, Path], reac
     """
     given = json.dumps({identity: str(file) for identity, file in files.items()})
     return _run("open_document.php", [str(application), str(site)], stdin=given, environment=reached.environment())
+
+
+def background_services(application: Path, reached: Database) -> None:
+    """Have OpenEMR run the background services that are due. What they print may hold anything, and goes nowhere.
+
+    Raises:
+        InstallFailed: it could not.
+    """
+    _run("background_services.php", [str(application)], stdin="", environment=reached.environment())
 
 
 def upgrade(application: Path, site: str, script: str, from_release: str, reached: Database) -> Upgraded:

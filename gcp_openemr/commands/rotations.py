@@ -26,7 +26,7 @@ KINDS: Mapping[str, str] = {
 
 _SERVED = ("database", "redis")
 _PARTS = {"database": "database", "redis": "sessions"}  # of /health/ready
-_ON_SCHEDULE = ("backup", "verify", "drill", "prune", "rotate")
+_ON_SCHEDULE = ("background", "backup", "verify", "drill", "prune", "rotate")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

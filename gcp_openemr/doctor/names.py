@@ -91,6 +91,7 @@ KINDS: Mapping[str, Kind] = {
             "nfs_init_job",
             "backup_job",
             "verify_job",
+            "background_job",
             "drill_job",
             "prune_job",
             "redis_passwords_job",

@@ -9,6 +9,7 @@ from gcp_openemr.environment.ci import Ci
 from gcp_openemr.environment.model import (
     Alerts,
     Audit,
+    Background,
     Backups,
     Database,
     EnvironmentSection,
@@ -36,6 +37,7 @@ SECTIONS: Mapping[str, type[Section]] = MappingProxyType(
         "files": Files,
         "alerts": Alerts,
         "audit": Audit,
+        "background": Background,
         "backups": Backups,
         "rotation": Rotation,
         "ci": Ci,

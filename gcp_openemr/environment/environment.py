@@ -6,7 +6,18 @@ import dataclasses
 from collections.abc import Mapping
 
 from gcp_openemr.environment.ci import Ci
-from gcp_openemr.environment.model import Alerts, Audit, Backups, Database, Files, Network, OpenEmr, Restore, Rotation
+from gcp_openemr.environment.model import (
+    Alerts,
+    Audit,
+    Background,
+    Backups,
+    Database,
+    Files,
+    Network,
+    OpenEmr,
+    Restore,
+    Rotation,
+)
 from gcp_openemr.environment.names import ClinicNames, Names
 from gcp_openemr.environment.profiles import Profile
 from gcp_openemr.environment.service import Service
@@ -58,6 +69,7 @@ class Environment:
     files: Files
     alerts: Alerts
     audit: Audit
+    background: Background
     backups: Backups
     rotation: Rotation
     ci: Ci | None

@@ -36,6 +36,7 @@ from gcp_openemr.environment.versions import LINES, OpenEmrLine
 __all__ = [
     "Alerts",
     "Audit",
+    "Background",
     "Backups",
     "Database",
     "EnvironmentSection",
@@ -239,6 +240,17 @@ class Audit(Section):
     data_access_logs: bool = Field(examples=[True])
     # https://cloud.google.com/logging/docs/buckets#custom-retention
     retention_days: Annotated[int, AfterValidator(between(1, 3650, "days"))] = Field(examples=[400])
+
+
+class Background(Section):
+    """`[background]`: when OpenEMR's own background services are looked after, in `time_zone`.
+
+    Each of them knows how often it is due; `time` is how often somebody asks.
+    """
+
+    scheduled: bool = Field(examples=[True])
+    time: Annotated[str, AfterValidator(check_cron)] = "*/15 * * * *"
+    time_zone: Annotated[str, AfterValidator(check_time_zone)] = "Etc/UTC"
 
 
 def _generations(most: int) -> AfterValidator:

@@ -168,6 +168,7 @@ _CLINIC_RULES: Mapping[str, _Rule] = MappingProxyType(
         "nfs_init_job": _RUN,
         "backup_job": _RUN,
         "verify_job": _RUN,
+        "background_job": _RUN,
         "drill_job": _RUN,
         "prune_job": _RUN,
         "redis_passwords_job": _RUN,
@@ -328,6 +329,7 @@ class ClinicNames:
     nfs_init_job: str = dataclasses.field(init=False)
     backup_job: str = dataclasses.field(init=False)
     verify_job: str = dataclasses.field(init=False)
+    background_job: str = dataclasses.field(init=False)
     drill_job: str = dataclasses.field(init=False)
     prune_job: str = dataclasses.field(init=False)
     redis_passwords_job: str = dataclasses.field(init=False)
@@ -364,6 +366,7 @@ class ClinicNames:
             nfs_init_job=f"{own}-nfs-init",
             backup_job=f"{own}-backup",
             verify_job=f"{own}-verify",
+            background_job=f"{own}-background",
             drill_job=f"{own}-drill",
             prune_job=f"{own}-prune",
             redis_passwords_job=f"{own}-redis-passwords",

@@ -97,6 +97,13 @@ TABLE: tuple[Row, ...] = (
         why="as long as Google keeps its own audit logs; set what your rules ask for (up to 3650)",
     ),
     Row(
+        section="background",
+        key="scheduled",
+        production=True,
+        developer=False,
+        why="mail and reminders go out though nobody is logged in; a trial environment runs nothing while idle",
+    ),
+    Row(
         section="backups",
         key="scheduled",
         production=True,

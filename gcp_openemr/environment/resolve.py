@@ -14,6 +14,7 @@ from gcp_openemr.environment.environment import Clinic, Environment
 from gcp_openemr.environment.model import (
     Alerts,
     Audit,
+    Background,
     Backups,
     Database,
     EnvironmentSection,
@@ -51,6 +52,7 @@ def resolve(settings: Settings) -> Environment | None:
     files = checked(settings, Files, [("files",)], of_profile(profile, "files"))
     alerts = checked(settings, Alerts, [("alerts",)])
     audit = checked(settings, Audit, [("audit",)], of_profile(profile, "audit"))
+    background = checked(settings, Background, [("background",)], of_profile(profile, "background"))
     backups = checked(settings, Backups, [("backups",)], of_profile(profile, "backups"))
     rotation = checked(settings, Rotation, [("rotation",)], of_profile(profile, "rotation"))
     ci = checked(settings, Ci, [("ci",)]) if settings.holds(("ci",)) else None
@@ -64,7 +66,7 @@ def resolve(settings: Settings) -> Environment | None:
     check_addresses(settings, network, clinics)
     if settings.problems or not (environment and openemr and service and database and network and files):
         return None
-    if not (alerts and audit and backups and rotation):
+    if not (alerts and audit and background and backups and rotation):
         return None
     return Environment(
         name=environment.name,
@@ -82,6 +84,7 @@ def resolve(settings: Settings) -> Environment | None:
         files=files,
         alerts=alerts,
         audit=audit,
+        background=background,
         backups=backups,
         rotation=rotation,
         ci=ci,

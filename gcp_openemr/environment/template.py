@@ -89,6 +89,7 @@ def _text(*, name: str, project: str, region: str, profile: str, sandbox_sample:
         "snapshot_days": files["snapshot_days"],
         **of_profile(known, "audit"),
         **of_profile(known, "backups"),
+        "background_scheduled": of_profile(known, "background")["scheduled"],
         "rotation_scheduled": of_profile(known, "rotation")["scheduled"],
     }
     return string.Template(resources.files(__package__).joinpath("template.toml").read_text("utf-8")).substitute(

@@ -4,11 +4,13 @@
 # active and idle: https://docs.cloud.google.com/run/docs/release-notes (2021-03-03). No alert has been seen to fire.
 
 locals {
+  # `background` comes again in minutes, so a single failure of it is no news.
   _of_jobs = "resource.type = \"cloud_run_job\" AND metric.type = \"run.googleapis.com/job/completed_execution_count\" AND metric.label.result = \"failed\""
   _of_web  = "resource.type = \"cloud_run_revision\" AND resource.label.service_name = \"${var.names.service}\""
 
   _do = {
     nfs-init        = "`gcp-openemr deploy` says why and goes on from there. The clinic keeps serving what it has."
+    background      = "Mail, reminders and what else OpenEMR does by itself waits; nothing is lost. `gcp-openemr logs --job background` shows what the job said."
     backup          = "`gcp-openemr backup create` says why, and makes the set that is missing. `gcp-openemr backup list` shows what there is."
     verify          = "`gcp-openemr backup verify` says what is damaged. The bucket keeps deleted and replaced objects for 30 days: bring them back before they go."
     drill           = "The newest set could not be restored for a trial. `gcp-openemr backup verify --data all` reads all of it; `gcp-openemr backup create` makes a new set."
@@ -24,7 +26,8 @@ locals {
         metric = {
           aligner   = "ALIGN_DELTA"
           filter    = "${local._of_jobs} AND resource.label.job_name = \"${job.name}\""
-          threshold = 0
+          threshold = name == "background" ? 2 : 0
+          window    = name == "background" ? local._hour : 300
         }
         do = lookup(local._do, name, "`gcp-openemr logs` shows what the job said.")
       }

@@ -84,10 +84,11 @@ locals {
       OE_PASS_SECRET      = module.secrets.ids.admin_password
       OE_USER             = var.admin_user
     })
-    backup = merge(local._on_schedule, { DRILL_DAYS = tostring(var.backups.drill_days) })
-    verify = merge(local._store, { READ_DATA = tostring(var.backups.read_percent) })
-    drill  = merge(local._on_schedule, { MYSQL_SCRATCH_DATABASE = var.names.scratch_schema })
-    prune  = merge(local._store, { for generation, sets in var.backups.keep : "KEEP_${upper(generation)}" => tostring(sets) })
+    background = merge(local._job, { GOOGLE_CLOUD_PROJECT = var.project, MYSQL_PASS_VERSION = "current" })
+    backup     = merge(local._on_schedule, { DRILL_DAYS = tostring(var.backups.drill_days) })
+    verify     = merge(local._store, { READ_DATA = tostring(var.backups.read_percent) })
+    drill      = merge(local._on_schedule, { MYSQL_SCRATCH_DATABASE = var.names.scratch_schema })
+    prune      = merge(local._store, { for generation, sets in var.backups.keep : "KEEP_${upper(generation)}" => tostring(sets) })
     redis-passwords = merge(local._store, local._redis, {
       REDIS_ADMIN_SECRET  = var.platform.redis.admin_secret
       REDIS_ADMIN_VERSION = "current"

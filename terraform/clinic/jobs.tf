@@ -3,11 +3,13 @@
 
 locals {
   _day   = 24 * 60 * 60
+  _hour  = 60 * 60
   _large = { cpu = "2", memory = "4Gi" }
   _small = { cpu = "1", memory = "2Gi" }
 
   _jobs = {
     nfs-init        = { account = "init", limits = local._large, name = var.names.nfs_init_job, share = true, timeout = local._day }
+    background      = { account = "web", limits = local._small, name = var.names.background_job, share = true, timeout = 2 * local._hour }
     backup          = { account = "backup", limits = local._large, name = var.names.backup_job, share = true, timeout = local._day }
     verify          = { account = "backup", limits = local._large, name = var.names.verify_job, share = false, timeout = local._day }
     drill           = { account = "backup", limits = local._large, name = var.names.drill_job, share = true, timeout = local._day }
@@ -17,6 +19,9 @@ locals {
     upgrade         = { account = "init", limits = local._large, name = var.names.upgrade_job, share = true, timeout = local._day }
   }
   jobs = { for name, job in local._jobs : name => job if contains(var.jobs, name) }
+
+  # Mail leaves as the service's does: a relay may know its senders by their address.
+  egress = { background = var.service.vpc_egress }
 
   # Each identity is made where something runs as it.
   _accounts = {

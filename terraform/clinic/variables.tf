@@ -45,12 +45,12 @@ variable "images" {
 }
 
 variable "jobs" {
-  description = "Which of the clinic's jobs exist: nfs-init, backup, verify, drill, prune, rotate, redis-passwords, upgrade."
+  description = "Which of the clinic's jobs exist: nfs-init, background, backup, verify, drill, prune, rotate, redis-passwords, upgrade."
   type        = set(string)
   default     = ["nfs-init"]
   validation {
-    condition     = contains(var.jobs, "nfs-init") && alltrue([for job in var.jobs : contains(["nfs-init", "backup", "verify", "drill", "prune", "rotate", "redis-passwords", "upgrade"], job)])
-    error_message = "Name jobs of nfs-init, backup, verify, drill, prune, rotate, redis-passwords and upgrade; nfs-init is always among them."
+    condition     = contains(var.jobs, "nfs-init") && alltrue([for job in var.jobs : contains(["nfs-init", "background", "backup", "verify", "drill", "prune", "rotate", "redis-passwords", "upgrade"], job)])
+    error_message = "Name jobs of nfs-init, background, backup, verify, drill, prune, rotate, redis-passwords and upgrade; nfs-init is always among them."
   }
   validation {
     condition     = contains(var.jobs, "rotate") == contains(var.jobs, "redis-passwords")
@@ -68,6 +68,7 @@ variable "names" {
   description = "Names of the clinic's resources, made by gcp-openemr."
   type = object({
     admin_password_secret    = string
+    background_job           = string
     backup_account           = string
     backup_job               = string
     backup_password_secret   = string

@@ -133,7 +133,7 @@ def clinic(name: str = "main", **changes: Any) -> Values:
         "restore": None,
         "backup_bucket": NAMES.backup_bucket,
         "admin_user": "admin",
-        "jobs": ["nfs-init", "backup", "verify", "drill", "prune", "rotate", "redis-passwords"],
+        "jobs": ["nfs-init", "background", "backup", "verify", "drill", "prune", "rotate", "redis-passwords"],
         "schedules": {},
         "backups": {"drill_days": 15, "read_percent": 5, "keep": {"daily": 7}},
         "rotation": {"every_days": 90, "state_bucket": NAMES.state_bucket},

@@ -154,7 +154,7 @@ def test_a_clinic_names_its_service_job_and_secrets(stack: Stack) -> None:
     assert clinic["service"]["uri"].startswith("http")
     assert clinic["jobs"] == {
         job: f"{place}/jobs/oe-prod-north-{job}"
-        for job in ("nfs-init", "backup", "verify", "drill", "prune", "rotate", "redis-passwords")
+        for job in ("nfs-init", "background", "backup", "verify", "drill", "prune", "rotate", "redis-passwords")
     }
     assert set(clinic["secrets"]) == {"admin_password", "database_password", "redis_password"}
     assert clinic["secrets"]["redis_password"].endswith("/secrets/oe-prod-north-redis-password")

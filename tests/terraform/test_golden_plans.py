@@ -24,12 +24,14 @@ SHOWN: Mapping[str, str] = {
     "google_artifact_registry_repository": "repository_id deletion_policy docker_config.immutable_tags "
     "vulnerability_scanning_config.enablement_config",
     "google_cloud_run_v2_job": "name template.template.timeout template.template.max_retries "
-    "template.template.containers.args template.template.containers.resources.limits",
+    "template.template.containers.args template.template.containers.resources.limits "
+    "template.template.vpc_access.egress",
     "google_cloud_run_v2_service": "name deletion_protection ingress template.timeout template.session_affinity "
     "template.max_instance_request_concurrency template.scaling.min_instance_count template.scaling.max_instance_count "
     "template.vpc_access.egress template.containers.resources.limits template.containers.resources.cpu_idle "
     "template.containers.readiness_probe.http_get.path template.containers.liveness_probe.http_get.path",
     "google_cloud_run_v2_service_iam_member": "role member",
+    "google_cloud_scheduler_job": "name schedule time_zone",
     "google_compute_disk": "name zone size type deletion_policy",
     "google_compute_firewall": "name source_ranges allow.ports deny.protocol",
     "google_compute_instance_group_manager": "name zone target_size stateful_disk.delete_rule deletion_policy "

@@ -21,7 +21,7 @@ from tests.terraform.world import Resource, resources
 
 SHARED_BACKUP = {"source": "gcs", "uri": f"gs://{samples.NAMES.backup_bucket}/imports/backup.zip"}
 OWN_BACKUP = {"source": "gcs", "uri": "gs://somebodys-bucket/backup.tar.zst"}
-JOBS = ("nfs-init", "backup", "verify", "drill", "prune", "rotate", "redis-passwords", "upgrade")
+JOBS = ("nfs-init", "background", "backup", "verify", "drill", "prune", "rotate", "redis-passwords", "upgrade")
 NIGHTLY = {"cron": "30 2 * * *", "time_zone": "Europe/Berlin"}
 NORTH = {"name": "north", "restore": {"source": "drive", "uri": "1a2b3c"}}
 TRUST = samples.CI["trust"]
@@ -268,7 +268,7 @@ def test_each_job_runs_as_the_account_of_its_work(plan_of: Planner) -> None:
     }
     works = {job: account.partition("@")[0].rpartition("-")[2] for job, account in accounts.items()}
     assert works == {
-        "nfs-init": "init", "backup": "back", "verify": "back", "drill": "back", "prune": "prune",
+        "nfs-init": "init", "background": "web", "backup": "back", "verify": "back", "drill": "back", "prune": "prune",
         "rotate": "rot", "redis-passwords": "prov", "upgrade": "init",
     }  # fmt: skip
 

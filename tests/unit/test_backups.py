@@ -114,7 +114,8 @@ def test_jobs_start_by_themselves_where_asked_and_once_the_clinic_serves() -> No
         return found
 
     assert schedules(serve=False) == {}
-    assert set(schedules(serve=True)) == {"backup", "verify", "drill", "prune", "rotate"}
+    assert set(schedules(serve=True)) == {"background", "backup", "verify", "drill", "prune", "rotate"}
+    assert schedules(serve=True)["background"] == {"cron": "*/15 * * * *", "time_zone": "Etc/UTC"}
     assert schedules(serve=True)["backup"] == {"cron": "30 1 * * *", "time_zone": "Etc/UTC"}
 
 

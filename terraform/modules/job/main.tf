@@ -53,7 +53,7 @@ resource "google_cloud_run_v2_job" "default" {
       }
 
       vpc_access {
-        egress = "PRIVATE_RANGES_ONLY"
+        egress = var.egress
         network_interfaces {
           network    = var.network.network
           subnetwork = var.network.subnetwork

@@ -8,6 +8,12 @@ variable "args" {
   type        = list(string)
 }
 
+variable "egress" {
+  description = "What leaves through the network: PRIVATE_RANGES_ONLY or ALL_TRAFFIC."
+  type        = string
+  default     = "PRIVATE_RANGES_ONLY"
+}
+
 variable "environment" {
   description = "Environment variables. No passwords: jobs read those from Secret Manager themselves."
   type        = map(string)

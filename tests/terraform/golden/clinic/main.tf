@@ -53,6 +53,7 @@ module "job" {
   source          = "./modules/job"
   account         = local.emails[each.value.account]
   args            = [each.key]
+  egress          = lookup(local.egress, each.key, "PRIVATE_RANGES_ONLY")
   environment     = local.job_environments[each.key]
   image           = each.key == "upgrade" ? try(var.upgrade.image, var.images.job) : var.images.job
   labels          = var.labels

@@ -98,3 +98,18 @@ CREATE TABLE `gacl_groups_aro_map` (
   `aro_id` int NOT NULL DEFAULT 0,
   PRIMARY KEY (`group_id`, `aro_id`)
 ) ENGINE=InnoDB;
+
+CREATE TABLE `background_services` (
+  `name` varchar(31) NOT NULL PRIMARY KEY,
+  `title` varchar(127) NOT NULL,
+  `active` tinyint NOT NULL DEFAULT 0,
+  `running` tinyint NOT NULL DEFAULT -1,
+  `next_run` datetime NOT NULL DEFAULT CURRENT_TIMESTAMP,
+  `execute_interval` int NOT NULL DEFAULT 0,
+  `function` varchar(127) NOT NULL,
+  `require_once` varchar(255) DEFAULT NULL,
+  `sort_order` int NOT NULL DEFAULT 100
+) ENGINE=InnoDB;
+
+INSERT INTO `background_services` (`name`, `title`, `active`, `running`, `next_run`, `execute_interval`, `function`)
+VALUES ('Email_Service', 'Email Service', 1, 0, '2021-01-18 11:25:10', 2, 'sendMail');
