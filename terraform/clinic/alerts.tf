@@ -1,7 +1,8 @@
 # What is watched in a clinic. Each row says what to do, because it is read at night.
 #
 # Metrics and their labels: https://docs.cloud.google.com/monitoring/api/metrics_gcp_p_z (run); the instances' states,
-# active and idle: https://docs.cloud.google.com/run/docs/release-notes (2021-03-03). No alert has been seen to fire.
+# active and idle: https://docs.cloud.google.com/run/docs/release-notes (2021-03-03). The words of a probe that failed are
+# as seen in others' logs: https://docs.cloud.google.com/run/docs/configuring/healthchecks. No alert has been seen to fire.
 
 locals {
   # `background` comes again in minutes, so a single failure of it is no news.
@@ -75,6 +76,21 @@ locals {
         }
         do = "`gcp-openemr status` asks the clinic's health part by part; `gcp-openemr logs` shows the errors."
       }
+    },
+    !var.serve ? {} : {
+      unhealthy = {
+        title = "an instance is not healthy"
+        log = join(" AND ", [
+          "resource.type = \"cloud_run_revision\"",
+          "resource.labels.service_name = \"${var.names.service}\"",
+          "logName : \"run.googleapis.com%2Fvarlog%2Fsystem\"",
+          "severity >= ERROR",
+          "textPayload : \"probe failed\"",
+        ])
+        do = "Cloud Run keeps requests from it, or ends it and starts another. `gcp-openemr status` asks the clinic's health part by part; `gcp-openemr logs` shows what the instance said."
+      }
+    },
+    !var.serve || var.service.max_instances == 1 ? {} : {
       full = {
         title = "all instances are in use"
         metric = {
@@ -88,8 +104,9 @@ locals {
     },
   )
 
-  # From outside it can be asked where everybody may call, at the address people use.
+  # From outside it can be asked where everybody may call, at the address people use: through a load balancer, at its own.
   _host  = var.service.public_url != "" ? var.service.public_url : try(module.service[0].uri, "")
-  _asked = var.serve && var.service.public_access && var.service.ingress == "all"
+  _open  = var.service.ingress == "all" || (var.service.ingress == "internal-and-cloud-load-balancing" && var.service.public_url != "")
+  _asked = var.serve && var.service.public_access && local._open
   uptime = local._asked ? { host = split("/", split("//", local._host)[1])[0], path = "/health/ready" } : null
 }

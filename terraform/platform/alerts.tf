@@ -22,14 +22,24 @@ locals {
         "protoPayload.methodName : \"compute.instances.repair.\"",
         "protoPayload.resourceName : \"/instances/${local._group}\"",
       ])
-      do = "Its group makes it again on the same disk and address; clinics wait for it meanwhile. If this comes more than once, look at the machine's serial port in Cloud Logging: a disk that a person has to look at says so there."
+      do = "Its group makes it again on the same disk and address; clinics wait for it meanwhile. If this comes more than once, look at the machine's serial port in Cloud Logging."
+    }
+    files_stuck = {
+      title    = "the files machine cannot start by itself"
+      severity = "CRITICAL"
+      log = join(" AND ", [
+        "logName : \"serialconsole.googleapis.com\"",
+        "resource.type = \"gce_instance\"",
+        "textPayload =~ \"${local._group}[a-z0-9]+: ERROR: \"",
+      ])
+      do = "The line says what is wrong with the disk, which was left as it is. `[files] ssh_members` lets a person log in; the group makes the machine again every hour meanwhile, on the same disk."
     }
     files_disk = {
       title = "the share is filling"
       log = join(" AND ", [
         "logName : \"serialconsole.googleapis.com\"",
         "resource.type = \"gce_instance\"",
-        "textPayload : \"openemr-files: the disk is\"",
+        "textPayload : \"openemr-files: the disk of ${local._group}\"",
       ])
       do = "Raise disk_size_gb in [files] of the environment file and deploy: the disk grows, and its filesystem by itself, without an interruption."
     }

@@ -106,6 +106,8 @@ def test_what_a_developer_does_not_pay_for_is_not_made(plan_of: Planner) -> None
         ({"public_access": True}, ["openemr.example.org"]),
         ({"public_access": False}, []),
         ({"public_access": True, "ingress": "internal"}, []),
+        ({"public_access": True, "ingress": "internal-and-cloud-load-balancing"}, ["openemr.example.org"]),
+        ({"public_access": True, "ingress": "internal-and-cloud-load-balancing", "public_url": ""}, []),
     ],
 )
 def test_only_what_everybody_may_call_is_asked_from_outside(

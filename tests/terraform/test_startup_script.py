@@ -81,6 +81,12 @@ def data_at_the_end(disk: Path) -> None:
         stream.write(b"x")
 
 
+def data_in_the_middle(disk: Path) -> None:
+    with disk.open("r+b") as stream:
+        stream.seek(19 * MIB)
+        stream.write(b"document" * (4 * MIB // 8))
+
+
 def damaged_filesystem(disk: Path) -> None:
     subprocess.run(["/usr/sbin/mkfs.ext4", "-q", "-F", disk], check=True)
     with disk.open("r+b") as stream:
@@ -88,7 +94,8 @@ def damaged_filesystem(disk: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "put", [foreign_filesystem, partition_table, data_at_the_start, data_at_the_end, damaged_filesystem]
+    "put",
+    [foreign_filesystem, partition_table, data_at_the_start, data_in_the_middle, data_at_the_end, damaged_filesystem],
 )
 def test_a_disk_that_holds_anything_stays_as_it_is(machine: Machine, put: object) -> None:
     assert callable(put)
@@ -100,6 +107,14 @@ def test_a_disk_that_holds_anything_stays_as_it_is(machine: Machine, put: object
     assert "a person has to look" in refused.stderr
     assert digest(machine.disk) == before
     assert not machine.marker.exists()
+
+
+def test_a_disk_of_which_the_end_cannot_be_read_stays_as_it_is(machine: Machine) -> None:
+    blank(machine)
+    machine.stand_in("blockdev", "echo not a size")
+    assert machine.ensure_filesystem().returncode == 1
+    assert not machine.marker.exists()
+    assert digest(machine.disk) == hashlib.sha256(bytes(32 * MIB)).hexdigest()
 
 
 @pytest.mark.parametrize("status", [4, 8])

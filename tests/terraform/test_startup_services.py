@@ -307,7 +307,9 @@ def test_health_is_told_over_http(health: Any, machine: Machine) -> None:
         server.server_close()
 
 
-@pytest.mark.parametrize(("used", "line"), [(79, ""), (80, "openemr-files: the disk is 80 % full\n")])
+@pytest.mark.parametrize(
+    ("used", "line"), [(79, ""), (80, "openemr-files: the disk of oe-prod-files-x1 is 80 % full\n")]
+)
 def test_says_when_the_disk_fills(
     health: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], used: int, line: str
 ) -> None:
@@ -315,11 +317,13 @@ def test_says_when_the_disk_fills(
     monkeypatch.setattr(health.subprocess, "run", lambda *_, **__: None)
     usage = type("Usage", (), {"used": used, "free": 100 - used})
     monkeypatch.setattr(health.shutil, "disk_usage", lambda _: usage)
-    health.look_at_disk()
+    health.look_at_disk("oe-prod-files-x1")
     assert capsys.readouterr().out == line
 
 
 def test_the_health_program_is_installed_and_started(machine: Machine) -> None:
-    assert machine.run("start_health", stdin="print('hello')\n").returncode == 0
+    assert machine.run("MACHINE=oe-prod-files-x1 start_health", stdin="print('hello')\n").returncode == 0
+    unit = (machine.root / "etc/systemd/system/openemr-files-health.service").read_text()
+    assert f"ExecStart=/usr/bin/python3 -I {machine.root}/lib/health.py oe-prod-files-x1\n" in unit
     assert (machine.root / "lib/health.py").read_text() == "print('hello')\n"
     assert "systemctl restart openemr-files-health" in machine.calls

@@ -13,6 +13,7 @@ import shutil
 import socket
 import struct
 import subprocess
+import sys
 import threading
 import time
 
@@ -91,24 +92,24 @@ class Answer(http.server.BaseHTTPRequestHandler):
         """Three checks every few seconds are no news."""
 
 
-def watch() -> None:
+def watch(machine: str) -> None:
     """Grow the filesystem when the disk has grown, and say when it fills; for ever."""
     while True:
         if os.path.ismount(DATA):
-            look_at_disk()
+            look_at_disk(machine)
         time.sleep(WATCH_SECONDS)
 
 
-def look_at_disk() -> None:
+def look_at_disk(machine: str) -> None:
     subprocess.run(["resize2fs", DISK], capture_output=True, check=False)
     usage = shutil.disk_usage(DATA)
     percent = 100 * usage.used // (usage.used + usage.free)
     if percent >= FULL_PERCENT:
-        print(f"openemr-files: the disk is {percent} % full", flush=True)
+        print(f"openemr-files: the disk of {machine} is {percent} % full", flush=True)
 
 
 def main() -> None:
-    threading.Thread(target=watch, daemon=True).start()
+    threading.Thread(target=watch, args=sys.argv[1:2], daemon=True).start()
     http.server.ThreadingHTTPServer(("", PORTS["health"]), Answer).serve_forever()
 
 

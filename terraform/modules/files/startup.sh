@@ -17,8 +17,9 @@ MOUNTD_PORT=20048                # fixed, for the firewall; used by NFS 3 alone
 STATE=/run/openemr-files/state   # what this script is doing, for the health check
 METADATA=http://metadata.google.internal/computeMetadata/v1
 SECRETS=https://secretmanager.googleapis.com/v1
+MACHINE=files                    # its name, once the metadata told it; alerts go by it
 
-log() { printf '%s files: %s\n' "$(date -u +%FT%TZ)" "$*"; }
+log() { printf '%s %s: %s\n' "$(date -u +%FT%TZ)" "$MACHINE" "$*"; }
 
 die() {
   log "ERROR: $*" >&2
@@ -92,13 +93,20 @@ signature() {
   esac
 }
 
-# usage: is_blank DISK       (its first 16 MiB and its last MiB hold nothing but zeros, as on a new disk)
+# usage: is_blank DISK       (nothing but zeros, as on a new disk; fails also when that cannot be told)
+#
+# Read are the first 16 MiB, the last MiB, and in between a page of every 4 MiB, or 2048 pages of a disk above 8 GiB:
+# reading all of a disk takes hours, and what lives on one leaves no such gaps.
 is_blank() {
-  local size head tail
-  size=$(blockdev --getsize64 "$1")
-  head=$((size < 16777216 ? size : 16777216))
-  tail=$((size < 1048576 ? size : 1048576))
-  cmp -s -n "$head" "$1" /dev/zero && cmp -s -n "$tail" -i "$((size - tail)):0" "$1" /dev/zero
+  python3 -I - "$1" "$(blockdev --getsize64 "$1")" << 'END'
+import os, sys
+
+MIB, PAGE = 1 << 20, 4096
+disk, size = os.open(sys.argv[1], os.O_RDONLY), int(sys.argv[2])
+step = max(4 * MIB, size // 2048 // PAGE * PAGE)
+parts = [(at, MIB) for at in (*range(0, 16 * MIB, MIB), max(size - MIB, 0))] + [(at, PAGE) for at in range(0, size, step)]
+sys.exit(any(os.pread(disk, length, at).strip(b"\0") for at, length in parts))
+END
 }
 
 # usage: format DISK         (the marker says: this disk was empty, and nothing can have been written to it since)
@@ -275,7 +283,7 @@ start_health() {
 [Unit]
 Description=Health of NFS and Redis
 [Service]
-ExecStart=/usr/bin/python3 -I $LIB/health.py
+ExecStart=/usr/bin/python3 -I $LIB/health.py $MACHINE
 Restart=always
 StandardOutput=journal+console
 END
@@ -287,6 +295,7 @@ _main() {
   local clients address name program versions
   rm -f "$STATE"
   doing starting
+  MACHINE=$(metadata instance/name)
   clients=$(metadata instance/attributes/share-clients)
   versions=$(metadata instance/attributes/nfs-versions)
   name=$(metadata instance/attributes/redis-admin-secret)
