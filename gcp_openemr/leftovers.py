@@ -111,7 +111,6 @@ _ROWS = (
     ("compute_network", "compute", _GLOBAL + "networks", "items", "", "", "compute networks delete {name}"),
     ("secret_manager_secret", "secretmanager", "v1/" + _PROJECT + "secrets", "secrets", "labels",
      "passwords, with every version", "secrets delete {name}"),
-    ("project_iam_custom_role", "iam", "v1/" + _PROJECT + "roles", "roles", "", "", "iam roles delete {name}"),
     ("service_account", "iam", "v1/" + _PROJECT + "serviceAccounts", "accounts", "", "",
      "iam service-accounts delete {id}"),
     ("iam_workload_identity_pool", "iam", "v1/" + _PROJECT + "locations/global/workloadIdentityPools",

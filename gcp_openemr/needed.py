@@ -43,7 +43,6 @@ _TABLE = """
 *                                       compute.subnetworks -list
 *                                       compute.zoneOperations +get -get
 *                                       dns.managedZones -list
-*                                       iam.roles -list
 *                                       iam.serviceAccounts -list
 *                                       iam.workloadIdentityPools -list
 *                                       logging.buckets -list
@@ -118,7 +117,7 @@ monitoring_alert_policy                 monitoring.alertPolicies get +create +up
 monitoring_notification_channel         monitoring.notificationChannels get +create +update -delete
 monitoring_uptime_check_config          monitoring.uptimeCheckConfigs get +create +update -delete
 project_iam_audit_config                resourcemanager.projects getIamPolicy +setIamPolicy
-project_iam_custom_role                 iam.roles get +create +undelete +update -delete
+project_iam_custom_role                 iam.roles get +create +undelete +update
 project_iam_member                      resourcemanager.projects getIamPolicy +setIamPolicy -setIamPolicy
 project_service                         serviceusage.operations +get
 project_service                         serviceusage.services get +enable

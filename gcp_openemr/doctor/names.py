@@ -127,7 +127,7 @@ NOT_GOOGLES = frozenset(
 )
 """Attributes that name nothing in the project by itself."""
 
-# Custom roles are made by Terraform from the provision account's name; a deleted one keeps its id for weeks.
+# Custom roles are made by Terraform from the provision account's name, and stay; one deleted by hand keeps its id.
 _ROLES = ("users", "operations", "secrets", "revisions")
 
 
@@ -227,6 +227,7 @@ def _kept(subject: Subject) -> Iterator[Finding]:
         if found.get("deleted"):
             yield warning(
                 f"custom role {role} was deleted and is kept; its id cannot be used for another",
-                do=f"A deploy brings it back within 7 days; by hand: gcloud iam roles undelete {role} "
-                f"--project={subject.project}",
+                do="A deploy brings it back within 7 days of its deletion; then Google keeps the id for 30 more, in "
+                "which an environment of another name can be deployed. By hand: "
+                f"gcloud iam roles undelete {role} --project={subject.project}",
             )

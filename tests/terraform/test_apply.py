@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -264,6 +265,20 @@ def test_a_changed_option_loses_nothing_or_the_guard_stops_it(
     assert {change.address for change in guard.losses(planned(plan))} == lost
 
 
+def take_over_roles(root: Root, values: dict[str, Any]) -> None:
+    """As a deploy does (gcp_openemr/adoption.py): custom roles outlive a destroy."""
+    changes = [one for one in root.plan(values)["resource_changes"] if one["type"] == "google_project_iam_custom_role"]
+    blocks = [
+        {"to": one["address"], "id": f"projects/{samples.PROJECT}/roles/{one['change']['after']['role_id']}"}
+        for one in changes
+        if one["change"]["actions"] == ["create"]
+    ]
+    adopted = root.directory / "adopted.tf.json"
+    adopted.write_text(json.dumps({"import": blocks}))
+    root.apply(values)
+    adopted.unlink()
+
+
 def planned(plan: dict[str, Any]) -> Plan:
     """A plan in JSON as the guard takes it."""
     found = []
@@ -353,8 +368,8 @@ def test_protected_things_survive_a_destroy(path: str, held: dict[str, int], sta
 
 def test_without_protection_everything_goes_but_the_foundation(stack: Stack) -> None:
     """The last test of this file: clinics first, then the platform."""
-    stack.roots["foundation"].apply(samples.foundation())
-    stack.roots["platform"].apply(stack.platform())
+    take_over_roles(stack.roots["foundation"], samples.foundation())
+    take_over_roles(stack.roots["platform"], stack.platform())
     for name in samples.CLINICS:
         root = stack.roots[f"clinics/{name}"]
         root.apply(stack.clinic(name, protect=False))

@@ -22,6 +22,7 @@ from tests.unit.cloud import PROJECT
 
 LISTED = {
     "google_monitoring_metric_descriptor": "the project's, shared by its environments",
+    "google_project_iam_custom_role": "stays without members, since Google keeps a deleted one's id for weeks",
     "google_project_iam_audit_config": "the project's; the foundation's to take back",
     "google_project_service": "stays enabled",
 }

@@ -15,6 +15,8 @@ resource "google_project_iam_custom_role" "default" {
   title       = "OpenEMR's ${each.key}"
   description = "What the pipeline's ${each.key} needs: it ${each.value.purpose}."
   permissions = each.value.permissions
+  # Stays when it is destroyed: see provision.
+  deletion_policy = "ABANDON"
 }
 
 resource "google_project_iam_member" "default" {
