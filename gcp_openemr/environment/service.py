@@ -11,7 +11,7 @@ from gcp_openemr.environment.sections import Section, TextMap, checked_map
 from gcp_openemr.environment.values import between, check_public_url, memory_mib
 from gcp_openemr.environment.variables import DEFAULTS, check_environment_variables, php_memory_mib
 
-__all__ = ["MEMORY_OF_CPU", "Service"]
+__all__ = ["MEMORY_OF_CPU", "Service", "php_workers"]
 
 # https://cloud.google.com/run/docs/configuring/services/cpu: least and most MiB for so many vCPUs. The least for 1 and
 # 2 is the second generation's (https://cloud.google.com/run/docs/configuring/services/memory-limits).
@@ -22,6 +22,9 @@ MEMORY_OF_CPU = {
     6: (4 * 1024, 24 * 1024),
     8: (4 * 1024, 32 * 1024),
 }
+
+_CONCURRENCY = 20
+_NOT_GIVEN: Any = object()
 
 _INGRESS = {
     "all": "INGRESS_TRAFFIC_ALL",
@@ -60,18 +63,33 @@ def _check_memory(value: str) -> str:
     return value
 
 
+def php_workers(mib: int) -> int:
+    """How many requests PHP answers at once in an instance of so much memory: `fpm_children` of the entrypoint."""
+    opcache = 96 if mib < 1024 else 192
+    return max(3, min(32, (mib - opcache - 64) // 128))
+
+
+def _fitted(value: Any, info: ValidationInfo) -> Any:
+    """Without a number, what PHP's workers take: what is more would wait where another instance could start."""
+    if value is _NOT_GIVEN:
+        return min(_CONCURRENCY, php_workers(memory_mib(info.data.get("memory", "")) or 0))
+    return value
+
+
 class Service(Section):
     """How one clinic's Cloud Run service runs. `memory` is a quantity (`4Gi`).
 
-    `min_instances` and `max_instances` come from the profile where they are not given.
+    `min_instances` and `max_instances` come from the profile where they are not given, `concurrency` from `memory`.
     """
 
     cpu: Annotated[int, BeforeValidator(_check_cpu), BeforeValidator(_cpu)] = 2
     memory: Annotated[str, AfterValidator(_check_memory)] = "4Gi"
     max_instances: Annotated[int, AfterValidator(between(1, 250))] = Field(examples=[3])
     min_instances: Annotated[int, AfterValidator(between(0, 250))] = Field(examples=[0])
-    # Requests one instance handles at once; 1000 is Cloud Run's limit, the default is what PHP's workers can take.
-    concurrency: Annotated[int, AfterValidator(between(1, 1000, "requests"))] = 20
+    # Requests one instance handles at once; 1000 is Cloud Run's limit.
+    concurrency: Annotated[int, AfterValidator(between(1, 1000, "requests")), BeforeValidator(_fitted)] = Field(
+        default=_NOT_GIVEN, examples=[20]
+    )
     # https://cloud.google.com/run/docs/configuring/request-timeout
     timeout_seconds: Annotated[int, AfterValidator(between(1, 3600, "seconds"))] = 300
     ingress_settings: Literal["all", "internal", "internal-and-cloud-load-balancing"] = "all"

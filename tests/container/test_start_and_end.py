@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from gcp_openemr.environment.service import php_workers
 from tests.container.conftest import (
     DATABASE_PASSWORD,
     REDIS_PASSWORD,
@@ -278,6 +279,7 @@ def test_the_root_may_be_read_only(clinic: Clinic, tmp_path: Path) -> None:
 @pytest.mark.parametrize(("mib", "workers"), [(512, 3), (1024, 6), (4096, 30), (65536, 32)])
 def test_workers_follow_the_instances_memory(mib: int, workers: int) -> None:
     assert _function(f"fpm_children {mib} {96 if mib < 1024 else 192}") == str(workers)
+    assert php_workers(mib) == workers
 
 
 def test_process_1_reaps_what_others_leave(instance: Instance) -> None:

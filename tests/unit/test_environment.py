@@ -145,6 +145,14 @@ def test_cpu_is_taken_as_google_takes_it(tmp_path: Path, written: str) -> None:
     assert load(tmp_path, {"service": f"cpu = {written}"}).clinic("main").service.cpu == 4
 
 
+@pytest.mark.parametrize(
+    ("service", "concurrency"),
+    [("", 20), ('memory = "1Gi"', 6), ('memory = "1Gi"\nconcurrency = 40', 40), ('memory = "8Gi"', 20)],
+)
+def test_an_instance_takes_as_many_requests_as_php_does(tmp_path: Path, service: str, concurrency: int) -> None:
+    assert load(tmp_path, {"service": service}).service.concurrency == concurrency
+
+
 @pytest.mark.parametrize(("cpu", "least", "most"), [(cpu, *bounds) for cpu, bounds in MEMORY_OF_CPU.items()])
 def test_memory_goes_with_cpu_up_to_the_bounds_and_not_beyond(tmp_path: Path, cpu: int, least: int, most: int) -> None:
     small = 'environment_variables.PHP_MEMORY_LIMIT = "64M"'
