@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 from collections.abc import Callable
@@ -179,13 +180,14 @@ def test_a_truncated_archive_is_damaged_and_the_next_run_works(
 def test_two_at_once_do_the_work_once(world: World, bucket: Path, backups: dict[str, SampleBackup]) -> None:
     backup = backups[".tar.zst"]
     shutil.copy(backup.path, bucket / backup.path.name)
+    wanted = dataclasses.replace(world.with_backup(backup.path), lock_seconds=120)
     children = []
     for _ in range(2):
         child = os.fork()
         if child == 0:
             code = 99
             try:
-                record = nfs_init.run(world.with_backup(backup.path))
+                record = nfs_init.run(wanted)
                 code = {"restore": 10, "configure": 11}[str(record["decision"])]
             finally:
                 os._exit(code)
