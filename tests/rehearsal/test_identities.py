@@ -203,6 +203,7 @@ def test_each_identity_needs_every_role_it_has(bootstrapped: Bootstrapped) -> No
     must(bootstrapped, "deployer", "rotate", "--drain", "0", "-y")
     must(bootstrapped, "deployer", "status")
     run_job(bootstrapped, "oe-test-main-prune")
+    run_job(bootstrapped, "oe-test-main-background")
     policies = remote(bootstrapped.place.sandbox).grants()["policies"]
     must(bootstrapped, "destroyer", "destroy", "-y", "--environment", "test", "--keep-foundation")
     grants = remote(bootstrapped.place.sandbox).grants()
