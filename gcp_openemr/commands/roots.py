@@ -169,7 +169,7 @@ def _adopt(context: Context, prepared: Prepared, failure: ThereAlready) -> Prepa
     _agree(context, root, plan)
     told = [f"{one.address} ({one.id})" for one in found] + adoption.finish(context.cloud, context.environment, found)
     context.console.say(
-        f"  {root.path}: adopts what a create made whose answer was lost; by name, project and labels it is this "
+        f"  {root.path}: adopts what is there and in no state; by name, project and labels it is this "
         f"environment's: {', '.join(told)}"
     )
     return dataclasses.replace(prepared, plan=plan)
