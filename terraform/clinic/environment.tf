@@ -5,8 +5,9 @@ locals {
   # The jobs that hold a password while they run.
   waited_for = { for name, job in local.jobs : name => job.name if !contains(["redis-passwords", "rotate"], name) }
 
-  # null where the images come from somewhere else than Artifact Registry
-  registry = try(regex("^(?P<location>[a-z0-9-]+)-docker[.]pkg[.]dev/(?P<project>[^/]+)/(?P<repository>[^/]+)/", var.images.service), null)
+  _registry = try(regex("^(?P<location>[a-z0-9-]+)-docker[.]pkg[.]dev/(?P<project>[^/]+)/(?P<repository>[^/]+)/", var.images.service), null)
+  # Who reads images of another project is for that project to say; null also where they are not in Artifact Registry.
+  registry = try(local._registry.project, "") == var.project ? local._registry : null
 
   sites = "/var/www/localhost/htdocs/openemr/sites"
   share = {

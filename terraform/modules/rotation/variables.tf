@@ -34,7 +34,7 @@ variable "region" {
 }
 
 variable "registry" {
-  description = "The repository of the service's image; null where that lies elsewhere."
+  description = "The repository of the service's image; null where that is not this project's."
   type        = object({ location = string, project = string, repository = string })
   default     = null
 }
