@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import json
 import os
@@ -19,6 +18,7 @@ from gcp_openemr.redacted import Redacted
 from gcp_openemr.sandbox.standin.sample_backup import SampleBackup
 from gcp_openemr.sandbox.visitor import Visitor
 from tests.rehearsal.place import PROJECT, Place, begin, visit
+from tests.searched import shapes
 
 
 def test_deploy_prints_the_address_of_each_clinic(deployed: dict[str, Any]) -> None:
@@ -116,8 +116,7 @@ def test_no_secret_stands_in_any_file_object_log_or_argument(
     assert any("logs/" in name for name in haystacks)
     for name, content in haystacks.items():
         for secret, value in values.items():
-            assert value not in content, f"{secret} stands in {name}"
-            assert base64.b64encode(value).rstrip(b"=") not in content, f"{secret} stands in {name} in base64"
+            assert not any(shape in content for shape in shapes(value)), f"{secret} stands in {name}"
 
 
 def secret_values(place: Place) -> dict[str, bytes]:

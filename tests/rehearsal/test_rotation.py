@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import random
 import signal
@@ -18,6 +17,7 @@ from tests.rehearsal.conftest import command_lines
 from tests.rehearsal.people import at_work, hire, root
 from tests.rehearsal.place import PROJECT, Place, begin, visit, wait_for
 from tests.rehearsal.test_deploy import files_below, objects
+from tests.searched import shapes
 
 KINDS = ("database", "redis", "admin", "backup")
 DRAIN = ("--drain", "2")
@@ -127,8 +127,7 @@ def test_no_password_stands_anywhere(clinic: Place, rotated: dict[str, Any]) -> 
     assert len(known) == 9
     for name, content in haystacks.items():
         for secret, value in known.items():
-            assert value not in content, f"{secret} stands in {name}"
-            assert base64.b64encode(value).rstrip(b"=") not in content, f"{secret} stands in {name} in base64"
+            assert not any(shape in content for shape in shapes(value)), f"{secret} stands in {name}"
 
 
 def test_somebody_who_changes_the_environment_is_waited_for(clinic: Place, rotated: dict[str, Any]) -> None:
