@@ -218,7 +218,7 @@ def test_a_restore_keeps_the_passwords_of_the_last_rotation(clinic: Place, rotat
     assert_at_rest(clinic)
 
 
-POINTS = 40
+POINTS = 4  # of the job's calls: tests/jobs/test_rotation_killed.py and test_rotation_faults.py strike all of them
 
 
 def calls_of_a_rotation(sandbox: Remote, place: Place) -> list[str]:

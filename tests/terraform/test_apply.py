@@ -280,10 +280,12 @@ def take_over_roles(root: Root, values: dict[str, Any]) -> None:
 
 
 def planned(plan: dict[str, Any]) -> Plan:
-    """A plan in JSON as the guard takes it."""
+    """A plan in JSON as the guard takes it: the stream of `terraform plan` tells no resource that stays as it is."""
     found = []
     for one in plan["resource_changes"]:
         change = one["change"]
+        if change["actions"] == ["no-op"]:
+            continue
         action = "replace" if len(change["actions"]) == 2 else change["actions"][0]
         before, after = change["before"] or {}, change["after"] or {}
         found.append(Change(address=one["address"], type=one["type"], action=action, before=before, after=after))

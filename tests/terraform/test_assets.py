@@ -16,6 +16,7 @@ def test_a_wheels_own_come_before_its_neighbours(tmp_path: Path, monkeypatch: py
     for folder in ("terraform", "gcp_openemr/_assets/terraform"):
         (tmp_path / folder).mkdir(parents=True)
     monkeypatch.setattr(assets, "_PACKAGE", tmp_path / "gcp_openemr")
+    monkeypatch.setattr(assets, "_CARRIED", tmp_path / "gcp_openemr/_assets")
     assert assets.asset("terraform") == tmp_path / "gcp_openemr/_assets/terraform"
 
 
