@@ -24,7 +24,7 @@ _FILES = {"os.rename", "os.mkdir", "os.rmdir", "os.remove", "os.chmod", "os.chow
 _CHANGES = re.compile(
     r"\s*(?:/\*.*?\*/)?\s*(CREATE|DROP|INSERT|UPDATE|RENAME|ALTER|REPLACE|TRUNCATE|DELETE|GRANT)", re.IGNORECASE
 )
-_SAMPLE = 4
+_SAMPLE = 2
 _SEED = 20261122
 
 

@@ -168,19 +168,34 @@ def test_a_changed_setting_makes_a_new_revision_that_serves(place: Place, deploy
         assert planned.status == 2
         changed = planned.json["roots"]["clinics/main"]["changes"]
         assert [c["action"] for c in changed] == ["update"]
-        drifted = place.run("status", "--drift")
-        assert (drifted.status, drifted.json["drift"]["roots"], drifted.json["healthy"]) == (
-            2,
-            planned.json["roots"],
-            True,
-        )
         assert changed[0]["values"] == ["template.max_instance_request_concurrency: 20 → 17"]
         assert (planned.json["interrupts"], planned.json["seconds"], planned.json["drifted"]) == ([], 120, [])
         after = place.must("deploy", "-y")
         old, new = (found["clinics"]["main"]["revision"] for found in (deployed, after))
         assert new != old
         assert place.must("status")["clinics"]["main"]["traffic"] == {new: 100}
-        # a deploy that was ended before it came to the traffic
+    finally:
+        file.write_text(before)
+
+
+@pytest.mark.torture
+def test_drift_is_what_a_plan_says_and_traffic_that_an_ended_deploy_left_is_some(
+    place: Place, deployed: dict[str, Any]
+) -> None:
+    """The deploy came to its end but for the traffic."""
+    file = place.folder / "openemr.toml"
+    before = file.read_text()
+    old = place.must("status")["clinics"]["main"]["traffic"].popitem()[0]
+    file.write_text(before.replace("public_access = true", "public_access = true\nconcurrency = 16"))
+    try:
+        planned, drifted = place.run("plan"), place.run("status", "--drift")
+        assert planned.status == 2
+        assert (drifted.status, drifted.json["drift"]["roots"], drifted.json["healthy"]) == (
+            2,
+            planned.json["roots"],
+            True,
+        )
+        new = place.must("deploy", "-y")["clinics"]["main"]["revision"]
         service = ClinicNames(environment="test", clinic="main").service
         name = f"projects/{PROJECT}/locations/europe-west1/services/{service}"
         cloud_run.move_traffic(place.cloud(), name, old)

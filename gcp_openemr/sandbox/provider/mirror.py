@@ -45,6 +45,8 @@ def write_mirror(directory: Path, *, python: str, url: str) -> dict[str, str]:
         "GCP_OPENEMR_SANDBOX_PROVIDER": str(program),
         "GCP_OPENEMR_SANDBOX_URL": url,
         "CHECKPOINT_DISABLE": "1",
+        # Terraform spends a third of a plan on collecting garbage at Go's default of 100; this costs it 50 MB.
+        "GOGC": "400",
     }
 
 
