@@ -212,6 +212,7 @@ def plan(options: Options, out: Path | None) -> None:
 @cli.command()
 @yes_too
 @click.option("--allow-data-loss", multiple=True, metavar="ADDRESS", help="Let the plan destroy this resource.")
+@click.option("--upgrade", is_flag=True, help="Take a new clinic's backup of an older OpenEMR, and upgrade it.")
 @click.option("--rebuild", is_flag=True, help="Build the image again: its packages may have got fixes.")
 @click.option(
     "--openemr-tree",
@@ -229,6 +230,7 @@ def deploy(
     options: Options,
     yes: bool,
     allow_data_loss: tuple[str, ...],
+    upgrade: bool,
     rebuild: bool,
     openemr_tree: Path | None,
     planned: Path | None,
@@ -243,8 +245,12 @@ def deploy(
         raise click.UsageError("--openemr-tree is for the sandbox: put --sandbox before deploy.")
     if planned is not None and rebuild:
         raise click.UsageError("--plan and --rebuild exclude each other: nobody could review the new image.")
+    if planned is not None and upgrade:
+        raise click.UsageError(
+            "--plan and --upgrade exclude each other: what the upgrade needs on its way is in no plan."
+        )
     context = options.context(needs_terraform=True, yes=yes, openemr_tree=openemr_tree, planned=planned)
-    run(context, allow_data_loss=allow_data_loss, rebuild=rebuild)
+    run(context, allow_data_loss=allow_data_loss, rebuild=rebuild, upgrade=upgrade)
 
 
 @cli.command()

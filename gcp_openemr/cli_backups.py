@@ -127,9 +127,17 @@ def restore(
     "--set", "wanted", default="latest", show_default=True, metavar="SET", help="latest, an id, or a time (UTC)."
 )
 @click.option("--clinic", metavar="NAME", help="Which clinic of the environment file, where there are several.")
+@click.option("--upgrade", is_flag=True, help="Take a set of an older OpenEMR, and upgrade it.")
 @click.pass_obj
 def recover(
-    options: Options, yes: bool, bucket: str, old: str, password: str | None, wanted: str, clinic: str | None
+    options: Options,
+    yes: bool,
+    bucket: str,
+    old: str,
+    password: str | None,
+    wanted: str,
+    clinic: str | None,
+    upgrade: bool,
 ) -> None:
     """Deploy a new environment from another one's backups.
 
@@ -138,4 +146,6 @@ def recover(
     from gcp_openemr.commands import recover as commands
 
     where = commands.Old.of(bucket, old, password)
-    commands.recover(options.context(needs_terraform=True, yes=yes), where, clinic=clinic, wanted=wanted)
+    commands.recover(
+        options.context(needs_terraform=True, yes=yes), where, clinic=clinic, wanted=wanted, upgrade=upgrade
+    )

@@ -22,6 +22,7 @@ __all__ = [
     "look_at_database",
     "look_at_site",
     "unmatched_keys",
+    "upgrades_from",
 ]
 
 # the oldest kinds of keys were not locked by a counterpart in the database
@@ -163,6 +164,11 @@ def code_version(application: Path) -> tuple[int, str]:
     if not found.get("v_database", "").isdigit():
         raise InstallFailed(f"{application}/version.php does not tell the database's version.")
     return int(found["v_database"]), ".".join(found.get(part, "") for part in ("v_major", "v_minor", "v_patch"))
+
+
+def upgrades_from(application: Path, release: str) -> bool:
+    """Whether OpenEMR's own scripts in this code begin from that release (`7.0.4`)."""
+    return any((application / "sql").glob(f"{release.replace('.', '_')}-to-*_upgrade.sql"))
 
 
 def _tables(connection: Connection, schema: str) -> set[str]:

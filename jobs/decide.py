@@ -77,7 +77,8 @@ ROWS: tuple[Row, ...] = (
         when=lambda state: _begun(state, "upgrade") and not state.over_wanted,
         action="refuse",
         reason="an upgrade was begun and has not come to its end",
-        do="Finish it: gcp-openemr upgrade --to VERSION. Or go back: gcp-openemr upgrade --back",
+        do="Finish it: gcp-openemr upgrade --to VERSION; a new clinic: gcp-openemr deploy --upgrade. "
+        "Or go back: gcp-openemr upgrade --back",
     ),
     Row(
         name="what a restore replaced is back already",
@@ -145,7 +146,7 @@ ROWS: tuple[Row, ...] = (
         when=lambda state: _whole(state) and _older(state),
         action="refuse",
         reason=lambda state: f"the data is of the older OpenEMR {state.database.release}",
-        do="Run: gcp-openemr upgrade --to VERSION",
+        do="A new clinic: gcp-openemr deploy --upgrade. One that serves: gcp-openemr upgrade --to VERSION",
     ),
     Row(
         name="newer data",

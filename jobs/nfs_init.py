@@ -53,6 +53,7 @@ def run(wanted: NfsInit, *, dry_run: bool = False) -> dict[str, Any]:
             return _told(decision, {"dry_run": True})
         try:
             done = _act(wanted, lock, state, decision, password)
+            done |= _release(wanted, lock)
         except JobError as error:
             error.record = _told(decision, {**error.record})
             raise
@@ -77,8 +78,7 @@ def _act(wanted: NfsInit, lock: Lock, state: ClinicState, decision: Decision, pa
         case "undo":
             return _undo(wanted, lock)
         case "finish-swap":
-            source = state.begun.source if state.begun else ""
-            return {"source": source, "kept": swap.finish_swap(wanted, lock), **_configure(wanted)}
+            return _finish_swap(wanted, lock, state)
         case "configure":
             swap.remove_leftovers(wanted, lock.connection)
             kept.clear_old(wanted, lock.connection)
@@ -86,6 +86,22 @@ def _act(wanted: NfsInit, lock: Lock, state: ClinicState, decision: Decision, pa
                 maintenance.end(wanted.sites)
             marker.clear(wanted.sites)
             return _configure(wanted)
+
+
+def _finish_swap(wanted: NfsInit, lock: Lock, state: ClinicState) -> dict[str, Any]:
+    """Put the announced copy in place; another run may have begun it, which let older data through."""
+    kept_copy = swap.finish_swap(wanted, lock)
+    then = decide(clinic_state.look(wanted, lock.connection))
+    if then.row == "older data":
+        raise Refused(f"What was restored is in place, but {then.reason}.", do=then.do)
+    return {"source": state.begun.source if state.begun else "", "kept": kept_copy, **_configure(wanted)}
+
+
+def _release(wanted: NfsInit, lock: Lock) -> dict[str, Any]:
+    """Of which release the data is now, and whether the upgrade job has to follow."""
+    found = clinic_state.look_at_database(lock.connection, wanted.schema)
+    code, _ = clinic_state.code_version(wanted.application)
+    return {"release": found.release, "upgrade_needed": found.version != code}
 
 
 def _install(wanted: NfsInit, lock: Lock, password: Redacted) -> dict[str, Any]:

@@ -82,8 +82,6 @@ def restore(
     kept = swap.finish_swap(wanted, lock)
     return {
         "source": place,
-        "release": facts.release,
-        "upgrade_needed": facts.version != clinic_state.code_version(wanted.application)[0],
         "files": unpacked.files,
         "bytes": unpacked.size,
         "statements": unpacked.statements,
@@ -118,13 +116,32 @@ def _check(wanted: NfsInit, site: Path, connection: Connection) -> clinic_state.
 
 def _check_version(wanted: NfsInit, version: int, release: str) -> None:
     code, ours = clinic_state.code_version(wanted.application)
-    if version > code or (version != code and not wanted.upgrade):
-        age = "newer" if version > code else "older"
-        afterwards = "" if version > code else f" Then: gcp-openemr upgrade --to {ours}"
+    if version == code:
+        return
+    age = "newer" if version > code else "older"
+    told = f"The backup is of the {age} OpenEMR {release}; this image is {ours}."
+    if version > code:
+        raise Refused(told, do="Set [openemr] version to the backup's version and run the same command again.")
+    if not clinic_state.upgrades_from(wanted.application, release):
         raise Refused(
-            f"The backup is of the {age} OpenEMR {release}; this image is {ours}.",
-            do=f"Set [openemr] version to the backup's version and deploy again.{afterwards}",
+            f"{told} It has no way from there.",
+            do="Restore it under the backup's version, and upgrade over a release between the two.",
         )
+    if not wanted.upgrade:
+        raise Refused(told, do=_way_for_older(wanted, ours))
+
+
+def _way_for_older(wanted: NfsInit, ours: str) -> str:
+    if wanted.restore_over:
+        return (
+            "A clinic's own set of before an upgrade: gcp-openemr upgrade --back. "
+            "Another backup: name it in [restore] of a new clinic and run: gcp-openemr deploy --upgrade"
+        )
+    # only recover fills empty storage from a set
+    command = "recover" if wanted.backup and wanted.backup.store else "deploy"
+    return (
+        f"To restore it and upgrade it to {ours}, run the same command with --upgrade: gcp-openemr {command} --upgrade"
+    )
 
 
 def set_admin_password(wanted: NfsInit, connection: Connection, schema: str, admin_password: Redacted) -> None:

@@ -98,10 +98,9 @@ def _check_image(wanted: Upgrade) -> None:
         raise Refused(
             f"This image holds OpenEMR {release}, but {wanted.release} is wanted.", do="Build the image again."
         )
-    first = f"{wanted.release_before.replace('.', '_')}-to-*_upgrade.sql"
-    if not any((application / "sql").glob(first)):
+    if not clinic_state.upgrades_from(application, wanted.release_before):
         raise Refused(
-            f"OpenEMR {release} has no way from {wanted.release_before}: there is no {first} among its scripts.",
+            f"OpenEMR {release} has no way from {wanted.release_before}: none of its scripts begins there.",
             do="Upgrade to a release between the two first.",
         )
 

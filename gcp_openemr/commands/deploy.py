@@ -18,9 +18,10 @@ from gcp_openemr import cloud_run, image, secret_store, timeline
 from gcp_openemr.cloud_run import ServiceState
 from gcp_openemr.commands import deployed as settled
 from gcp_openemr.commands import foundation as foundation_step
-from gcp_openemr.commands import jobs, roots, state
+from gcp_openemr.commands import jobs, releases, roots, state
 from gcp_openemr.commands import plan as planning
 from gcp_openemr.commands.context import Context, changing
+from gcp_openemr.commands.move import Move, fill_and_upgrade
 from gcp_openemr.console import spoken
 from gcp_openemr.environment import Clinic
 from gcp_openemr.errors import Unhealthy
@@ -29,7 +30,9 @@ from gcp_openemr.passwords import new_password
 from gcp_openemr.variables import (
     Foundation,
     Platform,
+    Release,
     SecretVersions,
+    Upgrading,
     clinic_variables,
     platform_variables,
 )
@@ -50,17 +53,30 @@ class Deployed:
     storage: str
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Ground:
+    """What all clinics of a deploy stand on; `allowed` and `upgrade` as they were asked for."""
+
+    foundation: Foundation
+    platform: Platform
+    images: Images
+    allowed: Collection[str]
+    upgrade: bool
+
+
 def deploy(
     context: Context,
     *,
     allow_data_loss: Collection[str] = (),
     rebuild: bool = False,
+    upgrade: bool = False,
     sources: Mapping[str, Mapping[str, str]] = MappingProxyType({}),
     afterwards: Callable[[], object] = lambda: None,
 ) -> None:
     """Bring the environment to what its file says, and wait until every clinic is healthy.
 
     `rebuild` builds the image though nothing of it changed here, for what its packages have been given since.
+    With `upgrade`, a new clinic's data of an older release is restored and upgraded before it serves.
     `sources` are nfs-init's variables, by clinic, for a backup to fill empty storage from that the file does not name.
     `afterwards` is done when all clinics serve, before that is told.
 
@@ -76,18 +92,19 @@ def deploy(
     _agree(context)
     with context.console.step("APIs and state bucket"):
         state.ensure_apis(context)
-        beside = settled.check(context)
+        beside = settled.check(context, upgrade=upgrade)
         state.ensure_bucket(context)
     for text in beside:
         context.console.warn(text)
-    with changing(context, "deploy") as held:
+    with changing(context, "deploy --upgrade" if upgrade else "deploy") as held:
         if context.reviewed is not None:
             context.reviewed.check_states({root: state.version(context, root) for root in context.reviewed.roots})
         allowed = settled.allowances(context, allow_data_loss)
         foundation = Foundation.of(foundation_step.bring_about(context, allowed))
         platform, images = _platform_and_images(context, foundation, allowed, rebuild=rebuild)
         held.check()
-        deployed = _clinics(context, foundation, platform, images, allowed, sources)
+        ground = _Ground(foundation=foundation, platform=platform, images=images, allowed=allowed, upgrade=upgrade)
+        deployed = _clinics(context, ground, sources)
     afterwards()
     _report(context, deployed)
 
@@ -144,65 +161,74 @@ def _ensure_secret(context: Context, name: str) -> secret_store.Secret:
     return secret_store.ensure(context.cloud, name, new_password)
 
 
-def _clinics(
-    context: Context,
-    foundation: Foundation,
-    platform: Platform,
-    images: Images,
-    allowed: Collection[str],
-    sources: Mapping[str, Mapping[str, str]],
-) -> list[Deployed]:
+def _clinics(context: Context, ground: _Ground, sources: Mapping[str, Mapping[str, str]]) -> list[Deployed]:
     """All clinics side by side; one after the other where someone is asked in between. The first failure is raised."""
     clinics = context.environment.clinics.values()
     with concurrent.futures.ThreadPoolExecutor(len(clinics) if context.yes else 1) as pool:
-        runs = [
-            pool.submit(_clinic, context, clinic, foundation, platform, images, allowed, sources.get(clinic.name, {}))
-            for clinic in clinics
-        ]
+        runs = [pool.submit(_clinic, context, clinic, ground, sources.get(clinic.name, {})) for clinic in clinics]
         return [run.result() for run in runs]
 
 
-def _clinic(
-    context: Context,
-    clinic: Clinic,
-    foundation: Foundation,
-    platform: Platform,
-    images: Images,
-    allowed: Collection[str],
-    source: Mapping[str, str],
-) -> Deployed:
-    root = roots.clinic_root(clinic.name)
-    service_name = context.service_name(clinic)
-    before = cloud_run.service_state(context.cloud, service_name)
-
-    def variables(versions: SecretVersions | None, *, serve: bool) -> dict[str, Any]:
-        return clinic_variables(
-            context.environment,
-            clinic,
-            foundation,
-            platform,
-            images,
-            versions=versions,
-            serve=serve,
-            protect=context.environment.protect,
-        )
-
-    if before is None:
-        prepared = roots.prepare(context, root, variables(None, serve=False), allowed=allowed)
-        roots.apply(context, prepared)
-    versions = secret_versions(context, clinic)
+def _clinic(context: Context, clinic: Clinic, ground: _Ground, source: Mapping[str, str]) -> Deployed:
+    before = cloud_run.service_state(context.cloud, context.service_name(clinic))
     storage = ""
     if before is None:
-        storage = jobs.prepare_storage(context, clinic, platform, versions, source)
-    prepared = roots.prepare(context, root, variables(versions, serve=True), allowed=allowed)
-    changed = not prepared.plan.empty
-    roots.apply(context, prepared)
+        versions, storage = _fill(context, clinic, ground, source)
+    else:
+        versions = secret_versions(context, clinic)
+    changed = _bring_about(context, clinic, ground, versions)
     if before is not None and (changed or not _is_healthy(context, clinic, before)):
-        storage = jobs.prepare_storage(context, clinic, platform, versions)
+        storage = str(jobs.prepare_storage(context, clinic, ground.platform, versions).get("decision", ""))
     after = serve(context, clinic, before)
     return Deployed(
         name=clinic.name, url=clinic.public_url or after.uri, revision=after.created_revision, storage=storage
     )
+
+
+def _fill(context: Context, clinic: Clinic, ground: _Ground, source: Mapping[str, str]) -> tuple[SecretVersions, str]:
+    """A new clinic's accounts, secrets and data. Returns the secrets' versions, and what was done to the storage."""
+    under_way = releases.moving(context, clinic)
+    _bring_about(context, clinic, ground, None, under_way)
+    versions = secret_versions(context, clinic)
+    if not ground.upgrade:
+        record = jobs.prepare_storage(context, clinic, ground.platform, versions, source)
+        return versions, str(record.get("decision", ""))
+    move = Move(
+        context=context,
+        clinic=clinic,
+        platform=ground.platform,
+        versions=versions,
+        image=ground.images.job,
+        apply=lambda upgrading: _bring_about(context, clinic, ground, None, upgrading),
+        under_way=under_way,
+    )
+    return versions, fill_and_upgrade(move, source)
+
+
+def _bring_about(
+    context: Context,
+    clinic: Clinic,
+    ground: _Ground,
+    versions: SecretVersions | None,
+    upgrading: Upgrading | None = None,
+) -> bool:
+    """Bring a clinic's root there, with its service once there are `versions`. Returns whether it changed anything."""
+    environment = context.environment
+    version = environment.openemr.version
+    variables = clinic_variables(
+        environment,
+        clinic,
+        ground.foundation,
+        ground.platform,
+        ground.images,
+        versions=versions,
+        serve=versions is not None,
+        protect=environment.protect,
+        release=Release(service=version, jobs=version, upgrading=upgrading),
+    )
+    prepared = roots.prepare(context, roots.clinic_root(clinic.name), variables, allowed=ground.allowed)
+    roots.apply(context, prepared)
+    return not prepared.plan.empty
 
 
 def _is_healthy(context: Context, clinic: Clinic, seen: ServiceState) -> bool:

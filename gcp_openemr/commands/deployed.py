@@ -96,8 +96,8 @@ _FIXED = (
 _PLACE = ("[environment] region", "[environment] zone")
 
 
-def check(context: Context) -> tuple[str, ...]:
-    """What to know before a deploy, one sentence each.
+def check(context: Context, *, upgrade: bool = False) -> tuple[str, ...]:
+    """What to know before a deploy, one sentence each; `upgrade` as it takes it.
 
     Raises:
         EnvironmentInvalid: the file asks for what no deploy can change, with every such key and what to do instead.
@@ -105,7 +105,7 @@ def check(context: Context) -> tuple[str, ...]:
     if not state.exists(context):
         _check_project(context)
         return _others(context)
-    _refuse(context, {**_differences(context, _FIXED), **dict(releases.problems(context))})
+    _refuse(context, {**_differences(context, _FIXED), **dict(releases.problems(context, upgrade=upgrade))})
     return tuple(
         f"Clinic '{clinic}' is deployed and stands no more in the file: it stays as it is."
         for clinic in state.known_clinics(context)

@@ -22,8 +22,8 @@ def prepare_storage(
     platform: Platform,
     versions: SecretVersions,
     source: Mapping[str, str] | None = None,
-) -> str:
-    """Give the clinic its directory, schemas and accounts, then install or restore it. Returns what nfs-init did.
+) -> dict[str, Any]:
+    """Give the clinic its directory, schemas and accounts, then install or restore it. Returns nfs-init's record.
 
     Both jobs look first and change only what is missing. `source` names another backup to fill empty storage from
     than the environment file does, in nfs-init's variables.
@@ -31,9 +31,8 @@ def prepare_storage(
     provision(context, clinic, platform, versions)
     variables = {**storage_variables(versions), **(source or {})}
     record = run(context, clinic, "nfs-init", variables)
-    decision = str(record.get("decision", ""))
-    context.console.say(f"  nfs-init: {decision}. {record.get('reason', '')}".rstrip())
-    return decision
+    context.console.say(f"  nfs-init: {record.get('decision', '')}. {record.get('reason', '')}".rstrip())
+    return record
 
 
 def versions(context: Context, clinic: Clinic) -> SecretVersions:

@@ -78,9 +78,10 @@ class Old:
         )
 
 
-def recover(context: Context, old: Old, *, clinic: str | None, wanted: str) -> None:
+def recover(context: Context, old: Old, *, clinic: str | None, wanted: str, upgrade: bool = False) -> None:
     """Deploy the environment, its clinic filled from `wanted` (`latest`, an id or a moment) of another's sets.
 
+    With `upgrade`, a set of an older release becomes the file's before the clinic serves.
     Run again after an interruption, it goes on: what is copied or restored already is not done again.
 
     Raises:
@@ -114,7 +115,10 @@ def recover(context: Context, old: Old, *, clinic: str | None, wanted: str) -> N
             _take_password(context, one, password)
             _copy(context, old, one)
     deploy.deploy(
-        context, sources={one.name: source.variables}, afterwards=lambda: _own_password(context, one, password)
+        context,
+        upgrade=upgrade,
+        sources={one.name: source.variables},
+        afterwards=lambda: _own_password(context, one, password),
     )
 
 

@@ -18,7 +18,7 @@ from gcp_openemr.environment import Clinic
 from gcp_openemr.image import Images
 from gcp_openemr.variables import Upgrading
 
-__all__ = ["Standing", "look", "order", "problems"]
+__all__ = ["Standing", "look", "moving", "order", "problems"]
 
 _VERSION = "OPENEMR_VERSION"
 _REFUSED = 3  # see jobs/errors.py
@@ -59,19 +59,30 @@ def look(context: Context, clinic: Clinic) -> Standing | None:
     )
 
 
+def moving(context: Context, clinic: Clinic) -> Upgrading | None:
+    """The job `upgrade` of a clinic without a service, which moves here from an older release; else None."""
+    if cloud_run.service_state(context.cloud, context.service_name(clinic)) is not None:
+        return None
+    names = context.environment.clinic_names(clinic.name)
+    job = cloud_run.job_container(context.cloud, context.job_name(names.upgrade_job))
+    return _upgrading(job) if job else None
+
+
 def order(version: str) -> tuple[int, ...]:
     """Newer versions compare as greater; what is no version as the least."""
     parts = version.split(".")
     return tuple(map(int, parts)) if all(part.isdigit() for part in parts) else ()
 
 
-def problems(context: Context) -> Iterator[tuple[str, str]]:
-    """What keeps a deploy from this file: a sentence, and what to do."""
+def problems(context: Context, *, upgrade: bool = False) -> Iterator[tuple[str, str]]:
+    """What keeps a deploy from this file: a sentence, and what to do. With `upgrade` it finishes what moves here."""
     wanted = context.environment.openemr.version
     for clinic in context.environment.clinics.values():
         standing = look(context, clinic)
         if standing is not None and (standing.upgrading or standing.version != wanted):
             yield _problem(standing, wanted)
+        if standing is None and (way := moving(context, clinic)) and not (upgrade and way.to_version == wanted):
+            yield _problem_of_a_move(clinic.name, way)
 
 
 def _problem(standing: Standing, wanted: str) -> tuple[str, str]:
@@ -88,6 +99,13 @@ def _problem(standing: Standing, wanted: str) -> tuple[str, str]:
         return told, f"Run: gcp-openemr upgrade --to {wanted}"
     keep = f'Set version = "{standing.version}" in [openemr]'
     return told, f"{keep}, or go back to an older backup set: {back}"
+
+
+def _problem_of_a_move(name: str, way: Upgrading) -> tuple[str, str]:
+    return (
+        f"'{name}' moves here and is on its way from OpenEMR {way.from_version} to {way.to_version}",
+        f'With version = "{way.to_version}" in [openemr], finish it: gcp-openemr deploy --upgrade',
+    )
 
 
 def _changes(run: Mapping[str, str]) -> bool:

@@ -97,7 +97,8 @@ def _revisions(context: Context) -> Iterator[Unfinished]:
     for clinic in context.environment.clinics.values():
         seen = cloud_run.service_state(context.cloud, context.service_name(clinic))
         if seen is None and state.outputs(context, roots.clinic_root(clinic.name).path) is not None:
-            yield Unfinished(what=f"clinic {clinic.name} was made without its service", command="gcp-openemr deploy")
+            again = "deploy --upgrade" if releases.moving(context, clinic) else "deploy"
+            yield Unfinished(what=f"clinic {clinic.name} was made without its service", command=f"gcp-openemr {again}")
         elif seen is not None and not seen.newest_serves:
             yield Unfinished(
                 what=f"clinic {clinic.name}: revision {seen.created_revision} does not have the traffic",
@@ -157,7 +158,8 @@ def _command(context: Context, kind: str, clinic: str, execution: str) -> str:
     except NotFound:
         told = {}
     if kind == "upgrade":
-        return f"upgrade --to {told.get('OPENEMR_VERSION', 'VERSION')} --clinic {clinic}"
+        new = releases.moving(context, context.environment.clinic(clinic))
+        return "deploy --upgrade" if new else f"upgrade --to {told.get('OPENEMR_VERSION', 'VERSION')} --clinic {clinic}"
     if told.get("UNDO") == "yes":
         return f"restore --undo --clinic {clinic}"
     if told.get("RESTORE_OVER") == "yes" and told.get("BACKUP_DATABASE"):
@@ -165,7 +167,10 @@ def _command(context: Context, kind: str, clinic: str, execution: str) -> str:
     if told.get("RESTORE_OVER") == "yes":
         source = {"gcs": "", "drive": "drive:", "set": ""}.get(told.get("BACKUP_SOURCE", ""), "")
         return f"restore --from {source}{told.get('BACKUP_FILEID', 'WHAT')} --clinic {clinic}"
-    again = _AGAIN.get(kind, "deploy")
+    upgrading = " --upgrade" if told.get("UPGRADE") == "yes" else ""
+    if told.get("BACKUP_SOURCE") == "set":  # a deploy alone would begin with nothing
+        return f"recover --from-bucket BUCKET --clinic {clinic}{upgrading}"
+    again = _AGAIN.get(kind, f"deploy{upgrading}")
     return f"{again} --clinic {clinic}" if again.startswith("backup") else again
 
 

@@ -13,11 +13,21 @@ import pytest
 
 from gcp_openemr import process
 from gcp_openemr.sandbox.standin.sample_backup import SampleBackup
-from jobs import nfs_init, tables
+from jobs import nfs_init, settings, tables
+from jobs import restore as restoring
 from jobs.errors import BackupInvalid, Refused
-from tests.jobs.world import ADMIN_PASSWORD, DATABASE_PASSWORD, World, changed, opens, restore, tree
+from tests.jobs.test_settings import NFS_INIT
+from tests.jobs.world import ADMIN_PASSWORD, APP, DATABASE_PASSWORD, World, changed, opens, restore, tree
 
 VERIFY = "exit(password_verify(stream_get_contents(STDIN), $argv[1]) ? 0 : 1);"
+SET = {
+    "BACKUP_BUCKET": "backups",
+    "BACKUP_CLINIC": "main",
+    "BACKUP_FILEID": "20261122T020000Z-00ff",
+    "BACKUP_PASS_SECRET": "projects/p/secrets/b",
+    "BACKUP_PASS_VERSION": "current",
+    "BACKUP_SOURCE": "set",
+}
 _VIEWS_AND_MORE = """
 CREATE TABLE `parent` (`id` int NOT NULL PRIMARY KEY) ENGINE=InnoDB;
 CREATE TABLE `child` (`id` int NOT NULL PRIMARY KEY, `p` int,
@@ -140,13 +150,36 @@ def test_a_bad_backup_changes_nothing(
     assert not world.tables()
 
 
-@pytest.mark.parametrize(("version", "word"), [("7.0.3", "older"), ("8.0.0", "newer")])
+@pytest.mark.parametrize(
+    ("version", "word", "do"),
+    [("7.0.3", "older", "gcp-openemr deploy --upgrade"), ("8.0.0", "newer", "Set [openemr] version")],
+)
 def test_a_backup_of_another_version_is_refused(
-    world: World, bucket: Path, tmp_path: Path, version: str, word: str
+    world: World, bucket: Path, tmp_path: Path, version: str, word: str, do: str
 ) -> None:
-    with pytest.raises(Refused, match=f"{word} OpenEMR {version}"):
+    (world.wanted.application / "sql" / "7_0_3-to-7_0_4_upgrade.sql").touch()
+    with pytest.raises(Refused, match=f"{word} OpenEMR {version}") as caught:
         restore(world, bucket, changed(tmp_path, version=version))
+    assert do in caught.value.do
     assert not world.site.exists()
+
+
+@pytest.mark.parametrize(
+    ("variables", "do"),
+    [
+        ({"BACKUP_FILEID": "gs://b/o"}, "gcp-openemr deploy --upgrade"),
+        (SET, "gcp-openemr recover --upgrade"),
+        ({**SET, "RESTORE_OVER": "yes", "MYSQL_KEPT_DATABASE": "kept"}, "gcp-openemr upgrade --back"),
+    ],
+)
+def test_the_command_that_takes_an_older_backup_is_named(variables: dict[str, str], do: str, tmp_path: Path) -> None:
+    (tmp_path / "sql").mkdir()
+    (tmp_path / "sql/7_0_3-to-7_0_4_upgrade.sql").touch()
+    shutil.copy(APP / "version.php", tmp_path)
+    wanted = settings.nfs_init({**NFS_INIT, "OPENEMR_APP": str(tmp_path), **variables})
+    with pytest.raises(Refused) as caught:
+        restoring._check_version(wanted, 516, "7.0.3")
+    assert do in caught.value.do
 
 
 def test_a_backup_without_the_administrator_is_refused(world: World, bucket: Path, tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from gcp_openemr.sandbox.standin.sample_backup import SampleBackup
-from jobs import nfs_init, unpack
-from jobs.errors import BackupInvalid, JobError, ShareUnusable, Unreachable
+from jobs import nfs_init, swap, unpack
+from jobs.errors import BackupInvalid, JobError, Refused, ShareUnusable, Unreachable
 from tests.jobs.world import World, changed, opens, restore, tree
 
 _MARIADB_DUMP = """\
@@ -142,13 +142,50 @@ def test_a_dump_that_does_not_run_here_says_which_server_wrote_it(world: World, 
 def test_an_older_clinic_is_restored_as_it_is_when_it_will_be_upgraded(
     world: World, bucket: Path, tmp_path: Path
 ) -> None:
+    with_a_way_from(world, "7.0.3")
     archive = changed(tmp_path, version="7.0.3")
     upgrading = dataclasses.replace(world, wanted=dataclasses.replace(world.wanted, upgrade=True))
     record = restore(upgrading, bucket, archive)
-    assert (record["release"], record["upgrade_needed"]) == ("7.0.3", True)
+    assert (record["decision"], record["release"], record["upgrade_needed"]) == ("restore", "7.0.3", True)
     assert (world.site / "docker-version").read_text() == "7\n"
     before = tree(world.sites)
-    assert nfs_init.run(upgrading.wanted)["row"] == "older data, to be upgraded"
-    with pytest.raises(JobError, match=r"older OpenEMR 7\.0\.3"):
+    again = nfs_init.run(upgrading.wanted)
+    assert (again["row"], again["release"], again["upgrade_needed"]) == ("older data, to be upgraded", "7.0.3", True)
+    with pytest.raises(JobError, match=r"older OpenEMR 7\.0\.3") as caught:
         nfs_init.run(world.wanted)
+    assert "gcp-openemr deploy --upgrade" in caught.value.do
     assert tree(world.sites) == before
+
+
+def with_a_way_from(world: World, release: str) -> None:
+    (world.wanted.application / "sql" / f"{release.replace('.', '_')}-to-7_0_4_upgrade.sql").touch()
+
+
+def test_an_older_swap_that_was_interrupted_is_finished_and_does_not_pass_for_this_release(
+    world: World, bucket: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_a_way_from(world, "7.0.3")
+    upgrading = dataclasses.replace(world, wanted=dataclasses.replace(world.wanted, upgrade=True))
+    archive = changed(tmp_path, version="7.0.3")
+    with monkeypatch.context() as patch:
+        patch.setattr(swap, "finish_swap", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            restore(upgrading, bucket, archive)
+    with pytest.raises(Refused, match=r"is in place, but the data is of the older OpenEMR 7\.0\.3") as caught:
+        nfs_init.run(world.wanted)
+    assert "gcp-openemr deploy --upgrade" in caught.value.do
+    assert nfs_init.run(upgrading.wanted)["upgrade_needed"] is True
+
+
+def interrupted(*_: object) -> str:
+    raise KeyboardInterrupt
+
+
+def test_a_release_from_which_no_script_begins_is_refused_before_anything_is_there(
+    world: World, bucket: Path, tmp_path: Path
+) -> None:
+    upgrading = dataclasses.replace(world, wanted=dataclasses.replace(world.wanted, upgrade=True))
+    with pytest.raises(Refused, match="It has no way from there"):
+        restore(upgrading, bucket, changed(tmp_path, version="7.0.3"))
+    assert not world.site.exists()
+    assert not world.tables()

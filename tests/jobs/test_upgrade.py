@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from gcp_openemr.sandbox.standin.sample_backup import SampleBackup
 from jobs import marker, nfs_init, settings, upgrade
 from jobs.errors import Refused, SettingsInvalid, UpgradeFailed
 from jobs.upgrade_settings import Upgrade
@@ -64,13 +65,42 @@ class Newer:
 
 @pytest.fixture
 def newer(living: World, shelf: Shelf, tmp_path: Path) -> Newer:
-    application = tmp_path / "newer"
+    (living.site / "docker-version").write_text("8\n")
+    return Newer(world=living, shelf=shelf, application=newer_tree(tmp_path, living))
+
+
+@pytest.fixture
+def newer_and_empty(world: World, shelf: Shelf, tmp_path: Path) -> Newer:
+    """The tree of 8.4.0, and an empty storage."""
+    return Newer(world=world, shelf=shelf, application=newer_tree(tmp_path, world))
+
+
+def newer_tree(folder: Path, world: World) -> Path:
+    application = folder / "newer"
     shutil.copytree(APP, application, ignore=shutil.ignore_patterns("sites", "lines"))
     shutil.copytree(APP / "lines" / "rel-840", application, dirs_exist_ok=True, ignore=shutil.ignore_patterns("sites"))
     shutil.copytree(APP / "sites", application / "skeleton")
-    (application / "sites").symlink_to(living.sites)
-    (living.site / "docker-version").write_text("8\n")
-    return Newer(world=living, shelf=shelf, application=application)
+    (application / "sites").symlink_to(world.sites)
+    return application
+
+
+def test_an_older_clinic_is_restored_saved_and_upgraded(
+    newer_and_empty: Newer, bucket: Path, backups: dict[str, SampleBackup]
+) -> None:
+    """As `deploy --upgrade` lets a clinic move here."""
+    newer, world = newer_and_empty, newer_and_empty.world
+    archive = backups[".tar"]
+    shutil.copy(archive.path, bucket / archive.path.name)
+    named = world.with_backup(archive.path).backup
+    record = nfs_init.run(newer.nfs_init(backup=named, upgrade=True))
+    assert (record["decision"], record["release"], record["upgrade_needed"]) == ("restore", "7.0.4", True)
+    made = newer.shelf.back_up(world)
+    assert (made.state, made.openemr["release"]) == ("verified", "7.0.4")
+    assert upgrade.run(newer.wanted(set=made.set))["to"] == "8.4.0"
+    last = nfs_init.run(newer.nfs_init(backup=named))
+    assert (last["row"], last["release"], last["upgrade_needed"]) == ("healthy, a backup", "8.4.0", False)
+    assert not (world.sites / PAGE).exists()
+    assert opens(world, 7) == archive.documents[6].sha256
 
 
 def test_a_clinic_is_upgraded_and_nfs_init_ends_the_page(newer: Newer) -> None:

@@ -1,4 +1,7 @@
-"""An upgrade as people run it: rehearsed, done, gone back from, killed; the stand-in has a second line for it."""
+"""An upgrade as people run it: rehearsed, done, gone back from, killed; the stand-in has a second line for it.
+
+And a clinic that moves here from elsewhere, where it runs the older line.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +10,26 @@ import random
 import signal
 import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from gcp_openemr.errors import Unhealthy
+from gcp_openemr.redacted import Redacted
 from gcp_openemr.sandbox import control
+from gcp_openemr.sandbox.standin.sample_backup import SampleBackup
 from gcp_openemr.sandbox.visitor import Visitor
-from tests.rehearsal.place import Place, begin, environment_file, terraform_processes, visit, wait_for
+from tests.rehearsal.place import (
+    ARCHIVE,
+    PROJECT,
+    Place,
+    begin,
+    environment_file,
+    terraform_processes,
+    visit,
+    wait_for,
+)
 from tests.rehearsal.shown import commands
 
 PATIENT = 1
@@ -32,7 +47,17 @@ STEPS: tuple[tuple[Step, Step], ...] = (
     (("traffic", 1), ("traffic", 1)),
     (("nfs-init", 1), ("nfs-init", 2)),
 )
-REHEARSAL, FORTH, STATUS, BACK = commands("docs/upgrade.md")
+# At which a move is killed, one after the other: each run comes as far as the next.
+MOVES: tuple[Step, ...] = (
+    ("nfs-init", 1),
+    ("backup", 1),
+    ("apply", 1),
+    ("upgrade", 1),
+    ("nfs-init", 1),
+    ("apply", 1),
+    ("traffic", 1),
+)
+REHEARSAL, FORTH, STATUS, BACK, MOVE = commands("docs/upgrade.md")
 SEED = 20261122
 
 
@@ -164,6 +189,68 @@ def test_killed_at_any_step_the_same_command_finishes_an_upgrade_and_a_way_back(
     old.must("deploy", "-y")
     assert opens(visit(old, "main"), kept, b"before the killed upgrade")
     assert old.run("plan").status == 0
+
+
+@pytest.mark.torture
+@pytest.mark.timeout(900)
+def test_an_older_set_begins_an_environment_of_the_new_line(old: Place) -> None:
+    kept = visit(old, "main").upload(PATIENT, "kept.txt", b"before the move")
+    old.must("backup", "create")
+    file = old.folder / "next.toml"
+    file.write_text(environment_file().replace('"test"', '"next"').replace("7.0.4", "8.4.0"))
+    recover = ("-e", str(file), "recover", "-y", "--from-bucket", f"{PROJECT}-oe-test-backups")
+    refused = old.run(*recover)
+    assert (refused.status, "older OpenEMR 7.0.4" in refused.json["error"]["what"]) == (5, True)
+    assert "gcp-openemr recover --upgrade" in refused.json["error"]["do"]
+    clinic = old.must(*recover, "--upgrade")["clinics"]["main"]
+    assert clinic["storage"] == "upgrade"
+    account = old.must("-e", str(file), "credentials")
+    browser = Visitor(clinic["url"])
+    browser.login(account["user"], Redacted(account["password"]))
+    assert opens(browser, kept, b"before the move")
+
+
+@pytest.fixture
+def moving(tmp_path: Path, backup_file: tuple[Path, SampleBackup]) -> Iterator[Place]:
+    """An environment of 8.4.0 that names a backup of 7.0.4."""
+    (tmp_path / "openemr.toml").write_text(
+        environment_file(f'\n[restore]\nsource = "gcs"\nuri = "gs://{ARCHIVE}/backup.zip"\n')
+    )
+    place = Place(folder=tmp_path)
+    name_version(place, "8.4.0")
+    control.start(place.sandbox)
+    bucket = place.cloud().storage.create_bucket(ARCHIVE, location="europe-west1")
+    bucket.blob("backup.zip").upload_from_filename(str(backup_file[0]))
+    yield place
+    control.stop(place.sandbox)
+
+
+@pytest.mark.torture
+@pytest.mark.timeout(900)
+def test_an_older_clinic_moves_here_killed_at_every_step(moving: Place, backup_file: tuple[Path, SampleBackup]) -> None:
+    refused = moving.run("deploy", "-y")
+    assert (refused.status, "older OpenEMR 7.0.4" in refused.json["error"]["what"]) == (5, True)
+    assert "gcp-openemr deploy --upgrade" in refused.json["error"]["do"]
+    move = (*MOVE, "-y")
+    for step in MOVES:
+        kill(moving, move, "main", step)
+        if step == ("upgrade", 1):
+            assert "finish it: gcp-openemr deploy --upgrade" in refusal(moving)
+            told = moving.run("status").json["unfinished"]
+            assert {one["command"] for one in told} == {"gcp-openemr deploy --upgrade"}
+    moved = moving.must(*move)
+    assert set(lines(moving, "main").values()) == {"8.4.0"}
+    assert "upgrade" not in lines(moving, "main")
+    browser = visit(moving, "main")
+    for document in backup_file[1].documents:
+        assert browser.document(document.patient_id, document.id) == document.sha256
+    assert moving.run("plan").status == 0
+    again = moving.must(*move)
+    assert again["clinics"]["main"]["revision"] == moved["clinics"]["main"]["revision"]
+    assert moving.must(*at_once(BACK))["version"] == "7.0.4"
+    browser = visit(moving, "main")
+    for document in backup_file[1].documents:
+        assert browser.document(document.patient_id, document.id) == document.sha256
 
 
 def kill(place: Place, command: tuple[str, ...], clinic: str, step: Step) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -120,6 +122,25 @@ def test_what_a_command_left_is_told_with_the_one_that_goes_on(
     assert what in found[0][0]
     assert found[0][1].startswith(command)
     assert left(context, holder()) == [], "a living run is at work on it"
+
+
+@pytest.mark.parametrize(
+    ("told", "command"),
+    [
+        ({}, "deploy"),
+        ({"UPGRADE": "yes"}, "deploy --upgrade"),
+        ({"BACKUP_SOURCE": "set"}, "recover --from-bucket BUCKET --clinic main"),
+        ({"BACKUP_SOURCE": "set", "UPGRADE": "yes"}, "recover --from-bucket BUCKET --clinic main --upgrade"),
+        ({"BACKUP_SOURCE": "set", "BACKUP_FILEID": "x", "RESTORE_OVER": "yes"}, "restore --from x --clinic main"),
+    ],
+)
+def test_the_command_that_ran_nfs_init_is_known_by_what_it_told(
+    context: Context, monkeypatch: pytest.MonkeyPatch, told: dict[str, str], command: str
+) -> None:
+    executions: Any = SimpleNamespace(get_execution=lambda name: name)
+    cloud: Any = SimpleNamespace(executions=executions)
+    monkeypatch.setattr(unfinished, "_told", lambda _: told)
+    assert unfinished._command(dataclasses.replace(context, cloud=cloud), "nfs-init", "main", "e") == command
 
 
 def test_a_dead_run_is_told(context: Context) -> None:
