@@ -127,6 +127,7 @@ def faults_list(options: Options) -> None:
 @click.option("--times", type=click.IntRange(1), help="No more after so many.")
 @click.option("--after", is_flag=True, default=None, help="Let the call take effect first.")
 @click.option("--status", type=int, help="status: the answer's; 503 by default.")
+@click.option("--refusal", help="status: a refusal of the list in docs/sandbox.md, such as drive.download-quota.")
 @click.option("--seconds", type=click.FloatRange(0), help="delay: how long.")
 @click.option("--bytes", type=click.IntRange(0), help="truncate: so much of the body is sent.")
 @click.pass_obj

@@ -33,6 +33,9 @@ _ANSWERS = (
           "the conformance suite has not run against Google yet"),
     Claim("Terraform", "the program: plans, applies, locks and keeps its state", Level.REAL),
     Claim("Terraform", "the provider hashicorp/google", Level.UNPROVEN, "a client of these APIs with its schemas"),
+    Claim("Google's APIs", "Drive: who may, by a file's permissions, its folders' and its shared drive's", Level.RULE,
+          "https://developers.google.com/workspace/drive/api/guides/ref-roles"),
+    Claim("Google's APIs", "Drive: groups, domains, owners, resumable uploads", Level.UNPROVEN, "refused"),
     Claim("Google's clients", "the libraries: their retries, their checks, their transport", Level.REAL),
 )  # fmt: skip
 
@@ -105,6 +108,9 @@ def _provider() -> Iterator[Claim]:
 def _identity() -> Iterator[Claim]:
     document = json.loads(_ROLES.read_text(encoding="utf-8"))
     yield Claim("identity", f"{len(document['roles'])} predefined roles", Level.RULE, document["source"])
+    yield Claim("identity", "scopes of access tokens", Level.RULE,
+                "https://cloud.google.com/kuberun/docs/securing/service-identity")  # fmt: skip
+    yield Claim("identity", "userinfo's answer to tokens without a scope for it", Level.UNPROVEN, "told all the same")
     yield Claim("identity", "permissions that a method asks for beside that of its own verb", Level.UNPROVEN,
                 "of one resource's use by another, as compute.subnetworks.use")  # fmt: skip
 

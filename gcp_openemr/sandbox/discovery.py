@@ -11,7 +11,7 @@ import functools
 import importlib.util
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -40,6 +40,7 @@ class Method:
     names, "" when there is no body. `parameters` are those of the method only: name to
     `{"location": "path" | "query", "type", "format", "pattern", "enum", "required", "repeated"}`.
     `upload_path` is the template of a media upload, "" when there is none. `download` says that `alt=media` works.
+    A token of any of `scopes` is enough.
     """
 
     id: str
@@ -51,6 +52,7 @@ class Method:
     response: str
     upload_path: str
     download: bool
+    scopes: Sequence[str]
 
     @functools.cached_property
     def pattern(self) -> re.Pattern[str]:
@@ -151,6 +153,7 @@ class Discovery:
             response=raw.get("response", {}).get("$ref", ""),
             upload_path=protocols.get("simple", {}).get("path", ""),
             download=bool(raw.get("supportsMediaDownload", False)),
+            scopes=raw.get("scopes", ()),
         )
 
 

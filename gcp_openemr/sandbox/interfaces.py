@@ -51,8 +51,8 @@ class Access(Protocol):
     def setting(self, name: str) -> float:
         """A number of the sandbox's settings: a factor on Google's own time, 0 for off."""
 
-    def mint_token(self, email: str) -> str:
-        """A bearer token with which calls arrive as `serviceAccount:EMAIL`."""
+    def mint_token(self, email: str, scopes: Sequence[str]) -> str:
+        """A bearer token with which calls arrive as `serviceAccount:EMAIL`, of these scopes (none: the usual one)."""
 
     def mint_identity(self, email: str, audience: str) -> str:
         """An identity token with which the service at `audience` is called."""

@@ -61,8 +61,8 @@ class CloudAccess:
     def setting(self, name: str) -> float:
         return float(getattr(read_settings(self._store), name))
 
-    def mint_token(self, email: str) -> str:
-        return self._tokens.mint(email)
+    def mint_token(self, email: str, scopes: Sequence[str]) -> str:
+        return self._tokens.mint(email, scopes)
 
     def mint_identity(self, email: str, audience: str) -> str:
         return self._tokens.mint_identity(email, audience)

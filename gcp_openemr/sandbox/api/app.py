@@ -10,7 +10,7 @@ import io
 import json
 import threading
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -136,9 +136,9 @@ class App:
         self.settings = change_settings(self.store, changes)
         return self.settings
 
-    def mint_token(self, email: str) -> str:
+    def mint_token(self, email: str, scopes: Sequence[str] = ()) -> str:
         """A bearer token with which calls arrive as that service account."""
-        return self._tokens.mint(email)
+        return self._tokens.mint(email, scopes)
 
     def mint_for(self, caller: Caller) -> str:
         """A bearer token of any identity."""
@@ -192,6 +192,7 @@ class App:
         trace.method_id, trace.caller = call.method.id, call.caller.member or "anonymous"
         trace.resource = "/objects/".join(filter(None, (call.name, call.parameters.get("object"))))
         CURRENT.set(trace)
+        _check_scopes(call)
         if self.settings.latency:
             self.faults.pause(seconds_of("calls", call.method.id) * self.settings.latency)
         self.faults.arrive(call.request)
@@ -275,6 +276,16 @@ def _dispatch(call: Call) -> Json | Response:
     if rule is not None and call.verb in rule.verbs:
         return crud.answer(call, rule)
     raise ApiError(501, f"The sandbox does not stand in for {call.method.id}.")
+
+
+def _check_scopes(call: Call) -> None:
+    """Raise 403 for a token that is not meant for the method, whatever its owner may."""
+    scopes = call.caller.scopes if call.api != "oauth2" else ()  # whose a token is, it tells whatever it is for
+    if scopes and call.method.scopes and not set(scopes) & set(call.method.scopes):
+        service = f"{call.api}.googleapis.com"
+        metadata = {"service": service, "method": call.method.id}
+        info = {"reason": "ACCESS_TOKEN_SCOPE_INSUFFICIENT", "domain": "googleapis.com", "metadata": metadata}
+        raise refuse("google.scope", details=[{"@type": "type.googleapis.com/google.rpc.ErrorInfo", **info}])
 
 
 def _invalid_credentials() -> ApiError:

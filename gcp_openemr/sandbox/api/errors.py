@@ -36,14 +36,15 @@ _REASONS: Mapping[int, str] = {http: reason for _, _, http, reason in _ROWS} | {
 
 
 class ApiError(Exception):
-    """A refusal. `code` is the HTTP status, `status` the canonical name, `reason` the word of the older APIs."""
+    """A refusal. `code` is the HTTP status, `status` the canonical name (None where the answer says none), `reason` the
+    word of the older APIs."""
 
     def __init__(
         self,
         code: int,
         message: str,
         *,
-        status: str = "",
+        status: str | None = "",
         reason: str = "",
         domain: str = "global",
         details: Sequence[Mapping[str, Any]] = (),
@@ -54,7 +55,7 @@ class ApiError(Exception):
         super().__init__(message)
         self.code = code
         self.message = message
-        self.status = status or STATUSES.get(code, "UNKNOWN")
+        self.status = STATUSES.get(code, "UNKNOWN") if status == "" else status
         self.reason = reason or _REASONS.get(code) or "invalid"
         self.domain = domain
         self.details = list(details)
@@ -65,14 +66,16 @@ class ApiError(Exception):
     @property
     def rpc_code(self) -> int:
         """google.rpc.Code of the canonical status."""
-        return CODES.get(self.status, 2)
+        return CODES.get(self.status or "", 2)
 
     def body(self) -> dict[str, Any]:
         """The answer's JSON."""
         entry: dict[str, Any] = {"message": self.message, "domain": self.domain, "reason": self.reason}
         if self.location:
             entry["locationType"], entry["location"] = self.location
-        error: dict[str, Any] = {"code": self.code, "message": self.message, "errors": [entry], "status": self.status}
+        error: dict[str, Any] = {"code": self.code, "message": self.message, "errors": [entry]}
+        if self.status is not None:
+            error["status"] = self.status
         if self.details:
             error["details"] = self.details
         return {"error": error}

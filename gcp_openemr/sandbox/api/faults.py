@@ -27,6 +27,7 @@ from typing import Any
 from gcp_openemr.sandbox.api.call_log import Trace
 from gcp_openemr.sandbox.api.errors import ApiError
 from gcp_openemr.sandbox.api.messages import Request, Response
+from gcp_openemr.sandbox.api.refusals import REFUSALS, refuse
 from gcp_openemr.sandbox.api.store import Store
 
 __all__ = ["EFFECTS", "Fault", "Faults"]
@@ -53,6 +54,8 @@ _TYPES: Mapping[str, tuple[type, ...]] = {"str": (str,), "int": (int,), "float":
 class Fault:
     """One rule. `method`, `path` and `caller` are globs; all must match.
 
+    `refusal` names a row of the refusals, for an error answer that no status alone says (`drive.download-quota`).
+
     Of the calls that match, the `nth` (from 1) is hit, or every `every`-th, or each with `probability` (0–1) decided by
     `seed` and its count; without any of the three, all are. `times` ends it after so many hits (0: never).
     """
@@ -69,6 +72,7 @@ class Fault:
     times: int = 0
     after: bool = False
     status: int = 503
+    refusal: str = ""
     seconds: float = 0.0
     bytes: int = 0
     seen: int = 0
@@ -102,7 +106,7 @@ class Fault:
     @property
     def told(self) -> str:
         """As the call log names it: `f1 drop after`."""
-        detail = {"status": f" {self.status}", "delay": f" {self.seconds:g} s"}.get(self.effect, "")
+        detail = {"status": f" {self.refusal or self.status}", "delay": f" {self.seconds:g} s"}.get(self.effect, "")
         return f"{self.id} {self.effect}{detail}{' after' if self.after else ''}"
 
 
@@ -192,7 +196,7 @@ class Faults:
 
     def _apply(self, fault: Fault, request: Request) -> None:
         if fault.effect == "status":
-            raise answer_of(fault.status, request.trace)
+            raise refuse(fault.refusal) if fault.refusal else answer_of(fault.status, request.trace)
         if fault.effect == "delay":
             self.pause(fault.seconds)
             return
@@ -225,6 +229,8 @@ def _checked(name: str, wish: Mapping[str, Any]) -> Fault:
     fault = Fault(id=name, **wish)
     if fault.status not in _ANSWERS:
         raise ApiError(400, f"Status {fault.status} is none of {', '.join(map(str, _ANSWERS))}.")
+    if fault.refusal and (fault.refusal not in REFUSALS or "{" in REFUSALS[fault.refusal].sentence):
+        raise ApiError(400, f"{fault.refusal} is no refusal that says the same to everybody.")
     if fault.probability > 1:
         raise ApiError(400, "A probability is between 0 and 1.")
     if sum(map(bool, (fault.nth, fault.every, fault.probability))) > 1:

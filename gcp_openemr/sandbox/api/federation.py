@@ -167,4 +167,4 @@ def generate(call: Call) -> Json:
     call.authorize("iam.serviceAccounts.getAccessToken", name)
     beyond_if(call.body.get("delegates"), "The sandbox does not stand in for chains of delegation.")
     ends = names.timestamp(time.time() + TOKEN_SECONDS).partition(".")[0]
-    return {"accessToken": call.app.mint_token(email), "expireTime": f"{ends}Z"}
+    return {"accessToken": call.app.mint_token(email, call.body.get("scope") or ()), "expireTime": f"{ends}Z"}

@@ -25,9 +25,11 @@ from gcp_openemr.sandbox.api.store import Store
 from gcp_openemr.sandbox.interfaces import Json
 
 __all__ = [
-    "ANONYMOUS", "OPERATOR", "PROPAGATION_SECONDS", "Caller", "Iam", "Tokens", "predefined_roles", "service_account",
+    "ANONYMOUS", "CLOUD_PLATFORM", "OPERATOR", "PROPAGATION_SECONDS", "Caller", "Iam", "Tokens", "predefined_roles",
+    "service_account",
 ]  # fmt: skip
 
+CLOUD_PLATFORM = "https://www.googleapis.com/auth/cloud-platform"
 TOKEN_SECONDS = 3600
 _ISSUER = "https://accounts.google.com"
 # "Typically … 2 minutes" (https://cloud.google.com/iam/docs/access-change-propagation).
@@ -41,11 +43,13 @@ _CONVENIENCE = {"projectOwner": "roles/owner", "projectEditor": "roles/editor", 
 class Caller:
     """An identity as IAM writes it (`user:…`, `serviceAccount:…`, `principal://…`), "" for nobody.
 
-    A federated one belongs to `sets` too (`principalSet://…`).
+    A federated one belongs to `sets` too (`principalSet://…`). `scopes` are those of its token, none when the token is
+    good for everything.
     """
 
     member: str
     sets: tuple[str, ...] = ()
+    scopes: tuple[str, ...] = ()
 
     @property
     def email(self) -> str:
@@ -56,8 +60,9 @@ ANONYMOUS = Caller(member="")
 OPERATOR = Caller(member="user:operator@sandbox.local")
 
 
-def service_account(email: str) -> Caller:
-    return Caller(member=f"serviceAccount:{email}")
+def service_account(email: str, scopes: Iterable[str] = ()) -> Caller:
+    """With a token of these scopes; without any, of the one that Cloud Run gives unasked."""
+    return Caller(member=f"serviceAccount:{email}", scopes=tuple(scopes) or (CLOUD_PLATFORM,))
 
 
 class Tokens:
@@ -72,11 +77,11 @@ class Tokens:
         self._key = bytes.fromhex(key)
         self.operator = _operator_token(operator_file)
 
-    def mint(self, email: str) -> str:
-        return self.mint_for(service_account(email))
+    def mint(self, email: str, scopes: Iterable[str] = ()) -> str:
+        return self.mint_for(service_account(email, scopes))
 
     def mint_for(self, caller: Caller) -> str:
-        told = json.dumps([int(time.time()) + TOKEN_SECONDS, caller.member, *caller.sets])
+        told = json.dumps([int(time.time()) + TOKEN_SECONDS, caller.member, caller.sets, caller.scopes])
         payload = base64.urlsafe_b64encode(told.encode()).decode()
         return f"ya29.{payload}.{self._sign(payload)}"
 
@@ -111,10 +116,10 @@ class Tokens:
         if len(parts) != 3 or not hmac.compare_digest(self._sign(parts[1]).encode(), parts[2].encode()):
             return None
         try:
-            ends, member, *sets = json.loads(base64.urlsafe_b64decode(parts[1]))
+            ends, member, sets, scopes = json.loads(base64.urlsafe_b64decode(parts[1]))
         except (binascii.Error, ValueError):
             return None
-        return Caller(member=member, sets=tuple(sets)) if ends > time.time() else None
+        return Caller(member=member, sets=tuple(sets), scopes=tuple(scopes)) if ends > time.time() else None
 
     def _sign(self, payload: str) -> str:
         return hmac.new(self._key, payload.encode(), hashlib.sha256).hexdigest()

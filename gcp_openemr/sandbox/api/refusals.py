@@ -30,14 +30,18 @@ _Value = TypeVar("_Value")
 
 @dataclasses.dataclass(frozen=True)
 class Refusal:
-    """`id` is `api.what`; `sentence` has {values}; `status` and `reason` are those of the code when empty."""
+    """`id` is `api.what`; `sentence` has {values}; `status` and `reason` are those of the code when empty.
+
+    `status` is None where the API's answers have none.
+    """
 
     id: str
     code: int
     sentence: str
     source: str = ""
-    status: str = ""
+    status: str | None = ""
     reason: str = ""
+    domain: str = "global"
 
     @property
     def verified(self) -> bool:
@@ -74,6 +78,7 @@ def refuse(
         row.sentence.format(**values),
         status=row.status,
         reason=row.reason,
+        domain=row.domain,
         details=details,
         location=location,
         refusal_id=row.id,

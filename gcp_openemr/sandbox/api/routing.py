@@ -25,6 +25,7 @@ API_VERSIONS: Mapping[str, Sequence[tuple[str, str]]] = {
     "cloudresourcemanager": (("v3", "/v3/"), ("v1", "/v1/")),
     "compute": (("v1", "/compute/v1/"),),
     "dns": (("v1", "/dns/v1/"),),
+    "drive": (("v3", "/drive/v3/"),),
     "iam": (("v1", "/v1/"),),
     "iamcredentials": (("v1", "/v1/"),),
     "iap": (("v1", "/v1/"),),
@@ -42,7 +43,10 @@ API_VERSIONS: Mapping[str, Sequence[tuple[str, str]]] = {
 _HOST = re.compile(r"([a-z0-9-]+)\.googleapis\.com")
 _PREFIXED = re.compile(r"/([a-z0-9-]+)\.googleapis\.com(/.*)?")
 # www.googleapis.com serves these by path.
-_BY_PATH = (("/compute/", "compute"), ("/dns/", "dns"), ("/oauth2/", "oauth2"))
+_BY_PATH = (
+    ("/compute/", "compute"), ("/dns/", "dns"), ("/drive/", "drive"), ("/oauth2/", "oauth2"),
+    ("/upload/drive/", "drive"),
+)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -71,12 +75,13 @@ def _named(word: str, path: str) -> Target:
 
 def find_method(api: str, http_method: str, path: str) -> tuple[Discovery, Method, dict[str, str]] | None:
     """The method of any spoken version that answers at a path, with the path's parameters."""
+    upload, path = path.startswith("/upload/"), path.removeprefix("/upload")
     for version, start in API_VERSIONS.get(api, ()):
         if not path.startswith(start):
             continue
         discovery = load(api, version)
         found = discovery.find(http_method, path)
-        if found is not None:
+        if found is not None and (found[0].upload_path or not upload):
             return discovery, *found
     return None
 

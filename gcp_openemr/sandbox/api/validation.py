@@ -30,8 +30,9 @@ _NUMBERS: Mapping[str, Sequence[int]] = {
     "LAUNCH_STAGE_UNSPECIFIED": (0, 6, 7, 1, 2, 3, 4, 5),
     "SECRET_TYPE_UNSPECIFIED": (0, 1, 2, 3, 4, 50),
 }
-# The document calls a group's ports output, and hashicorp/google has always given them to insert all the same.
-_TAKEN = frozenset({"namedPorts"})
+# What the documents call output and is given all the same: a group's ports by hashicorp/google, and by everybody the
+# address of whom a file of Drive is shared with.
+_TAKEN = frozenset({"emailAddress", "namedPorts"})
 _BOUNDS: Mapping[str, tuple[int, int]] = {
     "int32": (-(2**31), 2**31 - 1),
     "uint32": (0, 2**32 - 1),

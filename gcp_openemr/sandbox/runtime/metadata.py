@@ -114,7 +114,7 @@ class _Facts:
             described = {"aliases": ["default"], "email": email, "scopes": _SCOPES}
             return "application/json", json.dumps(described)
         if item == "token":
-            token = self._access.mint_token(email)
+            token = self._access.mint_token(email, list(filter(None, query.get("scopes", "").split(","))))
             answer = {"access_token": token, "expires_in": _TOKEN_SECONDS, "token_type": "Bearer"}
             return "application/json", json.dumps(answer)
         if item == "identity" and query.get("audience"):

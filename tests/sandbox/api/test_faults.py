@@ -112,6 +112,8 @@ def test_faults_and_their_counts_outlive_a_restart(tmp_path: Path) -> None:
         {},
         {"effect": "explode"},
         {"effect": "status", "status": 404},
+        {"effect": "status", "refusal": "drive.none"},
+        {"effect": "status", "refusal": "drive.not-found"},
         {"effect": "drop", "nth": -1},
         {"effect": "drop", "nth": True},
         {"effect": "drop", "nth": 1, "every": 2},

@@ -62,8 +62,8 @@ class FakeAccess:
     def setting(self, name: str) -> float:
         return self.settings.get(name, 0.0)
 
-    def mint_token(self, email: str) -> str:
-        return f"token-of-{email}"
+    def mint_token(self, email: str, scopes: Sequence[str]) -> str:
+        return f"token-of-{email}" + "".join(f"-for-{scope}" for scope in scopes)
 
     def mint_identity(self, email: str, audience: str) -> str:
         return f"identity-of-{email}-for-{audience}"

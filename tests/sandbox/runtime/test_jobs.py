@@ -79,7 +79,8 @@ def test_googles_library_finds_the_jobs_identity_without_any_setting(world: Worl
     final, _ = world.run(inside.execute, execution("who", image, "who"))
     assert completed(final)[0] == "CONDITION_SUCCEEDED", world.log("who")
     told = json.loads(texts(world, "who")[-1])
-    assert told == {"token": f"token-of-{ACCOUNT}", "project": "clinic", "email": ACCOUNT}
+    token = f"token-of-{ACCOUNT}-for-https://www.googleapis.com/auth/cloud-platform"
+    assert told == {"token": token, "project": "clinic", "email": ACCOUNT}
 
 
 def test_a_job_that_may_not_read_its_secret_does_not_start(world: World, image: str) -> None:

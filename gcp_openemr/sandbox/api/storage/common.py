@@ -19,8 +19,8 @@ from gcp_openemr.sandbox.api.storage.objects import Content, Keeping, StoredObje
 
 __all__ = [
     "_CONDITIONS", "base_url", "bucket_record", "check_conditions", "conditions_of", "create_object", "early_check",
-    "insert_row", "keeping", "media", "permit", "refuse_if_kept", "shown_object", "source_conditions", "writable",
-    "xml_error",
+    "insert_row", "keeping", "media", "part", "permit", "refuse_if_kept", "shown_object", "source_conditions",
+    "writable", "xml_error",
 ]  # fmt: skip
 _CONDITIONS = ("ifGenerationMatch", "ifGenerationNotMatch", "ifMetagenerationMatch", "ifMetagenerationNotMatch")
 _WRITABLE = (
@@ -178,11 +178,14 @@ def _check_hashes(resource: Json, content: Content) -> None:
 
 def media(call: Call, found: StoredObject) -> Response:
     """The object's bytes, or the range that the caller asks for."""
-    size = int(found.body["size"])
+    return part(call, found, int(found.body["size"]), _headers(found))
+
+
+def part(call: Call, found: StoredObject, size: int, headers: Mapping[str, str]) -> Response:
+    """Bytes with headers of their own."""
     start, length, partial = _range(call.request.headers.get("range", ""), size)
-    headers = _headers(found)
     if partial:
-        headers["Content-Range"] = f"bytes {start}-{start + length - 1}/{size}"
+        headers = {**headers, "Content-Range": f"bytes {start}-{start + length - 1}/{size}"}
     reading = call.request.method != "HEAD" and length
     return Response(
         status=206 if partial else 200,
@@ -241,7 +244,7 @@ def _range(given: str, size: int) -> tuple[int, int, bool]:
         start = int(found[1])
         end = min(int(found[2]), size - 1) if found[2] else size - 1
     if start > end or start >= size:
-        error = refuse("storage.range")
+        error = refuse("google.range")
         error.headers["Content-Range"] = f"bytes */{size}"
         raise error
     return start, end - start + 1, True

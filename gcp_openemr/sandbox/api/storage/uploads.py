@@ -19,6 +19,8 @@ from gcp_openemr.sandbox.api.rules import ApiError, Call, Json, demand, handles,
 from gcp_openemr.sandbox.api.storage import common
 from gcp_openemr.sandbox.api.validation import accept
 
+__all__ = ["multipart", "pieces"]
+
 _STEP = 256 * 1024
 _CHUNK = 1024 * 1024
 _RANGE = re.compile(r"bytes (?:(\d{1,18})-(\d{1,18})|\*)/(\d{1,18}|\*)")
@@ -36,14 +38,14 @@ def insert(call: Call) -> Json | Response:
     if kind == "resumable":
         return _begin(call)
     if kind == "multipart":
-        metadata, media_type, data = _multipart(call.request)
+        metadata, media_type, data = multipart(call.request)
         resource = _metadata(call, metadata)
         resource.setdefault("contentType", media_type)
         return _store(call, resource, iter((data,)))
     resource = {"contentType": call.request.headers.get("content-type", "application/octet-stream")}
     if call.one("contentEncoding"):
         resource["contentEncoding"] = call.one("contentEncoding")
-    return _store(call, resource, _pieces(call.request.body))
+    return _store(call, resource, pieces(call.request.body))
 
 
 def _store(call: Call, resource: Json, chunks: Iterator[bytes]) -> Json:
@@ -121,7 +123,7 @@ def _append(path: Path, body: Readable, start: int, received: int) -> int:
     skip = received - start
     with path.open("rb+") as stream:
         stream.seek(received)
-        for piece in _pieces(body):
+        for piece in pieces(body):
             fresh = piece[skip:]
             skip = max(0, skip - len(piece))
             stream.write(fresh)
@@ -188,17 +190,19 @@ def _hash_header(request: Request) -> Json:
     return stated
 
 
-def _multipart(request: Request) -> tuple[object, str, bytes]:
-    """Metadata, media type and bytes of a multipart/related body."""
+def multipart(request: Request) -> tuple[object, str, bytes]:
+    """Metadata, media type and bytes of a multipart/related body, whose lines Google's clients end in either way."""
     found = demand(re.search(r'boundary="?([^";]+)"?', request.headers.get("content-type", "")), "storage.boundary")
     mark = b"--" + found[1].encode()
-    parts = (b"\r\n" + request.body.read()).split(b"\r\n" + mark)
+    body = request.body.read()
+    end = b"\r\n" if body.partition(b"\n")[0].endswith(b"\r") else b"\n"
+    parts = (end + body).split(end + mark)
     refuse_if(len(parts) != 4 or not parts[3].startswith(b"--"), "storage.multipart")
-    heads = [part.lstrip(b" \t").removeprefix(b"\r\n").partition(b"\r\n\r\n") for part in parts[1:3]]
+    heads = [part.lstrip(b" \t").removeprefix(end).partition(end + end) for part in parts[1:3]]
     headers = email.parser.BytesHeaderParser(policy=email.policy.HTTP).parsebytes(heads[1][0] + b"\r\n\r\n")
     return parse_json(heads[0][2]), str(headers.get("content-type", "application/octet-stream")), heads[1][2]
 
 
-def _pieces(body: Readable) -> Iterator[bytes]:
+def pieces(body: Readable) -> Iterator[bytes]:
     while piece := body.read(_CHUNK):
         yield piece

@@ -20,6 +20,7 @@ from gcp_openemr.sandbox.api.rules import load_tables
 from gcp_openemr.sandbox.api.server import serve
 from gcp_openemr.sandbox.api.serviceusage import enable_apis
 from tests.sandbox.api.conformance import (  # noqa: F401
+    cases_drive,
     cases_identity,
     cases_platform,
     cases_run,
