@@ -21,6 +21,7 @@ __all__ = [
     "clinic_variables",
     "foundation_variables",
     "platform_variables",
+    "services_of",
 ]
 
 SERVICES = (
@@ -43,7 +44,9 @@ SERVICES = (
     "storage.googleapis.com",
     "sts.googleapis.com",
 )
-"""The APIs that the stack calls."""
+"""The APIs that every stack calls."""
+
+_DRIVE = "drive.googleapis.com"
 
 PROVISION_SECONDS = 1800
 """Limit of the provision job; creating schemas and users takes seconds."""
@@ -122,6 +125,12 @@ class Release:
     upgrading: Upgrading | None = None
 
 
+def services_of(environment: Environment) -> tuple[str, ...]:
+    """The APIs that an environment's stack calls: Drive's too where a clinic's backup lies there."""
+    sources = {clinic.restore.source for clinic in environment.clinics.values() if clinic.restore}
+    return (*SERVICES, _DRIVE) if "drive" in sources else SERVICES
+
+
 def foundation_variables(environment: Environment, *, known: Collection[str] = ()) -> dict[str, Any]:
     """`known` are clinics that have backups already, be they in the file or not: what holds those stays."""
     return {
@@ -134,7 +143,7 @@ def foundation_variables(environment: Environment, *, known: Collection[str] = (
         "ci": _ci(environment.ci) if environment.ci else None,
         "clinics": {clinic: _backup_names(environment, clinic) for clinic in sorted({*environment.clinics, *known})},
         "protect": environment.protect,
-        "services": list(SERVICES),
+        "services": list(services_of(environment)),
     }
 
 

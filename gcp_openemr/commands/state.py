@@ -13,7 +13,7 @@ from google.cloud.storage import Bucket
 
 from gcp_openemr.commands.context import Context
 from gcp_openemr.errors import CloudRefused
-from gcp_openemr.variables import SERVICES
+from gcp_openemr.variables import services_of
 
 __all__ = [
     "deployed",
@@ -41,7 +41,7 @@ def ensure_apis(context: Context) -> None:
         CloudRefused: Google does not enable them in time.
     """
     project = f"v1/projects/{context.environment.project}"
-    names = [f"{project.removeprefix('v1/')}/services/{service}" for service in SERVICES]
+    names = [f"{project.removeprefix('v1/')}/services/{service}" for service in services_of(context.environment)]
     found = context.cloud.ask("serviceusage", f"{project}/services:batchGet", names=names)["services"]
     missing = [service["config"]["name"] for service in found if service["state"] != "ENABLED"]
     if not missing:

@@ -112,9 +112,11 @@ def _backup(subject: Subject, clinic: Clinic) -> Iterator[Finding]:
         yield ok(f"{clinic.name} is deployed already; its backup is not read again")
         return
     if clinic.restore.source != "gcs":
+        name = subject.environment.clinic_names(clinic.name).init_account
+        account = f"{name}@{subject.project}.iam.gserviceaccount.com"
         yield warning(
             f"{clinic.name}: a file on Drive cannot be seen from here",
-            do="Share it with the clinic's init account, which `render` shows.",
+            do=f"Share it, or its shared drive, with {account}, which the first deploy makes; then deploy again.",
         )
         return
     uri = clinic.restore.uri

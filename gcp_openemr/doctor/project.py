@@ -10,7 +10,7 @@ from google.api_core.exceptions import Forbidden, NotFound
 from gcp_openemr.doctor.examine import is_disabled, said
 from gcp_openemr.doctor.model import Finding, Subject, failed, ok, warning
 from gcp_openemr.environment import Environment
-from gcp_openemr.variables import SERVICES
+from gcp_openemr.variables import services_of
 
 __all__ = ["CONSTRAINTS", "apis", "billing", "organisation", "project"]
 
@@ -49,10 +49,10 @@ def billing(subject: Subject) -> Iterator[Finding]:
 
 def apis(subject: Subject) -> Iterator[Finding]:
     """Those the stack calls. A deploy enables what is missing, once; afterwards a missing one is a fault."""
-    name = f"projects/{subject.project}"
+    name, services = f"projects/{subject.project}", services_of(subject.environment)
     try:
         answer = subject.cloud.ask(
-            "serviceusage", f"v1/{name}/services:batchGet", names=[f"{name}/services/{service}" for service in SERVICES]
+            "serviceusage", f"v1/{name}/services:batchGet", names=[f"{name}/services/{service}" for service in services]
         )
     except Forbidden as error:
         if not is_disabled(error):
@@ -60,16 +60,16 @@ def apis(subject: Subject) -> Iterator[Finding]:
         yield _missing(subject, ["serviceusage.googleapis.com"], needed=True)
         return
     enabled = {found["config"]["name"] for found in answer["services"] if found["state"] == "ENABLED"}
-    missing = [service for service in SERVICES if service not in enabled]
+    missing = [service for service in services if service not in enabled]
     if missing:
         yield _missing(subject, missing, needed=_is_deployed(subject) or bool(set(_FIRST) & set(missing)))
     else:
-        yield ok(f"all {len(SERVICES)} that are called are enabled")
+        yield ok(f"all {len(services)} that are called are enabled")
 
 
 def _missing(subject: Subject, services: Sequence[str], *, needed: bool) -> Finding:
     command = f"gcloud services enable {' '.join(services)} --project={subject.project}"
-    what = f"{len(services)} of {len(SERVICES)} APIs are not enabled"
+    what = f"{len(services)} of {len(services_of(subject.environment))} APIs are not enabled"
     if needed:
         return failed(what, do=f"Run: {command}", items=services)
     return warning(what, do=f"The first deploy enables them. Where it may not: {command}", items=services)

@@ -471,6 +471,16 @@ def test_the_backup_to_restore(
     assert what in finding["what"]
 
 
+def test_a_backup_on_drive_is_to_be_shared_with_the_job_s_account(cloud: Cloud, tmp_path: Path) -> None:
+    file = environment_file(
+        tmp_path, cloud.project, restore='source = "drive"\nuri = "1aBcDeFgHiJkLmNoPqRsTuVwXyZ012345"'
+    )
+    _, answer = run(file, cloud)
+    (finding,) = [one for one in answer["checks"] if one["check"] == "backup to restore"]
+    assert finding["level"] == "warning"
+    assert f"-init@{cloud.project}.iam.gserviceaccount.com" in finding["do"]
+
+
 def test_it_only_asks(cloud: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[str, str]] = []
     answer = App.handle

@@ -14,6 +14,7 @@ from gcp_openemr.environment import load_environment
 from gcp_openemr.environment.profiles import TABLE
 from gcp_openemr.environment.service import MEMORY_OF_CPU
 from gcp_openemr.errors import UsageError
+from gcp_openemr.variables import SERVICES, services_of
 from tests.unit.environment_file import DRIVE_ID, load, problems
 
 
@@ -180,6 +181,14 @@ def test_end_of_support_and_a_drive_backup_are_warned_of(tmp_path: Path) -> None
     support, drive = environment.warnings
     assert "Alpine 3.20" in support
     assert "Google Drive" in drive
+
+
+def test_the_api_of_drive_is_wanted_where_a_backup_lies_there(tmp_path: Path) -> None:
+    restore = f'source = "drive"\nuri = "{DRIVE_ID}"'
+    assert set(services_of(load(tmp_path, {"clinics.south.restore": restore}))) - set(SERVICES) == {
+        "drive.googleapis.com"
+    }
+    assert services_of(load(tmp_path, {"restore": 'uri = "gs://bucket/one.zip"'})) == SERVICES
 
 
 def test_importing_the_package_imports_no_client_of_google() -> None:

@@ -15,7 +15,8 @@ from gcp_openemr.variables import SERVICES
 
 
 def test_a_new_project_gets_the_apis_that_the_stack_calls(cloud: Cloud) -> None:
-    context: Any = types.SimpleNamespace(environment=types.SimpleNamespace(project="a-new-project"), cloud=cloud)
+    environment = types.SimpleNamespace(project="a-new-project", clinics={})
+    context: Any = types.SimpleNamespace(environment=environment, cloud=cloud)
     place = "v1/projects/a-new-project/services"
     for _ in range(2):
         state.ensure_apis(context)
