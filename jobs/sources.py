@@ -40,7 +40,11 @@ _FIRST_DELAY_SECONDS = 0.5
 _DRIVE = "https://www.googleapis.com/drive/v3/files"
 _DRIVE_SCOPE = "https://www.googleapis.com/auth/drive.readonly"
 _TOO_FAST = {"rateLimitExceeded", "userRateLimitExceeded"}
-_USED_UP = {"downloadQuotaExceeded", "dailyLimitExceeded"}
+_USED_UP = {"downloadQuotaExceeded", "dailyLimitExceeded", "quotaExceeded"}
+_WAYS_OUT = {
+    "accessNotConfigured": "Enable the Drive API: gcloud services enable drive.googleapis.com",
+    "cannotDownloadFile": "Let viewers download the file, in its sharing settings.",
+}
 _T = TypeVar("_T")
 
 
@@ -257,6 +261,7 @@ class _DriveFile:
             credentials, _ = google.auth.default(scopes=[_DRIVE_SCOPE])
         except GoogleAuthError as error:
             raise CloudRefused(f"The job has no identity for Google Drive: {error}") from error
+        self._credentials = credentials
         self._session = AuthorizedSession(credentials)
         fields = {"fields": "size,md5Checksum,name"}
         body = _patiently(lambda: self._ask(fields, timeout=60), threading.Event()).json()
@@ -279,11 +284,11 @@ class _DriveFile:
             headers=headers,
             timeout=timeout,
         )
-        _check_drive(answer, self._id)
+        _check_drive(answer, self._id, getattr(self._credentials, "service_account_email", ""))
         return answer
 
 
-def _check_drive(answer: requests.Response, file_id: str) -> None:
+def _check_drive(answer: requests.Response, file_id: str, account: str) -> None:
     """404, missing rights and quota are three things, though two of them share a status.
 
     Raises:
@@ -301,14 +306,15 @@ def _check_drive(answer: requests.Response, file_id: str) -> None:
         raise _Again(f"Google Drive answers {answer.status_code}: {message}")
     if answer.status_code == 404:
         raise BackupMissing(
-            f"Google Drive has no file {file_id} that the job's service account can see.",
-            do="Share the file or its shared drive with the clinic's nfs-init service account.",
+            f"Google Drive has no file {file_id} that {account or 'the job'} can see.",
+            do=f"Share it, or its shared drive, with {account or 'the account of the job'} as a viewer.",
         )
     if reasons & _USED_UP:
         raise Unreachable(f"Google Drive's quota is used up: {message}", do="Run the same command again later.")
     if answer.status_code in (401, 403):
+        ways = [way for reason, way in _WAYS_OUT.items() if reason in reasons]
         raise BackupForbidden(
-            f"The job's service account may not download {file_id}: {message}",
-            do="Enable the Drive API in the project and share the file with the clinic's nfs-init service account.",
+            f"{account or 'The job'} may not download {file_id}: {message}",
+            do=ways[0] if ways else f"Share it, or its shared drive, with {account or 'the account of the job'}.",
         )
     raise CloudRefused(f"Google Drive refused {file_id}: {message}")

@@ -18,9 +18,10 @@ import redis as redis_client
 
 from gcp_openemr.sandbox.standin.sample_backup import SampleBackup
 from jobs import errors
-from tests.jobs.fake_google import HOSTS, FakeGoogle, running
+from tests.jobs.google import HOSTS, INSTANCE, JOB, Google, running
 from tests.jobs.servers import ADDRESS, Authority, Mysql, Redis
 from tests.jobs.world import ADMIN_PASSWORD, APP, DATABASE_PASSWORD
+from tests.sandbox.api.support import PROJECT
 
 ROOT = Path(__file__).parents[2]
 NAMESPACE = ROOT / "tests" / "container" / "namespace.sh"
@@ -28,10 +29,10 @@ SCHEMAS = ("oe_main", "oe_main_staging", "oe_main_scratch")
 REDIS_PASSWORD = "r 'e=d\"%is ü"
 NEW_PASSWORD = "n=e'w \"%"
 SECRETS = {
-    "projects/p/secrets/db/versions/1": DATABASE_PASSWORD,
-    "projects/p/secrets/db/versions/2": NEW_PASSWORD,
-    "projects/p/secrets/admin/versions/1": ADMIN_PASSWORD,
-    "projects/p/secrets/redis/versions/1": REDIS_PASSWORD,
+    "projects/my-clinic/secrets/db/versions/1": DATABASE_PASSWORD,
+    "projects/my-clinic/secrets/db/versions/2": NEW_PASSWORD,
+    "projects/my-clinic/secrets/admin/versions/1": ADMIN_PASSWORD,
+    "projects/my-clinic/secrets/redis/versions/1": REDIS_PASSWORD,
 }
 
 
@@ -46,7 +47,7 @@ class Run:
 class Cloud:
     """The servers, an empty share, and the job command as Cloud Run would start it."""
 
-    google: FakeGoogle
+    google: Google
     mysql: Mysql
     redis: Redis
     rootfs: Path
@@ -59,9 +60,7 @@ class Cloud:
     def job(self, *arguments: str, **environment: str) -> Run:
         command = self.started(*arguments, **environment)
         output, _ = command.communicate(timeout=60)
-        assert "results/run.json" in self.google.objects, output
-        record = self.google.objects.pop("results/run.json")
-        return Run(status=command.returncode, output=output, record=json.loads(record))
+        return Run(status=command.returncode, output=output, record=self.google.take("results", "run.json"))
 
     def started(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
         variables = {**self._base(), **environment}
@@ -85,8 +84,8 @@ class Cloud:
             "GCE_METADATA_HOST": self.google.metadata,
             "GCE_METADATA_IP": self.google.metadata,
             "REQUESTS_CA_BUNDLE": "/etc/test-ca.pem",
-            "GOOGLE_CLOUD_PROJECT": "p",
-            "SQL_INSTANCE": "oe-test-sql",
+            "GOOGLE_CLOUD_PROJECT": PROJECT,
+            "SQL_INSTANCE": INSTANCE,
             "CLINIC": "main",
             "MYSQL_HOST": "sql.test",
             "MYSQL_PORT": str(self.mysql.port),
@@ -95,18 +94,18 @@ class Cloud:
             "MYSQL_STAGING_DATABASE": SCHEMAS[1],
             "MYSQL_DATABASES": ",".join(SCHEMAS),
             "MYSQL_USER": "oe_main",
-            "MYSQL_PASS_SECRET": "projects/p/secrets/db",
+            "MYSQL_PASS_SECRET": "projects/my-clinic/secrets/db",
             "MYSQL_PASS_VERSION": "1",
-            "OE_PASS_SECRET": "projects/p/secrets/admin",
+            "OE_PASS_SECRET": "projects/my-clinic/secrets/admin",
             "OE_PASS_VERSION": "1",
             "OPENEMR_VERSION": "7.0.4",
             "REDIS_SERVER": ADDRESS,
             "REDIS_PORT": str(self.redis.port),
             "REDIS_USERNAME": "oe_main",
             "REDIS_PREFIX": "oe_main:",
-            "REDIS_PASS_SECRET": "projects/p/secrets/redis",
+            "REDIS_PASS_SECRET": "projects/my-clinic/secrets/redis",
             "REDIS_PASS_VERSION": "1",
-            "REDIS_ADMIN_SECRET": "projects/p/secrets/redisroot",
+            "REDIS_ADMIN_SECRET": "projects/my-clinic/secrets/redisroot",
             "REDIS_ADMIN_VERSION": "1",
             "RESULT_URI": "gs://results/run.json",
         }
@@ -138,26 +137,24 @@ class Cloud:
 @pytest.fixture(scope="module")
 def google(
     mysql: Mysql, redis: Redis, authority: Authority, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[FakeGoogle]:
-    values = {**SECRETS, "projects/p/secrets/redisroot/versions/1": redis.admin_password}
-    fake = FakeGoogle(mysql=mysql, secrets=values)
+) -> Iterator[Google]:
+    values = {**SECRETS, "projects/my-clinic/secrets/redisroot/versions/1": redis.admin_password}
     # an address of this run's own, so that two test runs do not meet
     address = f"127.{os.getpid() % 250 + 2}.{os.getpid() // 250 % 250 + 1}.9"
-    with running(fake, authority, tmp_path_factory.mktemp("google"), address):
-        yield fake
+    with running(mysql, authority, tmp_path_factory.mktemp("google"), address, values) as google:
+        yield google
 
 
 @pytest.fixture(scope="module")
 def cloud(
-    google: FakeGoogle, mysql: Mysql, redis: Redis, authority: Authority, tmp_path_factory: pytest.TempPathFactory
+    google: Google, mysql: Mysql, redis: Redis, authority: Authority, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Cloud]:
     directory = tmp_path_factory.mktemp("cloud")
     rootfs, share = directory / "rootfs", directory / "share"
     share.mkdir()
     os.chown(share, 1000, 1000)
     (rootfs / "etc").mkdir(parents=True)
-    names = " ".join(f"{host}.googleapis.com" for host in HOSTS)
-    (rootfs / "etc/hosts").write_text(f"127.0.0.1 localhost\n{ADDRESS} sql.test\n{google.address} {names}\n")
+    (rootfs / "etc/hosts").write_text(f"127.0.0.1 localhost\n{ADDRESS} sql.test\n{google.address} {' '.join(HOSTS)}\n")
     (rootfs / "etc/test-ca.pem").write_text(authority.pem)
     cloud = Cloud(google=google, mysql=mysql, redis=redis, rootfs=rootfs, share=share)
     yield cloud
@@ -174,7 +171,7 @@ def provisioned_once(cloud: Cloud) -> Cloud:
 @pytest.fixture
 def provisioned(provisioned_once: Cloud) -> Cloud:
     """The clinic as provision left it: its directory and schemas are there and empty."""
-    provisioned_once.google.denied.clear()
+    provisioned_once.google.cloud.app.faults.clear()
     shutil.rmtree(provisioned_once.sites)
     provisioned_once.sites.mkdir()
     os.chown(provisioned_once.sites, 1000, 1000)
@@ -203,7 +200,6 @@ def test_provision_makes_what_a_clinic_needs_and_no_more(cloud: Cloud) -> None:
         for forbidden in ("CREATE DATABASE oexmain", "SELECT * FROM mysql.user", "CREATE USER x"):
             with pytest.raises(pymysql.MySQLError):
                 cursor.execute(forbidden)
-    cloud.google.denied.clear()
     again = cloud.job("provision")
     assert (again.status, again.record["database_password"]) == (0, "kept")
     assert cloud.users() == {"oe_main"}
@@ -250,45 +246,56 @@ def test_installs_then_only_configures(provisioned: Cloud) -> None:
 def test_restores_from_the_source_and_checks_its_sum(
     provisioned: Cloud, backups: dict[str, SampleBackup], source: str
 ) -> None:
-    content = backups[".tar.zst"].path.read_bytes()
-    google = provisioned.google
-    google.objects["backups/clinics/main backup.zip"] = google.drive["1A2b3C4d5E6f"] = content
-    google.broken_reads = 1
-    google.cuts = [len(content) // 2]
-    place = "gs://backups/clinics/main backup.zip" if source == "gcs" else "1A2b3C4d5E6f"
+    content, google = backups[".tar.zst"].path.read_bytes(), provisioned.google
+    if source == "gcs":
+        google.put("backups", "clinics/main backup.zip", content)
+    place = "gs://backups/clinics/main backup.zip" if source == "gcs" else google.put_on_drive(content)
+    method = {"gcs": "storage.objects.get", "drive": "drive.files.get"}[source]
+    # The first call asks what is there, the second for the bytes.
+    google.cloud.app.faults.add({"effect": "status", "method": method, "nth": 2})
+    google.cloud.app.faults.add({"effect": "truncate", "bytes": len(content) // 2, "method": method, "nth": 3})
     done = provisioned.job("nfs-init", BACKUP_SOURCE=source, BACKUP_FILEID=place)
     assert done.status == 0, done.output
     assert (done.record["decision"], done.record["checksum"]) == ("restore", "verified")
     assert done.record["documents"] == 30
     assert "set for admin" in done.record["admin_password"]
+    assert [fault.hits for fault in google.cloud.app.faults.all()] == [1, 1]
 
 
 @pytest.mark.parametrize(
     ("place", "error"),
     [
         ("gs://backups/missing.zip", errors.BackupMissing),
-        ("gs://backups/denied.zip", errors.BackupForbidden),
-        ("Drive-missing-id", errors.BackupMissing),
-        ("Drive-denied-id", errors.BackupForbidden),
-        ("Drive-spent-quota", errors.Unreachable),
+        ("gs://closed/denied.zip", errors.BackupForbidden),
+        ("unshared", errors.BackupMissing),
+        ("undownloadable", errors.BackupForbidden),
+        ("used up", errors.Unreachable),
     ],
 )
 def test_a_backup_out_of_reach_says_which_way(provisioned: Cloud, place: str, error: type[errors.JobError]) -> None:
-    provisioned.google.denied |= {"backups/denied.zip", "Drive-denied-id"}
-    provisioned.google.spent.add("Drive-spent-quota")
-    source = "gcs" if place.startswith("gs:") else "drive"
-    done = provisioned.job("nfs-init", BACKUP_SOURCE=source, BACKUP_FILEID=place)
-    assert done.status == error.exit_code
+    google, told = provisioned.google, {"BACKUP_SOURCE": "gcs", "BACKUP_FILEID": place}
+    google.put("closed", "denied.zip", b"a backup")
+    if not place.startswith("gs:"):
+        fields = {"copyRequiresWriterPermission": place == "undownloadable"}
+        file = google.put_on_drive(b"a backup", shared=place != "unshared", **fields)
+        told = {"BACKUP_SOURCE": "drive", "BACKUP_FILEID": file}
+    if place == "used up":
+        wish = {"effect": "status", "refusal": "drive.download-quota", "method": "drive.files.get", "nth": 2}
+        google.cloud.app.faults.add(wish)
+    done = provisioned.job("nfs-init", **told)
+    assert done.status == error.exit_code, done.output
     assert done.record["ok"] is False
     assert done.record["error"]
     assert done.record["do"]
+    assert (JOB in done.record["do"]) is (place == "unshared")
 
 
 def test_a_secret_out_of_reach_is_told(provisioned: Cloud) -> None:
-    provisioned.google.denied.add("projects/p/secrets/db/versions/1")
+    provisioned.google.allow("projects/my-clinic/secrets/db", allowed=False)
     done = provisioned.job("nfs-init")
+    provisioned.google.allow("projects/my-clinic/secrets/db")
     assert done.status == errors.SecretUnavailable.exit_code
-    assert "may not read projects/p/secrets/db/versions/1" in done.record["error"]
+    assert "may not read projects/my-clinic/secrets/db/versions/1" in done.record["error"]
 
 
 def test_a_share_of_another_owner_is_unusable(provisioned: Cloud) -> None:
@@ -310,7 +317,7 @@ def test_the_images_own_folder_is_no_share(provisioned: Cloud) -> None:
 def test_sigterm_ends_with_its_code_and_the_next_run_continues(
     provisioned: Cloud, backups: dict[str, SampleBackup]
 ) -> None:
-    provisioned.google.objects["backups/b.zip"] = backups[".zip"].path.read_bytes()
+    provisioned.google.put("backups", "b.zip", backups[".zip"].path.read_bytes())
     command = provisioned.started("nfs-init", BACKUP_FILEID="gs://backups/b.zip")
     assert command.stdout is not None
     for line in command.stdout:
@@ -337,11 +344,11 @@ def test_a_new_password_is_taken_beside_the_old_one_until_the_clinic_is_removed(
     assert refused.status == errors.Refused.exit_code
     assert "not removed without a verified backup set" in refused.record["error"]
     for other in ({"clinic": "other", "state": "verified"}, {"clinic": "main", "state": "failed"}, ["main"]):
-        provisioned.google.objects["backups/set.json"] = json.dumps(other).encode()
+        provisioned.google.put("backups", "set.json", json.dumps(other).encode())
         refused = provisioned.job("provision", ACTION="remove", FINAL_SET="gs://backups/set.json")
         assert refused.status == errors.Refused.exit_code, refused.output
     assert provisioned.users() == {"oe_main"}
-    provisioned.google.objects["backups/set.json"] = json.dumps({"clinic": "main", "state": "verified"}).encode()
+    provisioned.google.put("backups", "set.json", json.dumps({"clinic": "main", "state": "verified"}).encode())
     removed = provisioned.job("provision", ACTION="remove", FINAL_SET="gs://backups/set.json")
     assert removed.status == 0, removed.output
     assert [entry.name for entry in (provisioned.share / "clinics").iterdir()] == ["other"]

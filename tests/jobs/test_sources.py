@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
+import socket
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import google.auth
@@ -16,17 +17,22 @@ import requests
 from google.api_core import exceptions, retry
 from google.auth.exceptions import TransportError
 from google.cloud import secretmanager_v1
+from google.oauth2.credentials import Credentials
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from gcp_openemr.sandbox.api.app import App
+from gcp_openemr.sandbox.api.server import serve
+from gcp_openemr.sandbox.api.serviceusage import enable_apis
 from jobs import errors, secrets, sources
 from jobs.archives.entries import exactly
 from jobs.settings import Backup, SecretVersion
+from tests.jobs.google import JOB, Google
+from tests.sandbox.api.support import PROJECT, Cloud, RecordingRuntime
 
 CONTENT = hashlib.shake_256(b"a backup").digest(5000)
 OBJECT = Backup(source="gcs", place="gs://backups/a.zip")
-FILE = Backup(source="drive", place="1A2b3C4d5E6f")
 PASSING = [
     exceptions.ServiceUnavailable("busy"),
     exceptions.RetryError("for two minutes", None),
@@ -155,70 +161,81 @@ def test_cloud_storage_that_does_not_answer_is_out_of_reach(monkeypatch: pytest.
         sources.open_backup(OBJECT)
 
 
-def drive(
-    monkeypatch: pytest.MonkeyPatch, problems: Sequence[tuple[int, str]], *, google_document: bool = False
-) -> None:
-    """CONTENT in a shared drive; the first answers are of these statuses and reasons."""
-    left = list(problems)
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Google]:
+    """The sandbox's Drive, which the job calls as its account."""
+    app = App(tmp_path / "state")
+    enable_apis(app.store, PROJECT)
+    server = serve(socket.create_server(("127.0.0.1", 0)), app)
+    cloud = Cloud(app=app, runtime=RecordingRuntime(), url=f"http://127.0.0.1:{server.port}")
+    made = Google(cloud=cloud, address="", metadata="")
+    made.call("POST", "iam", f"v1/projects/{PROJECT}/serviceAccounts", {"accountId": JOB.partition("@")[0]})
 
-    class Session:
-        def __init__(self, credentials: object) -> None:
-            assert credentials == ["https://www.googleapis.com/auth/drive.readonly"]
+    def default(*, scopes: Sequence[str]) -> tuple[Credentials, str]:
+        return Credentials(app.mint_token(JOB, scopes)), PROJECT
 
-        def get(
-            self, address: str, *, params: dict[str, str], headers: dict[str, str], timeout: int
-        ) -> requests.Response:
-            assert address.endswith(FILE.place)
-            assert timeout
-            answer = requests.Response()
-            if params.get("supportsAllDrives") != "true":
-                left.insert(0, (404, "notFound"))
-            if left:
-                status, reason = left.pop(0)
-                answer.status_code = status
-                error = {"message": reason, "errors": [{"reason": reason}]}
-                answer._content = json.dumps({"error": error}).encode()
-            elif "alt" in params:
-                first, last = (int(part) for part in headers["Range"].removeprefix("bytes=").split("-"))
-                answer.status_code, answer._content = 206, CONTENT[first : last + 1]
-            else:
-                md5 = {} if google_document else {"md5Checksum": Ranges.digest.hex()}
-                answer.status_code, answer._content = 200, json.dumps({"size": str(len(CONTENT)), **md5}).encode()
-            return answer
-
-    monkeypatch.setattr(google.auth, "default", lambda *, scopes: (scopes, "p"))
-    monkeypatch.setattr(sources, "AuthorizedSession", Session)
+    monkeypatch.setattr(google.auth, "default", default)
+    monkeypatch.setattr(sources, "_DRIVE", f"{cloud.url}/www.googleapis.com/drive/v3/files")
+    yield made
+    server.close()
+    app.close()
 
 
-def test_a_file_of_a_shared_drive_is_read_on_after_what_passes(monkeypatch: pytest.MonkeyPatch) -> None:
-    drive(monkeypatch, [(500, "backendError"), (403, "userRateLimitExceeded"), (429, "rateLimitExceeded")])
-    with sources.open_backup(FILE) as file:
+def bad_day(place: Google, **wish: object) -> None:
+    place.cloud.app.faults.add({"effect": "status", "method": "drive.files.get", **wish})
+
+
+def test_a_file_of_a_shared_drive_is_read_on_after_what_passes(place: Google) -> None:
+    bad_day(place, nth=1, status=500)
+    bad_day(place, nth=2, refusal="drive.user-rate")
+    bad_day(place, nth=3, status=429)
+    bad_day(place, nth=6, effect="truncate", bytes=17)
+    bad_day(place, nth=7, effect="drop")
+    with sources.open_backup(Backup(source="drive", place=place.put_on_drive(CONTENT))) as file:
         assert file.read() == CONTENT
         assert file.verify() == "verified"
+    assert {fault.hits for fault in place.cloud.app.faults.all()} == {1}
+
+
+def disabled(place: Google) -> None:
+    place.call("POST", "serviceusage", f"v1/projects/{PROJECT}/services/drive.googleapis.com:disable", {})
 
 
 @pytest.mark.parametrize(
-    ("status", "reason", "expected", "words"),
+    ("fields", "trouble", "expected", "words"),
     [
-        (404, "notFound", errors.BackupMissing, "Share the file or its shared drive"),
-        (403, "insufficientFilePermissions", errors.BackupForbidden, "share the file with"),
-        (403, "downloadQuotaExceeded", errors.Unreachable, "again later"),
-        (400, "badRequest", errors.CloudRefused, ""),
+        ({"shared": False}, None, errors.BackupMissing, "Share it"),
+        ({}, disabled, errors.BackupForbidden, "gcloud services enable drive.googleapis.com"),
+        ({"copyRequiresWriterPermission": True}, None, errors.BackupForbidden, "Let viewers download"),
+        ({}, "drive.file-permission", errors.BackupForbidden, "Share it"),
+        ({}, "drive.download-quota", errors.Unreachable, "again later"),
+        ({}, "google.json", errors.CloudRefused, ""),
     ],
 )
 def test_drives_refusals_are_told_apart(
-    monkeypatch: pytest.MonkeyPatch, status: int, reason: str, expected: type[errors.JobError], words: str
+    place: Google,
+    fields: dict[str, Any],
+    trouble: str | Callable[[Google], None] | None,
+    expected: type[errors.JobError],
+    words: str,
 ) -> None:
-    drive(monkeypatch, [(status, reason)])
-    with pytest.raises(expected) as caught:
-        sources.open_backup(FILE)
+    file = place.put_on_drive(CONTENT, **fields)
+    if isinstance(trouble, str):
+        bad_day(place, refusal=trouble)
+    elif trouble is not None:
+        trouble(place)
+    with pytest.raises(expected) as caught, sources.open_backup(Backup(source="drive", place=file)) as opened:
+        opened.read()
     assert words in caught.value.do
 
 
-def test_a_document_of_googles_own_is_no_archive(monkeypatch: pytest.MonkeyPatch) -> None:
-    drive(monkeypatch, [], google_document=True)
+def test_a_document_of_googles_own_is_no_archive(place: Google) -> None:
+    wanted = {"name": "Notes", "mimeType": "application/vnd.google-apps.document"}
+    file = place.call("POST", "www", "drive/v3/files", wanted)["id"]
+    reader = {"type": "user", "role": "reader", "emailAddress": JOB}
+    place.call("POST", "www", f"drive/v3/files/{file}/permissions", reader)
     with pytest.raises(errors.BackupInvalid, match="a document of Google's"):
-        sources.open_backup(FILE)
+        sources.open_backup(Backup(source="drive", place=file))
 
 
 SECRET = SecretVersion(secret="projects/p/secrets/db", version=1)
