@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import fcntl
 import os
@@ -17,6 +18,8 @@ import pytest
 from gcp_openemr.sandbox import control
 from gcp_openemr.sandbox.standin.sample_backup import SampleBackup, make_backup
 from tests.rehearsal.place import ARCHIVE, TWO_INSTANCES, Place, environment_file
+
+_GLANCES = 100  # two seconds
 
 
 @pytest.fixture(scope="session")
@@ -94,22 +97,31 @@ def arguments_seen() -> set[bytes]:
 
 @pytest.fixture(scope="session")
 def deployed(place: Place, arguments_seen: set[bytes]) -> dict[str, Any]:
+    with arguments_written_down(arguments_seen):
+        return place.must("deploy", "-y")
+
+
+@contextlib.contextmanager
+def arguments_written_down(seen: set[bytes]) -> Iterator[None]:
+    """Every argument list that a process of this machine has meanwhile goes into `seen`.
+
+    A process is looked at while it is new: later it becomes no other program.
+    """
     ended = threading.Event()
+    glances: collections.Counter[str] = collections.Counter()
 
     def watch() -> None:
         while not ended.wait(0.02):
-            arguments_seen.update(command_lines())
+            for process in Path("/proc").glob("[0-9]*"):
+                glances[process.name] += 1
+                if glances[process.name] <= _GLANCES:
+                    with contextlib.suppress(OSError):
+                        seen.add((process / "cmdline").read_bytes())
 
     watching = threading.Thread(target=watch)
     watching.start()
     try:
-        return place.must("deploy", "-y")
+        yield
     finally:
         ended.set()
         watching.join()
-
-
-def command_lines() -> Iterator[bytes]:
-    for process in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            yield (process / "cmdline").read_bytes()

@@ -78,7 +78,10 @@ class World:
 
 
 def programs(folder: Path, *, wheel: bool) -> Path:
-    """`gcp-openemr`, `python` and `pip` as a runner has them after its set-up; Google Cloud is the sandbox."""
+    """`gcp-openemr`, `python` and `pip` as a runner has them after its set-up; Google Cloud is the sandbox.
+
+    Without a wheel there is nothing for `pip` to bring.
+    """
     if wheel:
         distribution.clone(folder / "clone")
         (folder / "dist").mkdir()
@@ -89,7 +92,8 @@ def programs(folder: Path, *, wheel: bool) -> Path:
         program = f"{python} -m gcp_openemr.cli"
     made = folder / "programs"
     made.mkdir()
-    for name, command in (("gcp-openemr", f"{program} --sandbox"), ("python", python), ("pip", f"{python} -m pip")):
+    pip = f"{python} -m pip" if wheel else "true"
+    for name, command in (("gcp-openemr", f"{program} --sandbox"), ("python", python), ("pip", pip)):
         (made / name).write_text(f'#!/bin/sh\nexec {command} "$@"\n')
         (made / name).chmod(0o755)
     return made

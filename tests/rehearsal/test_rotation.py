@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import random
 import signal
-import threading
 import time
 from typing import Any
 
@@ -13,7 +12,7 @@ import pytest
 
 from gcp_openemr import lock
 from gcp_openemr.sandbox.remote import Remote, remote
-from tests.rehearsal.conftest import command_lines
+from tests.rehearsal.conftest import arguments_written_down
 from tests.rehearsal.people import at_work, hire, root
 from tests.rehearsal.place import PROJECT, Place, begin, visit, wait_for
 from tests.rehearsal.test_deploy import files_below, objects
@@ -75,22 +74,10 @@ def assert_at_rest(place: Place) -> None:
 @pytest.fixture(scope="module")
 def rotated(clinic: Place) -> dict[str, Any]:
     """All four at once, with people at work; what was seen of it."""
-    ended = threading.Event()
     arguments: set[bytes] = set()
-
-    def watch() -> None:
-        while not ended.wait(0.02):
-            arguments.update(command_lines())
-
     before, old = values(clinic), clinic.must("credentials")["password"]
-    watching = threading.Thread(target=watch)
-    watching.start()
-    try:
-        with at_work(url(clinic)) as seen:
-            answer = clinic.run("rotate", "-y", *DRAIN)
-    finally:
-        ended.set()
-        watching.join()
+    with arguments_written_down(arguments), at_work(url(clinic)) as seen:
+        answer = clinic.run("rotate", "-y", *DRAIN)
     return {"answer": answer, "seen": seen, "arguments": arguments, "before": before, "old": old}
 
 
