@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import collections
 import contextlib
-import fcntl
-import os
-import shutil
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -56,23 +53,15 @@ uri = "gs://{ARCHIVE}/backup.zip"
 def shelved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with an environment `test` of one clinic in two instances, its sandbox stopped: to be copied.
 
-    It is deployed once in a run of the tests, whichever worker needs it first.
+    Each worker deploys its own: copies that run side by side could not have their clinic at the same address.
     """
-    own = tmp_path_factory.getbasetemp()
-    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "shelf"
-    with folder.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        deployed = folder / "deployed"
-        if not deployed.exists():
-            shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir()
-            (folder / "openemr.toml").write_text(environment_file(TWO_INSTANCES))
-            made = Place(folder=folder)
-            try:
-                made.must("deploy", "-y")
-            finally:
-                control.stop(made.sandbox)
-            deployed.touch()
+    folder = tmp_path_factory.mktemp("shelf")
+    (folder / "openemr.toml").write_text(environment_file(TWO_INSTANCES))
+    made = Place(folder=folder)
+    try:
+        made.must("deploy", "-y")
+    finally:
+        control.stop(made.sandbox)
     return folder
 
 
