@@ -31,7 +31,9 @@ def test_the_first_steps_of_a_deploy_end_well(tmp_path: Path, seed: int) -> None
         for number, kind in enumerate(LOST):
             app.faults.add({**kind, "probability": 0.02, "seed": seed + 10 + number})
         names = types.SimpleNamespace(state_bucket=BUCKET)
-        environment = types.SimpleNamespace(project=PROJECT, region="europe-west1", lasting_labels={}, names=names)
+        environment = types.SimpleNamespace(
+            project=PROJECT, region="europe-west1", lasting_labels={}, names=names, clinics={}
+        )
         context: Any = types.SimpleNamespace(environment=environment, cloud=cloud)
         for value in ("first", "second"):
             state.ensure_apis(context)
