@@ -109,7 +109,7 @@ def clinic(mysql: Mysql, redis: Redis, tmp_path: Path, monkeypatch: pytest.Monke
     provision.run(dataclasses.replace(clinic.wanted, action="remove"))
 
 
-@pytest.mark.parametrize("every", [False, pytest.param(True, marks=pytest.mark.torture)])
+@pytest.mark.parametrize("every", [False, pytest.param(True, marks=[pytest.mark.torture, pytest.mark.timeout(3600)])])
 def test_a_killed_provision_or_removal_is_finished_by_the_next(clinic: Clinic, every: bool) -> None:
     removal = dataclasses.replace(clinic.wanted, action="remove")
     provision.run(clinic.wanted)
