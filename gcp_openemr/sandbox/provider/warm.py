@@ -22,6 +22,7 @@ import sys
 import tempfile
 import threading
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
@@ -66,7 +67,7 @@ def _wake(listener: int, lifeline: int) -> None:
 
 def main(listening: int, lifeline: int) -> None:
     """The warm process: fork for each connection, until the command that started it is gone."""
-    from gcp_openemr.sandbox.provider import servicer
+    from gcp_openemr.sandbox.provider import plugin, servicer
 
     servicer.preload()
     gc.freeze()  # what was read stays shared with the forks
@@ -77,18 +78,16 @@ def main(listening: int, lifeline: int) -> None:
         if os.fork() == 0:
             listener.close()
             os.close(lifeline)
-            _serve(launched)
+            _serve(launched, plugin.serve)
         launched.close()
 
 
-def _serve(launched: socket.socket) -> NoReturn:
+def _serve(launched: socket.socket, serve: Callable[[Callable[[], bool]], int]) -> NoReturn:
     status = 1
     try:
         _take_over(launched)
-        from gcp_openemr.sandbox.provider import plugin
-
         launched.sendall(HERE)
-        status = plugin.serve(lambda: not select.select([launched], [], [], 0)[0])
+        status = serve(lambda: not select.select([launched], [], [], 0)[0])
         sys.stdout.flush()
     finally:
         os._exit(status)
