@@ -20,6 +20,8 @@ AS_ROOT = $(if $(filter 0,$(shell id -u)),,sudo env HOME="$$HOME" PATH="$$PATH")
 # Terraform reads no settings of the machine's user here, and asks nobody for newer versions.
 unexport TF_CLI_CONFIG_FILE TF_CLI_ARGS TF_DATA_DIR TF_WORKSPACE
 export CHECKPOINT_DISABLE := 1
+# Each of the hundreds of commands in the tests would compile the program anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help python setup development terraform-shim demo stop test pytest torture bench lock upgrade-locks wheel clean

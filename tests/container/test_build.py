@@ -137,6 +137,8 @@ def test_the_job_has_what_the_service_lacks(builder: Builder) -> None:
     assert (root / OPENEMR / "setup.php").is_file()
     assert (root / "usr/share/openemr/sites/default/config.php").is_file()
     assert (root / "opt/gcp-openemr/jobs/nfs_init.py").is_file()
+    compiled = "python3 -m compileall -q --invalidation-mode unchecked-hash /opt/gcp-openemr/jobs"
+    assert (root / "calls").read_text().splitlines()[-1] == compiled
 
 
 def test_what_needs_the_network_is_asked_for_as_written(builder: Builder) -> None:
