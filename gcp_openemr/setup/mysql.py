@@ -18,7 +18,7 @@ from typing import Literal
 
 from gcp_openemr import process
 from gcp_openemr.errors import GcpOpenemrError, ToolMissing
-from gcp_openemr.setup import apt, system
+from gcp_openemr.setup import apt, mysql_data, system
 from gcp_openemr.setup.cache import Log, cache_directory, locked
 
 __all__ = ["MysqlInstallation", "fetch", "locate"]
@@ -33,6 +33,7 @@ SECONDS_BEFORE_RETRY = 24 * 3600.0
 DUAL_PASSWORDS_SINCE = (8, 0, 14)
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin"
 _KEPT = ("usr/sbin/mysqld", "usr/bin/mysql", "usr/bin/mysqldump", "usr/share/mysql", "usr/lib/mysql/plugin")
+_PREPARED = "empty"
 _LIBRARIES = "usr/lib/*-linux-gnu*"
 _LOADER = f"{_LIBRARIES}/ld-linux*.so.*"
 
@@ -41,7 +42,8 @@ _LOADER = f"{_LIBRARIES}/ld-linux*.so.*"
 class MysqlInstallation:
     """A MySQL server as argument-list prefixes: add `--datadir=…` and whatever else the run needs.
 
-    `initialize` makes an empty data directory whose root has no password. No prefix reads an option file.
+    `initialize` makes an empty data directory whose root has no password. No prefix reads an option file. `prepared` is
+    such a directory to be copied, where there is one.
     """
 
     flavor: Literal["MySQL", "MariaDB"]
@@ -50,6 +52,7 @@ class MysqlInstallation:
     client: tuple[str, ...]
     dump: tuple[str, ...]
     initialize: tuple[str, ...]
+    prepared: Path | None = None
 
     @property
     def dual_passwords(self) -> bool:
@@ -90,11 +93,11 @@ def fetch(*, cache: Path | None = None, path: str = SYSTEM_PATH, log: Log = prin
     with locked(cache / "mysql.lock", log=log):
         found = _fetched(cache) or _system_mysql(path)
         if found is not None:
-            return found
+            return _prepared(found, cache)
         failed = cache / "mysql.failed"
         try:
             if not _is_fresh(failed):
-                return _fetch_from_debian(cache, log=log)
+                return _prepared(_fetch_from_debian(cache, log=log), cache)
         except GcpOpenemrError as error:
             failed.write_text(error.what)
         log(f"No MySQL: {failed.read_text()}")
@@ -159,6 +162,15 @@ def _prune(root: Path) -> None:
     visit(root)
 
 
+def _prepared(found: MysqlInstallation, cache: Path) -> MysqlInstallation:
+    """With an empty data directory beside its tree; the system's MySQL, which changes under us, does without."""
+    tree = cache / f"mysql-{found.version}"
+    if not tree.is_dir():
+        return found
+    mysql_data.prepare(found.initialize, tree / _PREPARED)
+    return _installation(tree)
+
+
 def _fetched(cache: Path) -> MysqlInstallation | None:
     trees = [tree for tree in cache.glob("mysql-*") if (tree / "usr/sbin/mysqld").is_file() and any(tree.glob(_LOADER))]
     return _installation(max(trees, key=lambda tree: version_numbers(_version_of(tree)))) if trees else None
@@ -194,6 +206,7 @@ def _installation(root: Path) -> MysqlInstallation:
         client=(*_loaded(root, "usr/bin/mysql"), *client_base),
         dump=(*_loaded(root, "usr/bin/mysqldump"), *client_base),
         initialize=(*server, "--initialize-insecure"),
+        prepared=root / _PREPARED if (root / _PREPARED).is_dir() else None,
     )
 
 

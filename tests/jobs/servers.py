@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from gcp_openemr.setup import mysql
+from gcp_openemr.setup import mysql, mysql_data
 
 ADDRESS = "127.0.0.1"
 
@@ -85,7 +85,11 @@ def mysql_server(directory: Path, authority: Authority) -> Iterator[Mysql]:
     data, run = directory / "data", directory / "run"
     run.mkdir(parents=True)
     chain, key = authority.issue(run, ["sql.test"])
-    subprocess.run([*found.initialize, "--user=root", f"--datadir={data}"], check=True, capture_output=True, timeout=60)
+    if found.prepared:
+        mysql_data.copy(found.prepared, data, owner=(0, 0))
+    else:
+        command = [*found.initialize, "--user=root", f"--datadir={data}"]
+        subprocess.run(command, check=True, capture_output=True, timeout=60)
     port, path = free_port(), run / "sql.sock"
     arguments = [
         *("--user=root", f"--datadir={data}", f"--socket={path}", f"--port={port}", f"--bind-address={ADDRESS}"),

@@ -79,7 +79,8 @@ put("usr/bin/mysqldump", "")
 put("usr/bin/perl", "")
 (here / "started").touch()
 time.sleep(plan["seconds"])
-put("usr/sbin/mysqld", f"#!/bin/sh\\necho '{plan['answer']}'\\n")
+made = 'case $word in --datadir=*) mkdir "${word#*=}" && cd "${word#*=}" && touch auto.cnf ibdata1 ;; esac'
+put("usr/sbin/mysqld", f"#!/bin/sh\\nfor word; do {made}; done\\necho '{plan['answer']}'\\n")
 """
 
 

@@ -63,10 +63,10 @@ def test_a_fetched_mysql_runs_through_its_own_loader_and_reads_no_option_file(ma
 
 def test_only_what_the_server_opens_is_kept(machine: Machine, cache: Path) -> None:
     mysql.fetch(cache=cache, path=NOWHERE, log=lambda _: None)
-    kept = {str(path.relative_to(cache)) for path in cache.rglob("*") if path.is_file()}
     root = "mysql-9.9.1/usr"
+    kept = {str(path.relative_to(cache)) for path in (cache / root).rglob("*") if path.is_file()}
     assert kept == {
-        "mysql.lock", f"{root}/sbin/mysqld", f"{root}/bin/mysql", f"{root}/bin/mysqldump",
+        f"{root}/sbin/mysqld", f"{root}/bin/mysql", f"{root}/bin/mysqldump",
         f"{root}/share/mysql/charsets/Index.xml", f"{root}/lib/mysql/plugin/mysql_native_password.so",
         f"{root}/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2", f"{root}/lib/x86_64-linux-gnu/libc.so.6",
     }  # fmt: skip
@@ -76,6 +76,15 @@ def test_a_second_fetch_asks_nobody(machine: Machine, cache: Path) -> None:
     mysql.fetch(cache=cache, path=NOWHERE, log=lambda _: None)
     mysql.fetch(cache=cache, path=NOWHERE, log=lambda _: None)
     assert len(machine.apt_get_calls("update")) == 1
+
+
+def test_an_empty_data_directory_is_made_once_and_is_no_server_s_own(machine: Machine, cache: Path) -> None:
+    made = mysql.fetch(cache=cache, path=NOWHERE, log=lambda _: None).prepared
+    assert made == cache / "mysql-9.9.1/empty" == mysql.locate(cache=cache, path=NOWHERE).prepared
+    assert [path.name for path in made.iterdir()] == ["ibdata1"]
+    made.rename(made.with_suffix(".partial"))  # as a setup leaves it that was killed, or one of before
+    assert mysql.locate(cache=cache, path=NOWHERE).prepared is None
+    assert mysql.fetch(cache=cache, path=NOWHERE, log=lambda _: None).prepared == made
 
 
 def test_a_fetch_that_was_killed_leaves_no_mysql_and_the_next_one_brings_it(machine: Machine, tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ from gcp_openemr.sandbox.runtime.processes import Bind, Container, Spec
 from gcp_openemr.sandbox.runtime.resources import last, network_name, part, side_by_side
 from gcp_openemr.sandbox.runtime.troubles import Slowable
 from gcp_openemr.sandbox.runtime.vpc import listed
+from gcp_openemr.setup import mysql_data
 from gcp_openemr.setup.mysql import MysqlInstallation
 
 __all__ = ["Databases"]
@@ -151,7 +152,15 @@ class Databases:
             return
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         os.chown(directory, _UID, _UID)
-        shutil.rmtree(directory / "data.partial", ignore_errors=True)
+        partial = directory / "data.partial"
+        shutil.rmtree(partial, ignore_errors=True)
+        if self._installation.prepared:
+            mysql_data.copy(self._installation.prepared, partial, owner=(_UID, _UID))
+        else:
+            self._make_data(key)
+        partial.rename(directory / "data")
+
+    def _make_data(self, key: str) -> None:
         settings = [text for text in _SETTINGS if text.startswith(("--innodb", "--loose"))]
         command = [*self._installation.initialize, f"--datadir={_HERE}/data.partial", *settings, *_WITHOUT_LOG]
         failed = "The instance failed to initialise"
@@ -160,7 +169,6 @@ class Databases:
         if code != 0:
             container.stop(0)
             raise Refused(f"{failed}: mysqld ended with {code}.", code=13)
-        (directory / "data.partial").rename(directory / "data")
 
     def _write_certificate(self, instance: Json, directory: Path) -> None:
         names = [str(entry.get("name", "")) for entry in instance.get("dnsNames") or []]
