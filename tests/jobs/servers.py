@@ -58,7 +58,8 @@ class Mysql:
     dual_passwords: bool
 
     def root(self) -> pymysql.connections.Connection:
-        return pymysql.connect(unix_socket=str(self.socket), user="root", autocommit=True, charset="utf8mb4")
+        socket = str(self.socket)
+        return pymysql.connect(unix_socket=socket, user="root", autocommit=True, charset="utf8mb4", ssl_disabled=True)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

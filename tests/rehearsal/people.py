@@ -40,7 +40,7 @@ def root(place: Place, instance: str = "oe-test-sql") -> Iterator[Any]:
     info = control.status(place.sandbox)
     assert info is not None
     socket = f"/proc/{info.pid}/root/run/sandbox/sql/{PROJECT}/{instance}/mysql.sock"
-    with pymysql.connect(user="root", unix_socket=socket, autocommit=True) as connection:
+    with pymysql.connect(user="root", unix_socket=socket, autocommit=True, ssl_disabled=True) as connection:
         yield connection.cursor()
 
 
