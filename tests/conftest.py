@@ -13,6 +13,7 @@ from typing import Any
 
 import hypothesis
 import pytest
+from xdist.scheduler import LoadFileScheduling
 
 from tests import bad_days, leaks
 
@@ -29,6 +30,11 @@ _FOREIGN_SETTINGS = (
 )
 _RUN = uuid.uuid4().hex
 _SECONDS_TO_END = 10.0
+# Files whose tests use one deployed environment: on one worker it is deployed once.
+_TOGETHER = {
+    "tests/rehearsal/test_deploy.py": "tests/rehearsal/test_backups.py",
+    "tests/rehearsal/test_rotation.py": "tests/rehearsal/test_pipelines.py",
+}
 
 hypothesis.settings.register_profile("quick", max_examples=50, deadline=None, derandomize=True)
 hypothesis.settings.register_profile("torture", max_examples=1000, deadline=None, print_blob=True)
@@ -94,6 +100,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if item not in tortures]
         config.hook.pytest_deselected(items=tortures)
     items.sort(key=lambda item: item.path.parent.name != "rehearsal")
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """A file's tests on one worker, and files that go together."""
+    if config.getoption("dist") != "loadfile":
+        return None
+    scheduling = LoadFileScheduling(config, log)
+    file_of = scheduling._split_scope
+    scheduling._split_scope = lambda nodeid: _TOGETHER.get(file_of(nodeid), file_of(nodeid))
+    return scheduling
 
 
 @pytest.fixture(scope="session", autouse=True)
