@@ -77,7 +77,7 @@ def call(
                 return _object(answer)
             problem, undone = _reason(answer), answer.status_code == 429
             if answer.status_code not in _PASSING:
-                raise _refusal(method, path, answer.status_code, problem)
+                raise _refusal(method, api, path, answer, problem)
         if not (repeatable or undone):
             raise Unclear(f"Google's {problem}", do="Run the same command again; it looks first.")
         if time.monotonic() + delay > deadline:
@@ -116,17 +116,22 @@ def _object(answer: requests.Response) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
+def _error(answer: requests.Response) -> dict[str, Any]:
+    found = _object(answer).get("error")
+    return found if isinstance(found, dict) else {}
+
+
 def _reason(answer: requests.Response) -> str:
-    error = _object(answer).get("error")
-    message = error.get("message") if isinstance(error, dict) else None
-    return f"answer {answer.status_code}: {message or answer.reason}"
+    return f"answer {answer.status_code}: {_error(answer).get('message') or answer.reason}"
 
 
-def _refusal(method: str, path: str, status: int, problem: str) -> CloudRefused:
-    what = f"Google refused {method} {path}: {problem}"
+def _refusal(method: str, api: str, path: str, answer: requests.Response, problem: str) -> CloudRefused:
+    what, status = f"Google refused {method} {path}: {problem}", answer.status_code
     if status == 404:
         return NotFound(what)
-    if status in _CONFLICTS:
+    # what Secret Manager says of a stale etag: https://cloud.google.com/secret-manager/docs/etags
+    stale = (method, api, _error(answer).get("status")) == ("PATCH", "secretmanager", "FAILED_PRECONDITION")
+    if status in _CONFLICTS or stale:
         return Conflict(what, do="Run the same command again; it looks first.")
     do = "Run gcp-openemr deploy, which grants what the job needs." if status in (401, 403) else ""
     return CloudRefused(what, do=do)

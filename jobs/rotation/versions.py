@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import base64
 import dataclasses
-from collections.abc import Mapping
+import time
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -42,6 +43,7 @@ AT_ONCE = "gcp-openemr-end"
 """An annotation, there while Redis has still to end what began with an ended password."""
 
 _ATTEMPTS = 5
+_PATIENCE_SECONDS = 120.0
 _DESTROY_AFTER_SECONDS = 7 * 24 * 3600
 
 
@@ -103,7 +105,10 @@ def look(name: str) -> Secret:
     Raises:
         Refused: it has no version in force, or that one is destroyed.
     """
-    body = rest.call("GET", "secretmanager", f"v1/{name}")
+    return _secret(name, rest.call("GET", "secretmanager", f"v1/{name}"))
+
+
+def _secret(name: str, body: Mapping[str, Any]) -> Secret:
     versions = tuple(_version(one) for one in rest.listed("secretmanager", f"v1/{name}/versions", "versions"))
     aliases = {alias: int(number) for alias, number in body.get("versionAliases", {}).items()}
     secret = Secret(
@@ -152,25 +157,49 @@ def add(secret: Secret, text: Redacted) -> int:
 def point(
     name: str, aliases: Mapping[str, int | None], *, annotations: Mapping[str, str | None] | None = None
 ) -> Secret:
-    """Move aliases, all at once; None takes one away. Returns the secret as it is then."""
-    for _ in range(_ATTEMPTS):
+    """Move aliases, all at once; None takes one away. Returns the secret as it is then.
+
+    What another changed beside them is kept, also where Secret Manager shows it late.
+
+    Raises:
+        Refused: another moved one of these aliases meanwhile.
+    """
+    began: Secret | None = None
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    delay = 0.25
+    while True:
         secret = look(name)
         wanted = _changed(secret.aliases, aliases)
         notes = _changed(secret.annotations, annotations or {})
         if wanted == secret.aliases and notes == secret.annotations:
             return secret
+        began = began or secret
+        _check_still_there(began, secret, aliases)
         body = {"name": name, "etag": secret.etag, "versionAliases": {a: str(n) for a, n in wanted.items()}}
         mask = "versionAliases"
         if notes != secret.annotations:
             body, mask = {**body, "annotations": notes}, f"{mask},annotations"
         try:
-            rest.call("PATCH", "secretmanager", f"v1/{name}", body=body, query={"updateMask": mask})
-        except CloudRefused as error:
+            return _secret(
+                name, rest.call("PATCH", "secretmanager", f"v1/{name}", body=body, query={"updateMask": mask})
+            )
+        except rest.Conflict as error:
             # tried again after its answer was lost, it meets the etag that it changed itself
-            if look(name).etag == secret.etag:
+            if time.monotonic() + delay > deadline:
                 raise
             log.info("Looking at the aliases again", secret=name, reason=error.what)
-    raise CloudRefused(f"The aliases of {name} are changed by another all the time.", do="Run the same command again.")
+        time.sleep(delay)
+        delay = min(delay * 2, 10.0)
+
+
+def _check_still_there(began: Secret, seen: Secret, aliases: Collection[str]) -> None:
+    moved = [alias for alias in aliases if seen.aliases.get(alias) != began.aliases.get(alias)]
+    if moved:
+        told = ", ".join(f"{alias} from {began.aliases.get(alias)} to {seen.aliases.get(alias)}" for alias in moved)
+        raise Refused(
+            f"Another moved aliases of {seen.name} meanwhile: {told}.",
+            do="See in the audit log who did. The same command, run again, goes on from what is there.",
+        )
 
 
 def enable(name: str, number: int) -> None:

@@ -115,7 +115,7 @@ def update(call: Call, rule: Collection) -> Json | Response:
         raise ApiError(501, "The sandbox creates nothing through allowMissing.")
     with call.store.transaction():
         record = existing(call, rule)
-        check_etag(record.body, str(body.get("etag") or ""))
+        check_etag(call, record.body, str(body.get("etag") or ""))
         new = _updated(call, record.body, body)
         for field in rule.immutable:
             changed = record.body.get(field) != new.get(field)
@@ -130,7 +130,7 @@ def delete(call: Call, rule: Collection) -> Json | Response:
     outcome: Json | Operation = {}
     with call.store.transaction():
         record = existing(call, rule)
-        check_etag(record.body, call.one("etag"))
+        check_etag(call, record.body, call.one("etag"))
         rule.deletable(call, record)
         if call.flag("validateOnly"):
             return _validated(call, rule, record.name, record.body)
@@ -147,11 +147,10 @@ def remove(call: Call, record: Record) -> None:
     call.store.delete(record.name)
 
 
-def check_etag(current: Json, given: str) -> None:
-    """Optimistic locking of the one-platform APIs."""
-    refusals.refuse_if(
-        given and current.get("etag") and given.strip('"') != str(current["etag"]).strip('"'), "google.etag"
-    )
+def check_etag(call: Call, current: Json, given: str) -> None:
+    """Optimistic locking of the one-platform APIs; older ones have words of their own."""
+    refusal = f"{call.api}.etag" if f"{call.api}.etag" in refusals.REFUSALS else "google.etag"
+    refusals.refuse_if(given and current.get("etag") and given.strip('"') != str(current["etag"]).strip('"'), refusal)
 
 
 def stamp(change: Change) -> None:

@@ -145,7 +145,7 @@ def change_state(call: Call) -> Json:
     with call.store.transaction():
         record = find_version(call.store, secret, id_of(call.name))
         version = record.body
-        crud.check_etag(version, str(call.body.get("etag") or ""))
+        crud.check_etag(call, version, str(call.body.get("etag") or ""))
         if version["state"] == "DESTROYED":
             raise _wrong_state(version)
         version.pop("scheduledDestroyTime", None)

@@ -111,7 +111,7 @@ def run(call: Call) -> Json:
         call.authorize("run.jobs.runWithOverrides")
     with call.store.transaction():
         job = crud.existing(call, JOBS)
-        crud.check_etag(job.body, str(call.body.get("etag") or ""))
+        crud.check_etag(call, job.body, str(call.body.get("etag") or ""))
         template = _overridden(call, job.body["template"], overrides)
         problem, _ = problem_of(call.app, call.project, template["template"])
         refuse_if(problem, "run.job-not-ready", id=id_of(job.name), problem=problem)
@@ -242,7 +242,7 @@ def _succeeded(execution: Json) -> bool:
 @handles("run.projects.locations.jobs.executions.cancel", needs="run.executions.cancel")
 def cancel(call: Call) -> Json:
     record = crud.existing(call, EXECUTIONS)
-    crud.check_etag(record.body, str(call.body.get("etag") or ""))
+    crud.check_etag(call, record.body, str(call.body.get("etag") or ""))
     refuse_if(record.body.get("completionTime"), "run.execution-done", id=id_of(record.name))
     call.app.runtime.cancel_execution(path_of(record.name))
     operation = crud.begin(call, EXECUTIONS, record.name, record.body)

@@ -34,7 +34,8 @@ rest("google.required-parameter", "GET", "storage", "storage/v1/b")
 rest("google.required", "POST", "secretmanager", SECRETS, NEW)
 rest("google.immutable", "PATCH", "secretmanager", f"{SECRET}?updateMask=replication",
      {"replication": {"userManaged": {"replicas": [{"location": "europe-west1"}]}}})  # fmt: skip
-rest("google.etag", "DELETE", "secretmanager", f"{SECRET}?etag=stale")
+rest("google.etag", "DELETE", "run", "v2/{l}/jobs/conf-job?etag=stale")
+rest("secretmanager.etag", "DELETE", "secretmanager", f"{SECRET}?etag=stale")
 rest("google.mask", "PATCH", "secretmanager", f"{SECRET}?updateMask=nosuch", {"labels": {}})
 rest("google.name", "POST", "artifactregistry", "v1/{l}/repositories?repositoryId=UPPER", DOCKER)
 rest("google.page-size", "GET", "secretmanager", f"{SECRETS}?pageSize=-1")
