@@ -110,9 +110,9 @@ def _allows(rules: Rules, value: str) -> bool:
     """Whether a list constraint lets a value through; groups (`in:eu-locations`) are taken at their word."""
     for rule in rules:
         values = rule.get("values", {})
-        if rule.get("denyAll") or value in values.get("deniedValues", ()):
+        if rule.get("denyAll") or {value, f"is:{value}"} & {*values.get("deniedValues", ())}:
             return False
-        allowed = values.get("allowedValues")
+        allowed = [one.removeprefix("is:") for one in values.get("allowedValues", ())]
         if allowed and not any(value == one or one.startswith(("in:", "under:")) for one in allowed):
             return False
     return True
@@ -124,8 +124,10 @@ def _ingress(environment: Environment, rules: Rules) -> str:
 
 
 def _members(environment: Environment, rules: Rules) -> str:
-    """Domains may be listed, but no list of domains lets everybody in."""
-    limited = any(rule.get("denyAll") or rule.get("values", {}).get("allowedValues") for rule in rules)
+    """Domains or members may be listed, but no list lets everybody in."""
+    limited = _enforced(rules) or any(
+        rule.get("denyAll") or rule.get("values", {}).get("allowedValues") for rule in rules
+    )
     public = [c.name for c in environment.clinics.values() if c.service.public_access]
     return f"public_access of {', '.join(public)} (allUsers) is not allowed" if limited and public else ""
 
@@ -135,7 +137,7 @@ def _locations(environment: Environment, rules: Rules) -> str:
 
 
 def _accounts(_environment: Environment, rules: Rules) -> str:
-    return "service accounts cannot be made" if any(rule.get("enforce") for rule in rules) else ""
+    return "service accounts cannot be made" if _enforced(rules) else ""
 
 
 def _issuers(environment: Environment, rules: Rules) -> str:
@@ -146,15 +148,23 @@ def _issuers(environment: Environment, rules: Rules) -> str:
     return f"tokens of {ci.issuer_uri} are not allowed, and so no job of {ci.repository}"
 
 
-def _keys(_environment: Environment, _rules: Rules) -> str:
-    """Enforced or not: nothing here makes a service account's key."""
+def _enforced(rules: Rules) -> bool:
+    return any(rule.get("enforce") for rule in rules)
+
+
+def _harmless(_environment: Environment, _rules: Rules) -> str:
+    """Enforced or not: nothing here makes a service account's key, or lets a service ask nobody who calls."""
     return ""
 
 
+_CLOSED = "Write public_access = false in [service] (only Google identities get in then)"
+_ELSEWHERE = "No clinic can do without accounts of its own: take another project"
 _INSTEAD: Mapping[str, str] = {
     "gcp.resourceLocations": "Write another region in [environment]",
-    "iam.allowedPolicyMemberDomains": "Write public_access = false in [service] (only Google identities get in then)",
-    "iam.disableServiceAccountCreation": "No clinic can do without accounts of its own: take another project",
+    "iam.allowedPolicyMemberDomains": _CLOSED,
+    "iam.disableServiceAccountCreation": _ELSEWHERE,
+    "iam.managed.allowedPolicyMembers": _CLOSED,
+    "iam.managed.disableServiceAccountCreation": _ELSEWHERE,
     "iam.workloadIdentityPoolProviders": 'Write provider = "cloudbuild" in [ci], whose builds need no issuer',
     "run.allowedIngress": 'Write ingress_settings = "internal-and-cloud-load-balancing" in [service]',
 }
@@ -162,7 +172,15 @@ CONSTRAINTS: Mapping[str, Callable[[Environment, Rules], str]] = {
     "gcp.resourceLocations": _locations,
     "iam.allowedPolicyMemberDomains": _members,
     "iam.disableServiceAccountCreation": _accounts,
-    "iam.disableServiceAccountKeyCreation": _keys,
+    "iam.disableServiceAccountKeyCreation": _harmless,
+    "iam.managed.allowedPolicyMembers": _members,
+    "iam.managed.disableServiceAccountCreation": _accounts,
+    "iam.managed.disableServiceAccountKeyCreation": _harmless,
     "iam.workloadIdentityPoolProviders": _issuers,
     "run.allowedIngress": _ingress,
+    "run.managed.requireInvokerIam": _harmless,
 }
+"""Legacy constraints and the managed ones that take their place; organisations have either or both.
+
+https://cloud.google.com/resource-manager/docs/organization-policy/org-policy-constraints
+"""

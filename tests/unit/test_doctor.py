@@ -217,6 +217,17 @@ def test_closed_billing_names_the_command(tmp_path: Path) -> None:
         ("iam.disableServiceAccountKeyCreation", {"enforce": True}, ""),
         ("iam.disableServiceAccountCreation", {"enforce": True}, "service accounts cannot be made"),
         ("iam.disableServiceAccountCreation", {"enforce": False}, ""),
+        ("iam.managed.disableServiceAccountCreation", {"enforce": True}, "service accounts cannot be made"),
+        ("iam.managed.disableServiceAccountKeyCreation", {"enforce": True}, ""),
+        (
+            "iam.managed.allowedPolicyMembers",
+            {"enforce": True, "parameters": {"allowedPrincipalSets": ["//cloudresourcemanager.googleapis.com/o/1"]}},
+            "public_access of main (allUsers) is not allowed",
+        ),
+        ("iam.managed.allowedPolicyMembers", {"enforce": False}, ""),
+        ("run.managed.requireInvokerIam", {"enforce": True}, ""),
+        ("run.allowedIngress", {"values": {"allowedValues": ["is:all"]}}, ""),
+        ("run.allowedIngress", {"values": {"deniedValues": ["is:all"]}}, "ingress_settings of main is not allowed"),
         ("iam.workloadIdentityPoolProviders", {"denyAll": True}, "tokens of https://token.actions.githubusercontent"),
         ("iam.workloadIdentityPoolProviders", {"values": {"allowedValues": [ISSUERS["github"]]}}, ""),
     ],
@@ -332,6 +343,16 @@ def test_a_quota_of_the_sandbox_is_seen_before_it_refuses(cloud: Cloud, tmp_path
     _, answer = run(environment_file(tmp_path, cloud.project), cloud)
     (finding,) = [one for one in answer["checks"] if one["check"] == "quotas"]
     assert (finding["level"], "NETWORKS 0 of 0.75, 1 more needed" in finding["items"]) == ("failed", True)
+
+
+def test_the_sandbox_s_organisation_forbids_nothing(cloud: Cloud, tmp_path: Path) -> None:
+    enable(cloud, "orgpolicy")
+    subject = dataclasses.replace(
+        subject_of(tmp_path, {}, service="public_access = true", ci=GITHUB), cloud_or=cloud, project=cloud.project
+    )
+    (finding,) = found(project_checks.organisation, subject)
+    assert finding.level is Level.OK
+    assert all(constraint in finding.what for constraint in project_checks.CONSTRAINTS)
 
 
 def enable(cloud: Cloud, *apis: str) -> None:

@@ -41,7 +41,8 @@ def billing_info(call: Call) -> Json:
 @handles("orgpolicy.projects.policies.getEffectivePolicy")
 def effective_policy(call: Call) -> Json:
     call.authorize("orgpolicy.policy.get", project_name(call.project))
-    rule: Json = {"enforce": False} if id_of(call.name) in _SWITCHES else {"allowAll": True}
+    name = id_of(call.name)
+    rule: Json = {"enforce": False} if name in _SWITCHES or ".managed." in name else {"allowAll": True}
     return {"name": path_of(call.name), "spec": {"rules": [rule]}}
 
 
