@@ -65,16 +65,30 @@ def _backup(play: Play) -> str:
 
 def _rotate(play: Play) -> str:
     """Every password is another one, documents open with the new ones, and nobody gets in with the old."""
-    before, accounts = _versions(play), {clinic: play.account(clinic) for clinic in play.documents}
+    before = _versions(play)
+    play.former = {clinic: play.account(clinic) for clinic in play.documents}
     play.must("rotate", "-y", "--drain", "0")
-    after = _versions(play)
-    same = [f"{kind} of {clinic}" for (clinic, kind), version in before.items() if after[clinic, kind] == version]
+    play.rotated = _versions(play)
+    same = [f"{kind} of {clinic}" for (clinic, kind), one in before.items() if play.rotated[clinic, kind] == one]
     if same:
         raise RehearsalFailed(f"The rotation left passwords as they were: {', '.join(same)}.")
-    for clinic, old in accounts.items():
+    _check_former(play)
+    return f"{play.open_all()} documents open with {len(before)} new passwords, the old ones let nobody in"
+
+
+def _check_rotated(play: Play) -> None:
+    """What a rotation put in force stays in force, whatever comes after it, older sets too."""
+    now = _versions(play)
+    other = [f"{kind} of {clinic}" for (clinic, kind), one in play.rotated.items() if now.get((clinic, kind)) != one]
+    if other:
+        raise RehearsalFailed(f"These passwords are not those of the rotation any more: {', '.join(other)}.")
+    _check_former(play)
+
+
+def _check_former(play: Play) -> None:
+    for clinic, old in play.former.items():
         if play.lets_in(clinic, old):
-            raise RehearsalFailed(f"Clinic {clinic} still lets its administrator in with the old password.")
-    return f"{play.open_all()} documents open with {len(after)} new passwords, the old ones let nobody in"
+            raise RehearsalFailed(f"Clinic {clinic} lets its administrator in with the old password.")
 
 
 def _upgrade(play: Play) -> str:
@@ -85,6 +99,7 @@ def _upgrade(play: Play) -> str:
     other = [name for name, seen in play.must("status")["clinics"].items() if seen["openemr"] != version]
     if other:
         raise RehearsalFailed(f"Not on OpenEMR {version}: {', '.join(other)}.")
+    _check_rotated(play)
     return f"{play.open_all()} documents open under OpenEMR {version}; {_backup(play)}"
 
 
@@ -100,7 +115,8 @@ def _restore(play: Play) -> str:
         play.must("restore", "-y", "--clinic", clinic, "--from", chosen, "--drain", "0")
         if opens(play.visit(clinic), play.later[clinic]):
             raise RehearsalFailed(f"Clinic {clinic} still has what was written after set {chosen}.")
-    return f"{play.open_all()} documents of the set open, what came later is gone"
+    _check_rotated(play)
+    return f"{play.open_all()} documents of the set open, what came later is gone, the new passwords are in force"
 
 
 def _undo(play: Play) -> str:
@@ -111,6 +127,7 @@ def _undo(play: Play) -> str:
             play.documents[clinic].append(play.later[clinic])
         elif play.was_quiet("restore", "undo"):
             raise RehearsalFailed(f"Clinic {clinic} did not get back what it held before the restore.")
+    _check_rotated(play)
     back = sum(play.later[clinic] in documents for clinic, documents in play.documents.items())
     return f"{play.open_all()} documents open, {back} of them from between the set and the restore"
 
@@ -120,6 +137,9 @@ def _recover(play: Play) -> str:
     old, second = next(iter(play.sets)), play.second
     source = ("--from-bucket", play.first.environment.names.backup_bucket, "--from-clinic", old)
     play.must("recover", "-y", *source, "--set", play.sets[old], "--clinic", old, target=second)
+    _check_rotated(play)
+    if play.lets_in(old, play.former[old], second):
+        raise RehearsalFailed(f"The recovered clinic {old} lets its administrator in with an ended password.")
     documents = [one for one in play.documents[old] if one != play.later[old]]
     return f"{play.open_all(second, {old: documents})} documents open in project {second.environment.project}"
 

@@ -52,7 +52,9 @@ class Account:
 class Play:
     """One run of the acts in two environments, which may come to another version, `to`.
 
-    By clinic: `documents` that it must open, its backup set in `sets`, and what was written `later` than that.
+    By clinic: `documents` that it must open, its backup set in `sets`, what was written `later` than that, and in
+    `former` the administrator before the rotation. `rotated` are the versions of passwords that the rotation put in
+    force.
     `day` is that of the act under way, `days` those of all acts so far; `again` is how often its commands had to be run
     again, `said` what they told people.
     """
@@ -69,6 +71,8 @@ class Play:
         self.documents: dict[str, list[Written]] = {}
         self.sets: dict[str, str] = {}
         self.later: dict[str, Written] = {}
+        self.former: dict[str, Account] = {}
+        self.rotated: dict[tuple[str, str], int] = {}
 
     def begin(self, act: str, day: BadDay, step: Step) -> None:
         """An act begins: `step` shows what its commands say."""
@@ -165,10 +169,10 @@ class Play:
         visitor.login(account.user, account.password)
         return visitor
 
-    def lets_in(self, clinic: str, account: Account) -> bool:
-        """Whether a clinic of the first environment takes this account."""
+    def lets_in(self, clinic: str, account: Account, target: Target | None = None) -> bool:
+        """Whether a clinic takes this account."""
         try:
-            self._visitor(clinic, self.first).login(account.user, account.password)
+            self._visitor(clinic, target or self.first).login(account.user, account.password)
         except Unhealthy:
             return False
         return True

@@ -15,11 +15,12 @@ from google.api_core.exceptions import Forbidden
 from gcp_openemr import interruption
 from gcp_openemr.commands.rehearse import why
 from gcp_openemr.errors import RehearsalFailed, Unhealthy
+from gcp_openemr.redacted import Redacted
 from gcp_openemr.rehearsal import bad_days, commands, report
 from gcp_openemr.rehearsal.acts import ACTS
 from gcp_openemr.rehearsal.bad_days import QUIET, BadDay, Stop
 from gcp_openemr.rehearsal.commands import Answer
-from gcp_openemr.rehearsal.play import Play
+from gcp_openemr.rehearsal.play import Account, Play
 from gcp_openemr.rehearsal.report import Scene
 from gcp_openemr.rehearsal.stage import first_target, second_target
 from tests.unit.environment_file import load
@@ -125,6 +126,45 @@ def test_a_command_that_is_told_to_come_back_later_does(monkeypatch: pytest.Monk
     play.day = BAD
     assert play.must("rotate")["did"] == "rotate"
     assert play.again == 1
+
+
+class Rotated(Play):
+    """A clinic after its rotation: the versions that `status` tells, and whether the old password opens it."""
+
+    def __init__(self, versions: Mapping[str, int], *, open_to_old: bool) -> None:
+        stage: Any = types.SimpleNamespace(first=None, second=None)
+        super().__init__(stage)
+        self.rotated = {("main", "redis"): 2, ("main", "database"): 3}
+        self.former = {"main": Account(user="admin", password=Redacted("old"))}
+        self._versions, self._open_to_old = versions, open_to_old
+
+    def must(self, *_: str, **__: Any) -> dict[str, Any]:
+        return {"clinics": {"main": {"secrets": {kind: {"version": one} for kind, one in self._versions.items()}}}}
+
+    def lets_in(self, *_: Any) -> bool:
+        return self._open_to_old
+
+
+@pytest.mark.parametrize(
+    ("versions", "open_to_old", "lost"),
+    [
+        ({"redis": 2, "database": 3}, False, ""),
+        ({"redis": 2, "database": 1}, False, "database of main"),
+        ({"redis": 2}, False, "database of main"),
+        ({"redis": 2, "database": 3}, True, "with the old password"),
+    ],
+)
+@pytest.mark.parametrize("act", ["restore", "undo"])
+def test_a_password_of_before_the_rotation_fails_the_acts_after_it(
+    act: str, versions: Mapping[str, int], open_to_old: bool, lost: str
+) -> None:
+    play = Rotated(versions, open_to_old=open_to_old)
+    played = {one.name: one.play for one in ACTS}[act]
+    if not lost:
+        assert "0 documents" in played(play)
+        return
+    with pytest.raises(RehearsalFailed, match=lost):
+        played(play)
 
 
 @pytest.mark.parametrize("code", [1, 64, 65])
