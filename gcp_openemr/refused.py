@@ -16,6 +16,8 @@ __all__ = ["advice", "lacking", "told_of"]
 # Each API's words (the sources stand with the sandbox's refusals).
 _NAME = r"([a-z]+\.[A-Za-z]+\.[A-Za-z]+)"
 _LACKING = re.compile(rf"[Pp]ermission:? ['\"]?{_NAME}['\"]? denied|not have {_NAME} access|'{_NAME}' permission")
+# What Resource Manager says without naming it, also of a role that the caller may not grant.
+_UNNAMED = {"Policy update access denied": "resourcemanager.projects.setIamPolicy"}
 _LOGIN = "Run: gcloud auth application-default login. In a pipeline: let the step that signs in run again."
 # Part of what Google says of credentials → what to do.
 _ADVICE = (
@@ -58,7 +60,9 @@ def advice(text: str) -> str:
 def lacking(text: str) -> str:
     """The permission that a refusal names, or ''."""
     found = _LACKING.search(text)
-    return next(filter(None, found.groups()), "") if found else ""
+    if found:
+        return str(next(filter(None, found.groups())))
+    return next((permission for said, permission in _UNNAMED.items() if said in text), "")
 
 
 def told_of(error: GcpOpenemrError, cloud: Cloud | None) -> GcpOpenemrError:

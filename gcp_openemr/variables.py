@@ -60,6 +60,7 @@ class Foundation:
     build_account: str
     build_bucket: str
     backup_bucket: str
+    roles: Mapping[str, str]
 
     @classmethod
     def of(cls, outputs: Mapping[str, Any]) -> Foundation:
@@ -189,6 +190,7 @@ def platform_variables(
         },
         "provision": provision,
         "backup_bucket": foundation.backup_bucket,
+        "roles": dict(foundation.roles),
         "protect": protect,
     }
 

@@ -25,6 +25,7 @@ def render_all(environment: Environment, output: Path, console: Console) -> None
         build_account=f"{names.builder}@{environment.project}.iam.gserviceaccount.com",
         build_bucket=names.build_bucket,
         backup_bucket=names.backup_bucket,
+        roles=names.roles,
     )
     variables = {
         roots.FOUNDATION: foundation_variables(environment),

@@ -127,9 +127,6 @@ NOT_GOOGLES = frozenset(
 )
 """Attributes that name nothing in the project by itself."""
 
-# Custom roles are made by Terraform from the provision account's name, and stay; one deleted by hand keeps its id.
-_ROLES = ("users", "operations", "secrets", "revisions")
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Wanted:
@@ -216,12 +213,14 @@ def _title(kind: Kind) -> str:
 
 
 def _kept(subject: Subject) -> Iterator[Finding]:
-    """https://cloud.google.com/iam/docs/creating-custom-roles#deleting-custom-role"""
-    account = subject.environment.names.provision_account.replace("-", "_")
-    for part in _ROLES:
-        role = f"{account}_{part}"
+    """Custom roles stay when the rest goes; one deleted by hand keeps its id.
+
+    https://cloud.google.com/iam/docs/creating-custom-roles#deleting-custom-role
+    """
+    for name in subject.environment.names.roles.values():
+        role = name.rpartition("/")[2]
         try:
-            found: dict[str, Any] = subject.cloud.ask("iam", f"v1/projects/{subject.project}/roles/{role}")
+            found: dict[str, Any] = subject.cloud.ask("iam", f"v1/{name}")
         except (NotFound, Forbidden):
             continue
         if found.get("deleted"):

@@ -18,6 +18,7 @@ __all__ = ["SHORT_NAME", "ClinicNames", "Names", "clinic_name_problem", "short_n
 SHORT_NAME = re.compile(r"[a-z][a-z0-9]{1,9}")
 
 _PREFIX = "oe"
+_ROLES = ("operations", "revisions", "secrets", "users")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -313,6 +314,12 @@ class Names:
     def as_tfvars(self) -> dict[str, str]:
         """Every resource name by its attribute, for the `names` variable of the foundation and the platform."""
         return {key: getattr(self, key) for key in _ENVIRONMENT_RULES}
+
+    @property
+    def roles(self) -> dict[str, str]:
+        """Full names of the custom roles that the foundation makes, by what they are for; ids take no hyphens."""
+        prefix = self.provision_account.replace("-", "_")
+        return {what: f"projects/{self.project}/roles/{prefix}_{what}" for what in _ROLES}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

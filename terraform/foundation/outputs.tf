@@ -39,6 +39,11 @@ output "registry" {
   value       = module.registry.address
 }
 
+output "roles" {
+  description = "Full names of the environment's custom roles, by what they are for."
+  value       = module.roles.names
+}
+
 output "state_bucket" {
   description = "Bucket with the Terraform states."
   value       = module.state_bucket.name

@@ -54,6 +54,7 @@ variable "names" {
     log_bucket        = string
     log_sink          = string
     planner_account   = string
+    provision_account = string
     registry          = string
     state_bucket      = string
   })

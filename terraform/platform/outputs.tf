@@ -44,5 +44,5 @@ output "redis" {
 
 output "rotation" {
   description = "Full names of the roles that clinics bind for their rotations."
-  value       = { revisions = module.rotation_roles.revisions, secrets = module.rotation_roles.secrets }
+  value       = { revisions = var.roles.revisions, secrets = var.roles.secrets }
 }

@@ -140,6 +140,11 @@ variable "region" {
   type        = string
 }
 
+variable "roles" {
+  description = "Full names of the environment's custom roles, by what they are for: an output of the foundation."
+  type        = object({ operations = string, revisions = string, secrets = string, users = string })
+}
+
 variable "zone" {
   description = "Zone of the files machine and of the primary database, so that they are close together."
   type        = string

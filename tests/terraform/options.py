@@ -95,6 +95,7 @@ OTHERWISE: Mapping[str, str] = {
     "database.database_version": "there is one value",
     "alerts.prefix": "from the environment's name, and only in titles",
     "backup_bucket": "an output of the foundation",
+    "roles": "as backup_bucket",
     "platform": "outputs of the platform",
     "rotation.state_bucket": "as names",
     "provision.image": "made by a build; a job holds nothing",
@@ -107,7 +108,7 @@ OTHERWISE: Mapping[str, str] = {
     "serve": "not in the file; the stack is applied without and with it",
 }
 """Values that no row changes, and why."""
-_WHOLE = ("labels", "names", "ci", "clinics", "platform", "images", "secret_versions", "schedules", "restore")
+_WHOLE = ("labels", "names", "ci", "clinics", "platform", "images", "secret_versions", "schedules", "restore", "roles")
 
 
 def leaves(values: Mapping[str, Any]) -> Iterator[str]:

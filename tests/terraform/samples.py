@@ -60,10 +60,7 @@ PLATFORM: Values = {
         "port": 6379,
         "admin_secret": f"projects/{PROJECT}/secrets/{NAMES.redis_admin_secret}",
     },
-    "rotation": {
-        "revisions": f"projects/{PROJECT}/roles/oe_prod_prov_revisions",
-        "secrets": f"projects/{PROJECT}/roles/oe_prod_prov_secrets",
-    },
+    "rotation": {what: NAMES.roles[what] for what in ("revisions", "secrets")},
 }
 """Outputs of a platform, for planning a clinic alone."""
 
@@ -100,6 +97,7 @@ def platform(**changes: Any) -> Values:
         "alerts": {"emails": ["it@clinic.example"], "channels": [], "prefix": "OpenEMR prod"},
         "provision": {"image": IMAGE, "redis_admin_version": "1", "timeout": 1800},
         "backup_bucket": NAMES.backup_bucket,
+        "roles": NAMES.roles,
         "protect": True,
     }
     return _changed(values, changes)
@@ -153,6 +151,7 @@ def of_environment(environment: Environment) -> Iterator[tuple[str, str, dict[st
         build_account="build",
         build_bucket=names.build_bucket,
         backup_bucket=names.backup_bucket,
+        roles=names.roles,
     )
     protect = environment.protect
     yield "foundation", "foundation", foundation_variables(environment)
@@ -183,7 +182,7 @@ def _changed(values: Values, changes: Mapping[str, Any]) -> Values:
         both = (
             isinstance(change, Mapping)
             and isinstance(result.get(key), dict)
-            and key not in ("ci", "clinics", "platform", "restore")
+            and key not in ("ci", "clinics", "platform", "restore", "roles")
         )
         result[key] = {**result[key], **change} if both else change
     return result

@@ -236,7 +236,10 @@ def test_what_a_lost_answer_kept_from_the_state_goes_with_a_destroy(world: World
     """Protected, holding data, and in no state: database, disk and secret are adopted, unprotected and destroyed."""
     context, environment = world.context, world.environment
     state.ensure_bucket(context)
-    foundation = Foundation(registry="", build_account="", build_bucket="", backup_bucket="backups")
+    roles = environment.names.roles
+    for role in roles.values():
+        context.cloud.ask("iam", f"v1/projects/{environment.project}/roles", body={"roleId": role.rpartition("/")[2]})
+    foundation = Foundation(registry="", build_account="", build_bucket="", backup_bucket="backups", roles=roles)
     variables = platform_variables(environment, foundation, images=None, redis_admin_version=None, protect=True)
     platform = Platform(outputs=world.apply(roots.PLATFORM, variables))
     forget(world, "google_sql_database_instance", "google_compute_disk", "google_secret_manager_secret")

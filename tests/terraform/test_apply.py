@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 
 import pytest
 
@@ -28,6 +30,9 @@ NIGHTLY = {"cron": "30 2 * * *", "time_zone": "Europe/Berlin"}
 INSTANCES = f"compute.googleapis.com/compute/v1/projects/{samples.PROJECT}/zones/{samples.REGION}-b/instances"
 GOLDEN = Path(__file__).parent / "golden" / "plans"
 ADMINISTRATOR = "it@clinic.example"
+POLICY = f"cloudresourcemanager.googleapis.com/v3/projects/{samples.PROJECT}"
+IDENTITIES = ("oe-prod-deploy", "oe-prod-destroy")
+OF_THE_FOUNDATION = {*IDENTITIES, "oe-prod-build", "oe-prod-plan"}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -107,6 +112,7 @@ def test_foundation_says_where_images_and_backups_go(stack: Stack) -> None:
         "build_bucket": samples.NAMES.build_bucket,
         "log_bucket": f"projects/{samples.PROJECT}/locations/{samples.REGION}/buckets/oe-prod-audit",
         "registry": f"{samples.REGION}-docker.pkg.dev/{samples.PROJECT}/oe-prod",
+        "roles": samples.NAMES.roles,
         "state_bucket": samples.NAMES.state_bucket,
     }
 
@@ -193,6 +199,41 @@ def test_each_account_can_do_its_work_and_nothing_else(stack: Stack) -> None:
         who: {name for name, act in rights.acts(who).items() if stack.cloud.may(who, *act)} for who in rights.expected()
     }
     assert done == rights.expected()
+
+
+def test_a_pipeline_grants_what_platform_and_clinics_bind_on_the_project_and_nothing_else(stack: Stack) -> None:
+    policy = stack.cloud.call("POST", f"{POLICY}:getIamPolicy", {})
+    bound = {
+        binding["role"]
+        for binding in policy["bindings"]
+        for name in (member.partition(":")[2].partition("@")[0] for member in binding["members"])
+        if name == "it" or (name.startswith("oe-prod-") and name not in OF_THE_FOUNDATION)
+    }
+    listed = {
+        binding["members"][0]: set(re.findall(r"'((?:roles|projects)/[^']+)'", binding["condition"]["expression"]))
+        for binding in policy["bindings"]
+        if binding["role"].endswith("_grants")
+    }
+    assert listed == {
+        f"serviceAccount:{account}@{samples.PROJECT}.iam.gserviceaccount.com": bound for account in IDENTITIES
+    }
+    assert not {role for role in bound if any(one.endswith(".setIamPolicy") for one in permissions_of(stack, role))}
+
+
+@pytest.mark.parametrize("account", IDENTITIES)
+def test_no_identity_of_a_pipeline_makes_anybody_owner(account: str, stack: Stack) -> None:
+    policy = stack.cloud.call("POST", f"{POLICY}:getIamPolicy", {})
+    member = f"serviceAccount:{account}@{samples.PROJECT}.iam.gserviceaccount.com"
+    for role in ("roles/owner", "roles/editor", f"projects/{samples.PROJECT}/roles/oe_prod_destroy_grants"):
+        asked = {"policy": {**policy, "bindings": [*policy["bindings"], {"role": role, "members": [member]}]}}
+        with pytest.raises(HTTPError) as refused:
+            stack.cloud.call("POST", f"{POLICY}:setIamPolicy", asked, account=account)
+        with refused.value as error:
+            assert json.load(error)["error"]["message"] == "Policy update access denied."
+
+
+def permissions_of(stack: Stack, role: str) -> list[str]:
+    return list(stack.cloud.call("GET", f"iam.googleapis.com/v1/{role}")["includedPermissions"])
 
 
 def test_a_schedule_starts_its_job(stack: Stack) -> None:
@@ -371,7 +412,6 @@ def test_protected_things_survive_a_destroy(path: str, held: dict[str, int], sta
 def test_without_protection_everything_goes_but_the_foundation(stack: Stack) -> None:
     """The last test of this file: clinics first, then the platform."""
     take_over_roles(stack.roots["foundation"], samples.foundation())
-    take_over_roles(stack.roots["platform"], stack.platform())
     for name in samples.CLINICS:
         root = stack.roots[f"clinics/{name}"]
         root.apply(stack.clinic(name, protect=False))

@@ -27,6 +27,7 @@ MODULES: dict[str, dict[str, Any]] = {
     "bucket": {"location": "europe-west1", "name": "a-bucket"},
     "ci": {
         "buckets": {"backups": "b", "build": "c", "state": "s"},
+        "grantable": ["roles/monitoring.metricWriter"],
         "identities": {name: {**role, "account": f"an-{name}"} for name, role in samples.CI["roles"].items()},
         "pool": "oe-prod-ci",
         "project": "p",
@@ -89,6 +90,7 @@ CASES: list[tuple[str, dict[str, Any], str]] = [
     ("clinic", {"service": {"vpc_egress": "none"}}, "Write vpc_egress as"),
     ("clinic", {"service": {"min_instances": 4}}, "not less than min_instances"),
     ("clinic", {"service": {"timeout": 7200}}, "1 to 3600 seconds"),
+    ("ci", {"grantable": [f"roles/a.role{number}" for number in range(11)]}, "ten roles at most"),
     ("ci", {"identities": {}}, "planner, deployer and destroyer"),
     ("ci", {"trust": {**samples.CI["trust"], "provider": "jenkins"}}, 'Write provider = "github"'),
     ("ci", {"trust": {**samples.CI["trust"], "repository": 'a/b" || "" == "'}}, "holds no quotation mark"),

@@ -104,7 +104,7 @@ def test_jobs_start_by_themselves_where_asked_and_once_the_clinic_serves() -> No
     text = (Path(__file__).parents[1] / "terraform/golden/plans/default.toml").read_text()
     environment = parse_environment(text, file="openemr.toml", overrides={})
     clinic = next(iter(environment.clinics.values()))
-    foundation = Foundation(registry="r", build_account="a", build_bucket="b", backup_bucket="c")
+    foundation = Foundation(registry="r", build_account="a", build_bucket="b", backup_bucket="c", roles={})
     images = Images(service="s", job="j")
 
     def schedules(*, serve: bool) -> dict[str, dict[str, str]]:

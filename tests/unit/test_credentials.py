@@ -241,6 +241,7 @@ def test_credentials_that_google_does_not_take_are_explained(said: str, do: str)
         ("a@b does not have storage.objects.get access to the Google Cloud Storage object.", "storage.objects.get"),
         ("Required 'compute.networks.create' permission for 'projects/p'", "compute.networks.create"),
         ("Error 403: Permission 'iam.roles.create' denied on 'projects/p'", "iam.roles.create"),
+        ("googleapi: Error 403: Policy update access denied., forbidden", "resourcemanager.projects.setIamPolicy"),
         ("Quota exceeded", ""),
     ],
 )

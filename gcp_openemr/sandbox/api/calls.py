@@ -83,12 +83,15 @@ class Call:
         """`updateMask` as paths in camelCase."""
         return [camel(part.strip()) for part in self.one("updateMask").split(",") if part.strip()]
 
-    def allowed(self, permission: str, name: str = "") -> bool:
-        return self.app.iam.allows(self.caller, permission, name or self.name)
+    def allowed(self, permission: str, name: str = "", modified: frozenset[str] | None = None) -> bool:
+        return self.app.iam.allows(self.caller, permission, name or self.name, modified=modified)
 
-    def authorize(self, permission: str, name: str = "") -> None:
-        """Raise 401 or 403 unless the caller has the permission on `name` (default: the call's resource)."""
-        if self.allowed(permission, name):
+    def authorize(self, permission: str, name: str = "", modified: frozenset[str] | None = None) -> None:
+        """Raise 401 or 403 unless the caller has the permission on `name` (default: the call's resource).
+
+        `modified`: see Iam.allows.
+        """
+        if self.allowed(permission, name, modified):
             return
         if not self.caller.member:
             raise unauthenticated()

@@ -2,7 +2,8 @@
 
 `resource.name`, `resource.type`, `resource.service`, `request.time`, and `destination.ip` and `destination.port` of a
 tunnel, with `==`, `!=`, comparisons, `startsWith`, `endsWith`, `timestamp("…")`, `&&`, `||`, `!`, whole numbers and
-parentheses (https://cloud.google.com/iam/docs/conditions-attribute-reference). A provider of a workload identity pool
+parentheses (https://cloud.google.com/iam/docs/conditions-attribute-reference), and which roles a change of a policy
+touches (https://cloud.google.com/iam/docs/setting-limits-on-granting-roles). A provider of a workload identity pool
 asks for `assertion.CLAIM`, with `has`, `+` and `… ? … : …` beside those
 (https://cloud.google.com/iam/docs/workload-identity-federation#mapping).
 """
@@ -16,20 +17,27 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-__all__ = ["ATTRIBUTES", "ConditionInvalid", "evaluate", "mapped"]
+__all__ = ["ATTRIBUTES", "MODIFIED_ROLES", "ConditionInvalid", "Known", "evaluate", "mapped"]
 
-ATTRIBUTES: Mapping[str, str | int | datetime] = {
+MODIFIED_ROLES = "iam.googleapis.com/modifiedGrantsByRole"
+_MOST_ROLES = 10
+Known = Mapping[str, str | int | datetime | frozenset[str] | None]
+ATTRIBUTES: Known = {
     "resource.name": "",
     "resource.type": "",
     "resource.service": "",
     "request.time": datetime.min.replace(tzinfo=UTC),
     "destination.ip": "",
     "destination.port": 0,
+    MODIFIED_ROLES: frozenset(),
 }
-"""What conditions may ask for, as it is where there is nothing to say: only a tunnel has a destination."""
+"""What conditions may ask for, as it is where there is nothing to say: only a tunnel has a destination.
+
+The modified roles are None where a policy is changed by a service that does not tell them.
+"""
 
 _TOKEN = re.compile(
-    r"\s*(?:(?P<text>\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*')|(?P<name>[A-Za-z_][\w.]*|\d{1,18}\b)|(?P<sign>&&|\|\||[=!<>]=|[!<>(),?:+]))"
+    r"\s*(?:(?P<text>\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*')|(?P<name>\.?[A-Za-z_][\w.]*|\d{1,18}\b)|(?P<sign>&&|\|\||[=!<>]=|[][!<>(),?:+]))"
 )
 _COMPARE: Mapping[str, Callable[[Any, Any], bool]] = {
     "==": operator.eq,
@@ -58,7 +66,7 @@ class _Missing:
         raise ConditionInvalid(f"{self.name} is not in the token")
 
 
-def evaluate(expression: str, known: Mapping[str, str | int | datetime]) -> bool:
+def evaluate(expression: str, known: Known) -> bool:
     """Whether a condition holds, by what is `known` of ATTRIBUTES; the others are empty. Raises ConditionInvalid."""
     values = {**ATTRIBUTES, "true": True, "false": False, **known}
     reader = _Reader(tokens=_tokens(expression), values=values)
@@ -179,11 +187,41 @@ class _Reader:
             argument = self._argument()
             text = str(self.values[base])
             return text.startswith(argument) if method == "startsWith" else text.endswith(argument)
+        if word == "api.getAttribute":
+            return self._modified_only()
         if word in self.values:
             return self.values[word]
         if self.claims and word.startswith(_CLAIM):
             return _Missing(word)
         raise ConditionInvalid(f"{word} is not known here")
+
+    def _modified_only(self) -> bool:
+        """`api.getAttribute('…', []).hasOnly([…])`."""
+        self._expect("(")
+        name = self._value()
+        self._expect(",")
+        default = self._texts()
+        for token in (")", ".hasOnly", "("):
+            self._expect(token)
+        allowed = self._texts()
+        self._expect(")")
+        if name != MODIFIED_ROLES or default or len(allowed) > _MOST_ROLES:
+            raise ConditionInvalid(f"{MODIFIED_ROLES} is [] by default, and compared with {_MOST_ROLES} roles at most")
+        modified = self.values.get(MODIFIED_ROLES)
+        if modified is None:
+            raise ConditionInvalid(f"{MODIFIED_ROLES} is not known to this service")
+        return bool(modified <= {*allowed})
+
+    def _texts(self) -> list[str]:
+        found: list[str] = []
+        self._expect("[")
+        while not self._take("]"):
+            if found:
+                self._expect(",")
+            if not self.tokens or self.tokens[0][0] not in "\"'":
+                raise ConditionInvalid("a list holds texts and nothing else")
+            found.append(str(self._value()))
+        return found
 
     def _argument(self) -> str:
         self._expect("(")

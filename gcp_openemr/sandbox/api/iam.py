@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from gcp_openemr.sandbox.api.conditions import ConditionInvalid, evaluate
+from gcp_openemr.sandbox.api.conditions import MODIFIED_ROLES, ConditionInvalid, evaluate
 from gcp_openemr.sandbox.api.names import host_of, numbered, path_of, project_name, project_of
 from gcp_openemr.sandbox.api.store import Store
 from gcp_openemr.sandbox.interfaces import Json
@@ -174,16 +174,28 @@ class Iam:
             self._store.put_policy(f"{_PROPAGATING}{name}", late)
         self._store.put_policy(name, policy)
 
-    def allows(self, caller: Caller, permission: str, resource: str, *, asks: bool = False) -> bool:
-        """Whether `caller` has `permission` on a resource by full name; `asks` when nothing hangs on the answer."""
+    def allows(
+        self,
+        caller: Caller,
+        permission: str,
+        resource: str,
+        *,
+        asks: bool = False,
+        modified: frozenset[str] | None = None,
+    ) -> bool:
+        """Whether `caller` has `permission` on a resource by full name; `asks` when nothing hangs on the answer.
+
+        `modified` are the roles that a change of the resource's policy touches, where its service tells them.
+        """
         if caller == OPERATOR:
             return True
         identities = self._identities(caller)
+        roles = modified if permission.endswith(".setIamPolicy") and not asks else frozenset[str]()
         grants = {
             (policy, str(binding["role"]), caller.member, permission)
             for policy in self._policies_above(resource)
             for binding in self.policy_in_force(policy).get("bindings", ())
-            if self._binds(binding, identities, permission, resource)
+            if self._binds(binding, identities, permission, resource, roles)
         }
         if len(grants) == 1 and not asks:
             self.relied_on |= grants
@@ -215,7 +227,9 @@ class Iam:
             return {caller.member, *caller.sets, "allUsers"}
         return {caller.member, "allUsers", "allAuthenticatedUsers"}
 
-    def _binds(self, binding: Json, identities: set[str], permission: str, resource: str) -> bool:
+    def _binds(
+        self, binding: Json, identities: set[str], permission: str, resource: str, modified: frozenset[str] | None
+    ) -> bool:
         members = set(binding.get("members", ()))
         if not members & identities and not self._by_basic_role(members, identities):
             return False
@@ -223,7 +237,7 @@ class Iam:
         if role != "roles/owner" and permission not in self.permissions(role):
             return False
         condition = binding.get("condition")
-        return condition is None or self._holds(condition.get("expression", ""), resource)
+        return condition is None or self._holds(condition.get("expression", ""), resource, modified)
 
     def _by_basic_role(self, members: Iterable[str], identities: set[str]) -> bool:
         for member in members:
@@ -236,7 +250,7 @@ class Iam:
                     return True
         return False
 
-    def _holds(self, expression: str, resource: str) -> bool:
+    def _holds(self, expression: str, resource: str, modified: frozenset[str] | None) -> bool:
         by_number = host_of(resource) == "secretmanager.googleapis.com"
         name = numbered(resource) if by_number else path_of(resource)
         try:
@@ -247,6 +261,7 @@ class Iam:
                     "resource.type": _resource_type(resource),
                     "resource.service": host_of(resource),
                     "request.time": datetime.now(tz=UTC),
+                    MODIFIED_ROLES: modified,
                 },
             )
         except ConditionInvalid:

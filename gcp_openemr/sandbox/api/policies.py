@@ -6,6 +6,7 @@ Identity-Aware Proxy has policies for what is none of its own: who may open a tu
 from __future__ import annotations
 
 import base64
+import json
 import re
 from collections.abc import Callable
 
@@ -27,17 +28,37 @@ def answer(call: Call, collection: str, exists: Callable[[], object] = lambda: N
     """Do what the method says; `collection` is IAM's word for it, `exists` refuses what is not there."""
     if call.verb == "testIamPermissions":
         return test_permissions(call, call.name, list(call.body.get("permissions", [])))
-    call.authorize(f"{collection}.{call.verb}")
-    exists()
-    if call.verb == "getIamPolicy":
-        return get_policy(call, call.name)
-    return set_policy(call, call.name, call.body.get("policy", {}))
+    with call.store.transaction():  # the policy that is compared with is the one that is replaced
+        call.authorize(f"{collection}.{call.verb}", modified=_modified(call))
+        exists()
+        if call.verb == "getIamPolicy":
+            return get_policy(call, call.name)
+        return set_policy(call, call.name, call.body.get("policy", {}))
 
 
 @handles("iap.getIamPolicy", "iap.setIamPolicy", "iap.testIamPermissions")
 def tunnels(call: Call) -> Json:
     narrowest = next((word for word in ("instances", "zones") if segment(call.name, word)), "")
     return answer(call, f"iap.tunnel{narrowest.title()}")
+
+
+def _modified(call: Call) -> frozenset[str] | None:
+    """The roles of bindings that get other members or another condition; only Resource Manager tells them here.
+
+    https://cloud.google.com/iam/docs/conditions-attribute-reference#api-attributes-iam
+    """
+    if call.api != "cloudresourcemanager" or call.verb != "setIamPolicy":
+        return None
+    before, after = _grants(get_policy(call, call.name)), _grants(call.body.get("policy", {}))
+    return frozenset(role for role, _, _ in before ^ after)
+
+
+def _grants(policy: Json) -> set[tuple[str, str, str]]:
+    return {
+        (binding.get("role", ""), member, json.dumps(binding.get("condition"), sort_keys=True))
+        for binding in policy.get("bindings", ())
+        for member in binding.get("members", ())
+    }
 
 
 def get_policy(call: Call, name: str) -> Json:

@@ -116,7 +116,9 @@ def duplicate(name: str, kind: str = "") -> ApiError:
 
 def denied(api: str, name: str, permission: str) -> ApiError:
     """403 with the ErrorInfo that one-platform APIs attach."""
-    error = _worded(api, "denied", name, permission=permission)
+    verb = permission.rpartition(".")[2]
+    what = f"denied-{verb}" if f"{api}.denied-{verb}" in REFUSALS else "denied"
+    error = _worded(api, what, name, permission=permission)
     metadata = {"permission": permission, "resource": path_of(name)}
     info = {"reason": "IAM_PERMISSION_DENIED", "domain": host_of(name), "metadata": metadata}
     error.details = [{"@type": "type.googleapis.com/google.rpc.ErrorInfo", **info}]

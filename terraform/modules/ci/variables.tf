@@ -7,6 +7,15 @@ variable "buckets" {
   })
 }
 
+variable "grantable" {
+  description = "The roles that the deployer and the destroyer may bind on the project, and no others."
+  type        = list(string)
+  validation {
+    condition     = length(var.grantable) <= 10
+    error_message = "Google compares with ten roles at most."
+  }
+}
+
 variable "identities" {
   description = "The planner, the deployer and the destroyer: the id of the account, the permissions of its role on the project, and what it does in a few words."
   type = map(object({

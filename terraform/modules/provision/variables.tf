@@ -12,3 +12,8 @@ variable "project" {
   description = "Google Cloud project id."
   type        = string
 }
+
+variable "roles" {
+  description = "Full names of the roles that make and remove users of Cloud SQL and that see its operations: outputs of roles."
+  type        = object({ operations = string, users = string })
+}

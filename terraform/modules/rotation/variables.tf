@@ -40,7 +40,7 @@ variable "registry" {
 }
 
 variable "roles" {
-  description = "The environment's roles for rotations: outputs of rotation-roles."
+  description = "The environment's roles for rotations: outputs of roles."
   type        = object({ revisions = string, secrets = string })
 }
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from gcp_openemr.sandbox.interfaces import Refused
-from tests.sandbox.api.support import IMAGES, PROJECT, REGION, Cloud
+from tests.sandbox.api.support import IMAGES, PROJECT, REGION, Answer, Cloud
 
 MANAGER = f"v1/projects/{PROJECT}"
 ACCOUNTS = f"v1/projects/{PROJECT}/serviceAccounts"
@@ -55,6 +56,45 @@ def test_conditions_narrow_a_role(cloud: Cloud, account: str) -> None:
     secrets = f"v1/projects/{PROJECT}/secrets"
     assert cloud.call("GET", "secretmanager", f"{secrets}/oe-prod-main-a", token=token).status == 200
     assert cloud.call("GET", "secretmanager", f"{secrets}/oe-prod-other-a", token=token).status == 403
+
+
+def test_whoever_may_grant_some_roles_grants_revokes_and_narrows_no_other(cloud: Cloud, account: str) -> None:
+    member = f"serviceAccount:{account}"
+    only = "api.getAttribute('iam.googleapis.com/modifiedGrantsByRole', []).hasOnly(['roles/browser', 'roles/viewer'])"
+    grant(cloud, "roles/resourcemanager.projectIamAdmin", member, title="two roles", expression=only)
+    grant(cloud, "roles/run.viewer", "user:other@clinic.example")
+    token = cloud.app.mint_token(account)
+    asked = {"permissions": ["resourcemanager.projects.setIamPolicy"]}
+    assert cloud.call("POST", "cloudresourcemanager", f"{MANAGER}:testIamPermissions", asked, token=token).body == asked
+
+    def change(edit: Callable[[list[dict[str, Any]]], object]) -> Answer:
+        policy = cloud.call("POST", "cloudresourcemanager", f"{MANAGER}:getIamPolicy", {}, token=token).body
+        edit(policy["bindings"])
+        return cloud.call("POST", "cloudresourcemanager", f"{MANAGER}:setIamPolicy", {"policy": policy}, token=token)
+
+    two = [{"role": role, "members": ["user:a@clinic.example"]} for role in ("roles/browser", "roles/viewer")]
+    assert change(lambda bindings: bindings.extend(two)).status == 200
+    assert change(lambda bindings: bindings.pop()).status == 200
+    narrowed = {"condition": {"title": "never", "expression": "false"}}
+    assert change(lambda bindings: bindings[-1].update(narrowed)).status == 200
+    owner = {"role": "roles/owner", "members": [member]}
+    refused = (
+        change(lambda bindings: bindings.append(owner)),
+        change(lambda bindings: bindings[0]["members"].append(member)),
+        change(lambda bindings: bindings.extend([two[1], owner])),
+        change(lambda bindings: bindings.remove(next(one for one in bindings if one["role"] == "roles/run.viewer"))),
+        change(lambda bindings: [one.pop("condition", None) for one in bindings]),
+    )
+    assert [(answer.status, answer.message) for answer in refused] == [(403, "Policy update access denied.")] * 5
+
+
+def test_a_limit_on_roles_opens_no_policy_of_a_service_that_does_not_know_it(cloud: Cloud, account: str) -> None:
+    only = "api.getAttribute('iam.googleapis.com/modifiedGrantsByRole', []).hasOnly(['roles/run.invoker'])"
+    grant(cloud, "roles/run.admin", f"serviceAccount:{account}", title="one role", expression=only)
+    token, service = cloud.app.mint_token(account), f"v2/projects/{PROJECT}/locations/{REGION}/services/none"
+    body = {"policy": {"bindings": [{"role": "roles/run.invoker", "members": ["allUsers"]}]}}
+    assert cloud.call("POST", "run", f"{service}:setIamPolicy", body, token=token).status == 403
+    assert cloud.call("GET", "run", service, token=token).status == 404
 
 
 def test_service_accounts_live_and_die(cloud: Cloud, account: str) -> None:

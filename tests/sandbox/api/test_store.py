@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
-from gcp_openemr.sandbox.api.conditions import ConditionInvalid, evaluate
+from gcp_openemr.sandbox.api.conditions import MODIFIED_ROLES, ConditionInvalid, evaluate
 from gcp_openemr.sandbox.api.errors import ApiError
 from gcp_openemr.sandbox.api.store import Store
 from gcp_openemr.sandbox.api.validation import accept, apply_mask, merge
@@ -198,6 +198,23 @@ def test_all_problems_are_told_at_once() -> None:
 
 
 NAME = "projects/_/buckets/b/objects/clinics/main/x"
+WORDS = (
+    '"a"',
+    "==",
+    "(",
+    ")",
+    "&&",
+    "resource.name",
+    "!",
+    "timestamp",
+    "<",
+    "request.time",
+    "22",
+    "[",
+    "]",
+    ".hasOnly",
+)
+MODIFIED = "api.getAttribute('iam.googleapis.com/modifiedGrantsByRole', [])"
 
 
 @pytest.mark.parametrize(
@@ -213,6 +230,9 @@ NAME = "projects/_/buckets/b/objects/clinics/main/x"
         ("false || false", False),
         ('destination.ip == "10.60.0.5" && destination.port == 22', True),
         ('destination.ip == "10.60.0.5" && destination.port == 3306', False),
+        (f"{MODIFIED}.hasOnly(['roles/viewer', 'roles/run.viewer', \"roles/browser\"])", True),
+        (f"{MODIFIED}.hasOnly(['roles/viewer'])", False),
+        (f"!{MODIFIED}.hasOnly([])", True),
     ],
 )
 def test_conditions_are_evaluated(expression: str, holds: bool) -> None:
@@ -223,17 +243,30 @@ def test_conditions_are_evaluated(expression: str, holds: bool) -> None:
         "request.time": datetime(2026, 1, 1, tzinfo=UTC),
         "destination.ip": "10.60.0.5",
         "destination.port": 22,
+        MODIFIED_ROLES: frozenset({"roles/viewer", "roles/run.viewer"}),
     }
     found = evaluate(expression, known)
     assert found is holds
 
 
-@given(
-    st.text(max_size=40)
-    | st.lists(
-        st.sampled_from(['"a"', "==", "(", ")", "&&", "resource.name", "!", "timestamp", "<", "request.time", "22"])
-    ).map(" ".join)
+@pytest.mark.parametrize(
+    "expression",
+    [
+        f"{MODIFIED}.hasOnly({[f'roles/{number}' for number in range(11)]})",
+        f"{MODIFIED}.hasOnly([resource.name])",
+        f"{MODIFIED}.hasOnly(['roles/viewer' 'roles/browser'])",
+        f"{MODIFIED}.hasAny(['roles/viewer'])",
+        MODIFIED,
+        "api.getAttribute('iam.googleapis.com/modifiedGrantsByRole', ['roles/viewer']).hasOnly(['roles/viewer'])",
+        "api.getAttribute('iam.googleapis.com/another', []).hasOnly(['roles/viewer'])",
+    ],
 )
+def test_limits_on_granting_roles_are_of_one_form(expression: str) -> None:
+    with pytest.raises(ConditionInvalid):
+        evaluate(expression, {})
+
+
+@given(st.text(max_size=40) | st.lists(st.sampled_from((*WORDS, MODIFIED))).map(" ".join))
 def test_any_expression_is_evaluated_or_refused(expression: str) -> None:
     with contextlib.suppress(ConditionInvalid):
         evaluate(expression, {})

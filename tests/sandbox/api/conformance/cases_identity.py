@@ -181,6 +181,11 @@ def denied(refusal: str, api: str, path: str) -> None:
     case(refusal)(lambda target: target.call("GET", api, path, token=target.token()))
 
 
+@case("cloudresourcemanager.denied-setIamPolicy")
+def policy_of_a_project_that_is_somebody_elses_to_change(target: Target) -> Answer:
+    return target.call("POST", "cloudresourcemanager", "v1/{p}:setIamPolicy", {"policy": {}}, token=target.token())
+
+
 denied("google.denied", "artifactregistry", "v1/{l}/repositories/conf")
 denied("iam.denied", "iam", f"{ROLES}/conf_role")
 denied("serviceusage.denied", "serviceusage", "v1/{p}/services/run.googleapis.com")

@@ -1,5 +1,5 @@
-# What outlives every teardown: APIs, buckets, backups' passwords, the audit log, the image registry, the identity that
-# builds images and those of a pipeline.
+# What outlives every teardown: APIs, buckets, backups' passwords, the audit log, the image registry, custom roles, the
+# identity that builds images and those of a pipeline.
 
 module "services" {
   source   = "./modules/services"
@@ -101,6 +101,12 @@ module "audit" {
   depends_on     = [module.services]
 }
 
+module "roles" {
+  source     = "./modules/roles"
+  prefix     = replace(var.names.provision_account, "-", "_")
+  depends_on = [module.services]
+}
+
 module "ci" {
   source = "./modules/ci"
   count  = var.ci == null ? 0 : 1
@@ -109,6 +115,7 @@ module "ci" {
     build   = module.build_bucket.name
     state   = module.state_bucket.name
   }
+  grantable = local.grantable
   identities = {
     for name, account in { planner = var.names.planner_account, deployer = var.names.deployer_account, destroyer = var.names.destroyer_account } :
     name => { account = account, permissions = var.ci.roles[name].permissions, purpose = var.ci.roles[name].purpose }
@@ -120,6 +127,15 @@ module "ci" {
 }
 
 locals {
+  # What platform and clinics bind on the project, and a pipeline may bind there.
+  grantable = [
+    module.roles.names.operations,
+    module.roles.names.users,
+    "roles/compute.osAdminLogin",
+    "roles/iap.tunnelResourceAccessor",
+    "roles/monitoring.metricWriter",
+  ]
+
   # Where patients' data and passwords are read and written.
   audited = toset([
     "cloudsql.googleapis.com",

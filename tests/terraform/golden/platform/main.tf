@@ -73,11 +73,7 @@ module "provision" {
   account           = var.names.provision_account
   database_instance = module.database.instance
   project           = var.project
-}
-
-module "rotation_roles" {
-  source = "./modules/rotation-roles"
-  prefix = replace(var.names.provision_account, "-", "_")
+  roles             = var.roles
 }
 
 module "provision_job" {
