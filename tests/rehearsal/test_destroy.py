@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
+import os
 import random
 import signal
 import time
@@ -57,6 +59,7 @@ OF_THE_FOUNDATION: tuple[Step, ...] = (
     (f"empty gs://{PROJECT}-oe-prod-state", 1),
     (f"delete gs://{PROJECT}-oe-prod-state", 1),
 )
+CHANGES = ("update", "delete")  # of the instance: its protection is lifted first
 SIGNS = (signal.SIGKILL, signal.SIGINT)
 
 
@@ -107,8 +110,14 @@ def test_no_name_no_destroy(place: Place) -> None:
 
 
 def test_a_clinic_goes_alone_and_leaves_its_sets(place: Place) -> None:
+    """A job of it that is still at work is let finish."""
     before = {(one.type, one.name) for one in left(place, "main")}
-    gone = place.must(*ONE_CLINIC)
+    with at_work(place, "oe-prod-north-background"):
+        going = begin(place, *ONE_CLINIC)
+        wait_for(going, "→ clinics/north: wait for Google")
+    stdout, told = going.communicate(timeout=240)
+    assert going.returncode == 0, told
+    gone = json.loads(stdout)
     assert gone["destroyed"] == ["clinics/north"]
     assert sets(place, "north")[0] == gone["last_sets"]["north"]
     assert {one.name for one in left(place, "north")} == {
@@ -121,9 +130,11 @@ def test_a_clinic_goes_alone_and_leaves_its_sets(place: Place) -> None:
 
 
 def test_with_every_trap_on_it_ends_with_nothing_left(place: Place) -> None:
-    """Killed somewhere, its addresses held, a thing of its name in no state: one run after the other goes on."""
+    """Killed somewhere, Cloud SQL busy, its addresses held, a thing in no state: one run after the other goes on."""
     sandbox = remote(place.sandbox)
     sandbox.settings(held_addresses=1)
+    for change in CHANGES:
+        sandbox.add_fault(effect="status", refusal="sqladmin.busy", method=f"sql.instances.{change}", times=2)
     sink = {"name": "oe-prod-stray", "filter": "x", "destination": f"storage.googleapis.com/{PROJECT}-oe-prod-build"}
     place.cloud().ask("logging", f"v2/projects/{PROJECT}/sinks", body=sink)
     chance = random.Random(9)  # noqa: S311 -- a sample
@@ -137,6 +148,7 @@ def test_with_every_trap_on_it_ends_with_nothing_left(place: Place) -> None:
     types = {one.type for one in left(place)}
     assert {"google_compute_subnetwork", "google_compute_network"} <= types
     assert not types & {"google_sql_database_instance", "google_compute_disk", "google_cloud_run_v2_job"}
+    assert {fault.method: fault.hits for fault in sandbox.faults()} == {f"sql.instances.{one}": 2 for one in CHANGES}
 
     waiting = begin(place, *ALL)
     wait_for(waiting, "→ platform: wait for Google")
@@ -229,6 +241,34 @@ def kept(*clinics: str) -> set[str]:
     own = {f"{PROJECT}-oe-prod-{what}" for what in ("backups", "build", "state")}
     own |= {f"oe-prod-{clinic}-{what}" for clinic in clinics for what in ("prune", "backup-password")}
     return own | {"oe-prod", "oe-prod-audit", "oe-prod-build", "serviceAccount:oe-prod-build"}
+
+
+@contextlib.contextmanager
+def at_work(place: Place, job: str) -> Iterator[None]:
+    """An execution of a job, whose processes stand still until the end of this."""
+    path = f"v2/projects/{PROJECT}/locations/europe-west1/jobs/{job}:run"
+    execution = place.cloud().ask("run", path, body={})["metadata"]["name"].rpartition("/")[2]
+    deadline = time.monotonic() + 60
+    while not (found := processes(f"CLOUD_RUN_EXECUTION={execution}", job.rpartition("-")[2])):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    for process in found:
+        os.kill(process, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for process in found:
+            os.kill(process, signal.SIGCONT)
+
+
+def processes(variable: str, argument: str) -> list[int]:
+    wanted = {"cmdline": argument.encode(), "environ": variable.encode()}
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it has ended
+            if all(words in (folder / name).read_bytes().split(b"\0") for name, words in wanted.items()):
+                found.append(int(folder.name))
+    return found
 
 
 def stop(place: Place, step: Step, sign: signal.Signals, seconds: float, *command: str) -> None:
