@@ -202,8 +202,15 @@ def test_each_identity_needs_every_role_it_has(bootstrapped: Bootstrapped) -> No
     must(bootstrapped, "deployer", "restore", "--from", "latest", "--clinic", "main", "--drain", "0", "-y")
     must(bootstrapped, "deployer", "rotate", "--drain", "0", "-y")
     must(bootstrapped, "deployer", "status")
+    told = bootstrapped.run("deployer", "logs", "--job", "rotate")
+    assert (told.status, bool(told.json["entries"])) == (0, True), told.stderr
     run_job(bootstrapped, "oe-test-main-prune")
     run_job(bootstrapped, "oe-test-main-background")
+    file = bootstrapped.place.folder / "openemr.toml"
+    file.write_text(file.read_text().replace('version = "7.0.4"', 'version = "8.4.0"'))
+    must(bootstrapped, "deployer", "upgrade", "-y", "--to", "8.4.0", "--drain", "0")
+    recovering = bootstrapped.run("deployer", "recover", "-y", "--from-bucket", f"{PROJECT}-oe-test-backups")
+    assert (recovering.status, "Ask for roles/secretmanager.secretAccessor on" in recovering.stderr) == (7, True)
     policies = remote(bootstrapped.place.sandbox).grants()["policies"]
     must(bootstrapped, "destroyer", "destroy", "-y", "--environment", "test", "--keep-foundation")
     grants = remote(bootstrapped.place.sandbox).grants()
