@@ -2,8 +2,8 @@
 
 This is the one table. Doctor asks for what is in it, and `bootstrap` makes custom roles of it for a pipeline's
 identities. Tests deploy, plan and destroy in the sandbox as identities that have these permissions and no other. What
-Google asks for and the sandbox does not (labels, operations, the use of one resource by another) is from the pages of
-the methods (https://cloud.google.com/iam/docs/permissions-reference).
+Google asks for and the sandbox does not (labels of some resources, operations) is from the pages of the methods
+(https://cloud.google.com/iam/docs/permissions-reference).
 """
 
 from __future__ import annotations
@@ -75,23 +75,31 @@ cloud_run_v2_service_iam_member         run.services getIamPolicy +setIamPolicy 
 cloud_scheduler_job                     cloudscheduler.jobs get +create +update +enable +pause -delete
 cloud_scheduler_job                     iam.serviceAccounts +actAs
 compute_address                         compute.addresses get +create +createInternal +setLabels -delete -deleteInternal
+compute_address                         compute.subnetworks +use
 compute_disk                            compute.disks get +create +setLabels -delete
 compute_disk_resource_policy_attachment compute.disks get +addResourcePolicies -removeResourcePolicies
 compute_firewall                        compute.firewalls get +create +update -delete
 compute_firewall                        compute.networks +updatePolicy -updatePolicy
 compute_forwarding_rule                 compute.addresses +use
-compute_forwarding_rule                 compute.forwardingRules get +create +pscCreate +setLabels -delete -pscDelete
+compute_forwarding_rule                 compute.forwardingRules get +create +pscCreate +pscSetLabels +setLabels
+compute_forwarding_rule                 compute.forwardingRules -delete -pscDelete
+compute_forwarding_rule                 compute.networks +use
+compute_forwarding_rule                 compute.subnetworks +use
+compute_forwarding_rule                 servicedirectory.namespaces +create -delete
+compute_forwarding_rule                 servicedirectory.services +create -delete
 compute_health_check                    compute.healthChecks get +create +update +useReadOnly -delete
 compute_instance                        compute.addresses +useInternal
 compute_instance                        compute.disks +use
 compute_instance                        compute.instances +setTags -delete -setDeletionProtection
 compute_instance                        compute.instances get +create +setLabels +setMetadata +setServiceAccount
 compute_instance                        iam.serviceAccounts +actAs
-compute_instance_group_manager          compute.disks +use
+compute_instance_group_manager          compute.disks +create +use
 compute_instance_group_manager          compute.instanceGroupManagers get +create +update -delete
+compute_instance_group_manager          compute.instanceGroups +create -delete
 compute_instance_group_manager          compute.instanceTemplates +useReadOnly
 compute_instance_group_manager          compute.instances +create +setLabels +setMetadata +setServiceAccount +setTags
 compute_instance_group_manager          compute.instances -delete
+compute_instance_group_manager          compute.subnetworks +use
 compute_instance_template               compute.instanceTemplates get +create -delete
 compute_instance_template               iam.serviceAccounts +actAs
 compute_network                         compute.networks get +create -delete
@@ -102,9 +110,10 @@ compute_resource_policy                 compute.resourcePolicies get +create +up
 compute_router                          compute.networks +use
 compute_router                          compute.routers get +create -delete
 compute_router_nat                      compute.routers get +update -update
+compute_subnetwork                      compute.networks +updatePolicy
 compute_subnetwork                      compute.subnetworks get +create +update +use -delete
 dns_managed_zone                        dns.managedZones get +create +update -delete
-dns_managed_zone                        dns.networks +bindPrivateDNSZone
+dns_managed_zone                        dns.networks +bindPrivateDNSZone +targetWithPeeringZone
 dns_record_set                          dns.changes +create +get -create -get
 dns_record_set                          dns.resourceRecordSets list +create +update -delete
 iam_workload_identity_pool              iam.workloadIdentityPools get +create +update -delete

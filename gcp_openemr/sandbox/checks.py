@@ -17,6 +17,7 @@ from gcp_openemr.sandbox.api.refusals import REFUSALS
 from gcp_openemr.sandbox.api.routing import API_VERSIONS
 from gcp_openemr.sandbox.api.rules import COLLECTIONS, HANDLERS, load_tables
 from gcp_openemr.sandbox.api.settings import latencies
+from gcp_openemr.sandbox.api.uses import uses
 from gcp_openemr.sandbox.provider import schema
 from gcp_openemr.sandbox.provider.coverage import unserved
 from gcp_openemr.sandbox.provider.types import served
@@ -111,8 +112,13 @@ def _identity() -> Iterator[Claim]:
     yield Claim("identity", "scopes of access tokens", Level.RULE,
                 "https://cloud.google.com/kuberun/docs/securing/service-identity")  # fmt: skip
     yield Claim("identity", "userinfo's answer to tokens without a scope for it", Level.UNPROVEN, "told all the same")
-    yield Claim("identity", "permissions that a method asks for beside that of its own verb", Level.UNPROVEN,
-                "of one resource's use by another, as compute.subnetworks.use")  # fmt: skip
+    for method, rows in uses().items():
+        for row in rows:
+            yield Claim("identity", f"{method} asks for {row.permission} too", Level.RULE, row.source)
+    yield Claim("identity", "what no page of Google's says that a method asks for beside its own verb", Level.UNPROVEN,
+                "only what is in the rows above is asked for")  # fmt: skip
+    yield Claim("identity", "what Google's own agents may do in a project", Level.UNPROVEN,
+                "all that they need, as Google grants it")  # fmt: skip
 
 
 def _latencies() -> Iterator[Claim]:

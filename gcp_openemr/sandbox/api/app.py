@@ -23,7 +23,7 @@ from gcp_openemr.sandbox.api.faults import Faults
 from gcp_openemr.sandbox.api.federation import PUBLIC
 from gcp_openemr.sandbox.api.iam import ANONYMOUS, Caller, Iam, Tokens
 from gcp_openemr.sandbox.api.messages import Request, Response, json_response
-from gcp_openemr.sandbox.api.names import project_of, service_account_name
+from gcp_openemr.sandbox.api.names import project_of
 from gcp_openemr.sandbox.api.operations import Operations
 from gcp_openemr.sandbox.api.projects import (
     ensure_project,
@@ -31,7 +31,7 @@ from gcp_openemr.sandbox.api.projects import (
     project_by_number,
     service_account_exists,
 )
-from gcp_openemr.sandbox.api.refusals import beyond_if, demand, refuse, refuse_if
+from gcp_openemr.sandbox.api.refusals import beyond_if, demand, refuse
 from gcp_openemr.sandbox.api.routing import API_VERSIONS, Target, find_method, resource_path, target_of
 from gcp_openemr.sandbox.api.rules import CHORES, COLLECTIONS, HANDLERS, WORK, ApiError, Call, Json, Store, load_tables
 from gcp_openemr.sandbox.api.serviceusage import require_enabled
@@ -45,6 +45,7 @@ from gcp_openemr.sandbox.api.settings import (
 )
 from gcp_openemr.sandbox.api.storage import answer_storage
 from gcp_openemr.sandbox.api.storage.objects import Objects
+from gcp_openemr.sandbox.api.uses import authorize_uses
 from gcp_openemr.sandbox.api.validation import check_query
 from gcp_openemr.sandbox.interfaces import Access, Runtime
 
@@ -164,12 +165,9 @@ class App:
             raise ApiError(answer.status, str(refusal.get("message", "")), status=str(refusal.get("status", "")))
         return content
 
-    def authorize_act_as(self, call: Call, email: str) -> None:
-        """Raise 403 unless the caller may let something run as this service account."""
-        account = find_service_account(self.store, email)
-        permission = "iam.serviceAccounts.actAs"
-        name = account.name if account is not None else service_account_name(email)
-        refuse_if(not self.iam.allows(call.caller, permission, name), "iam.act-as", permission=permission, email=email)
+    def authorize_uses(self, call: Call, name: str, resource: Json) -> None:
+        """Raise 403 unless the caller holds what the method asks for beside the permission of its own verb."""
+        authorize_uses(call, name, resource)
 
     def handle(self, request: Request) -> Response:
         """Answer one request; every refusal is Google's error body. Every call of an API is in the call log.

@@ -30,6 +30,7 @@ def create(call: Call) -> Json:
     location = segment(call.name, "locations") or "global"
     parent = f"cloudbuild.googleapis.com/projects/{call.project}/locations/{location}"
     call.authorize("cloudbuild.builds.create", parent)
+    call.app.authorize_uses(call, parent, {})
     build = dict(call.body)
     _check(call, build)
     name = f"{parent}/builds/{new_uid()}"
@@ -55,7 +56,6 @@ def _check(call: Call, build: Json) -> None:
 def _check_account(call: Call, build: Json, given: str) -> None:
     email = given.rsplit("/", 1)[-1]
     refuse_if(not call.app.service_account_exists(email), "cloudbuild.account", email=email)
-    call.app.authorize_act_as(call, email)
     options = build.get("options") or {}
     settled = (
         build.get("logsBucket")

@@ -152,7 +152,6 @@ def _check_target(call: Call, target: Json) -> None:
     if token:
         email = str(token.get("serviceAccountEmail") or "")
         refuse_if(not call.app.service_account_exists(email), "cloudscheduler.account", email=email)
-        call.app.authorize_act_as(call, email)
     if target.get("oauthToken"):
         target["oauthToken"].setdefault("scope", "https://www.googleapis.com/auth/cloud-platform")
 

@@ -63,6 +63,7 @@ def _save(call: Call, rule: Collection, change: Change, work: str) -> Json | Ope
     """Write a change; the resource as answered, or the operation that goes on with it."""
     stamp(change)
     rule.complete(change)
+    call.app.authorize_uses(call, change.name, change.new)
     if call.flag("validateOnly"):
         return _validated(call, rule, change.name, change.new)
     call.store.put(change.name, change.new, hidden=change.hidden)
@@ -130,6 +131,7 @@ def delete(call: Call, rule: Collection) -> Json | Response:
     outcome: Json | Operation = {}
     with call.store.transaction():
         record = existing(call, rule)
+        call.app.authorize_uses(call, record.name, record.body)
         check_etag(call, record.body, call.one("etag"))
         rule.deletable(call, record)
         if call.flag("validateOnly"):

@@ -55,8 +55,16 @@ ZONES = Collection("dns.managedZones", complete=_complete, deletable=_deletable,
 
 def _zone(call: Call) -> Record:
     zone = crud.existing(call, ZONES, call.name.split("/rrsets")[0].split("/changes")[0])
-    call.authorize(f"dns.{call.collection.split('.')[1]}.{call.verb}", zone.name)
+    verb = "update" if call.verb == "patch" else call.verb
+    call.authorize(f"dns.{call.collection.split('.')[1]}.{verb}", zone.name)
+    call.app.authorize_uses(call, zone.name, _changed(call.body) if call.method.id == "dns.changes.create" else {})
     return zone
+
+
+def _changed(body: Json) -> Json:
+    """Records of a change by what happens to them: one that is taken away and comes again is updated."""
+    gone, new = ({(r.get("name"), r.get("type")) for r in body.get(what) or ()} for what in ("deletions", "additions"))
+    return {"created": new - gone, "updated": new & gone, "deleted": gone - new}
 
 
 def _checked(zone: Record, rrset: Json, place: str) -> Json:

@@ -120,7 +120,8 @@ def only(resource: Json, fields: Iterable[str]) -> Json:
 def handles(*method_ids: str, needs: str = "", of_parent: bool = False) -> Callable[[Handler], Handler]:
     """Answer methods that are no plain create, get, list, update or delete.
 
-    `needs` is the permission that the caller must have on the call's resource or its parent, with {verb}.
+    `needs` is the permission that the caller must have on the call's resource or its parent, with {verb}; what the
+    method asks for beside it is asked for with it.
     """
 
     def add(function: Handler) -> Handler:
@@ -128,6 +129,7 @@ def handles(*method_ids: str, needs: str = "", of_parent: bool = False) -> Calla
         def permitted(call: Call) -> Json | Response:
             if needs:
                 call.authorize(needs.format(verb=call.verb), call.name.rsplit("/", 1)[0] if of_parent else "")
+                call.app.authorize_uses(call, call.name, {})
             return function(call)
 
         HANDLERS.update(dict.fromkeys(method_ids, permitted))

@@ -125,6 +125,7 @@ def _act(call: Call) -> Json:
     call.authorize(f"{rule.permission}.{action.verb or call.verb}")
     with call.store.transaction():
         record = crud.existing(call, rule)
+        call.app.authorize_uses(call, record.name, record.body)
         new = {**record.body, **action.change(call, record.body)}
         call.store.put(record.name, new)
         operation = crud.begin(call, rule, record.name, new, work=action.work, arguments=call.body)

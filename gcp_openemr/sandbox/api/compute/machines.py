@@ -32,14 +32,13 @@ def _machine(change: Change) -> None:
 
 
 def check_accounts(change: Change, machine: Json) -> None:
-    """The caller lets a machine (or a template's) run as its service accounts, which exist."""
+    """The service accounts of a machine (or a template's) exist."""
     project = project_of(change.name)
     for account in machine.get("serviceAccounts") or ():
         if account.get("email") == "default":
             account["email"] = f"{project_number(project)}-compute@developer.gserviceaccount.com"
         email = str(account.get("email") or "")
         refuse_if(not change.call.app.service_account_exists(email), "compute.account", email=email)
-        change.call.app.authorize_act_as(change.call, email)
 
 
 def _attach_disks(change: Change, zone: str) -> None:

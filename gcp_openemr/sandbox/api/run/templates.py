@@ -14,8 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from gcp_openemr.sandbox.api.artifactregistry import parse_image
-from gcp_openemr.sandbox.api.names import id_of, path_of, project_number, segment
+from gcp_openemr.sandbox.api.names import id_of, project_number, segment
 from gcp_openemr.sandbox.api.refusals import Refusal, refusals
 from gcp_openemr.sandbox.api.rules import ApiError, Call, Json, Record, beyond_if, fill, refuse, refuse_if
 
@@ -155,12 +154,10 @@ def check_template(call: Call, template: Json, *, service: bool) -> None:
     violation_if(not containers, call, "run.required", "template.containers")
     email = str(template["serviceAccount"])
     refuse_if(not call.app.service_account_exists(email), "run.account", email=email)
-    call.app.authorize_act_as(call, email)
     volumes = _volumes(call, template)
     for place, container in enumerate(containers):
         where = f"template.containers[{place}]"
         violation_if(not container.get("image"), call, "run.required", f"{where}.image")
-        _check_image(call, str(container["image"]))
         _check_resources(call, container, where, service=service)
         check_variables(call, container, where, service=service)
         _check_mounts(call, container, volumes, where)
@@ -171,16 +168,6 @@ def check_template(call: Call, template: Json, *, service: bool) -> None:
     if service:
         _check_ingress(call, containers)
     _check_network(call, template.get("vpcAccess") or {})
-
-
-def _check_image(call: Call, reference: str) -> None:
-    """Whoever deploys an image has to be allowed to read it."""
-    image = parse_image(reference)
-    if image is None or call.store.get(image.repository_name) is None:
-        return
-    permission = "artifactregistry.repositories.downloadArtifacts"
-    allowed = call.app.iam.allows(call.caller, permission, image.repository_name)
-    refuse_if(not allowed, "run.image-denied", permission=permission, name=path_of(image.repository_name))
 
 
 def check_labels(call: Call, *labels: Mapping[str, str] | None) -> None:

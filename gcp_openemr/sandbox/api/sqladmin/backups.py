@@ -120,7 +120,6 @@ def clone(call: Call) -> Json:
     context = call.body.get("cloneContext") or {}
     body = {"name": str(context.get("destinationInstanceName") or "")}
     name = f"{call.name.rsplit('/', 1)[0]}/{crud.chosen_id(call, INSTANCES, body)}"
-    call.authorize("cloudsql.instances.create", name)
     moment = str(context.get("pointInTime") or "")
     if moment:
         _check_moment(source, moment)
