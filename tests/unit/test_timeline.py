@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import itertools
+import json
+import types
+from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gcp_openemr.commands import deploy
+from gcp_openemr.console import Console
 from gcp_openemr.timeline import Piece, critical_path, described, told
 
 
@@ -40,6 +47,18 @@ def test_it_is_told_to_people_and_programs() -> None:
     assert lines[4] == "   1030.0 s    instance"
     assert described(STEPS)[1]["resources"][0] == {"resource": "network", "seconds": 60}
     assert (told([]), described([])) == ("Nothing took any time.", [])
+
+
+@pytest.mark.parametrize(("seconds", "said"), [(1170.0, True), (15.0, False)])
+def test_a_deploy_that_took_its_time_says_what_it_waited_for(seconds: float, said: bool) -> None:
+    people, results = io.StringIO(), io.StringIO()
+    console = Console(as_json=True, people=people, results=results)
+    console.timings.append(piece("platform: apply", 0, seconds, piece("instance", 0, seconds - 1)))
+    environment = types.SimpleNamespace(name="prod", project="my-clinic")
+    context: Any = types.SimpleNamespace(environment=environment, console=console)
+    deploy._report(context, [])
+    assert json.loads(results.getvalue())["critical_path"][0]["step"] == "platform: apply"
+    assert ("Critical path, 1170 s:" in people.getvalue(), "    instance" in people.getvalue()) == (said, said)
 
 
 TIMES = st.tuples(st.floats(0, 100), st.floats(0.01, 50))

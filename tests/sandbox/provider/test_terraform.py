@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
 
+from gcp_openemr.commands import roots
+from gcp_openemr.console import Console
+from gcp_openemr.sandbox.api.settings import seconds_of
 from gcp_openemr.sandbox.provider.types import served
+from gcp_openemr.setup.terraform import locate_terraform
+from gcp_openemr.terraform import Terraform
+from gcp_openemr.timeline import described
 from tests.sandbox.provider.conftest import HEAD, Cloud, Workspace
 
 SECRET = """
@@ -101,6 +108,26 @@ def test_drift_is_seen_and_mended(cloud: Cloud, workspace: Workspace) -> None:
         "owner": "somebody",
     }
     workspace.assert_no_changes()
+
+
+def test_a_cloud_as_slow_as_google_s_shows_what_an_apply_waited_for(cloud: Cloud, workspace: Workspace) -> None:
+    """A fiftieth of Google's time; the account is made beside what the firewall rule waits for."""
+    rule = 'name = "this"\n  network = google_compute_network.this.id\n  allow {\n    protocol = "tcp"\n  }\n'
+    account = 'resource "google_service_account" "this" {\n  account_id = "oe-test"\n}\n'
+    workspace.write(HEAD + NETWORK + f'resource "google_compute_firewall" "this" {{\n  {rule}}}\n' + account)
+    workspace.init()
+    cloud.call("POST", "sandbox/v1/settings", {"latency": 0.02})
+    binary, environment = locate_terraform().path, workspace.environment
+    terraform = Terraform(workspace.directory, binary=binary, environment=environment, unlock=print)
+    console = Console(people=io.StringIO())
+    with console.step("platform: apply") as step:
+        terraform.apply(terraform.plan(), report=roots._reporter(step))
+    ((one, *others),) = [described(console.timings)]
+    assert (one["step"], others) == ("platform: apply", [])
+    waited_for = {part["resource"]: part["seconds"] for part in one["resources"]}
+    made = {f"google_compute_{kind}.this (create)": f"compute.{kind}s.insert" for kind in ("network", "firewall")}
+    assert list(waited_for) == list(made)
+    assert all(waited_for[name] >= seconds_of("operations", method) * 0.02 for name, method in made.items())
 
 
 def test_force_new_replaces(workspace: Workspace) -> None:
