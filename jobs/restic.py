@@ -25,7 +25,7 @@ from typing import IO, Any, TypeVar
 from jobs import bucket, log, secrets
 from jobs.errors import BackupInvalid, BackupMissing, Busy, CloudRefused, SecretUnavailable
 from jobs.redacted import Redacted
-from jobs.restic_failures import WHAT_IS_LOST, Locked, failure
+from jobs.restic_failures import WHAT_IS_LOST, Locked, NotOpened, failure
 from jobs.settings import Store
 
 __all__ = ["Restic", "Summary", "age", "opened"]
@@ -33,6 +33,7 @@ __all__ = ["Restic", "Summary", "age", "opened"]
 STALE_SECONDS = 1800
 _CACHE = Path("/tmp/restic-cache")  # noqa: S108  # a container's own
 _INCOMPLETE = 3
+_DELAYS = (0.5, 1.0, 2.0, 4.0, 8.0)  # before a repository that did not answer is opened again
 _T = TypeVar("_T")
 
 
@@ -91,7 +92,7 @@ class Restic:
     def save_stream(self, name: str, tags: Sequence[str], write: Callable[[IO[bytes]], _T]) -> tuple[Summary, _T]:
         """Back up what `write` writes as one file `name`. When that fails, so does restic: no snapshot is made of half.
 
-        Where the repository is locked `write` is called again.
+        Where the repository is locked or does not answer `write` is called again.
         """
         return self._waiting(lambda: self._save_stream(name, tags, write))
 
@@ -102,11 +103,13 @@ class Restic:
 
     def files(self, snapshot: str) -> Iterator[tuple[str, int]]:
         """(path, bytes) of each file in a snapshot."""
-        with self._started("ls", "--json", snapshot) as running:
-            for line in running.lines():
-                entry = json.loads(line)
-                if entry.get("type") == "file":
-                    yield str(entry["path"]).lstrip("/"), int(entry.get("size", 0))
+        delays = iter(_DELAYS)
+        while True:
+            try:
+                yield from self._files(snapshot)
+                return
+            except NotOpened as unopened:
+                _pause(delays, unopened)
 
     def restore(self, snapshot: str, target: Path) -> None:
         """Write a snapshot's files below a folder."""
@@ -153,6 +156,13 @@ class Restic:
         """End the password that opens a key; not our own."""
         self._run("key", "remove", key)
 
+    def _files(self, snapshot: str) -> Iterator[tuple[str, int]]:
+        with self._started("ls", "--json", snapshot) as running:
+            for line in running.lines():
+                entry = json.loads(line)
+                if entry.get("type") == "file":
+                    yield str(entry["path"]).lstrip("/"), int(entry.get("size", 0))
+
     def _add_key(self, password: Redacted) -> None:
         arguments = ("key", "add", "--new-password-file", "/dev/stdin")
         with self._started(*arguments, stdin=True) as running, contextlib.suppress(BrokenPipeError):
@@ -191,11 +201,17 @@ class Restic:
         return self._waiting(once)
 
     def _waiting(self, work: Callable[[], _T]) -> _T:
-        """`work`, again where another run holds the repository, until that ends, is stale, or took too long."""
-        deadline = time.monotonic() + self._lock_seconds
+        """`work`, again where another run holds the repository, until that ends, is stale, or took too long.
+
+        Again, too, where the repository did not answer for a moment.
+        """
+        deadline, delays = time.monotonic() + self._lock_seconds, iter(_DELAYS)
         while True:
             try:
                 return work()
+            except NotOpened as unopened:
+                _pause(delays, unopened)
+                continue
             except Locked as locked:
                 if self._remove_stale_locks():
                     continue
@@ -299,6 +315,15 @@ class _Running:
         self.status = self._process.wait()
         self._stderr.seek(0)
         self.complaints = self._stderr.read().decode("utf-8", "replace").splitlines()
+
+
+def _pause(delays: Iterator[float], unopened: NotOpened) -> None:
+    """Wait before the next try. Raises the failure when there were enough."""
+    delay = next(delays, None)
+    if delay is None:
+        raise unopened
+    log.info("The repository does not answer yet", reason=unopened.what)
+    time.sleep(delay)
 
 
 def _summary(lines: Iterator[str]) -> Summary:

@@ -16,7 +16,7 @@ from jobs.errors import (
     Unreachable,
 )
 
-__all__ = ["WHAT_IS_LOST", "Locked", "failure"]
+__all__ = ["WHAT_IS_LOST", "Locked", "NotOpened", "failure"]
 
 WHAT_IS_LOST = (
     "Without its password nothing in the repository can be read: enable the right version of the secret again; one that"
@@ -39,13 +39,14 @@ _KINDS: tuple[tuple[str, type[JobError], str], ...] = (
     ),
     (
         r"Error 429\b|rateLimitExceeded|connection refused|no such host|i/o timeout|handshake timeout|connection reset"
-        r"|(?:Error|code) 5\d\d\b",
+        r"|(?:Error|code) 5\d\d\b|https?://\S+\": (?:unexpected )?EOF",
         Unreachable,
         "Run the same command again later; it continues.",
     ),
     (r"no space left", ShareUnusable, "Give the job more memory, of which its /tmp is a part; then run it again."),
     (
-        r"Is there a repository|repository does not exist|bucket doesn't exist|bucket does not exist",
+        r"unable to open config file: [^\n]*(?:n[o']t exist|no such file|Error 404)|repository does not exist"
+        r"|bucket (?:doesn't|does not) exist",
         BackupMissing,
         "Where there were sets, the bucket's soft delete still holds what was deleted in the last 30 days; where there"
         " were none, make one: gcp-openemr backup create",
@@ -54,8 +55,15 @@ _KINDS: tuple[tuple[str, type[JobError], str], ...] = (
 )
 
 
+_OPENING = "unable to open config file"
+
+
 class Locked(Exception):
     """Another run holds the repository."""
+
+
+class NotOpened(Unreachable):
+    """The repository did not answer when it was to be opened, which restic itself tries once only: nothing was done."""
 
 
 def failure(command: str, said: str, *, damaged: bool) -> Exception:
@@ -70,5 +78,5 @@ def failure(command: str, said: str, *, damaged: bool) -> Exception:
     what = f"restic {command} failed: {[*fatal, *reversed(lines), 'it said nothing'][0][:300]}"
     for pattern, kind, do in _KINDS:
         if re.search(pattern, said, re.IGNORECASE):
-            return kind(what, do=do)
+            return (NotOpened if kind is Unreachable and _OPENING in said else kind)(what, do=do)
     return BackupInvalid(what) if damaged else CloudRefused(what)

@@ -6,6 +6,7 @@ import os
 import random
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pymysql
@@ -27,7 +28,7 @@ from jobs.redacted import Redacted
 from jobs.settings import SecretVersion
 from tests.jobs.shelf import Shelf
 from tests.jobs.test_backup import contents
-from tests.jobs.world import World, secret_named, tree
+from tests.jobs.world import BACKUP_PASSWORD, World, secret_named, tree
 
 KINDS = ("config", "keys", "index", "snapshots", "data")
 
@@ -159,6 +160,23 @@ def test_a_place_without_room_leaves_the_sets_as_they_are(
         ("Fatal: unable to save snapshot: googleapi: got HTTP response code 503", Unreachable, "again later"),
         ("Fatal: googleapi: Error 404: The specified bucket does not exist., notFound", BackupMissing, "soft delete"),
         ("dial tcp: lookup storage.googleapis.com: i/o timeout", Unreachable, "again later"),
+        (
+            'Fatal: unable to open config file: service.Objects.Get: Get "https://storage.googleapis.com/storage/v1/b/b/o/'
+            'config?alt=json": EOF\nIs there a repository at the following location?\ngs:b:/clinics/main',
+            restic_failures.NotOpened,
+            "again later",
+        ),
+        (
+            "Fatal: unable to open config file: service.Objects.Get: storage: object doesn't exist\n"
+            "Is there a repository at the following location?\ngs:b:/clinics/main",
+            BackupMissing,
+            "soft delete",
+        ),
+        (
+            "Fatal: unable to open config file: something new\nIs there a repository at the following location?\ngs:b",
+            CloudRefused,
+            "",
+        ),
         ("Fatal: load(<data/1f3ab>) returned error: ciphertext verification failed", BackupInvalid, "backup verify"),
         ("Fatal: something new", CloudRefused, ""),
     ],
@@ -168,6 +186,54 @@ def test_what_restic_says_becomes_a_failure_of_its_kind(said: str, kind: type[Jo
     assert isinstance(found, kind)
     assert do in found.do
     assert said.partition("\n")[0] in found.what
+
+
+_NOT_AT_ONCE = """#!/bin/sh
+left=$(cat {counter})
+[ "$left" = 0 ] && exec {restic} "$@"
+echo $((left - 1)) > {counter}
+cat >&2 <<'END'
+Fatal: unable to open config file: Get "https://storage.googleapis.com/storage/v1/b/b/o/config?alt=json": EOF
+Is there a repository at the following location?
+END
+exit 1
+"""
+
+
+@pytest.fixture
+def slow_to_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """From now on the connection drops so many times when restic opens the repository."""
+    counter, program = tmp_path / "left", tmp_path / "unsteady" / "restic"
+    program.parent.mkdir()
+    program.write_text(_NOT_AT_ONCE.format(counter=counter, restic=shutil.which("restic")))
+    program.chmod(0o700)
+    counter.write_text("0\n")
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    monkeypatch.setattr(restic, "_DELAYS", (0.0, 0.0))
+
+    def drop(times: int) -> None:
+        counter.write_text(f"{times}\n")
+
+    return drop
+
+
+def test_a_repository_that_does_not_answer_at_once_is_opened_again(
+    shelf: Shelf, slow_to_open: Callable[[int], None], tmp_path: Path
+) -> None:
+    """A connection that is dropped does not end a job, and is never taken for a repository that is not there."""
+    repository = restic.Restic(shelf.store, Redacted(BACKUP_PASSWORD), lock_seconds=1)
+    repository.create()
+    folder = tmp_path / "sites"
+    folder.mkdir()
+    (folder / "one").write_bytes(b"1")
+    slow_to_open(2)
+    made = repository.save_folder(tmp_path, "sites", ["t"], excluded=[])
+    slow_to_open(2)
+    assert list(repository.files(made.snapshot)) == [("sites/one", 1)]
+    slow_to_open(3)
+    with pytest.raises(Unreachable, match="unable to open config file"):
+        repository.exists()
+    assert repository.exists()
 
 
 @pytest.fixture
