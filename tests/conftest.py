@@ -99,6 +99,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         tortures = [item for item in items if item.get_closest_marker("torture")]
         items[:] = [item for item in items if item not in tortures]
         config.hook.pytest_deselected(items=tortures)
+    if bad_days.SEED.value is not None:
+        strict = [item for item in items if "/".join(item.path.parts[-2:]) in bad_days.LEFT_OUT]
+        items[:] = [item for item in items if item not in strict]
+        config.hook.pytest_deselected(items=strict)
     items.sort(key=lambda item: item.path.parent.name != "rehearsal")
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import itertools
 import json
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +20,15 @@ from gcp_openemr.clients import Cloud
 from gcp_openemr.environment import load_environment
 from gcp_openemr.redacted import Redacted
 from gcp_openemr.sandbox import control
+from gcp_openemr.sandbox.remote import remote
 from gcp_openemr.sandbox.visitor import Visitor
+from tests import bad_days
 
 PROJECT = "rehearsal-1"
 ARCHIVE = f"{PROJECT}-archive"
 TWO_INSTANCES = "min_instances = 2\nmax_instances = 2"
+_CHANCE = 0.01  # of each kind of fault with `--faults`: a deploy makes more than a thousand calls
+_RUNS = itertools.count()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -50,9 +57,10 @@ class Place:
         return [sys.executable, "-m", "gcp_openemr.cli", "-e", file, "--sandbox", "--json", *arguments]
 
     def run(self, *arguments: str, timeout: float = 240) -> Answer:
-        done = subprocess.run(
-            self.command(*arguments), capture_output=True, text=True, check=False, timeout=timeout, cwd=self.folder
-        )
+        with spoiled(self.sandbox):
+            done = subprocess.run(
+                self.command(*arguments), capture_output=True, text=True, check=False, timeout=timeout, cwd=self.folder
+            )
         return Answer(status=done.returncode, stdout=done.stdout, stderr=done.stderr)
 
     def must(self, *arguments: str) -> dict[str, Any]:
@@ -85,6 +93,22 @@ class Place:
         info = control.status(self.sandbox)
         assert info is not None
         return Cloud(project=PROJECT, credentials=Credentials(token=info.token.reveal()), base=info.url)
+
+
+@contextlib.contextmanager
+def spoiled(sandbox: Path) -> Iterator[None]:
+    """With `--faults` a sandbox that runs answers badly meanwhile, each time at other calls."""
+    made: list[str] = []
+    run = next(_RUNS)
+    if bad_days.SEED.value is not None and control.status(sandbox) is not None:
+        there = remote(sandbox)
+        seed = bad_days.SEED.value + 1000 * run
+        bad_days.spoil(lambda fault: made.append(there.add_fault(**fault).id), seed=seed, chance=_CHANCE)
+    try:
+        yield
+    finally:
+        for fault in made:
+            remote(sandbox).clear_faults(fault)
 
 
 def environment_file(clinics: str = "") -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import signal
@@ -15,10 +16,14 @@ import requests
 from gcp_openemr import cloud_run
 from gcp_openemr.environment.names import ClinicNames
 from gcp_openemr.redacted import Redacted
+from gcp_openemr.sandbox.remote import remote
 from gcp_openemr.sandbox.standin.sample_backup import SampleBackup
 from gcp_openemr.sandbox.visitor import Visitor
+from tests import bad_days
 from tests.rehearsal.place import PROJECT, Place, begin, visit
 from tests.searched import shapes
+
+STRIKES_SOON = 43  # each kind of fault among the first thirty calls
 
 
 def test_deploy_prints_the_address_of_each_clinic(deployed: dict[str, Any]) -> None:
@@ -64,8 +69,17 @@ def test_plan_after_deploy_is_empty(place: Place, deployed: dict[str, Any]) -> N
     assert all(root["changes"] == [] for root in planned.json["roots"].values())
 
 
-def test_status_tells_all_that_there_is_to_know(place: Place, deployed: dict[str, Any]) -> None:
+def test_status_tells_all_that_there_is_to_know_though_the_cloud_answers_badly(
+    place: Place, deployed: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sample of a run with `--faults`, whose seed strikes soon."""
+    monkeypatch.setattr(bad_days.SEED, "value", STRIKES_SOON)
+    monkeypatch.setattr("tests.rehearsal.place._RUNS", itertools.count())
+    sandbox = remote(place.sandbox)
+    since = sandbox.calls()[-1].number
     seen = place.must("status")
+    assert len([entry for entry in sandbox.calls(since) if entry.fault]) >= 3
+    assert sandbox.faults() == []
     assert (seen["healthy"], seen["lock"]) == (True, None)
     for name, clinic in seen["clinics"].items():
         assert clinic["healthy"] is True, clinic
