@@ -1,8 +1,8 @@
 """Backup sets: what their manifests say, and which set is meant.
 
 A set is one clinic's database and files as of one moment. Its manifest, `clinics/CLINIC/backups/sets/ID.json`, is
-written by the backup job and read here; the data is in the restic repository beside it. Ids begin with the moment at
-which the dump began, so they sort by time.
+written by the backup job and read here, if its sum says that it is what was written; the data is in the restic
+repository beside it. Ids begin with the moment at which the dump began, so they sort by time.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 from google.api_core.exceptions import NotFound
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from gcp_openemr import sealed
 from gcp_openemr.clients import Cloud
 from gcp_openemr.errors import InputMissing, UsageError
 
@@ -32,6 +33,7 @@ __all__ = [
     "newest",
     "read_sets",
     "repository",
+    "whole",
 ]
 
 _ID = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{4}")
@@ -85,6 +87,12 @@ class BackupSet(_Part):
     database: Snapshot = Snapshot()
     files: Snapshot = Snapshot()
     checked: tuple[Check, ...] = ()
+    format: int = sealed.FORMAT
+
+    @property
+    def has_sum(self) -> bool:
+        """Of manifests of before they had one, a changed digit cannot be told."""
+        return self.format >= sealed.FORMAT
 
     @property
     def is_verified(self) -> bool:
@@ -146,6 +154,18 @@ def latest_run(cloud: Cloud, bucket: str, clinic: str, job: str) -> dict[str, An
         return None
     at = names[-1].removeprefix(prefix).removesuffix(".json")
     return {**record, "at": moment(at)} if isinstance(record, dict) else None
+
+
+def whole(content: bytes) -> dict[str, Any]:
+    """A manifest's body.
+
+    Raises:
+        ValueError: it is none, or not what was written.
+    """
+    body = json.loads(content)
+    if not isinstance(body, dict) or not sealed.is_whole(body):
+        raise ValueError("it is damaged, since its sum is not that of what it says")
+    return body
 
 
 def choose(sets: Sequence[BackupSet], wanted: str) -> BackupSet:
@@ -228,10 +248,13 @@ def _names(cloud: Cloud, bucket: str, prefix: str) -> list[str]:
 
 def _read(cloud: Cloud, bucket: str, name: str) -> BackupSet | str:
     try:
-        return BackupSet.model_validate_json(cloud.storage.bucket(bucket).blob(name).download_as_bytes())
+        body = whole(cloud.storage.bucket(bucket).blob(name).download_as_bytes())
+        return BackupSet.model_validate(body)
     except NotFound:
         return f"gs://{bucket}/{name} was removed meanwhile."
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"])) or "the whole"
         return f"gs://{bucket}/{name} is no manifest that this version reads: {place}: {first['msg']}."
+    except ValueError as error:
+        return f"gs://{bucket}/{name} is no manifest that this version reads: {error}."

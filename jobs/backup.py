@@ -62,11 +62,13 @@ def run(wanted: MakeSet) -> dict[str, Any]:
     with connection, database.locked(connection, wanted.clinic.schema, seconds=wanted.lock_seconds) as lock:
         _refuse_half_upgraded(wanted)
         repository = restic.opened(wanted.store, lock_seconds=wanted.lock_seconds)
-        sets = manifest.every(wanted.store)
-        if not sets and not repository.exists():
+        names, sets = manifest.names(wanted.store), manifest.readable(wanted.store)
+        if not names and not repository.exists():
             repository.create()
         for attempt in range(1, _ATTEMPTS + 1):
-            making = _Making(wanted, repository, connection, sets[-1] if sets else None, begun)
+            making = _Making(
+                wanted, repository, connection, names[-1] if names else "", sets[-1] if sets else None, begun
+            )
             with _repository_there():
                 made = making.make(password, retry=attempt < _ATTEMPTS)
             if made is not None:
@@ -99,7 +101,7 @@ def _told(made: Manifest) -> dict[str, Any]:
 
 def _tell_of_drills(wanted: MakeSet) -> None:
     """How long ago the last one was: as a metric, and when it is too long in a line that an alert waits for."""
-    seconds = drill_age(manifest.every(wanted.store))
+    seconds = drill_age(manifest.readable(wanted.store))
     metrics.write(wanted.clinic, wanted.store.clinic, {"drill_age": seconds})
     if 0 < wanted.drill_days * _DAY_SECONDS < seconds:
         log.error(f"No set was restored for a trial in {wanted.drill_days} days.", overdue="drill")
@@ -142,18 +144,19 @@ def _refuse_half_upgraded(wanted: MakeSet) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class _Making:
-    """One attempt at a set; `before` is the newest that there is."""
+    """One attempt at a set; `newest` is the id of the newest that there is, `before` the newest that can be read."""
 
     wanted: MakeSet
     repository: Restic
     connection: Connection
+    newest: str
     before: Manifest | None
     begun: float
 
     def make(self, password: Redacted, *, retry: bool) -> Manifest | None:
         """None where another attempt is worth it."""
         clinic = self.wanted.clinic
-        identity = set_names.fresh(self.connection, self.before.set if self.before else "")
+        identity = set_names.fresh(self.connection, self.newest)
         tag = f"set={identity}"
         with database.connect(clinic.server, clinic.user, password, clinic.schema) as reading:
             database_saved, dumped = self.repository.save_stream(

@@ -12,11 +12,12 @@ from google.auth.exceptions import GoogleAuthError
 from google.cloud.storage import Client
 from requests.exceptions import RequestException
 
-from jobs.errors import BackupForbidden, BackupInvalid, BackupMissing, CloudRefused, Unreachable
+from jobs.errors import BackupForbidden, BackupInvalid, BackupMissing, CloudRefused, Refused, Unreachable
 
-__all__ = ["change", "names", "read", "remove", "write"]
+__all__ = ["change", "create", "names", "read", "remove"]
 
 _JSON = "application/json"
+_SUM = "crc32c"  # Cloud Storage takes nothing that is not of it
 
 
 def read(bucket: str, name: str) -> dict[str, Any]:
@@ -27,10 +28,21 @@ def read(bucket: str, name: str) -> dict[str, Any]:
     return _object(place, content)
 
 
-def write(bucket: str, name: str, content: dict[str, Any]) -> None:
-    with _told(f"gs://{bucket}/{name}"):
-        blob = Client().bucket(bucket).blob(name)
-        blob.upload_from_string(json.dumps(content, ensure_ascii=False), content_type=_JSON, timeout=60)
+def create(bucket: str, name: str, content: dict[str, Any]) -> None:
+    """Write an object that is not there yet: it is there whole or not at all, whenever this run dies.
+
+    Raises:
+        Refused: there is another of this name.
+    """
+    place, text = f"gs://{bucket}/{name}", _text(content)
+    with _told(place):
+        holder = Client().bucket(bucket)
+        try:
+            holder.blob(name).upload_from_string(text, _JSON, if_generation_match=0, checksum=_SUM, timeout=60)
+        except exceptions.PreconditionFailed as error:
+            # after its answer was lost, a write meets itself
+            if holder.blob(name).download_as_bytes(timeout=60) != text:
+                raise Refused(f"{place} is there already, and another one.") from error
 
 
 def change(bucket: str, name: str, changed: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
@@ -45,7 +57,7 @@ def change(bucket: str, name: str, changed: Callable[[dict[str, Any]], dict[str,
             unchanged = {"if_generation_match": blob.generation, "timeout": 60}
             with contextlib.suppress(exceptions.PreconditionFailed, exceptions.NotFound):
                 content = changed(_object(place, blob.download_as_bytes(**unchanged)))
-                blob.upload_from_string(json.dumps(content, ensure_ascii=False), _JSON, **unchanged)
+                blob.upload_from_string(_text(content), _JSON, checksum=_SUM, **unchanged)
                 return
 
 
@@ -58,6 +70,10 @@ def names(bucket: str, prefix: str) -> list[str]:
 def remove(bucket: str, name: str) -> None:
     with _told(f"gs://{bucket}/{name}"), contextlib.suppress(exceptions.NotFound):
         Client().bucket(bucket).blob(name).delete(timeout=60)
+
+
+def _text(content: dict[str, Any]) -> bytes:
+    return json.dumps(content, ensure_ascii=False).encode()
 
 
 def _object(place: str, content: bytes) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The manifest of a backup set: what it holds and what proves it, a JSON object in the backup bucket.
 
-A set is there when its manifest is: it is written last, and removed after the snapshots it names.
+A set is there when its manifest is: it is written last, and removed after the snapshots it names. It carries a sum of
+itself (jobs/sealed.py), which whoever reads it checks.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from jobs import bucket
+from jobs import bucket, log, sealed
 from jobs.errors import BackupInvalid, BackupMissing, Refused
 from jobs.settings import Store
 
@@ -22,12 +23,13 @@ __all__ = [
     "choose",
     "every",
     "mark_checked",
+    "names",
+    "readable",
     "remove",
     "require_verified",
     "write",
 ]
 
-_FORMAT = 1
 LATEST = "latest"
 
 
@@ -89,6 +91,7 @@ class Manifest:
     files: Part
     left_out: tuple[str, ...] = ()
     checked: tuple[Checked, ...] = ()
+    format: int = sealed.FORMAT
     source: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @property
@@ -96,23 +99,45 @@ class Manifest:
         return self.state == "verified"
 
     @property
+    def has_sum(self) -> bool:
+        """Those of before manifests had one are believed as they are."""
+        return self.format >= sealed.FORMAT
+
+    @property
     def snapshots(self) -> tuple[str, str]:
         return self.database.snapshot, self.files.snapshot
 
 
 def write(store: Store, manifest: Manifest) -> str:
-    """Write it and return its `gs://…`."""
-    bucket.write(store.bucket, store.manifest(manifest.set), {"format": _FORMAT, **dataclasses.asdict(manifest)})
+    """Write it with its sum and return its `gs://…`; there is none of this set yet."""
+    bucket.create(store.bucket, store.manifest(manifest.set), sealed.sealed(dataclasses.asdict(manifest)))
     return f"gs://{store.bucket}/{store.manifest(manifest.set)}"
+
+
+def names(store: Store) -> list[str]:
+    """Ids of all sets, the oldest first, whatever their manifests hold."""
+    found = bucket.names(store.bucket, store.sets)
+    return [name.removeprefix(store.sets).removesuffix(".json") for name in found if name.endswith(".json")]
 
 
 def every(store: Store) -> list[Manifest]:
     """All sets, the oldest first. What is no manifest is an error, not an absent set.
 
     Raises:
-        BackupInvalid: one cannot be understood.
+        BackupInvalid: one is damaged, or cannot be understood.
     """
-    return [_read(store, name) for name in bucket.names(store.bucket, store.sets) if name.endswith(".json")]
+    return [_read(store, store.manifest(identity)) for identity in names(store)]
+
+
+def readable(store: Store) -> list[Manifest]:
+    """Those of all sets that can be believed; of the others the log tells, and verify and prune fail."""
+    found = []
+    for identity in names(store):
+        try:
+            found.append(_read(store, store.manifest(identity)))
+        except BackupInvalid as error:
+            log.warning(f"{error.what} {error.do}", set=identity)
+    return found
 
 
 def choose(store: Store, wanted: str) -> Manifest:
@@ -120,11 +145,12 @@ def choose(store: Store, wanted: str) -> Manifest:
 
     Raises:
         BackupMissing: there is none.
+        BackupInvalid: its manifest is damaged, or, for `latest`, one that is newer.
         Refused: it failed its checks, or is another clinic's.
     """
     if wanted == LATEST:
-        for name in reversed(bucket.names(store.bucket, store.sets)):
-            found = _read(store, name)
+        for identity in reversed(names(store)):
+            found = _read(store, store.manifest(identity))
             if found.verified:
                 return found
         raise BackupMissing(f"{store.clinic} has no verified backup set.", do="Make one: gcp-openemr backup create")
@@ -135,13 +161,20 @@ def choose(store: Store, wanted: str) -> Manifest:
 
 
 def mark_checked(store: Store, sets: Sequence[Manifest], checked: Checked) -> None:
-    """Note a check in the manifests, beside what other runs note; the manifest of a set that was pruned stays gone."""
+    """Note a check in the manifests, beside what other runs note; the manifest of a set that was pruned stays gone.
+
+    Raises:
+        BackupInvalid: one was damaged meanwhile; a new sum would hide that.
+    """
+    told = dataclasses.asdict(checked)
     for found in sets:
-        bucket.change(
-            store.bucket,
-            store.manifest(found.set),
-            lambda body: {**body, "checked": [*body["checked"], dataclasses.asdict(checked)]},
-        )
+        name = store.manifest(found.set)
+
+        def marked(body: dict[str, Any], name: str = name) -> dict[str, Any]:
+            earlier = [one for one in _whole(name, body)["checked"] if one != told]
+            return sealed.sealed({**body, "checked": [*earlier, told]})
+
+        bucket.change(store.bucket, name, marked)
 
 
 def remove(store: Store, found: Manifest) -> None:
@@ -157,9 +190,9 @@ def require_verified(uri: str, clinic: str) -> None:
     """
     holder, _, name = uri.removeprefix("gs://").partition("/")
     try:
-        found = bucket.read(holder, name)
+        found = _whole(uri, bucket.read(holder, name))
     except BackupInvalid as error:
-        raise Refused(f"{uri} is no manifest of a backup set.") from error
+        raise Refused(f"{uri} is no manifest of a backup set. {error.what}", do=error.do) from error
     facts = {"clinic": found.get("clinic"), "state": found.get("state")}
     if facts != {"clinic": clinic, "state": "verified"}:
         raise Refused(
@@ -169,10 +202,8 @@ def require_verified(uri: str, clinic: str) -> None:
 
 
 def _read(store: Store, name: str) -> Manifest:
-    found = bucket.read(store.bucket, name)
+    found = _whole(name, bucket.read(store.bucket, name))
     try:
-        if found.pop("format") != _FORMAT:
-            raise BackupInvalid(f"{name} was written by a newer version.", do="Use the version that wrote it.")
         manifest = _manifest(found)
     except (KeyError, TypeError, AttributeError) as error:
         raise BackupInvalid(f"{name} is no manifest of a backup set: {error}.") from error
@@ -181,7 +212,25 @@ def _read(store: Store, name: str) -> Manifest:
     return manifest
 
 
+def _whole(name: str, body: dict[str, Any]) -> dict[str, Any]:
+    """The same, which is what was written.
+
+    Raises:
+        BackupInvalid: it is not, or of a format that is newer than this code.
+    """
+    if not sealed.is_whole(body):
+        raise BackupInvalid(
+            f"{name} is damaged: its sum is not that of what it says.",
+            do="The bucket keeps what was replaced for 30 days (gcloud storage ls --all-versions): copy the version"
+            " before over it. Until then restore another set.",
+        )
+    if body["format"] > sealed.FORMAT:
+        raise BackupInvalid(f"{name} was written by a newer version.", do="Use the version that wrote it.")
+    return body
+
+
 def _manifest(found: dict[str, Any]) -> Manifest:
+    found.pop("sum", None)
     documents: dict[str, Any] = {
         name: tuple(part) if isinstance(part, list) else part for name, part in found.pop("documents").items()
     }

@@ -1,4 +1,4 @@
-"""verify: the repository is whole, and every set's snapshots are in it. Reads nothing of the clinic."""
+"""verify: manifests and repository are whole, and every set's snapshots are in it. Reads nothing of the clinic."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def run(wanted: Verify) -> dict[str, Any]:
     """Check, mark the sets as checked and return the result record.
 
     Raises:
-        BackupInvalid: the repository is damaged, or a set's snapshot is not in it.
+        BackupInvalid: a manifest or the repository is damaged, or a set's snapshot is not in it.
         BackupMissing: there is no such set, or none at all.
     """
     begun = time.monotonic()
@@ -36,8 +36,15 @@ def run(wanted: Verify) -> dict[str, Any]:
     moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     manifest.mark_checked(wanted.store, sets, Checked(when=moment, how=f"verify {part}"))
     seconds = round(time.monotonic() - begun, 2)
-    log.info("The repository is whole", sets=len(sets), seconds=seconds)
-    return {"sets": [one.set for one in sets], "data_read": part, "checked": moment, "seconds": seconds}
+    without_sum = [one.set for one in sets if not one.has_sum]
+    log.info("The repository is whole", sets=len(sets), seconds=seconds, without_sum=len(without_sum))
+    return {
+        "sets": [one.set for one in sets],
+        "without_sum": without_sum,
+        "data_read": part,
+        "checked": moment,
+        "seconds": seconds,
+    }
 
 
 def _sets(wanted: Verify) -> list[Manifest]:

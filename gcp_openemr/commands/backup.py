@@ -128,6 +128,7 @@ def _values(one: BackupSet, now: datetime.datetime) -> dict[str, Any]:
         "added_bytes": one.added,
         "documents": one.documents.found,
         "checked": {"when": check.when, "how": check.how} if check else None,
+        "has_sum": one.has_sum,
         "problems": list(one.problems),
     }
 
@@ -137,7 +138,7 @@ def _line(one: BackupSet, now: datetime.datetime) -> str:
     checked = f"{check.how} {check.when:%Y-%m-%d %H:%M}" if check else "not read back yet"
     line = (
         f"{one.set}  {age((now - one.begun).total_seconds()):>8}  {size(one.bytes):>8}  +{size(one.added)}  "
-        f"OpenEMR {one.openemr.release}  {checked}"
+        f"OpenEMR {one.openemr.release}  {checked}{'' if one.has_sum else '  manifest without a sum'}"
     )
     return line if one.is_verified else f"{line}  FAILED: {'; '.join(one.problems)}"
 

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from google.api_core.exceptions import Forbidden, NotFound
 from google.cloud.storage import Blob, Bucket
 
-from gcp_openemr import backups, cloud_run, secret_store
+from gcp_openemr import backups, cloud_run, sealed, secret_store
 from gcp_openemr.commands import deploy, jobs, roots, state
 from gcp_openemr.commands.backup import size
 from gcp_openemr.commands.context import Context, changing
@@ -216,10 +216,11 @@ def _copy(context: Context, old: Old, clinic: Clinic) -> None:
         _copy_all(missing, target, here, there, step)
         for blob in manifests:
             with contextlib.suppress(ValueError):  # one that cannot be read was told of
-                found = json.loads(blob.download_as_bytes())
+                found = backups.whole(blob.download_as_bytes())
                 whose = {"clinic": old.clinic, **found.get("source", {})}
+                body = sealed.sealed({**found, "clinic": clinic.name, "source": whose})
                 new = target.blob(there + blob.name.removeprefix(here))
-                new.upload_from_string(json.dumps({**found, "clinic": clinic.name, "source": whose}), _JSON)
+                new.upload_from_string(json.dumps(body), _JSON, checksum="crc32c")
 
 
 def _copy_all(blobs: Sequence[Blob], target: Bucket, here: str, there: str, step: Step) -> None:

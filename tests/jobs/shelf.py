@@ -75,7 +75,18 @@ class Shelf:
         return prune.run(backup_settings.Prune(store=self.store, keep=kept, lock_seconds=2, result_uri=""))
 
     def manifest_changed(self, made: Manifest, **changes: Any) -> None:
+        manifest.remove(self.store, made)
         manifest.write(self.store, dataclasses.replace(made, **changes))
+
+    def manifest_file(self, made: Manifest) -> Path:
+        return self.directory / "objects" / self.store.manifest(made.set)
+
+    def without_sum(self, made: Manifest) -> None:
+        """As the manifests were that had none."""
+        file = self.manifest_file(made)
+        body = json.loads(file.read_text())
+        body.pop("sum")
+        file.write_text(json.dumps({**body, "format": 1}))
 
     def restic(self, *arguments: str) -> str:
         """restic by hand."""
@@ -90,12 +101,16 @@ def on_disk(directory: Path, monkeypatch: pytest.MonkeyPatch) -> Shelf:
 
     def read(_bucket: str, name: str) -> dict[str, Any]:
         try:
-            found: dict[str, Any] = json.loads((objects / name).read_text())
+            content = (objects / name).read_bytes()
         except FileNotFoundError as error:
             raise BackupMissing(f"gs://{_bucket}/{name} does not exist.") from error
-        return found
+        return bucket._object(name, content)
 
-    def write(_bucket: str, name: str, content: dict[str, Any]) -> None:
+    def create(_bucket: str, name: str, content: dict[str, Any]) -> None:
+        assert not (objects / name).exists()
+        write(name, content)
+
+    def write(name: str, content: dict[str, Any]) -> None:
         beside = objects / f"{name}.new"
         beside.parent.mkdir(parents=True, exist_ok=True)
         beside.write_text(json.dumps(content))
@@ -113,9 +128,9 @@ def on_disk(directory: Path, monkeypatch: pytest.MonkeyPatch) -> Shelf:
 
     def change(_bucket: str, name: str, changed: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
         with contextlib.suppress(BackupMissing):
-            write(_bucket, name, changed(read(_bucket, name)))
+            write(name, changed(read(_bucket, name)))
 
-    for function in (change, read, write, names, remove):
+    for function in (change, create, read, names, remove):
         monkeypatch.setattr(bucket, function.__name__, function)
     store = settings.Store(bucket="backups", clinic="main", password=SECRET, place=str(directory / "repository"))
     return Shelf(directory=directory, store=store)

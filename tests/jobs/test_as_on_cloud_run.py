@@ -18,6 +18,7 @@ import redis as redis_client
 
 from gcp_openemr.sandbox.standin.sample_backup import SampleBackup
 from jobs import errors
+from jobs.sealed import FORMAT, sealed
 from tests.jobs.google import HOSTS, INSTANCE, JOB, Google, running
 from tests.jobs.servers import ADDRESS, Authority, Mysql, Redis
 from tests.jobs.world import ADMIN_PASSWORD, APP, DATABASE_PASSWORD
@@ -343,12 +344,19 @@ def test_a_new_password_is_taken_beside_the_old_one_until_the_clinic_is_removed(
     refused = provisioned.job("provision", ACTION="remove")
     assert refused.status == errors.Refused.exit_code
     assert "not removed without a verified backup set" in refused.record["error"]
-    for other in ({"clinic": "other", "state": "verified"}, {"clinic": "main", "state": "failed"}, ["main"]):
+    good = sealed({"format": FORMAT, "clinic": "main", "state": "verified"})
+    for other in (
+        sealed({**good, "clinic": "other"}),
+        sealed({**good, "state": "failed"}),
+        {**good, "problems": []},
+        {"clinic": "main", "state": "verified"},
+        ["main"],
+    ):
         provisioned.google.put("backups", "set.json", json.dumps(other).encode())
         refused = provisioned.job("provision", ACTION="remove", FINAL_SET="gs://backups/set.json")
         assert refused.status == errors.Refused.exit_code, refused.output
     assert provisioned.users() == {"oe_main"}
-    provisioned.google.put("backups", "set.json", json.dumps({"clinic": "main", "state": "verified"}).encode())
+    provisioned.google.put("backups", "set.json", json.dumps(good).encode())
     removed = provisioned.job("provision", ACTION="remove", FINAL_SET="gs://backups/set.json")
     assert removed.status == 0, removed.output
     assert [entry.name for entry in (provisioned.share / "clinics").iterdir()] == ["other"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import shutil
@@ -30,10 +31,12 @@ from tests.jobs.shelf import Shelf
 from tests.jobs.test_backup import contents
 from tests.jobs.world import BACKUP_PASSWORD, World, secret_named, tree
 
-KINDS = ("config", "keys", "index", "snapshots", "data")
+KINDS = ("config", "keys", "index", "snapshots", "data", "manifests")
 
 
 def files_of(shelf: Shelf, kind: str) -> list[Path]:
+    if kind == "manifests":
+        return sorted((shelf.directory / "objects" / shelf.store.sets).iterdir())
     return sorted(path for path in [shelf.repository / kind, *(shelf.repository / kind).rglob("*")] if path.is_file())
 
 
@@ -55,6 +58,42 @@ def test_one_flipped_byte_in_each_kind_of_file_is_found(living: World, shelf: Sh
             shelf.verify()
         path.write_bytes(whole)
     assert shelf.verify()
+
+
+def test_a_damaged_manifest_is_found_by_all_who_read_it_and_costs_no_set(living: World, shelf: Shelf) -> None:
+    """Nightly sets go on; its snapshots are not taken for those of a killed run; a new sum does not hide it."""
+    made = shelf.back_up(living)
+    file = shelf.manifest_file(made)
+    whole = file.read_bytes()
+    body = json.loads(whole)
+    file.write_text(json.dumps({**body, "documents": {**body["documents"], "found": 29}}))
+    before = contents(living), tree(living.site)
+    checked = manifest.Checked(when="2026-11-22T00:00:00Z", how="drill")
+    for read in (
+        shelf.verify,
+        lambda: shelf.verify(identity=made.set),
+        lambda: shelf.drill(living),
+        shelf.prune,
+        lambda: nfs_init.run(shelf.named(living, restore_over=True)),
+        lambda: manifest.mark_checked(shelf.store, [made], checked),
+    ):
+        with pytest.raises(BackupInvalid, match=rf"{made.set}.json is damaged: its sum is not that"):
+            read()
+    assert (contents(living), tree(living.site)) == before
+    second = shelf.back_up(living)
+    with pytest.raises(BackupInvalid):
+        shelf.verify()
+    file.write_bytes(whole)
+    assert shelf.verify()["sets"] == [made.set, second.set]
+
+
+def test_sets_of_before_manifests_had_a_sum_stay_readable_and_are_told(living: World, shelf: Shelf) -> None:
+    old, new = shelf.back_up(living), shelf.back_up(living)
+    shelf.without_sum(old)
+    record = shelf.verify()
+    assert (record["sets"], record["without_sum"]) == ([old.set, new.set], [old.set])
+    assert [one.has_sum for one in manifest.every(shelf.store)] == [False, True]
+    assert nfs_init.run(shelf.named(living, old.set, restore_over=True))["decision"] == "restore-over"
 
 
 def test_a_damaged_pack_stops_a_restore_before_it_changes_anything(living: World, shelf: Shelf) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,6 +21,7 @@ from gcp_openemr.environment.load import parse_environment
 from gcp_openemr.errors import CloudRefused, InputMissing, UsageError
 from gcp_openemr.image import Images
 from gcp_openemr.variables import Foundation, Platform, clinic_variables
+from jobs import sealed as jobs_sealed
 from tests.rehearsal.place import PROJECT, environment_file
 from tests.unit import cloud as clouds
 
@@ -28,6 +30,11 @@ def made(day: int, *, state: str = "verified", **changes: object) -> BackupSet:
     begun = datetime.datetime(2026, 11, day, 2, tzinfo=datetime.UTC)
     values = {"set": f"202611{day:02}T020000Z-00{day:02}", "clinic": "main", "state": state, "begun": begun}
     return BackupSet.model_validate({**values, **changes})
+
+
+def written(one: BackupSet) -> dict[str, Any]:
+    """A manifest as the backup job writes it."""
+    return jobs_sealed.sealed(json.loads(one.model_dump_json()))
 
 
 SETS = [made(22, state="failed", problems=("a document is missing",)), made(21), made(20), made(14)]
@@ -170,7 +177,7 @@ def test_manifests_are_read_newest_first_and_damaged_ones_named(tmp_path: Path) 
         bucket = cloud.storage.create_bucket("unit-tests-1-sets")
         folder = "clinics/main/backups/sets"
         for one in (made(20), made(21)):
-            bucket.blob(f"{folder}/{one.set}.json").upload_from_string(one.model_dump_json())
+            bucket.blob(f"{folder}/{one.set}.json").upload_from_string(json.dumps(written(one)))
         bucket.blob(f"{folder}/20261119T020000Z-0019.json").upload_from_string(json.dumps({"set": 1}))
         bucket.blob("clinics/other/backups/sets/20261122T020000Z-0000.json").upload_from_string("{}")
         sets, unreadable = backups.read_sets(cloud, bucket.name, "main")
@@ -181,6 +188,19 @@ def test_manifests_are_read_newest_first_and_damaged_ones_named(tmp_path: Path) 
         assert newest is not None
         assert newest.begun.day == 21
         assert backups.newest(cloud, bucket.name, "nobody") is None
+
+
+def test_what_a_job_wrote_is_believed_only_as_it_was_written() -> None:
+    body = written(made(20))
+    assert backups.whole(json.dumps(jobs_sealed.sealed(body)).encode()) == body
+    old = {**body, "format": 1}
+    old.pop("sum")
+    assert [backups.whole(json.dumps(one).encode())["format"] for one in (body, old)] == [2, 1]
+    assert [BackupSet.model_validate(one).has_sum for one in (body, old)] == [True, False]
+    damages: list[Any] = [{**body, "state": "failed"}, {**body, "format": 1}, {**old, "format": 2}, {}, []]
+    for damaged in damages:
+        with pytest.raises(ValueError, match="its sum is not that of what it says"):
+            backups.whole(json.dumps(damaged).encode())
 
 
 def test_the_last_run_of_a_job_is_found_with_its_time(tmp_path: Path) -> None:
