@@ -5,10 +5,12 @@ from __future__ import annotations
 import gzip
 import io
 import itertools
+import random
 import stat
 import tarfile
 import threading
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -89,6 +91,31 @@ def test_openemrs_own_backup_is_opened_within(tmp_path: Path) -> None:
     done = unpacked(tmp_path, plain({"openemr.sql.gz": gzip.compress(b"SELECT 1;"), "openemr.tar.gz": packed}))
     assert (done.files, done.left_out, done.statements) == (1, 1, 1)
     assert found(tmp_path) == {"documents/1/x": LARGE}
+
+
+@pytest.mark.parametrize("name", ["web.bin", "openemr.tar", "openemr.tgz", "backup/openemr"])
+@pytest.mark.parametrize("pack", [bytes, gzip.compress, zstd.compress])
+def test_an_archive_within_is_known_by_its_content(tmp_path: Path, name: str, pack: Callable[[bytes], bytes]) -> None:
+    web = plain({"index.php": b"code", f"{SITE}documents/1/x": LARGE})
+    done = unpacked(tmp_path, plain({"openemr.sql.gz": gzip.compress(b"SELECT 1;"), name: pack(web)}))
+    assert (done.files, done.left_out, done.statements) == (1, 1, 1)
+    assert found(tmp_path) == {"documents/1/x": LARGE}
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"notes", LARGE, gzip.compress(LARGE), b"\x1f\x8b?", b"\x28\xb5\x2f\xfd" * 300]
+)
+def test_what_is_only_called_an_archive_is_a_file_like_others(tmp_path: Path, content: bytes) -> None:
+    done = unpacked(tmp_path, tar({"old.tar.gz": content, f"{SITE}a": b"a"}))
+    assert (done.files, done.left_out) == (1, 1)
+    assert found(tmp_path) == {"a": b"a"}
+
+
+def test_damage_within_an_archive_within_is_told(tmp_path: Path) -> None:
+    packed = bytearray(gzip.compress(plain({f"{SITE}a": random.Random(1).randbytes(5000)})))  # noqa: S311
+    packed[2000] ^= 0xFF
+    with pytest.raises(BackupInvalid, match="damaged"):
+        unpacked(tmp_path, plain({"openemr.sql": b"SELECT 1;", "openemr.tar.gz": bytes(packed)}))
 
 
 def test_what_lies_outside_of_the_site_is_counted_and_left(tmp_path: Path) -> None:
