@@ -1,6 +1,7 @@
 """What a restore over a living clinic replaced: its files in a hidden folder, its tables in a schema, and a note.
 
-There is one kept copy at most. It goes when it is old and the clinic is healthy, or when the next restore replaces it.
+There is one kept copy at most. It goes so many days after the clinic answered as healthy, or when the next restore
+replaces it.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ class Kept:
     """`files` is the folder's name in sites/, `source` what took its place, `when` seconds since the epoch.
 
     `undone`: it is not what was there before a restore, but what that restore had brought. `settled`: the run that kept
-    it came to its end, so that the same command again is another wish, not the rest of that one.
+    it came to its end, so that the same command again is another wish, not the rest of that one. `answered`: when a run
+    was first told that the clinic answers with what took its place.
     """
 
     files: str
@@ -36,6 +38,7 @@ class Kept:
     when: int
     undone: bool = False
     settled: bool = False
+    answered: int = 0
     views: tuple[str, ...] = ()
     triggers: tuple[str, ...] = ()
 
@@ -86,9 +89,18 @@ def remove_other_files(sites: Path, name: str) -> None:
 
 
 def clear_old(wanted: NfsInit, connection: Connection) -> None:
-    """Remove a kept copy that is older than wished; its note last. For a healthy clinic only."""
+    """Remove a kept copy when its days are over; its note last. For whole files with a whole database only.
+
+    Its days begin when the clinic answers: what is whole may serve nobody all the same, and then the copy is the way
+    back.
+    """
     kept = noted(wanted)
-    if kept is None or time.time() - kept.when < wanted.keep_replaced_days * _DAY_SECONDS:
+    if kept is None or not (kept.answered or wanted.answered):
+        return
+    if not kept.answered:
+        kept = dataclasses.replace(kept, answered=int(time.time()))
+        write(wanted.sites, kept)
+    if time.time() - kept.answered < wanted.keep_replaced_days * _DAY_SECONDS:
         return
     log.info("Removing what a restore replaced", path=kept.files, days=wanted.keep_replaced_days)
     tables.empty(connection, wanted.kept_schema)

@@ -139,7 +139,8 @@ class NfsInit:
 
     `restore_over`: the backup takes the place of what is there, which goes to `kept_schema` and a folder; `undo`: it
     comes back from there. `drain_seconds` is how long the maintenance page stands before either; `keep_page` leaves it
-    there at the end, since what serves is not of the data's release.
+    there at the end, since what serves is not of the data's release. `answered`: who started the run has just seen the
+    clinic answer as healthy.
     """
 
     server: Server
@@ -161,6 +162,7 @@ class NfsInit:
     undo: bool = False
     drain_seconds: int = 65
     keep_page: bool = False
+    answered: bool = False
     keep_replaced_days: int = 7
     openemr_settings: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
@@ -323,6 +325,7 @@ def nfs_init(environment: Mapping[str, str]) -> NfsInit:
             undo=undo,
             drain_seconds=read.number("DRAIN_SECONDS", default=65),
             keep_page=read.flag("KEEP_PAGE"),
+            answered=read.flag("ANSWERED"),
             keep_replaced_days=read.number("KEEP_REPLACED_DAYS", default=7),
             openemr_settings=_openemr_settings(environment),
         )

@@ -177,8 +177,11 @@ def _clinic(context: Context, clinic: Clinic, ground: _Ground, source: Mapping[s
     else:
         versions = secret_versions(context, clinic)
     changed = _bring_about(context, clinic, ground, versions)
-    if before is not None and (changed or not _is_healthy(context, clinic, before)):
-        storage = str(jobs.prepare_storage(context, clinic, ground.platform, versions).get("decision", ""))
+    if before is not None:
+        answers = _is_healthy(context, clinic, before)
+        if changed or not answers:
+            told = {"ANSWERED": "yes"} if answers else {}
+            storage = str(jobs.prepare_storage(context, clinic, ground.platform, versions, told).get("decision", ""))
     after = serve(context, clinic, before)
     return Deployed(
         name=clinic.name, url=clinic.public_url or after.uri, revision=after.created_revision, storage=storage

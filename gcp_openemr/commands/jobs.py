@@ -21,16 +21,15 @@ def prepare_storage(
     clinic: Clinic,
     platform: Platform,
     versions: SecretVersions,
-    source: Mapping[str, str] | None = None,
+    told: Mapping[str, str],
 ) -> dict[str, Any]:
     """Give the clinic its directory, schemas and accounts, then install or restore it. Returns nfs-init's record.
 
-    Both jobs look first and change only what is missing. `source` names another backup to fill empty storage from
-    than the environment file does, in nfs-init's variables.
+    Both jobs look first and change only what is missing. `told` are further variables of nfs-init: another backup to
+    fill empty storage from than the environment file names, or that the clinic answers.
     """
     provision(context, clinic, platform, versions)
-    variables = {**storage_variables(versions), **(source or {})}
-    record = run(context, clinic, "nfs-init", variables)
+    record = run(context, clinic, "nfs-init", {**storage_variables(versions), **told})
     context.console.say(f"  nfs-init: {record.get('decision', '')}. {record.get('reason', '')}".rstrip())
     return record
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from jobs import backup, manifest, nfs_init, restic
+from jobs import backup, kept, manifest, nfs_init, restic
 from tests.jobs.effects import in_a_group, sampled
 from tests.jobs.shelf import Shelf
 from tests.jobs.test_backup import contents
@@ -92,6 +92,29 @@ def test_an_undo(living: World, shelf: Shelf, every: bool) -> None:
         assert nfs_init.run(undo)["decision"] in ("finish-swap", "undo", "configure")
         assert same(living, after), f"killed at {point} of {total}"
         assert not (living.sites / ".maintenance").exists()
+
+
+@torn
+@pytest.mark.parametrize("days", [7, pytest.param(0, marks=pytest.mark.torture)])
+def test_the_end_of_a_kept_copy(living: World, shelf: Shelf, every: bool, days: int) -> None:
+    """It is whole until its days are over; from then on it goes, and no half of it is brought back."""
+    before = contents(living), tree(living.site)
+    shelf.back_up(living)
+    answered = dataclasses.replace(living.wanted, answered=True, keep_replaced_days=days)
+    undo = dataclasses.replace(living.wanted, undo=True)
+
+    def start() -> None:
+        nfs_init.run(shelf.named(living, restore_over=True))
+
+    for point, total in points(lambda: nfs_init.run(answered), start, every=every):
+        assert same(living, before), f"killed at {point} of {total}"
+        assert nfs_init.run(answered)["decision"] == "configure"
+        note = kept.noted(living.wanted)
+        assert (note is not None and note.answered > 0) == (days > 0), f"killed at {point} of {total}"
+        assert {entry.name for entry in living.sites.glob(".*")} == ({".kept.json", note.files} if note else set())
+        assert bool(living.tables(living.wanted.kept_schema)) == (days > 0)
+    if days:
+        assert nfs_init.run(undo)["decision"] == "undo"
 
 
 @torn

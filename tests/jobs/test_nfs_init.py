@@ -145,6 +145,6 @@ def test_half_a_clinic_that_a_restore_replaced_is_kept_for_as_long(
     nfs_init.run(living.wanted)
     assert living.sites.joinpath(str(record["kept"])).is_dir() == (half == "files")
     assert bool(living.tables(living.wanted.kept_schema)) == (half == "database")
-    nfs_init.run(dataclasses.replace(living.wanted, keep_replaced_days=0))
+    nfs_init.run(dataclasses.replace(living.wanted, keep_replaced_days=0, answered=True))
     assert [entry.name for entry in living.sites.iterdir()] == ["default"]
     assert not living.tables(living.wanted.kept_schema)

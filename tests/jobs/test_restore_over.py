@@ -97,14 +97,33 @@ def test_without_a_kept_copy_there_is_no_way_back(living: World) -> None:
         nfs_init.run(undo(living))
 
 
-def test_a_kept_copy_goes_when_it_is_old(living: World, shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_kept_copy_goes_so_many_days_after_the_clinic_answered(living: World, shelf: Shelf) -> None:
     shelf.back_up(living)
     nfs_init.run(shelf.named(living, restore_over=True))
-    nfs_init.run(living.wanted)
+    unanswered = dataclasses.replace(living.wanted, keep_replaced_days=0)
+    nfs_init.run(unanswered)
     assert living.tables(living.wanted.kept_schema)
-    nfs_init.run(dataclasses.replace(living.wanted, keep_replaced_days=0))
+    nfs_init.run(dataclasses.replace(living.wanted, answered=True))
+    since = noted(living).answered
+    nfs_init.run(dataclasses.replace(living.wanted, answered=True))
+    assert (noted(living).answered, living.tables(living.wanted.kept_schema) != set()) == (since, True)
+    nfs_init.run(unanswered)
     assert not living.tables(living.wanted.kept_schema)
     assert [path.name for path in living.sites.iterdir()] == ["default"]
+
+
+def test_what_an_undo_replaced_waits_for_an_answer_of_its_own(living: World, shelf: Shelf) -> None:
+    shelf.back_up(living)
+    nfs_init.run(shelf.named(living, restore_over=True))
+    nfs_init.run(dataclasses.replace(living.wanted, answered=True))
+    nfs_init.run(undo(living))
+    assert noted(living).answered == 0
+
+
+def noted(world: World) -> kept.Kept:
+    found = kept.noted(world.wanted)
+    assert found is not None
+    return found
 
 
 def test_a_second_restore_keeps_only_the_last_state(living: World, shelf: Shelf) -> None:

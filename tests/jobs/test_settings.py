@@ -60,6 +60,14 @@ def test_a_database_of_another_moment_comes_with_a_set() -> None:
         settings.nfs_init({**NFS_INIT, **of_set, **store, "BACKUP_DATABASE": "/etc/passwd"})
 
 
+def test_who_starts_nfs_init_says_that_the_clinic_answers() -> None:
+    told = {"yes": {"ANSWERED": "yes"}, "no": {}}
+    assert {said: settings.nfs_init({**NFS_INIT, **given}).answered for said, given in told.items()} == {
+        "yes": True,
+        "no": False,
+    }
+
+
 def test_an_empty_backup_is_none() -> None:
     assert settings.nfs_init({**NFS_INIT, "BACKUP_SOURCE": "gcs", "BACKUP_FILEID": ""}).backup is None
 

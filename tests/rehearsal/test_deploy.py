@@ -188,6 +188,9 @@ def test_a_changed_setting_makes_a_new_revision_that_serves(place: Place, deploy
         old, new = (found["clinics"]["main"]["revision"] for found in (deployed, after))
         assert new != old
         assert place.must("status")["clinics"]["main"]["traffic"] == {new: 100}
+        job = ClinicNames(environment="test", clinic="main").nfs_init_job
+        job = f"projects/{PROJECT}/locations/europe-west1/jobs/{job}"
+        assert cloud_run.last_told(place.cloud(), job, "ANSWERED", "yes"), "what a restore kept has days that begin"
     finally:
         file.write_text(before)
 
