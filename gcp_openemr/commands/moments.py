@@ -20,12 +20,17 @@ from gcp_openemr.console import Step
 from gcp_openemr.environment import Clinic
 from gcp_openemr.errors import CloudRefused, GcpOpenemrError, UsageError
 
-__all__ = ["check", "database_of", "moment_of"]
+__all__ = ["check", "database_of", "exports", "moment_of"]
 
 _FORM = "%Y%m%dT%H%M%SZ"
 _SUFFIX = ".sql.gz"
 _ROLE = "roles/storage.objectAdmin"  # https://cloud.google.com/sql/docs/mysql/import-export/import-export-sql
 _GRANTED_WITHIN = 12  # times ten seconds, until a role that was given is in force
+
+
+def exports(clinic: str) -> str:
+    """Where in the backup bucket a clinic's database lies as SQL for as long as it is read."""
+    return f"clinics/{clinic}/backups/moments/"
 
 
 def moment_of(place: str) -> str:
@@ -59,7 +64,7 @@ def database_of(context: Context, clinic: Clinic, moment: datetime.datetime) -> 
         CloudRefused: Cloud SQL cannot make the copy or write it; nothing of the clinic was touched.
     """
     bucket = context.environment.names.backup_bucket
-    folder = f"clinics/{clinic.name}/backups/moments/"
+    folder = exports(clinic.name)
     name = f"{folder}{moment.astimezone(datetime.UTC):{_FORM}}{_SUFFIX}"
     place = f"gs://{bucket}/{name}"
     try:

@@ -53,7 +53,7 @@ def look(context: Context, holder: lock.Holder | None) -> Iterator[Unfinished]:
     else:
         died = f"`{holder.command}` of {holder.who} died; it began {_ago(holder.acquired)}"
         yield Unfinished(what=died, command=f"gcp-openemr {holder.command}")
-    for part in (_states, _revisions, _jobs, _operations, _copies, _rotations, _upgrades):
+    for part in (_states, _revisions, _jobs, _operations, _copies, _exports, _rotations, _upgrades):
         yield from part(context)
 
 
@@ -200,6 +200,20 @@ def _copies(context: Context) -> Iterator[Unfinished]:
         yield Unfinished(
             what=f"{name}, a copy of the database for a restore, is left and costs",
             command=f"gcloud sql instances delete {name} --project={context.environment.project}",
+        )
+
+
+def _exports(context: Context) -> Iterator[Unfinished]:
+    """A clinic's database as SQL, which such a restore was to remove from the bucket."""
+    bucket = context.environment.names.backup_bucket
+    try:
+        found = list(context.cloud.storage.list_blobs(bucket, match_glob=f"{moments.exports('*')}*"))
+    except NotFound:
+        return
+    for folder in sorted({blob.name.rpartition("/")[0] for blob in found}):
+        yield Unfinished(
+            what=f"gs://{bucket}/{folder}/ holds a clinic's database as SQL, for a restore",
+            command=f"gcloud storage rm --recursive gs://{bucket}/{folder}/",
         )
 
 

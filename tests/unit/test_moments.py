@@ -4,25 +4,33 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import functools
 import io
+import itertools
+import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
 from gcp_openemr import cloud_sql_copies, interruption
+from gcp_openemr.clients import Cloud
 from gcp_openemr.commands import moments, restore, unfinished
 from gcp_openemr.commands.context import Context
 from gcp_openemr.console import Console
 from gcp_openemr.environment.load import parse_environment
 from gcp_openemr.errors import CloudRefused, Interrupted, UsageError
+from tests.jobs.effects import in_a_group
 from tests.rehearsal.place import PROJECT, environment_file
 from tests.unit import cloud as clouds
 from tests.unit.test_backups import SETS
 
 BACKUPS = {"enabled": True, "binaryLogEnabled": True, "transactionLogRetentionDays": 7}
 FOLDER = "clinics/main/backups/moments/"
+_IN_THE_MIDDLE = 13  # of some twenty requests, while it removes
 
 
 @pytest.fixture
@@ -108,6 +116,63 @@ def test_what_a_killed_run_left_is_used_for_the_same_moment_and_removed_for_anot
         assert names[0] in left(context)
     assert left(context) == []
     assert context.cloud.ask("sqladmin", f"v1/projects/{clouds.PROJECT}/instances/{instance}")["state"] == "RUNNABLE"
+
+
+@pytest.mark.parametrize("every", [False, pytest.param(True, marks=[pytest.mark.torture, pytest.mark.timeout(1800)])])
+def test_a_run_that_was_killed_anywhere_is_ended_by_the_next(
+    context: Context, monkeypatch: pytest.MonkeyPatch, every: bool
+) -> None:
+    """A copy of it is used again, status tells of what is left, and the instance stays as it is."""
+    clinic, moment = context.environment.clinic("main"), now()
+    instance = context.environment.names.database_instance
+    settings = instance_settings(context)
+    cloud = context.cloud
+    monkeypatch.setattr(cloud_sql_copies, "_POLL_SECONDS", (0.05, 0.05))
+    as_slow = {"latency": 0.01}  # that what is begun ends later
+    operator = {"Authorization": f"Bearer {cloud.credentials.token}"}
+    assert requests.post(f"{cloud.base}/sandbox/v1/settings", json=as_slow, headers=operator, timeout=10).ok
+
+    def run(*, last: int = 0, inside: bool = False) -> None:
+        """In a process of its own, with connections of its own; killed before a request, or within the block."""
+        original, requests_made = requests.Session.send, itertools.count(1)
+
+        def send(*given: Any, **options: Any) -> requests.Response:
+            if next(requests_made) == last:
+                os.killpg(0, signal.SIGKILL)
+            return original(*given, **options)
+
+        requests.Session.send = send  # type: ignore[method-assign]
+        fresh = Cloud(project=cloud.project, credentials=cloud.credentials, base=cloud.base)
+        with moments.database_of(dataclasses.replace(context, cloud=fresh), clinic, moment):
+            if inside:
+                os.killpg(0, signal.SIGKILL)
+
+    for point in itertools.chain([0], itertools.count(1) if every else [_IN_THE_MIDDLE]):
+        killed = f"killed before request {point}"
+        if in_a_group(functools.partial(run, last=point, inside=not point), last=0) != -9:
+            assert point > _IN_THE_MIDDLE  # it came to its end
+            break
+        there, told = left(context), " ".join(f"{one.what} {one.command}" for one in seen(context))
+        copies = cloud_sql_copies.copies(cloud, instance)
+        assert all(name in told for name in copies), killed
+        assert (FOLDER in told) == any(name.endswith(".sql.gz") for name in there), killed
+        with moments.database_of(context, clinic, moment) as place:
+            used = cloud_sql_copies.copies(cloud, instance)
+            assert len(used) == 1, killed
+            assert used == copies or not copies, killed
+            assert f"gs://{context.environment.names.backup_bucket}/{left(context)[1]}" == place
+        assert left(context) == [], killed
+        assert instance_settings(context) == settings
+
+
+def seen(context: Context) -> list[unfinished.Unfinished]:
+    return [*unfinished._copies(context), *unfinished._exports(context)]
+
+
+def instance_settings(context: Context) -> Any:
+    name = context.environment.names.database_instance
+    found = context.cloud.ask("sqladmin", f"v1/projects/{clouds.PROJECT}/instances/{name}")
+    return found["state"], found["settings"]
 
 
 def test_after_ctrl_c_the_copy_is_told_of(context: Context) -> None:
