@@ -8,10 +8,11 @@ repository beside it. Ids begin with the moment at which the dump began, so they
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import datetime
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from google.api_core.exceptions import NotFound
@@ -25,6 +26,7 @@ __all__ = [
     "BackupSet",
     "Check",
     "choose",
+    "clinics",
     "growth",
     "latest_run",
     "manifest",
@@ -38,6 +40,7 @@ __all__ = [
 
 _ID = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{4}")
 _READ_AT_ONCE = 8
+_CLINICS = "clinics/"
 
 
 class _Part(BaseModel):
@@ -121,6 +124,19 @@ def repository(bucket: str, clinic: str) -> str:
 def manifest(bucket: str, found: BackupSet) -> str:
     """Where a set's manifest is, as `gs://…`."""
     return f"gs://{bucket}/{_sets(found.clinic)}{found.set}.json"
+
+
+def clinics(cloud: Cloud, bucket: str) -> list[str]:
+    """Names of all clinics that have a folder there: also of those that were destroyed and left their sets.
+
+    Raises:
+        InputMissing: there is no such bucket.
+    """
+    listed = cloud.storage.list_blobs(bucket, prefix=_CLINICS, delimiter="/")
+    with _bucket_there(bucket):
+        for _ in listed:
+            pass
+    return sorted(folder.removeprefix(_CLINICS).rstrip("/") for folder in listed.prefixes)
 
 
 def read_sets(cloud: Cloud, bucket: str, clinic: str) -> tuple[list[BackupSet], list[str]]:
@@ -236,12 +252,18 @@ def _known(sets: Sequence[BackupSet]) -> str:
 
 
 def _sets(clinic: str) -> str:
-    return f"clinics/{clinic}/backups/sets/"
+    return f"{_CLINICS}{clinic}/backups/sets/"
 
 
 def _names(cloud: Cloud, bucket: str, prefix: str) -> list[str]:
-    try:
+    with _bucket_there(bucket):
         return sorted(b.name for b in cloud.storage.list_blobs(bucket, prefix=prefix) if b.name.endswith(".json"))
+
+
+@contextlib.contextmanager
+def _bucket_there(bucket: str) -> Iterator[None]:
+    try:
+        yield
     except NotFound as error:
         raise InputMissing(f"There is no bucket {bucket}.", do="Name another one, or deploy first.") from error
 

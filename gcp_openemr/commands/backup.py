@@ -11,7 +11,6 @@ from gcp_openemr import backups, cloud_sql
 from gcp_openemr.backups import BackupSet
 from gcp_openemr.commands import jobs
 from gcp_openemr.commands.context import Context
-from gcp_openemr.environment import Clinic
 
 __all__ = ["age", "create", "drill", "listing", "size", "verify"]
 
@@ -77,16 +76,23 @@ def verify(context: Context, *, clinic: str | None, wanted: str | None, data: st
 
 
 def listing(context: Context, *, clinic: str | None) -> None:
-    """Show each clinic's sets, newest first, and what Cloud SQL keeps by itself."""
+    """Show each clinic's sets, newest first, and what Cloud SQL keeps by itself.
+
+    A clinic that was destroyed has left its sets: they are shown, too.
+
+    Raises:
+        UsageError: there is no such clinic, and there are no sets of one.
+    """
     now = datetime.datetime.now(datetime.UTC)
     lines: list[str] = []
     found: dict[str, Any] = {}
     with context.console.step("ask the cloud"):
         own = cloud_sql.own_backups(context.cloud, context.environment.names.database_instance)
-        read = {one.name: _read(context, one) for one in context.clinics(clinic)}
+        read = _all_sets(context, clinic)
     for name, (sets, unreadable) in read.items():
         found[name] = {"sets": [_values(one, now) for one in sets], "unreadable": unreadable}
-        lines += [f"{name}: {len(sets)} backup sets", *(f"  {_line(one, now)}" for one in sets)]
+        gone = "" if name in context.environment.clinics else ", of a clinic that the file names no more"
+        lines += [f"{name}: {len(sets)} backup sets{gone}", *(f"  {_line(one, now)}" for one in sets)]
         lines += [f"  ! {text}" for text in unreadable]
     values = {"environment": context.environment.name, "bucket": _bucket(context), "clinics": found}
     context.console.result({**values, "cloud_sql": _own_values(own)}, "\n".join([*lines, *_own_lines(own)]))
@@ -108,8 +114,15 @@ def size(count: int) -> str:
     return f"{value:.0f} {_UNITS[unit]}" if unit == 0 or value >= 100 else f"{value:.1f} {_UNITS[unit]}"
 
 
-def _read(context: Context, clinic: Clinic) -> tuple[list[BackupSet], list[str]]:
-    return backups.read_sets(context.cloud, _bucket(context), clinic.name)
+def _all_sets(context: Context, clinic: str | None) -> dict[str, tuple[list[BackupSet], list[str]]]:
+    """By clinic: its sets, and a sentence for each that cannot be read."""
+    cloud, bucket, known = context.cloud, _bucket(context), context.environment.clinics
+    names = [clinic] if clinic else [*known, *(name for name in backups.clinics(cloud, bucket) if name not in known)]
+    read = {name: backups.read_sets(cloud, bucket, name) for name in names}
+    found = {name: sets for name, sets in read.items() if name in known or any(sets)}
+    if not found:
+        context.clinics(clinic)  # tells which there are
+    return found
 
 
 def _bucket(context: Context) -> str:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from gcp_openemr import cloud_run, image, secret_store, timeline
+from gcp_openemr import backups, cloud_run, image, secret_store, timeline
 from gcp_openemr.cloud_run import ServiceState
 from gcp_openemr.commands import deployed as settled
 from gcp_openemr.commands import foundation as foundation_step
@@ -194,8 +194,10 @@ def _fill(context: Context, clinic: Clinic, ground: _Ground, source: Mapping[str
     _bring_about(context, clinic, ground, None, under_way)
     versions = secret_versions(context, clinic)
     if not ground.upgrade:
-        record = jobs.prepare_storage(context, clinic, ground.platform, versions, source)
-        return versions, str(record.get("decision", ""))
+        done = str(jobs.prepare_storage(context, clinic, ground.platform, versions, source).get("decision", ""))
+        if done == "install":
+            _tell_of_earlier_sets(context, clinic)
+        return versions, done
     move = Move(
         context=context,
         clinic=clinic,
@@ -206,6 +208,17 @@ def _fill(context: Context, clinic: Clinic, ground: _Ground, source: Mapping[str
         under_way=under_way,
     )
     return versions, fill_and_upgrade(move, source)
+
+
+def _tell_of_earlier_sets(context: Context, clinic: Clinic) -> None:
+    """A clinic that was destroyed has left its sets; named again, it begins empty all the same."""
+    sets, _ = backups.read_sets(context.cloud, context.environment.names.backup_bucket, clinic.name)
+    verified = [one.set for one in sets if one.is_verified]
+    if verified:
+        context.console.warn(
+            f"Clinic '{clinic.name}' begins empty, but sets of an earlier clinic of this name are there. "
+            f"To bring that back: gcp-openemr restore --clinic {clinic.name} --from {verified[0]}"
+        )
 
 
 def _bring_about(

@@ -200,14 +200,17 @@ def _goes_whole(context: Context, wish: Wish) -> bool:
 def _sets(context: Context, going: Leaving) -> Iterable[str]:
     """A line for each clinic that has sets, or goes without any."""
     bucket, now = context.environment.names.backup_bucket, datetime.datetime.now(datetime.UTC)
-    for name in sorted({*going.clinics, *context.environment.clinics} if not going.clinic else {going.clinic}):
-        try:
-            sets, _ = backups.read_sets(context.cloud, bucket, name)
-        except InputMissing:
-            return
+    try:
+        left = backups.clinics(context.cloud, bucket)
+    except InputMissing:
+        return
+    known = {*going.clinics, *context.environment.clinics}
+    for name in sorted({*known, *left}) if not going.clinic else [going.clinic]:
+        sets, _ = backups.read_sets(context.cloud, bucket, name)
         good = [one for one in sets if one.is_verified]
         if not good:
-            yield f"{name}: no backup set"
+            if name in known:
+                yield f"{name}: no backup set"
             continue
         old = [age((now - one.begun).total_seconds()) for one in (good[0], good[-1])]
         yield f"{name}: {len(good)} backup sets, {old[0]} to {old[1]} old, {size(good[0].bytes)} each of it at last"

@@ -10,7 +10,7 @@ from jobs import database, kept, nfs_init, settings, swap
 from jobs.errors import BackupInvalid, Refused
 from jobs.redacted import Redacted
 from tests.jobs.shelf import Shelf
-from tests.jobs.test_backup import contents
+from tests.jobs.test_backup import contents, emptied
 from tests.jobs.world import DATABASE_PASSWORD, World, opens, tree
 
 _MORE = """
@@ -63,6 +63,17 @@ def same(world: World, wanted: tuple[dict[str, list[tuple[object, ...]]], dict[s
     rows, files = contents(world), tree(world.site)
     ours = ("users_secure", "globals")
     return files == wanted[1] and all(rows[name] == wanted[0][name] for name in wanted[0] if name not in ours)
+
+
+def test_a_clinic_that_was_removed_and_installed_anew_gets_its_last_set_back(living: World, shelf: Shelf) -> None:
+    before, seventh = (contents(living), tree(living.site)), opens(living, 7)
+    last = shelf.back_up(living)
+    assert nfs_init.run(emptied(living).wanted)["decision"] == "install"
+    assert shelf.verify()["sets"] == [last.set]
+    shelf.back_up(living)
+    assert nfs_init.run(shelf.named(living, last.set, restore_over=True))["decision"] == "restore-over"
+    assert same(living, before)
+    assert opens(living, 7) == seventh
 
 
 def test_a_bad_set_changes_nothing(living: World, shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
 import json
 import os
 import random
@@ -127,6 +128,9 @@ def test_a_clinic_goes_alone_and_leaves_its_sets(place: Place) -> None:
     assert {(one.type, one.name) for one in left(place, "main")} == before
     name_clinics(place, "main")
     assert place.run("plan").status == 0
+    listed = place.must("backup", "list")["clinics"]
+    assert ([*listed], listed["north"]["sets"][0]["set"]) == (["main", "north"], gone["last_sets"]["north"])
+    assert sets(place, "north") == [one["set"] for one in listed["north"]["sets"]]
 
 
 def test_with_every_trap_on_it_ends_with_nothing_left(place: Place) -> None:
@@ -207,6 +211,29 @@ def test_one_clinic_s_destroy_stopped_at_any_step_is_ended_by_the_next(tmp_path:
             assert (newest["state"], newest["documents"]) == ("verified", 1)
             assert {(one.type, one.name) for one in left(made, "main")} == before
             visit(made, "main")
+
+
+@pytest.mark.torture
+@pytest.mark.timeout(900)
+def test_a_destroyed_clinic_comes_back_from_its_last_set(tmp_path: Path) -> None:
+    """As docs/backups.md says: named again it begins empty, and its sets are read back and restored over that."""
+    with production(tmp_path) as made:
+        name_clinics(made, "main", "north")
+        made.must("deploy", "-y")
+        document = visit(made, "north").upload(1, "last.txt", b"written before the end")
+        last = made.must(*ONE_CLINIC)["last_sets"]["north"]
+        name_clinics(made, "main")
+        made.must("deploy", "-y")
+        assert last in sets(made, "north")
+        name_clinics(made, "main", "north")
+        told = made.run("deploy", "-y")
+        assert told.status == 0, told.stderr
+        assert f"gcp-openemr restore --clinic north --from {last}" in told.stderr
+        assert last in made.must("backup", "verify", "--clinic", "north", "--data", "all")["clinics"]["north"]["sets"]
+        made.must("restore", "-y", "--clinic", "north", "--from", last, "--drain", "0")
+        assert visit(made, "north").document(1, document) == hashlib.sha256(b"written before the end").hexdigest()
+        made.must("backup", "drill", "--clinic", "north")
+        visit(made, "main")
 
 
 @pytest.mark.torture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 
 from gcp_openemr import backups
 from gcp_openemr.backups import BackupSet
-from gcp_openemr.commands import recover
+from gcp_openemr.commands import backup, recover
 from gcp_openemr.commands.backup import age, size
 from gcp_openemr.commands.context import Context
 from gcp_openemr.commands.recover import Old
@@ -188,6 +189,53 @@ def test_manifests_are_read_newest_first_and_damaged_ones_named(tmp_path: Path) 
         assert newest is not None
         assert newest.begun.day == 21
         assert backups.newest(cloud, bucket.name, "nobody") is None
+
+
+def test_a_recovered_manifest_has_its_new_clinic_under_a_sum_and_a_damaged_one_stays_behind(tmp_path: Path) -> None:
+    file = environment_file().replace(PROJECT, clouds.PROJECT)
+    old = Old.of("unit-tests-1-oe-old-backups", "north", None)
+    with clouds.cloud(tmp_path) as cloud:
+        context = Context(
+            environment=parse_environment(file, file="openemr.toml", overrides={}),
+            cloud=cloud,
+            console=Console(people=io.StringIO()),
+            workspace=tmp_path,
+            terraform=tmp_path,
+        )
+        source = cloud.storage.create_bucket(old.bucket)
+        target = cloud.storage.create_bucket(context.environment.names.backup_bucket)
+        folder = "clinics/north/backups/sets"
+        good, damaged = ({**written(made(day)), "clinic": "north"} for day in (20, 21))
+        source.blob(f"{folder}/20.json").upload_from_string(json.dumps(jobs_sealed.sealed(good)))
+        source.blob(f"{folder}/21.json").upload_from_string(json.dumps(damaged))
+        recover._copy(context, old, context.environment.clinic("main"))
+        assert [blob.name for blob in target.list_blobs()] == ["clinics/main/backups/sets/20.json"]
+        ((copied,), unreadable) = backups.read_sets(cloud, target.name, "main")
+    assert (copied.set, copied.clinic, copied.has_sum, unreadable) == (good["set"], "main", True, [])
+
+
+def test_sets_of_a_clinic_that_the_file_names_no_more_are_listed(tmp_path: Path) -> None:
+    file, said = environment_file().replace(PROJECT, clouds.PROJECT), io.StringIO()
+    with clouds.cloud(tmp_path) as cloud:
+        context = Context(
+            environment=parse_environment(file, file="openemr.toml", overrides={}),
+            cloud=cloud,
+            console=Console(people=io.StringIO(), results=said),
+            workspace=tmp_path,
+            terraform=tmp_path,
+        )
+        bucket = cloud.storage.create_bucket(context.environment.names.backup_bucket)
+        old = {**json.loads(made(20).model_dump_json()), "clinic": "north", "format": 1}
+        bucket.blob(f"clinics/north/backups/sets/{old['set']}.json").upload_from_string(json.dumps(old))
+        bucket.blob("clinics/south/runs/backup/20261120T020000.5Z.json").upload_from_string("{}")
+        backup.listing(context, clinic=None)
+        backup.listing(context, clinic="north")
+        with pytest.raises(UsageError, match="has no clinic 'south'"):
+            backup.listing(context, clinic="south")
+    lines = [line for line in said.getvalue().splitlines() if not line.startswith("Cloud SQL")]
+    assert lines[:2] == ["main: 0 backup sets", "north: 1 backup sets, of a clinic that the file names no more"]
+    assert lines[2] == lines[4]
+    assert (lines[2].split()[0], lines[2].endswith("  manifest without a sum")) == (old["set"], True)
 
 
 def test_what_a_job_wrote_is_believed_only_as_it_was_written() -> None:
