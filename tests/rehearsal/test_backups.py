@@ -21,6 +21,7 @@ import requests
 
 from gcp_openemr.errors import Unhealthy
 from gcp_openemr.redacted import Redacted
+from gcp_openemr.sandbox import control
 from gcp_openemr.sandbox.standin.sample_backup import SampleBackup
 from gcp_openemr.sandbox.visitor import Visitor
 from tests.rehearsal.place import ARCHIVE, PROJECT, Place, begin, environment_file, visit, wait_for
@@ -260,6 +261,47 @@ def goes_back_to_a_moment(place: Place, new: tuple[str, ...], browser: Visitor) 
     assert opens(browser, before, b"before the mistake")
     assert not opens(browser, later, b"after it")
     assert place.must(*new, "status")["unfinished"] == []
+
+
+OF_A_MOMENT = (
+    "copy the instance",
+    "write it to the bucket",
+    "clinics/main: backup",
+    "clinics/main: nfs-init",
+    "clinics/main: health",
+    "remove the copy of the database",
+)
+
+
+@pytest.mark.torture
+@pytest.mark.timeout(1800)
+def test_a_restore_to_a_moment_killed_at_any_step_is_finished_by_the_same_command(tmp_path: Path) -> None:
+    (tmp_path / "openemr.toml").write_text(environment_file("\n[database]\nbackups = true\n\n[clinics.main]\n"))
+    place = Place(folder=tmp_path)
+    control.start(place.sandbox)
+    try:
+        place.must("deploy", "-y")
+        before = visit(place, "main").upload(PATIENT, "before.txt", b"before the mistake")
+        time.sleep(1.1)
+        moment = datetime.datetime.now(datetime.UTC).isoformat()
+        place.must("backup", "create")
+        command = ("restore", "-y", "--clinic", "main", "--from", moment, "--point-in-time", *NOW)
+        for step in OF_A_MOMENT:
+            later = visit(place, "main").upload(PATIENT, "later.txt", b"after it")
+            run = begin(place, *command)
+            wait_for(run, step)
+            time.sleep(0.1)
+            run.send_signal(signal.SIGKILL)
+            run.communicate(timeout=60)
+            assert place.must("status")["unfinished"], step
+            place.must(*command)
+            browser = visit(place, "main")
+            assert opens(browser, before, b"before the mistake"), step
+            assert not opens(browser, later, b"after it"), step
+            assert place.must("status")["unfinished"] == [], step
+            assert place.must("backup", "verify")["clinics"]["main"]["ok"], step
+    finally:
+        control.stop(place.sandbox)
 
 
 def second_file(place: Place) -> Path:
