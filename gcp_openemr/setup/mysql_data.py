@@ -45,7 +45,8 @@ def copy(prepared: Path, directory: Path, *, owner: tuple[int, int]) -> None:
     Raises:
         ProgramFailed: it could not be written; what is there then is not whole.
     """
-    process.run(["cp", "--recursive", "--sparse=always", "--reflink=auto", str(prepared), str(directory)])
+    # no holes: what MySQL has reserved for itself must be there still when the disk is full
+    process.run(["cp", "--recursive", "--sparse=never", str(prepared), str(directory)])
     for folder, _, files in os.walk(directory):
         for path in (folder, *(os.path.join(folder, name) for name in files)):
             os.chown(path, *owner)

@@ -36,6 +36,7 @@ DISTRIBUTIONS = {
     "grpc": "grpcio",
     "pydantic_core": "pydantic",
     "ruamel.yaml": "ruamel-yaml",
+    "xdist": "pytest-xdist",
 }
 """Beginning of a module's name → distribution, where the module's first name is not the distribution's."""
 
