@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import collections
 import contextlib
-import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +13,7 @@ import pytest
 
 from gcp_openemr.sandbox import control
 from gcp_openemr.sandbox.standin.sample_backup import SampleBackup, make_backup
-from tests.rehearsal.place import ARCHIVE, TWO_INSTANCES, Place, environment_file
+from tests.rehearsal.place import ARCHIVE, TWO_INSTANCES, Place, beside_an_archive, copied, environment_file
 
 _GLANCES = 100  # two seconds
 
@@ -30,8 +29,7 @@ def backup_file(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, SampleB
 
 @pytest.fixture(scope="session")
 def place(tmp_path_factory: pytest.TempPathFactory, backup_file: tuple[Path, SampleBackup]) -> Iterator[Place]:
-    """A sandbox whose bucket holds a backup, and an environment with two clinics: one restored, one installed."""
-    folder = tmp_path_factory.mktemp("place")
+    """An environment with two clinics, one to be restored and one to be installed."""
     clinics = f"""
 [clinics.main]
 [clinics.main.restore]
@@ -40,13 +38,8 @@ uri = "gs://{ARCHIVE}/backup.zip"
 
 [clinics.north]
 """
-    (folder / "openemr.toml").write_text(environment_file(clinics))
-    made = Place(folder=folder)
-    control.start(made.sandbox)
-    bucket = made.cloud().storage.create_bucket(ARCHIVE, location="europe-west1")
-    bucket.blob("backup.zip").upload_from_filename(str(backup_file[0]))
-    yield made
-    control.stop(made.sandbox)
+    with beside_an_archive(tmp_path_factory.mktemp("place"), environment_file(clinics), backup_file[0]) as made:
+        yield made
 
 
 @pytest.fixture(scope="session")
@@ -68,14 +61,8 @@ def shelved(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def deployed_copy(shelved: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     """A deployed environment of the module's own, made in the seconds that a copy takes. Its clinic answers."""
-    made = Place(folder=tmp_path_factory.mktemp("copy"))
-    subprocess.run(["cp", "-a", "--sparse=always", f"{shelved}/.", str(made.folder)], check=True)
-    control.start(made.sandbox)
-    try:
-        made.wait_until_healthy()
+    with copied(shelved, tmp_path_factory.mktemp("copy")) as made:
         yield made
-    finally:
-        control.stop(made.sandbox)
 
 
 @pytest.fixture(scope="session")

@@ -26,6 +26,7 @@ from tests import bad_days
 
 PROJECT = "rehearsal-1"
 ARCHIVE = f"{PROJECT}-archive"
+RESTORE = f'\n[restore]\nsource = "gcs"\nuri = "gs://{ARCHIVE}/backup.zip"\n'
 TWO_INSTANCES = "min_instances = 2\nmax_instances = 2"
 _CHANCE = 0.01  # of each kind of fault with `--faults`: a deploy makes more than a thousand calls
 _RUNS = itertools.count()
@@ -73,10 +74,8 @@ class Place:
         deadline = time.monotonic() + 120
         environment, cloud = load_environment(self.folder / "openemr.toml"), self.cloud()
         for name in environment.clinics:
-            service = (
-                f"projects/{PROJECT}/locations/{environment.region}/services/{environment.clinic_names(name).service}"
-            )
-            seen = cloud_run.service_state(cloud, service)
+            parent = f"projects/{environment.project}/locations/{environment.region}"
+            seen = cloud_run.service_state(cloud, f"{parent}/services/{environment.clinic_names(name).service}")
             assert seen is not None
             while not cloud_run.ask_health(cloud, seen.uri).healthy:
                 assert time.monotonic() < deadline
@@ -127,6 +126,33 @@ acknowledge_end_of_support = true
 public_access = true
 {clinics}
 """
+
+
+@contextlib.contextmanager
+def beside_an_archive(folder: Path, file: str, archive: Path) -> Iterator[Place]:
+    """An environment's file, in which nothing is deployed, and a sandbox whose bucket holds an archive."""
+    (folder / "openemr.toml").write_text(file)
+    made = Place(folder=folder)
+    control.start(made.sandbox)
+    try:
+        bucket = made.cloud().storage.create_bucket(ARCHIVE, location="europe-west1")
+        bucket.blob("backup.zip").upload_from_filename(str(archive))
+        yield made
+    finally:
+        control.stop(made.sandbox)
+
+
+@contextlib.contextmanager
+def copied(shelf: Path, folder: Path) -> Iterator[Place]:
+    """What is deployed on a shelf, its sandbox stopped, in another folder, in the seconds that a copy takes."""
+    made = Place(folder=folder)
+    subprocess.run(["cp", "-a", "--sparse=always", f"{shelf}/.", str(folder)], check=True)
+    control.start(made.sandbox)
+    try:
+        made.wait_until_healthy()
+        yield made
+    finally:
+        control.stop(made.sandbox)
 
 
 def begin(place: Place, *arguments: str) -> subprocess.Popen[str]:

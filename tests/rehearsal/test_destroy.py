@@ -24,7 +24,7 @@ from gcp_openemr.environment import load_environment
 from gcp_openemr.leftovers import Leftover
 from gcp_openemr.sandbox import control
 from gcp_openemr.sandbox.remote import remote
-from tests.rehearsal.place import Place, begin, environment_file, terraform_processes, visit, wait_for
+from tests.rehearsal.place import Place, begin, copied, environment_file, terraform_processes, visit, wait_for
 from tests.rehearsal.shown import commands, rehearse
 
 PROJECT = "my-clinic-prod"
@@ -175,13 +175,23 @@ def test_the_foundation_goes_when_its_name_is_typed_again(place: Place) -> None:
     assert place.must(*FOUNDATION)["destroyed"] == []
 
 
+@pytest.fixture(scope="module")
+def shelved_production(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with an environment of one clinic, its sandbox stopped: to be copied."""
+    folder = tmp_path_factory.mktemp("shelf")
+    with production(folder) as made:
+        made.must("deploy", "-y")
+    return folder
+
+
 @pytest.mark.torture
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("sign", SIGNS)
 @pytest.mark.parametrize("step", STEPS)
-def test_a_destroy_stopped_at_any_step_is_ended_by_the_next(tmp_path: Path, step: Step, sign: signal.Signals) -> None:
-    with production(tmp_path) as made:
-        made.must("deploy", "-y")
+def test_a_destroy_stopped_at_any_step_is_ended_by_the_next(
+    shelved_production: Path, tmp_path: Path, step: Step, sign: signal.Signals
+) -> None:
+    with copied(shelved_production, tmp_path) as made:
         visit(made, "main").upload(1, "last.txt", b"written before the end")
         stop(made, step, sign, 0.2)
         made.must(*ALL)

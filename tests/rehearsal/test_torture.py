@@ -9,9 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from gcp_openemr.sandbox import control
 from gcp_openemr.sandbox.standin.sample_backup import SampleBackup
-from tests.rehearsal.place import ARCHIVE, Place, begin, environment_file, terraform_processes, visit, wait_for
+from tests.rehearsal.place import (
+    RESTORE,
+    Place,
+    begin,
+    beside_an_archive,
+    environment_file,
+    terraform_processes,
+    visit,
+    wait_for,
+)
 
 STEPS = (
     "APIs and state bucket",
@@ -27,18 +35,12 @@ STEPS = (
     "clinics/main: nfs-init",
     "clinics/main: traffic",
 )
-RESTORE = f'\n[restore]\nsource = "gcs"\nuri = "gs://{ARCHIVE}/backup.zip"\n'
 
 
 @pytest.fixture
 def restoring(tmp_path: Path, backup_file: tuple[Path, SampleBackup]) -> Iterator[Place]:
-    (tmp_path / "openemr.toml").write_text(environment_file() + RESTORE)
-    place = Place(folder=tmp_path)
-    control.start(place.sandbox)
-    bucket = place.cloud().storage.create_bucket(ARCHIVE, location="europe-west1")
-    bucket.blob("backup.zip").upload_from_filename(str(backup_file[0]))
-    yield place
-    control.stop(place.sandbox)
+    with beside_an_archive(tmp_path, environment_file(RESTORE), backup_file[0]) as place:
+        yield place
 
 
 @pytest.mark.torture

@@ -21,10 +21,11 @@ from gcp_openemr.sandbox import control
 from gcp_openemr.sandbox.standin.sample_backup import SampleBackup
 from gcp_openemr.sandbox.visitor import Visitor
 from tests.rehearsal.place import (
-    ARCHIVE,
     PROJECT,
+    RESTORE,
     Place,
     begin,
+    beside_an_archive,
     environment_file,
     terraform_processes,
     visit,
@@ -213,16 +214,9 @@ def test_an_older_set_begins_an_environment_of_the_new_line(old: Place) -> None:
 @pytest.fixture
 def moving(tmp_path: Path, backup_file: tuple[Path, SampleBackup]) -> Iterator[Place]:
     """An environment of 8.4.0 that names a backup of 7.0.4."""
-    (tmp_path / "openemr.toml").write_text(
-        environment_file(f'\n[restore]\nsource = "gcs"\nuri = "gs://{ARCHIVE}/backup.zip"\n')
-    )
-    place = Place(folder=tmp_path)
-    name_version(place, "8.4.0")
-    control.start(place.sandbox)
-    bucket = place.cloud().storage.create_bucket(ARCHIVE, location="europe-west1")
-    bucket.blob("backup.zip").upload_from_filename(str(backup_file[0]))
-    yield place
-    control.stop(place.sandbox)
+    with beside_an_archive(tmp_path, environment_file(RESTORE), backup_file[0]) as place:
+        name_version(place, "8.4.0")
+        yield place
 
 
 @pytest.mark.torture
