@@ -126,7 +126,7 @@ def test_a_cloud_as_slow_as_google_s_shows_what_an_apply_waited_for(cloud: Cloud
     assert (one["step"], others) == ("platform: apply", [])
     waited_for = {part["resource"]: part["seconds"] for part in one["resources"]}
     made = {f"google_compute_{kind}.this (create)": f"compute.{kind}s.insert" for kind in ("network", "firewall")}
-    assert list(waited_for) == list(made)
+    assert [name for name in waited_for if name in made] == list(made)  # a slow Terraform makes the account before
     assert all(waited_for[name] >= seconds_of("operations", method) * 0.02 for name, method in made.items())
 
 
