@@ -31,6 +31,7 @@ def destroy(context: Context, wish: Wish) -> None:
         NotFinished: Google holds something, or a person has to judge what is left.
         What Terraform and Google raise.
     """
+    leaving.check_names(context, wish)
     going = leaving.look(context, wish)
     if going.is_nothing:
         context.console.result(

@@ -13,7 +13,7 @@ from gcp_openemr.commands.context import Context
 from gcp_openemr.errors import EnvironmentInvalid, InputMissing, Locked, UsageError
 from gcp_openemr.leftovers import Leftover
 
-__all__ = ["NOTHING_KEPT", "Leaving", "Wish", "agree", "look", "look_again", "show", "strays", "told"]
+__all__ = ["NOTHING_KEPT", "Leaving", "Wish", "agree", "check_names", "look", "look_again", "show", "strays", "told"]
 
 NOTHING_KEPT = (
     "Nothing was kept. Enabled APIs stay enabled, since others may use them. What lay in the buckets can be brought "
@@ -149,16 +149,25 @@ def show(context: Context, going: Leaving) -> None:
         say("A last set of each clinic is made first." if going.sets else "! No last set is made.")
 
 
+def check_names(context: Context, wish: Wish) -> None:
+    """Whether the names that were given are the environment's, be there something to destroy or not.
+
+    Raises:
+        UsageError: one is another's.
+    """
+    name = context.environment.name
+    for option, said in (("--environment", wish.named), ("--foundation", wish.foundation)):
+        if said is not None and said != name:
+            raise UsageError(f"{option} says '{said}', but the file describes '{name}'.", do="Name the right one.")
+
+
 def agree(context: Context, going: Leaving) -> None:
-    """Have the environment's name typed: here, or by --environment with -y; that of the foundation once more.
+    """Have the environment's name typed: here, or by --environment with -y.
 
     Raises:
         UsageError: it was not, or is another one.
     """
     name, wish = context.environment.name, going.wish
-    for option, said in (("--environment", wish.named), ("--foundation", wish.foundation)):
-        if said is not None and said != name:
-            raise UsageError(f"{option} says '{said}', but the file describes '{name}'.", do="Name the right one.")
     if wish.named is not None:
         return
     if context.yes:

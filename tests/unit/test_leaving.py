@@ -15,12 +15,12 @@ from gcp_openemr.backups import BackupSet
 from gcp_openemr.clients import Cloud
 from gcp_openemr.commands import jobs, last_sets, leaving, removal, taking_down
 from gcp_openemr.commands.context import Context
+from gcp_openemr.commands.destroy import destroy
 from gcp_openemr.commands.last_sets import LastSet
 from gcp_openemr.commands.leaving import Leaving, Wish
 from gcp_openemr.commands.taking_down import Going, Patience
 from gcp_openemr.console import Console
 from gcp_openemr.errors import EnvironmentInvalid, JobFailed, Locked, UsageError
-from gcp_openemr.leftovers import Leftover
 from gcp_openemr.variables import Foundation, Platform
 from tests.unit import environment_file
 from tests.unit.cloud import PROJECT
@@ -145,9 +145,8 @@ def test_a_clinic_half_removed_is_not_backed_up_again(
     ("wish", "asks_for"),
     [(Wish(named="prod"), "--environment says 'prod'"), (Wish(named="test", foundation="prod"), "--foundation says")],
 )
-def test_another_name_is_no_agreement(deployed: Cloud, tmp_path: Path, wish: Wish, asks_for: str) -> None:
-    here = context(deployed, tmp_path)
-    stray = Leftover(type="t", name="n", api="a", path="p", by_hand="gcloud")
-    leaves = Leaving(wish=wish, clinic="", clinics=(), platform=True, foundation=False, sets=True, there=(stray,))
+def test_another_name_is_refused_though_nothing_is_there(
+    cloud: Cloud, tmp_path: Path, wish: Wish, asks_for: str
+) -> None:
     with pytest.raises(UsageError, match=asks_for):
-        leaving.agree(here, leaves)
+        destroy(context(cloud, tmp_path), wish)
