@@ -216,9 +216,12 @@ def test_a_merge_deploys_what_was_planned_and_a_cancelled_run_is_continued_by_th
     stale = world.github.artifacts / "openemr-test-plan" / "plan.json"
     shutil.copy2(stale, world.github.folder / "stale.json")
     continued = world.run("deploy", "push")
-    assert continued["deploy"].result == "success", continued["deploy"].log
-    assert "Took over" not in continued["deploy"].log  # the cancelled run gave its lock back
-    assert "main: http" in continued["deploy"].summary
+    if continued["plan"].outputs == {"changes": "0"}:  # the cancelled run was at its very end
+        assert continued["deploy"].result == "skipped"
+    else:
+        assert continued["deploy"].result == "success", continued["deploy"].log
+        assert "Took over" not in continued["deploy"].log  # the cancelled run gave its lock back
+        assert "main: http" in continued["deploy"].summary
     again = world.run("deploy", "push")
     assert again["plan"].outputs == {"changes": "0"}
     assert again["deploy"].result == "skipped"
