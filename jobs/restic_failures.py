@@ -23,6 +23,7 @@ WHAT_IS_LOST = (
     " was destroyed can be for a week. Cloud SQL's own backups and the share itself do not need it."
 )
 
+_OPENING = "unable to open config file"
 _DAMAGED = re.compile(
     r"ciphertext verification failed|does not match|invalid (?:data|header|length|type)|unexpected EOF|hash mismatch"
     r"|not found in (?:index|repository)|wrong length|repository contains errors|config.*cannot be loaded"
@@ -45,7 +46,7 @@ _KINDS: tuple[tuple[str, type[JobError], str], ...] = (
     ),
     (r"no space left", ShareUnusable, "Give the job more memory, of which its /tmp is a part; then run it again."),
     (
-        r"unable to open config file: [^\n]*(?:n[o']t exist|no such file|Error 404)|repository does not exist"
+        rf"{_OPENING}: [^\n]*(?:n[o']t exist|no such file|Error 404)|repository does not exist"
         r"|bucket (?:doesn't|does not) exist",
         BackupMissing,
         "Where there were sets, the bucket's soft delete still holds what was deleted in the last 30 days; where there"
@@ -53,9 +54,6 @@ _KINDS: tuple[tuple[str, type[JobError], str], ...] = (
     ),
     (_DAMAGED.pattern, BackupInvalid, "Run gcp-openemr backup verify; restore from a set that it finds whole."),
 )
-
-
-_OPENING = "unable to open config file"
 
 
 class Locked(Exception):

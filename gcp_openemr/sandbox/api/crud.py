@@ -151,8 +151,8 @@ def remove(call: Call, record: Record) -> None:
 
 def check_etag(call: Call, current: Json, given: str) -> None:
     """Optimistic locking of the one-platform APIs; older ones have words of their own."""
-    refusal = f"{call.api}.etag" if f"{call.api}.etag" in refusals.REFUSALS else "google.etag"
-    refusals.refuse_if(given and current.get("etag") and given.strip('"') != str(current["etag"]).strip('"'), refusal)
+    stale = given and current.get("etag") and given.strip('"') != str(current["etag"]).strip('"')
+    refusals.refuse_if(stale, refusals.worded(call.api, "etag"))
 
 
 def stamp(change: Change) -> None:

@@ -23,7 +23,7 @@ from gcp_openemr.sandbox.api.store import Record, Store
 
 __all__ = [
     "REFUSALS", "Refusal", "beyond_if", "demand", "denied", "duplicate", "existing", "missing", "refusals", "refuse",
-    "refuse_if",
+    "refuse_if", "worded",
 ]  # fmt: skip
 _Value = TypeVar("_Value")
 
@@ -104,6 +104,11 @@ def demand(value: _Value | None, refusal: str, /, **values: Any) -> _Value:
     return value
 
 
+def worded(api: str, what: str) -> str:
+    """The row by which an API says it: its own, else Google's."""
+    return f"{api}.{what}" if f"{api}.{what}" in REFUSALS else f"google.{what}"
+
+
 def missing(name: str, kind: str = "") -> ApiError:
     """404 for a full name, in its API's words."""
     return _worded(host_of(name).partition(".")[0], "not-found", name, kind=kind)
@@ -136,7 +141,7 @@ def existing(store: Store, name: str, kind: str = "") -> Record:
 def _worded(api: str, what: str, name: str, *, kind: str = "", permission: str = "") -> ApiError:
     project = project_of(name)
     return refuse(
-        f"{api}.{what}" if f"{api}.{what}" in REFUSALS else f"google.{what}",
+        worded(api, what),
         name=path_of(name),
         id=id_of(name),
         kind=kind,

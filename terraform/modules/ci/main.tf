@@ -16,7 +16,7 @@ resource "google_project_iam_custom_role" "default" {
   title       = "OpenEMR's ${each.key}"
   description = "What the pipeline's ${each.key} needs: it ${each.value.purpose}."
   permissions = setsubtract(each.value.permissions, [local._grant])
-  # Stays when it is destroyed: see provision.
+  # Stays when it is destroyed: see roles.
   deletion_policy = "ABANDON"
 }
 
