@@ -22,6 +22,18 @@ if [ -d "$HOME" ]; then
   cover "$HOME"
   chmod a+x "$HOME"
 fi
+# usage: reach DIRECTORY  (whoever may not enter it, or a directory above it, may then)
+reach() {
+  if [ "$1" = / ]; then return; fi
+  reach "$(dirname "$1")"
+  case $(stat -c %a "$1") in
+    *[02468])
+      cover "$1"
+      chmod a+x "$1"
+      ;;
+  esac
+}
+reach "$PWD"
 mount -t tmpfs -o mode=1777 tmpfs /run
 
 for module in /usr/lib/apache2/modules/mod_*.so; do ln -s "$module" /usr/lib/apache2/; done
