@@ -2,39 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import sys
 from pathlib import Path
-from typing import Any
 
 from jobs import database, sources, unpack
 from jobs.redacted import Redacted
 from jobs.settings import Backup, Server
-
-
-class _OnDisk:
-    """A file of the disk in the place of an object."""
-
-    digest = b""
-
-    def __init__(self, place: str) -> None:
-        self._path = Path(place)
-        self.size = self._path.stat().st_size
-
-    def new_sum(self) -> Any:
-        return hashlib.md5(usedforsecurity=False)
-
-    def read(self, start: int, end: int) -> bytes:
-        with self._path.open("rb") as file:
-            file.seek(start)
-            return file.read(end - start)
+from tests.jobs.world import DiskRanges
 
 
 def main() -> None:
     told = json.load(sys.stdin)
-    sources._StorageObject = _OnDisk  # type: ignore[assignment,misc]
+    sources._StorageObject = lambda place: DiskRanges(Path(place))  # type: ignore[assignment,misc,return-value]
     schema = told["schema"]
     with database.connect(Server(**told["server"]), schema, Redacted(told["password"]), schema) as connection:
         done = unpack.unpack(Backup(source="gcs", place=told["archive"]), Path(told["site"]), connection, schema)

@@ -15,6 +15,7 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import pytest
 import redis
 import requests
 
@@ -26,6 +27,10 @@ _CHANGES = re.compile(
 )
 _SAMPLE = 2
 _SEED = 20261122
+torn = pytest.mark.parametrize(
+    "every", [False, pytest.param(True, marks=[pytest.mark.torture, pytest.mark.timeout(3600)])]
+)
+"""For a test that kills at a sample of the effects, and in `make torture` at every one."""
 
 
 @dataclasses.dataclass(kw_only=True)

@@ -9,16 +9,13 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from jobs import backup, kept, manifest, nfs_init, restic
-from tests.jobs.effects import in_a_group, sampled
+from tests.jobs.effects import in_a_group, sampled, torn
 from tests.jobs.shelf import Shelf
 from tests.jobs.test_backup import contents
 from tests.jobs.test_restore_over import change, same
 from tests.jobs.world import World, tree
 
 _SAMPLE = 1
-torn = pytest.mark.parametrize(
-    "every", [False, pytest.param(True, marks=[pytest.mark.torture, pytest.mark.timeout(3600)])]
-)
 
 
 @pytest.fixture(autouse=True)

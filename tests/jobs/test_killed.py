@@ -15,7 +15,7 @@ import pytest
 
 from gcp_openemr.sandbox.standin.sample_backup import SampleBackup
 from jobs import nfs_init, settings
-from tests.jobs.effects import in_a_group, sampled
+from tests.jobs.effects import in_a_group, sampled, torn
 from tests.jobs.world import World, opens, tree
 
 
@@ -61,7 +61,7 @@ def torn_at_every_effect(world: World, wanted: settings.NfsInit, *, every: bool)
         yield point, decisions
 
 
-@pytest.mark.parametrize("every", [False, pytest.param(True, marks=[pytest.mark.torture, pytest.mark.timeout(3600)])])
+@torn
 @pytest.mark.parametrize("suffix", [".tar.zst", ".zip"])
 def test_a_restore(world: World, bucket: Path, backups: dict[str, SampleBackup], suffix: str, every: bool) -> None:
     backup = backups[suffix]
@@ -72,7 +72,7 @@ def test_a_restore(world: World, bucket: Path, backups: dict[str, SampleBackup],
         assert opens(world, 7) == backup.documents[6].sha256
 
 
-@pytest.mark.parametrize("every", [False, pytest.param(True, marks=[pytest.mark.torture, pytest.mark.timeout(3600)])])
+@torn
 def test_an_installation(world: World, every: bool) -> None:
     for _, decisions in torn_at_every_effect(world, world.wanted, every=every):
         assert decisions[0] in ("install", "configure")

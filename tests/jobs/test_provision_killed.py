@@ -12,7 +12,7 @@ import redis as redis_client
 
 from jobs import cloud_sql, provision, secrets, settings
 from jobs.redacted import Redacted
-from tests.jobs.effects import in_a_group, sampled
+from tests.jobs.effects import in_a_group, sampled, torn
 from tests.jobs.servers import ADDRESS, Mysql, Redis
 from tests.jobs.world import secret_named
 
@@ -109,7 +109,7 @@ def clinic(mysql: Mysql, redis: Redis, tmp_path: Path, monkeypatch: pytest.Monke
     provision.run(dataclasses.replace(clinic.wanted, action="remove"))
 
 
-@pytest.mark.parametrize("every", [False, pytest.param(True, marks=[pytest.mark.torture, pytest.mark.timeout(3600)])])
+@torn
 def test_a_killed_provision_or_removal_is_finished_by_the_next(clinic: Clinic, every: bool) -> None:
     removal = dataclasses.replace(clinic.wanted, action="remove")
     provision.run(clinic.wanted)

@@ -14,7 +14,7 @@ from jobs import marker, nfs_init, settings, upgrade
 from jobs.errors import Refused, SettingsInvalid, UpgradeFailed
 from jobs.upgrade_settings import Upgrade
 from jobs.upgrade_settings import upgrade as read_settings
-from tests.jobs.effects import in_a_group, sampled
+from tests.jobs.effects import in_a_group, sampled, torn
 from tests.jobs.shelf import Shelf
 from tests.jobs.world import APP, World, opens, tree
 
@@ -240,7 +240,7 @@ def test_the_way_back_is_the_set_and_the_old_image(newer: Newer) -> None:
         nfs_init.run(dataclasses.replace(world.wanted, undo=True))
 
 
-@pytest.mark.parametrize("every", [False, pytest.param(True, marks=[pytest.mark.torture, pytest.mark.timeout(3600)])])
+@torn
 def test_killed_before_any_effect_the_next_run_reaches_the_end(newer: Newer, every: bool) -> None:
     world = newer.world
     made = newer.shelf.back_up(world)

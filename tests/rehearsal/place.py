@@ -129,30 +129,40 @@ public_access = true
 
 
 @contextlib.contextmanager
-def beside_an_archive(folder: Path, file: str, archive: Path) -> Iterator[Place]:
-    """An environment's file, in which nothing is deployed, and a sandbox whose bucket holds an archive."""
-    (folder / "openemr.toml").write_text(file)
+def started(folder: Path) -> Iterator[Place]:
+    """A folder's sandbox, until the end of the block."""
     made = Place(folder=folder)
     control.start(made.sandbox)
     try:
-        bucket = made.cloud().storage.create_bucket(ARCHIVE, location="europe-west1")
-        bucket.blob("backup.zip").upload_from_filename(str(archive))
         yield made
     finally:
         control.stop(made.sandbox)
 
 
 @contextlib.contextmanager
+def empty(folder: Path, file: str) -> Iterator[Place]:
+    """An environment's file, in which nothing is deployed, and a sandbox."""
+    (folder / "openemr.toml").write_text(file)
+    with started(folder) as made:
+        yield made
+
+
+@contextlib.contextmanager
+def beside_an_archive(folder: Path, file: str, archive: Path) -> Iterator[Place]:
+    """An environment's file, in which nothing is deployed, and a sandbox whose bucket holds an archive."""
+    with empty(folder, file) as made:
+        bucket = made.cloud().storage.create_bucket(ARCHIVE, location="europe-west1")
+        bucket.blob("backup.zip").upload_from_filename(str(archive))
+        yield made
+
+
+@contextlib.contextmanager
 def copied(shelf: Path, folder: Path) -> Iterator[Place]:
     """What is deployed on a shelf, its sandbox stopped, in another folder, in the seconds that a copy takes."""
-    made = Place(folder=folder)
     subprocess.run(["cp", "-a", "--sparse=always", f"{shelf}/.", str(folder)], check=True)
-    control.start(made.sandbox)
-    try:
+    with started(folder) as made:
         made.wait_until_healthy()
         yield made
-    finally:
-        control.stop(made.sandbox)
 
 
 def begin(place: Place, *arguments: str) -> subprocess.Popen[str]:

@@ -21,10 +21,9 @@ import requests
 
 from gcp_openemr.errors import Unhealthy
 from gcp_openemr.redacted import Redacted
-from gcp_openemr.sandbox import control
 from gcp_openemr.sandbox.standin.sample_backup import SampleBackup
 from gcp_openemr.sandbox.visitor import Visitor
-from tests.rehearsal.place import ARCHIVE, PROJECT, Place, begin, environment_file, visit, wait_for
+from tests.rehearsal.place import ARCHIVE, PROJECT, Place, begin, empty, environment_file, visit, wait_for
 
 PATIENT = 1
 NOW = ("--drain", "0")
@@ -276,10 +275,7 @@ OF_A_MOMENT = (
 @pytest.mark.torture
 @pytest.mark.timeout(1800)
 def test_a_restore_to_a_moment_killed_at_any_step_is_finished_by_the_same_command(tmp_path: Path) -> None:
-    (tmp_path / "openemr.toml").write_text(environment_file("\n[database]\nbackups = true\n\n[clinics.main]\n"))
-    place = Place(folder=tmp_path)
-    control.start(place.sandbox)
-    try:
+    with empty(tmp_path, environment_file("\n[database]\nbackups = true\n\n[clinics.main]\n")) as place:
         place.must("deploy", "-y")
         before = visit(place, "main").upload(PATIENT, "before.txt", b"before the mistake")
         time.sleep(1.1)
@@ -300,8 +296,6 @@ def test_a_restore_to_a_moment_killed_at_any_step_is_finished_by_the_same_comman
             assert not opens(browser, later, b"after it"), step
             assert place.must("status")["unfinished"] == [], step
             assert place.must("backup", "verify")["clinics"]["main"]["ok"], step
-    finally:
-        control.stop(place.sandbox)
 
 
 def second_file(place: Place) -> Path:

@@ -13,18 +13,14 @@ import pytest
 
 from gcp_openemr import leftovers
 from gcp_openemr.environment import load_environment
-from gcp_openemr.sandbox import control
 from tests import leaks
-from tests.rehearsal.place import Place, begin, environment_file, terraform_processes, wait_for
+from tests.rehearsal.place import Place, begin, empty, environment_file, terraform_processes, wait_for
 
 
 @pytest.fixture
 def fresh(tmp_path: Path) -> Iterator[Place]:
-    (tmp_path / "openemr.toml").write_text(environment_file())
-    place = Place(folder=tmp_path)
-    control.start(place.sandbox)
-    yield place
-    control.stop(place.sandbox)
+    with empty(tmp_path, environment_file()) as place:
+        yield place
 
 
 def test_stopped_killed_and_doubled_deploys_are_continued_by_the_next(fresh: Place) -> None:

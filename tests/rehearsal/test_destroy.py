@@ -24,7 +24,7 @@ from gcp_openemr.environment import load_environment
 from gcp_openemr.leftovers import Leftover
 from gcp_openemr.sandbox import control
 from gcp_openemr.sandbox.remote import remote
-from tests.rehearsal.place import Place, begin, copied, environment_file, terraform_processes, visit, wait_for
+from tests.rehearsal.place import Place, begin, copied, empty, environment_file, terraform_processes, visit, wait_for
 from tests.rehearsal.shown import commands, rehearse
 
 PROJECT = "my-clinic-prod"
@@ -260,17 +260,10 @@ def test_a_foundation_s_destroy_stopped_at_any_step_is_ended_by_the_next(
         assert left(made) == []
 
 
-@contextlib.contextmanager
-def production(folder: Path) -> Iterator[Place]:
+def production(folder: Path) -> contextlib.AbstractContextManager[Place]:
     """A sandbox and the file of an environment of the production profile, in which nothing is deployed."""
     file = environment_file().replace("developer", "production").replace("rehearsal-1", PROJECT).replace("test", "prod")
-    (folder / "openemr.toml").write_text(file)
-    made = Place(folder=folder)
-    control.start(made.sandbox)
-    try:
-        yield made
-    finally:
-        control.stop(made.sandbox)
+    return empty(folder, file)
 
 
 def kept(*clinics: str) -> set[str]:

@@ -25,11 +25,10 @@ from gcp_openemr.commands.status import Verdict
 from gcp_openemr.console import Console
 from gcp_openemr.environment import load_environment
 from gcp_openemr.needed import needed
-from gcp_openemr.sandbox import control
 from gcp_openemr.sandbox.api.iam import Tokens
 from gcp_openemr.sandbox.api.store import Store
 from gcp_openemr.setup.terraform import locate_terraform
-from tests.rehearsal.place import PROJECT, Place, environment_file
+from tests.rehearsal.place import PROJECT, Place, empty, environment_file
 from tests.unit import cloud as clouds
 
 STATE = f"{PROJECT}-oe-test-state"
@@ -89,15 +88,11 @@ pytestmark = pytest.mark.torture  # unit/test_doctor.py asks the same questions 
 @pytest.fixture(scope="module")
 def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     folder = tmp_path_factory.mktemp("doctor")
-    (folder / "openemr.toml").write_text(environment_file())
-    place = Place(folder=folder)
-    made = Deployment(place=place, tokens=identities(place.sandbox))
-    control.start(place.sandbox)
-    try:
+    tokens = identities(Place(folder=folder).sandbox)
+    with empty(folder, environment_file()) as place:
+        made = Deployment(place=place, tokens=tokens)
         deploy.deploy(made.context("deploy"))
         yield made
-    finally:
-        control.stop(place.sandbox)
 
 
 def identities(directory: Path) -> dict[str, str]:

@@ -14,7 +14,7 @@ from googleapiclient.http import MediaFileUpload
 from gcp_openemr.sandbox import control
 from gcp_openemr.sandbox.discovery import load
 from gcp_openemr.sandbox.standin.sample_backup import SampleBackup
-from tests.rehearsal.place import PROJECT, Place, environment_file, visit
+from tests.rehearsal.place import PROJECT, Place, environment_file, started, visit
 
 ACCOUNT = f"oe-test-main-init@{PROJECT}.iam.gserviceaccount.com"
 EVERY = {"supportsAllDrives": True}
@@ -22,10 +22,8 @@ EVERY = {"supportsAllDrives": True}
 
 @pytest.fixture
 def place(tmp_path: Path) -> Iterator[Place]:
-    made = Place(folder=tmp_path)
-    control.start(made.sandbox)
-    yield made
-    control.stop(made.sandbox)
+    with started(tmp_path) as made:
+        yield made
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ import pytest
 from gcp_openemr.sandbox import control
 from gcp_openemr.sandbox.api.call_log import Entry
 from gcp_openemr.sandbox.remote import Remote, remote
-from tests.rehearsal.place import PROJECT, Answer, Place, begin, environment_file, visit
+from tests.rehearsal.place import PROJECT, Answer, Place, begin, empty, environment_file, visit
 
 # Exit codes that a cloud's bad day may end in: Terraform, a job, health, a refusal, the build, no answer.
 DOCUMENTED = {4, 5, 6, 7, 8, 69}
@@ -32,11 +32,8 @@ KINDS: Mapping[str, dict[str, Any]] = {
 
 @pytest.fixture
 def fresh(tmp_path: Path) -> Iterator[Place]:
-    (tmp_path / "openemr.toml").write_text(environment_file())
-    place = Place(folder=tmp_path)
-    control.start(place.sandbox)
-    yield place
-    control.stop(place.sandbox)
+    with empty(tmp_path, environment_file()) as place:
+        yield place
 
 
 def misbehave(sandbox: Remote, seed: int, chance: float) -> None:
@@ -98,13 +95,9 @@ def test_a_whole_life_among_random_faults(fresh: Place, seed: int) -> None:
 @pytest.fixture(scope="module")
 def log(tmp_path_factory: pytest.TempPathFactory) -> Sequence[Entry]:
     """What a first deploy without any fault calls."""
-    place = Place(folder=tmp_path_factory.mktemp("quiet"))
-    (place.folder / "openemr.toml").write_text(environment_file())
-    control.start(place.sandbox)
-    place.must("deploy", "-y")
-    calls = [entry for entry in remote(place.sandbox).calls() if entry.api_method]
-    control.stop(place.sandbox)
-    return calls
+    with empty(tmp_path_factory.mktemp("quiet"), environment_file()) as place:
+        place.must("deploy", "-y")
+        return [entry for entry in remote(place.sandbox).calls() if entry.api_method]
 
 
 @pytest.mark.torture

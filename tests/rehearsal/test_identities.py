@@ -20,7 +20,7 @@ from gcp_openemr.needed import ROLES
 from gcp_openemr.sandbox import control
 from gcp_openemr.sandbox.remote import remote
 from tests.oidc import Issuer
-from tests.rehearsal.place import PROJECT, Answer, Place, begin, environment_file, wait_for
+from tests.rehearsal.place import PROJECT, Answer, Place, begin, empty, environment_file, wait_for
 
 GITHUB = "https://token.actions.githubusercontent.com"
 REPOSITORY = "my-clinic/openemr"
@@ -97,14 +97,9 @@ class Bootstrapped:
 def bootstrapped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bootstrapped]:
     folder = tmp_path_factory.mktemp("identities")
     file = environment_file(CI).replace("public_access = true", "public_access = false")
-    (folder / "openemr.toml").write_text(file)
-    place = Place(folder=folder)
-    control.start(place.sandbox)
-    try:
+    with empty(folder, file) as place:
         said = place.must("bootstrap", "-y")
         yield Bootstrapped(place=place, said=said, issuer=Issuer(GITHUB).trusted_by(place.sandbox))
-    finally:
-        control.stop(place.sandbox)
 
 
 def test_bootstrap_says_what_to_paste_and_a_second_run_changes_nothing(bootstrapped: Bootstrapped) -> None:
@@ -170,18 +165,13 @@ def test_the_deployer_leaves_the_foundation_as_it_is(bootstrapped: Bootstrapped)
 @pytest.mark.torture
 @pytest.mark.parametrize("seen", ["APIs and state bucket", "foundation: plan", "foundation: apply"])
 def test_a_bootstrap_that_was_killed_is_finished_by_the_next(seen: str, tmp_path: Path) -> None:
-    (tmp_path / "openemr.toml").write_text(environment_file(CI))
-    place = Place(folder=tmp_path)
-    control.start(place.sandbox)
-    try:
+    with empty(tmp_path, environment_file(CI)) as place:
         first = begin(place, "bootstrap", "-y")
         wait_for(first, seen)
         first.send_signal(signal.SIGKILL)
         first.communicate()
         assert len(place.must("bootstrap", "-y")["ci"]["settings"]) == 4
         assert "to create" not in place.run("bootstrap", "-y").stderr
-    finally:
-        control.stop(place.sandbox)
 
 
 @pytest.mark.torture

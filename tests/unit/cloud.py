@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import requests
 from google.oauth2.credentials import Credentials
 
 from gcp_openemr.clients import Cloud
+from gcp_openemr.commands.context import Context
+from gcp_openemr.console import Console
+from gcp_openemr.environment.load import parse_environment
 from gcp_openemr.sandbox.api.app import App
 from gcp_openemr.sandbox.api.nothing_runs import NothingRuns
 from gcp_openemr.sandbox.api.server import serve
 from gcp_openemr.sandbox.api.serviceusage import enable_apis
 from tests import bad_days
+from tests.rehearsal import place
 
 PROJECT = "unit-tests-1"
 
@@ -46,3 +52,15 @@ def app_and_cloud(directory: Path, *, caller: str = "") -> Iterator[tuple[App, C
     finally:
         server.close()
         app.close()
+
+
+def context(cloud: Cloud, directory: Path, **more: Any) -> Context:
+    """A command's, for the environment `test` in this module's project; `more` of its fields."""
+    file = place.environment_file().replace(place.PROJECT, PROJECT)
+    return Context(
+        environment=parse_environment(file, file="openemr.toml", overrides={}),
+        cloud=cloud,
+        workspace=directory,
+        terraform=directory,
+        **{"console": Console(people=io.StringIO()), **more},
+    )

@@ -14,7 +14,6 @@ from gcp_openemr import backups
 from gcp_openemr.backups import BackupSet
 from gcp_openemr.commands import backup, recover
 from gcp_openemr.commands.backup import age, size
-from gcp_openemr.commands.context import Context
 from gcp_openemr.commands.recover import Old
 from gcp_openemr.commands.restore import source_of
 from gcp_openemr.console import Console
@@ -23,7 +22,6 @@ from gcp_openemr.errors import CloudRefused, InputMissing, UsageError
 from gcp_openemr.image import Images
 from gcp_openemr.variables import Foundation, Platform, clinic_variables
 from jobs import sealed as jobs_sealed
-from tests.rehearsal.place import PROJECT, environment_file
 from tests.unit import cloud as clouds
 
 
@@ -150,19 +148,11 @@ def test_a_password_that_is_not_named_by_its_secret_is_refused_and_not_shown(buc
 
 
 def test_who_may_not_read_the_old_backups_is_told_which_role_to_ask_for(tmp_path: Path) -> None:
-    file = environment_file().replace(PROJECT, clouds.PROJECT)
     old = Old.of("unit-tests-1-oe-old-backups", "main", None)
     with clouds.cloud(tmp_path) as owner:
         owner.storage.create_bucket(old.bucket)
     with clouds.cloud(tmp_path, caller="nobody") as cloud:
-        context = Context(
-            environment=parse_environment(file, file="openemr.toml", overrides={}),
-            cloud=cloud,
-            console=Console(),
-            workspace=tmp_path,
-            terraform=tmp_path,
-            yes=True,
-        )
+        context = clouds.context(cloud, tmp_path, yes=True)
         with pytest.raises(CloudRefused, match="may not read projects/unit-tests-1/secrets/oe-old-main-backup") as told:
             recover.recover(context, old, clinic=None, wanted="latest")
         assert "roles/secretmanager.secretAccessor" in told.value.do
@@ -192,16 +182,9 @@ def test_manifests_are_read_newest_first_and_damaged_ones_named(tmp_path: Path) 
 
 
 def test_a_recovered_manifest_has_its_new_clinic_under_a_sum_and_a_damaged_one_stays_behind(tmp_path: Path) -> None:
-    file = environment_file().replace(PROJECT, clouds.PROJECT)
     old = Old.of("unit-tests-1-oe-old-backups", "north", None)
     with clouds.cloud(tmp_path) as cloud:
-        context = Context(
-            environment=parse_environment(file, file="openemr.toml", overrides={}),
-            cloud=cloud,
-            console=Console(people=io.StringIO()),
-            workspace=tmp_path,
-            terraform=tmp_path,
-        )
+        context = clouds.context(cloud, tmp_path)
         source = cloud.storage.create_bucket(old.bucket)
         target = cloud.storage.create_bucket(context.environment.names.backup_bucket)
         folder = "clinics/north/backups/sets"
@@ -215,15 +198,9 @@ def test_a_recovered_manifest_has_its_new_clinic_under_a_sum_and_a_damaged_one_s
 
 
 def test_sets_of_a_clinic_that_the_file_names_no_more_are_listed(tmp_path: Path) -> None:
-    file, said = environment_file().replace(PROJECT, clouds.PROJECT), io.StringIO()
+    said = io.StringIO()
     with clouds.cloud(tmp_path) as cloud:
-        context = Context(
-            environment=parse_environment(file, file="openemr.toml", overrides={}),
-            cloud=cloud,
-            console=Console(people=io.StringIO(), results=said),
-            workspace=tmp_path,
-            terraform=tmp_path,
-        )
+        context = clouds.context(cloud, tmp_path, console=Console(people=io.StringIO(), results=said))
         bucket = cloud.storage.create_bucket(context.environment.names.backup_bucket)
         old = {**json.loads(made(20).model_dump_json()), "clinic": "north", "format": 1}
         bucket.blob(f"clinics/north/backups/sets/{old['set']}.json").upload_from_string(json.dumps(old))

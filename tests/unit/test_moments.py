@@ -21,10 +21,8 @@ from gcp_openemr.clients import Cloud
 from gcp_openemr.commands import moments, restore, unfinished
 from gcp_openemr.commands.context import Context
 from gcp_openemr.console import Console
-from gcp_openemr.environment.load import parse_environment
 from gcp_openemr.errors import CloudRefused, Interrupted, UsageError
 from tests.jobs.effects import in_a_group
-from tests.rehearsal.place import PROJECT, environment_file
 from tests.unit import cloud as clouds
 from tests.unit.test_backups import SETS
 
@@ -35,16 +33,8 @@ _IN_THE_MIDDLE = 13  # of some twenty requests, while it removes
 
 @pytest.fixture
 def context(tmp_path: Path) -> Iterator[Context]:
-    file = environment_file().replace(PROJECT, clouds.PROJECT)
     with clouds.cloud(tmp_path) as cloud:
-        context = Context(
-            environment=parse_environment(file, file="openemr.toml", overrides={}),
-            cloud=cloud,
-            console=Console(people=io.StringIO()),
-            workspace=tmp_path,
-            terraform=tmp_path,
-            yes=True,
-        )
+        context = clouds.context(cloud, tmp_path, yes=True)
         bucket = cloud.storage.bucket(context.environment.names.backup_bucket)
         bucket.iam_configuration.uniform_bucket_level_access_enabled = True
         bucket.create()
