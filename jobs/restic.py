@@ -3,7 +3,7 @@
 restic refreshes the lock of a living run every five minutes. Which container a lock belongs to cannot be told on Cloud
 Run, where all have the same host name, so only its age counts: one that was not refreshed for half an hour is stale and
 is removed, by its name: `restic unlock` would also take the lock of a living run, whose process it looks for here. For
-a younger one a run waits, then ends as busy.
+a younger one a run waits, then ends as busy, unless it can tell that no other run is left that could have made it.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -62,11 +63,17 @@ def opened(store: Store, *, lock_seconds: int) -> Restic:
 
 
 class Restic:
-    """All methods raise Busy while another run holds the repository for too long, and the errors of restic_failures."""
+    """All methods raise Busy while another run holds the repository for too long, and the errors of restic_failures.
 
-    def __init__(self, store: Store, password: Redacted, *, lock_seconds: int) -> None:
+    `is_alone` tells, after a lock was seen, that none of the containers that could have made it runs any more.
+    """
+
+    def __init__(
+        self, store: Store, password: Redacted, *, lock_seconds: int, is_alone: Callable[[], bool] = lambda: False
+    ) -> None:
         self._store = store
         self._lock_seconds = lock_seconds
+        self._is_alone = is_alone
         self._environment = {
             **os.environ,
             "RESTIC_REPOSITORY": store.repository,
@@ -228,14 +235,16 @@ class Restic:
         """True when none is left: those there were are stale, and removed."""
         with self._started("list", "locks", "--no-lock") as listed:
             names = listed.output.read().decode().split()
+        is_alone = self._is_alone()  # asked later than the locks were seen: whoever made one had begun
         stale = []
         for name in names:
             try:
                 with self._started("cat", "lock", name, "--no-lock") as shown:
-                    held_seconds = age(json.loads(shown.output.read())["time"])
+                    lock = json.loads(shown.output.read())
             except (BackupMissing, BackupInvalid, CloudRefused):
                 continue  # it went meanwhile
-            if held_seconds < STALE_SECONDS:
+            left_by_container = is_alone and lock["hostname"] == platform.node()
+            if not left_by_container and age(lock["time"]) < STALE_SECONDS:
                 return False
             stale.append(name)
         for name in stale:

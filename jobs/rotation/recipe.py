@@ -208,7 +208,12 @@ class _Rotation:
 
     def _repository(self, secret: Secret) -> None:
         wanted, outcome = self._wanted, self._outcome
-        repository = Repository(store=wanted.store, lock_seconds=wanted.lock_seconds, still_ours=self._fence.check)
+        repository = Repository(
+            store=wanted.store,
+            lock_seconds=wanted.lock_seconds,
+            still_ours=self._fence.check,
+            is_alone=lambda: not executions.running(wanted.jobs, but=wanted.execution),
+        )
         due = self._is_wanted("backup", secret)
         change = changes.begin("backup", secret, outcome, due=due)
         if change is None:

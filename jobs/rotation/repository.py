@@ -21,9 +21,12 @@ __all__ = ["Repository"]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Repository:
+    """`is_alone` tells that no execution runs that could hold the repository: a lock in it is a killed run's."""
+
     store: Store
     lock_seconds: int
     still_ours: Callable[[], None]
+    is_alone: Callable[[], bool]
 
     def accept(self, fresh: Redacted, others: Sequence[Redacted], *, new: bool) -> str:
         """Add a key for `fresh` and try it; `new`: there is none yet. Returns what was amiss, or ''.
@@ -75,4 +78,4 @@ class Repository:
         return ""
 
     def _with(self, password: Redacted) -> Restic:
-        return Restic(self.store, password, lock_seconds=self.lock_seconds)
+        return Restic(self.store, password, lock_seconds=self.lock_seconds, is_alone=self.is_alone)

@@ -217,7 +217,6 @@ def made_place(world: World, redis: Redis, directory: Path) -> Iterator[Place]:
         cloud = Cloud(app=app, runtime=runtime, url=f"http://{ADDRESS}:{server.port}")
         _reach(cloud, patch)
         patch.setattr(restic, "_CACHE", directory / "restic-cache")
-        patch.setattr(restic, "STALE_SECONDS", 0)
         patch.setattr(locks, "_POLL_SECONDS", 0.1)
         patch.setattr(service, "_POLL_SECONDS", 0.05)
         patch.setattr(service, "_HEALTH_SECONDS", 1.0)

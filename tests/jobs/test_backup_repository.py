@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import random
 import shutil
 import time
@@ -304,6 +305,20 @@ def test_a_young_lock_is_respected_and_a_stale_one_removed(locked: Shelf, monkey
     assert "30 minutes" in caught.value.do
     monkeypatch.setattr(restic, "STALE_SECONDS", 0)
     assert locked.verify()["sets"]
+    assert not files_of(locked, "locks")
+
+
+def test_a_young_lock_is_removed_where_no_other_container_is_left(
+    locked: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Unless it was made on another machine, by somebody's own restic."""
+    password = Redacted(BACKUP_PASSWORD)
+    assert not restic.Restic(locked.store, password, lock_seconds=0)._remove_stale_locks()
+    repository = restic.Restic(locked.store, password, lock_seconds=0, is_alone=lambda: True)
+    with monkeypatch.context() as patch:
+        patch.setattr(platform, "node", lambda: "a-laptop")
+        assert not repository._remove_stale_locks()
+    assert repository._remove_stale_locks()
     assert not files_of(locked, "locks")
 
 
