@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import itertools
 import json
+import os
 import subprocess
 import sys
 import time
@@ -23,6 +24,7 @@ from gcp_openemr.sandbox import control
 from gcp_openemr.sandbox.remote import remote
 from gcp_openemr.sandbox.visitor import Visitor
 from tests import bad_days
+from tests.rehearsal import warm
 
 PROJECT = "rehearsal-1"
 ARCHIVE = f"{PROJECT}-archive"
@@ -53,15 +55,12 @@ class Place:
 
     folder: Path
 
-    def command(self, *arguments: str) -> list[str]:
-        file = str(self.folder / "openemr.toml")
-        return [sys.executable, "-m", "gcp_openemr.cli", "-e", file, "--sandbox", "--json", *arguments]
+    def arguments(self, *arguments: str) -> list[str]:
+        return ["-e", str(self.folder / "openemr.toml"), "--sandbox", "--json", *arguments]
 
     def run(self, *arguments: str, timeout: float = 240) -> Answer:
         with spoiled(self.sandbox):
-            done = subprocess.run(
-                self.command(*arguments), capture_output=True, text=True, check=False, timeout=timeout, cwd=self.folder
-            )
+            done = warm.run(self.arguments(*arguments), folder=self.folder, environment=os.environ, timeout=timeout)
         return Answer(status=done.returncode, stdout=done.stdout, stderr=done.stderr)
 
     def must(self, *arguments: str) -> dict[str, Any]:
@@ -166,9 +165,8 @@ def copied(shelf: Path, folder: Path) -> Iterator[Place]:
 
 
 def begin(place: Place, *arguments: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        place.command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=place.folder
-    )
+    command = [sys.executable, "-m", "gcp_openemr.cli", *place.arguments(*arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=place.folder)
 
 
 def wait_for(process: subprocess.Popen[str], words: str) -> None:

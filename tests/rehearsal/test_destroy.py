@@ -148,7 +148,7 @@ def test_with_every_trap_on_it_ends_with_nothing_left(place: Place) -> None:
     assert unfinished.status == 10, unfinished.stderr
     error = unfinished.json["error"]
     assert "Cloud Run keeps its addresses in the subnetwork" in error["what"]
-    assert error["do"].endswith(" ".join(place.command(*NOW)[3:]))
+    assert error["do"].endswith(" ".join(place.arguments(*NOW)))
     types = {one.type for one in left(place)}
     assert {"google_compute_subnetwork", "google_compute_network"} <= types
     assert not types & {"google_sql_database_instance", "google_compute_disk", "google_cloud_run_v2_job"}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import os
 import signal
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +19,7 @@ from gcp_openemr.needed import ROLES
 from gcp_openemr.sandbox import control
 from gcp_openemr.sandbox.remote import remote
 from tests.oidc import Issuer
+from tests.rehearsal import warm
 from tests.rehearsal.place import PROJECT, Answer, Place, begin, empty, environment_file, wait_for
 
 GITHUB = "https://token.actions.githubusercontent.com"
@@ -81,14 +81,11 @@ class Bootstrapped:
         """The program in a job that signed in: its own environment says as whom."""
         ran_in = {"deployer": "production", "destroyer": "destroy"}.get(identity)
         file = self.signed_in(identity, **({"environment": ran_in} if ran_in else PULL_REQUEST))
-        done = subprocess.run(
-            self.place.command(*arguments),
-            capture_output=True,
-            text=True,
-            check=False,
+        done = warm.run(
+            self.place.arguments(*arguments),
+            folder=self.place.folder,
+            environment={**os.environ, "GOOGLE_APPLICATION_CREDENTIALS": str(file)},
             timeout=400,
-            cwd=self.place.folder,
-            env={**os.environ, "GOOGLE_APPLICATION_CREDENTIALS": str(file)},
         )
         return Answer(status=done.returncode, stdout=done.stdout, stderr=done.stderr)
 
