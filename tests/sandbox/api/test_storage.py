@@ -284,6 +284,32 @@ def test_bindings_on_bucket_and_managed_folder_decide(cloud: Cloud, bucket: stor
     assert cloud.call("DELETE", "storage", f"{folder}/clinics%2Fmain%2F").status == 409
 
 
+def test_who_may_not_list_is_not_told_that_an_object_is_missing(
+    cloud: Cloud, bucket: storage.Bucket, account: str
+) -> None:
+    bucket.blob("lock").upload_from_string("held")
+    member, lock = f"serviceAccount:{account}", f"projects/_/buckets/{BUCKET}/objects/lock"
+    policy = bucket.get_iam_policy(requested_policy_version=3)
+    policy.version = 3
+    condition = {"title": "lock", "expression": f'resource.name == "{lock}"'}
+    policy.bindings.append({"role": "roles/storage.objectUser", "members": {member}, "condition": condition})
+    bucket.set_iam_policy(policy)
+    token, read = cloud.app.mint_token(account), f"storage/v1/b/{BUCKET}/o/lock"
+    assert cloud.call("GET", "storage", read, token=token).status == 200
+    assert cloud.call("GET", "storage", f"storage/v1/b/{BUCKET}/o?prefix=lock", token=token).status == 403
+    assert cloud.call("DELETE", "storage", read, token=token).status == 204
+    for path in (read, f"{read}?alt=media"):
+        hidden = cloud.call("GET", "storage", path, token=token)
+        assert hidden.status == 403
+        assert f"{account} does not have storage.objects.list access to the Google Cloud Storage" in hidden.message
+    assert cloud.call("GET", "storage", f"{BUCKET}/lock", token=token).status == 403
+    folder = f"storage/v1/b/{BUCKET}/managedFolders"
+    assert cloud.call("POST", "storage", folder, {"name": "sets/"}).status == 200
+    viewers = {"bindings": [{"role": "roles/storage.objectViewer", "members": [member]}]}
+    assert cloud.call("PUT", "storage", f"{folder}/sets%2F/iam", viewers).status == 200
+    assert cloud.call("GET", "storage", f"storage/v1/b/{BUCKET}/o/sets%2Fnone", token=token).status == 404
+
+
 def test_what_is_held_or_retained_stays(bucket: storage.Bucket) -> None:
     blob = bucket.blob("kept")
     blob.upload_from_string("x")

@@ -19,8 +19,8 @@ from gcp_openemr.sandbox.api.storage.objects import Content, Keeping, StoredObje
 
 __all__ = [
     "_CONDITIONS", "base_url", "bucket_record", "check_conditions", "conditions_of", "create_object", "early_check",
-    "insert_row", "keeping", "media", "part", "permit", "refuse_if_kept", "shown_object", "source_conditions",
-    "writable", "xml_error",
+    "insert_row", "keeping", "may_list", "media", "part", "permit", "refuse_if_kept", "refused", "shown_object",
+    "source_conditions", "writable", "xml_error",
 ]  # fmt: skip
 _CONDITIONS = ("ifGenerationMatch", "ifGenerationNotMatch", "ifMetagenerationMatch", "ifMetagenerationNotMatch")
 _WRITABLE = (
@@ -45,13 +45,24 @@ def permit(call: Call, permission: str, bucket: str, name: str = "") -> None:
         raise refused(call, permission, "object" if name else "bucket")
 
 
-def refused(call: Call, permission: str, kind: str) -> ApiError:
-    """403, or 401 for nobody, in Cloud Storage's words."""
+def may_list(call: Call, bucket: str, prefix: str) -> bool:
+    """Whether the caller may list what begins with a prefix: in the bucket, or in a managed folder that holds it.
+
+    Listing is a matter of the bucket or the folder, so that a condition on an object's name never allows it.
+    """
+    whole = bucket_name(bucket)
+    folders = f"{whole}/managedFolders/"
+    holding = [full for full, _ in call.store.policies(folders) if prefix.startswith(full.removeprefix(folders))]
+    return any(call.app.iam.allows(call.caller, "storage.objects.list", place) for place in (whole, *holding))
+
+
+def refused(call: Call, permission: str, kind: str, row: str = "storage.denied") -> ApiError:
+    """403 in the words of a row, or 401 for nobody."""
     kind = kind if kind == "project" else f"Storage {kind}"
     if not call.caller.member:
         where = ("header", "Authorization")
         return refuse("storage.anonymous", location=where, who="Anonymous caller", permission=permission, kind=kind)
-    return refuse("storage.denied", who=call.caller.email, permission=permission, kind=kind)
+    return refuse(row, who=call.caller.email, permission=permission, kind=kind)
 
 
 def base_url(call: Call) -> str:

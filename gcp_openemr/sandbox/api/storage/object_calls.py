@@ -35,12 +35,18 @@ def _permitted(call: Call, *verbs: str, which: str = "") -> tuple[str, str]:
 def find(
     call: Call, bucket: str, name: str, conditions: Mapping[str, int], *, generation: int | None, reading: bool
 ) -> StoredObject:
-    """The object of a call once its preconditions hold; 404 otherwise."""
+    """The object of a call once its preconditions hold.
+
+    Raises:
+        ApiError: 404 when there is none; 403 to a reader who may not list, from whom Google hides whether there is one.
+    """
     common.bucket_record(call, bucket)
     found = call.app.objects.get(bucket, name, generation, soft=reading and call.flag("softDeleted"))
     if found is None:
         if "ifGenerationMatch" in conditions and conditions["ifGenerationMatch"] != 0 and not reading:
             common.check_conditions(conditions, None)
+        if reading and not common.may_list(call, bucket, name):
+            raise common.refused(call, "storage.objects.list", "bucket", "storage.object-hidden")
         raise refuse("storage.object-missing", bucket=bucket, name=name)
     common.check_conditions(conditions, found.body, reading=reading)
     return found
@@ -59,8 +65,8 @@ def list_(call: Call) -> Json:
     """By name; with a delimiter, what lies deeper is told as prefixes."""
     bucket = call.parameters["bucket"]
     common.bucket_record(call, bucket)
-    # Who may list in a managed folder lists with its prefix.
-    common.permit(call, "storage.objects.list", bucket, call.one("prefix"))
+    if not common.may_list(call, bucket, call.one("prefix")):
+        raise common.refused(call, "storage.objects.list", "bucket")
     beyond_if(call.one("filter"), "The sandbox does not stand in for filter.")
     fits = glob_pattern(call.one("matchGlob")).fullmatch if call.one("matchGlob") else None
     size = min(call.number("maxResults") or _PAGE, _PAGE)

@@ -63,6 +63,14 @@ def caller_without_rights(target: Target) -> Answer:
     return target.call("GET", "storage", OBJECT, token=target.token())
 
 
+@case("storage.object-hidden")
+def reader_who_may_not_list(target: Target) -> Answer:
+    member = f"serviceAccount:{target.account}"
+    policy = {"bindings": [{"role": "roles/storage.legacyObjectReader", "members": [member]}]}
+    target.call("PUT", "storage", f"{BUCKET}/managedFolders/folder%2F/iam", policy)
+    return target.call("GET", "storage", f"{BUCKET}/o/folder%2Fnone", token=target.token())
+
+
 @case("storage.not-modified")
 def read_of_what_is_known(target: Target) -> Answer:
     generation = target.call("GET", "storage", OBJECT).body["generation"]
