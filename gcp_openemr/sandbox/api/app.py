@@ -121,8 +121,12 @@ class App:
         self._clock = _Clock(self)
 
     def close(self) -> None:
-        """End the runtime, let operations end, close the store. Calls that still come are answered 503."""
+        """End the runtime, let operations end, close the store. Calls that still come are answered 503.
+
+        Work that the end of the runtime cuts short is taken up at the next start, as after a kill.
+        """
         self._closing = True
+        self.operations.interrupt()
         if self._clock is not None:
             self._clock.close()
         self.faults.close()

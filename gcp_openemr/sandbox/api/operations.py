@@ -182,9 +182,13 @@ class Operations:
                 error = {"code": CODES["ABORTED"], "message": INTERRUPTED}
                 self._write(dataclasses.replace(operation, end_time=now(), error=error))
 
+    def interrupt(self) -> None:
+        """Before the runtime stops: work that is refused from now on is not over, but taken up after a restart."""
+        self._closing.set()
+
     def close(self, seconds: float = 10.0) -> None:
         """Let running work end, for `seconds` at most. What does not end in time is found again after a restart."""
-        self._closing.set()
+        self.interrupt()
         end = time.monotonic() + seconds
         for thread in list(self._threads):
             thread.join(timeout=max(0.0, end - time.monotonic()))
@@ -199,7 +203,7 @@ class Operations:
                 self._closing.wait(min(max(0.0, end - time.monotonic()), threading.TIMEOUT_MAX))
                 self._finish(started, *outcome)
         except Exception:
-            if not self._closing.is_set():  # else the store was closed under a thread that outlived its server
+            if not self._closing.is_set():  # else the sandbox ends: the runtime or the store went away under the work
                 traceback.print_exc()
         finally:
             self._threads.discard(threading.current_thread())
@@ -211,10 +215,11 @@ class Operations:
         try:
             response = self._table.function(operation.work)(self._app, operation)
             return (None, _error(_SPOILED)) if operation.spoiled else (response, None)
-        except Refused as refused:
-            return None, {"code": refused.code, "message": refused.message}
-        except ApiError as error:
-            return None, {"code": error.rpc_code, "message": error.message}
+        except (Refused, ApiError) as refused:
+            if self._closing.is_set() and self._table.abandon(operation.work) is None:
+                raise
+            code = refused.rpc_code if isinstance(refused, ApiError) else refused.code
+            return None, {"code": code, "message": refused.message}
         except Exception:
             if self._closing.is_set():
                 raise

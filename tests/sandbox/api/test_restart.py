@@ -20,9 +20,10 @@ import pytest
 
 from gcp_openemr.sandbox.api.app import App
 from gcp_openemr.sandbox.api.artifactregistry import parse_image, push
+from gcp_openemr.sandbox.api.operations import Operation
 from gcp_openemr.sandbox.api.server import serve
 from gcp_openemr.sandbox.api.store import StoreInUse
-from gcp_openemr.sandbox.interfaces import Json
+from gcp_openemr.sandbox.interfaces import Json, Refused
 from tests.sandbox.api.support import IMAGES, PROJECT, REGION, Cloud, RecordingRuntime
 
 PARENT = f"v2/projects/{PROJECT}/locations/{REGION}"
@@ -75,6 +76,35 @@ def test_operations_found_running_go_on_or_say_that_they_were_interrupted(cloud:
         execution = again.call("GET", "run", f"v2/{lost['metadata']['name']}").body
         assert (execution["failedCount"], execution["runningCount"]) == (1, 0)
         assert execution["completionTime"]
+
+
+class Stopping(RecordingRuntime):
+    """A runtime whose servers go away under the work that waits for them, as the real one's do on SIGTERM."""
+
+    def stop(self) -> None:
+        super().stop()
+        self.refuse["start_database"] = Refused("The instance failed to start: mysqld ended with -15.", code=13)
+        self.hold.set()
+
+
+def test_work_that_a_stop_cuts_short_is_taken_up_again(tmp_path: Path) -> None:
+    app, runtime = App(tmp_path), Stopping()
+    app.start(runtime)
+    name = f"sqladmin.googleapis.com/projects/{PROJECT}/instances/sql"
+    with app.store.transaction():
+        app.store.put(name, {"name": "sql", "state": "PENDING_CREATE", "settings": {}})
+    runtime.hold.clear()
+    operation = f"sqladmin.googleapis.com/projects/{PROJECT}/operations/1"
+    app.operations.start(Operation(name=operation, target=name, verb="insert", user="u", work="sql.start"))
+    app.close()
+    for again in run_cloud(tmp_path, RecordingRuntime()):
+        taken_up = again.app.operations.wait(operation, 10)
+        assert taken_up is not None
+        assert (taken_up.done, taken_up.error) == (True, None)
+        assert again.runtime.names() == ["resume", "start_database"]
+        record = again.app.store.get(name)
+        assert record is not None
+        assert record.body["state"] == "RUNNABLE"
 
 
 def test_one_state_has_one_owner(cloud: Cloud) -> None:
