@@ -129,11 +129,14 @@ class LocalRuntime:
         return self._host.groups.enforced
 
     def resume(self) -> None:
-        """What does not come up says why in its log; the rest comes up all the same."""
+        """What does not come up says why in its log; the rest comes up all the same.
+
+        A database that is being made or deleted is the matter of the operation that does it.
+        """
         work: list[tuple[str, Callable[[], None]]] = []
         for api, start in (("sqladmin", self._databases.start), ("compute", self._machines.start)):
             for full, body in self._host.access.list(f"{api}.googleapis.com/"):
-                if full.split("/")[-2] == "instances":
+                if full.split("/")[-2] == "instances" and body.get("state", "RUNNABLE") == "RUNNABLE":
                     work.append((last(full), functools.partial(start, body)))
         side_by_side(self._bring_back, work)
         self._services.resume()

@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -25,6 +25,7 @@ from gcp_openemr.sandbox.api.server import serve
 from gcp_openemr.sandbox.api.store import StoreInUse
 from gcp_openemr.sandbox.interfaces import Json, Refused
 from tests.sandbox.api.support import IMAGES, PROJECT, REGION, Cloud, RecordingRuntime
+from tests.sandbox.api.test_sql import INSTANCE
 
 PARENT = f"v2/projects/{PROJECT}/locations/{REGION}"
 SECRET = f"v1/projects/{PROJECT}/secrets"
@@ -46,6 +47,13 @@ def frozen(state: Path, copy: Path) -> None:
     for name in ("state.sqlite3", "state.sqlite3-wal", "operator-token"):
         if (state / name).exists():
             (copy / name).write_bytes((state / name).read_bytes())
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 10) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.01)
 
 
 def test_operations_found_running_go_on_or_say_that_they_were_interrupted(cloud: Cloud, tmp_path: Path) -> None:
@@ -105,6 +113,42 @@ def test_work_that_a_stop_cuts_short_is_taken_up_again(tmp_path: Path) -> None:
         record = again.app.store.get(name)
         assert record is not None
         assert record.body["state"] == "RUNNABLE"
+
+
+def test_a_killed_delete_of_an_instance_keeps_what_it_must_once(cloud: Cloud, tmp_path: Path) -> None:
+    instances, backups = f"v1/projects/{PROJECT}/instances", f"v1/projects/{PROJECT}/backups"
+    final = {"finalBackupConfig": {"enabled": True, "retentionDays": 30}, "retainBackupsOnDelete": True}
+    kept = INSTANCE | {"settings": INSTANCE["settings"] | final}
+    cloud.wait(cloud.call("POST", "sqladmin", instances, kept))
+    cloud.wait(cloud.call("POST", "sqladmin", f"{instances}/oe-prod-sql/backupRuns", {}))
+    hold, delete = threading.Event(), cloud.runtime.delete_database
+
+    def deleted(name: str) -> None:
+        delete(name)
+        hold.wait(20)
+
+    cloud.runtime.delete_database = deleted  # type: ignore[method-assign]
+    deleting = cloud.call("DELETE", "sqladmin", f"{instances}/oe-prod-sql").body["name"]
+    wait_until(lambda: "delete_database" in cloud.runtime.names())
+    assert cloud.call("GET", "sqladmin", f"{instances}/oe-prod-sql").body["state"] == "PENDING_DELETE"
+    frozen(cloud.app.state_dir, tmp_path / "killed")
+    hold.set()
+    for again in run_cloud(tmp_path / "killed", RecordingRuntime()):
+        operation = again.app.operations.wait(f"sqladmin.googleapis.com/projects/{PROJECT}/operations/{deleting}", 10)
+        assert operation is not None
+        assert (operation.done, operation.error) == (True, None)
+        assert again.runtime.names() == ["resume", "delete_database"]
+        left = again.call("GET", "sqladmin", backups).body["backups"]
+        assert sorted(backup["type"] for backup in left) == ["FINAL", "ON_DEMAND"]
+        assert again.call("GET", "sqladmin", f"{instances}/oe-prod-sql").status == 404
+
+
+def test_an_instance_that_could_not_be_deleted_is_as_before(cloud: Cloud) -> None:
+    instances = f"v1/projects/{PROJECT}/instances"
+    cloud.wait(cloud.call("POST", "sqladmin", instances, INSTANCE))
+    cloud.runtime.refuse["delete_database"] = Refused("The disk is busy.")
+    assert cloud.wait(cloud.call("DELETE", "sqladmin", f"{instances}/oe-prod-sql"))["error"] is not None
+    assert cloud.call("GET", "sqladmin", f"{instances}/oe-prod-sql").body["state"] == "RUNNABLE"
 
 
 def test_one_state_has_one_owner(cloud: Cloud) -> None:

@@ -54,6 +54,7 @@ def instance(**settings: Any) -> Json:
         "name": "oe-sql",
         "project": "clinic",
         "region": "europe-west1",
+        "state": "RUNNABLE",
         "dnsNames": [{"name": f"{HOST}.", "connectionType": "PRIVATE_SERVICE_CONNECT"}],
         "settings": {"databaseFlags": flags, "ipConfiguration": {"sslMode": "ENCRYPTED_ONLY"}, **settings},
     }
@@ -273,12 +274,15 @@ def test_after_a_kill_of_everything_the_data_is_there_at_the_same_address(world:
     (world.directory / "sql/clinic/cut.img").touch()
     world.restart()
     world.basics()
-    world.run(
-        inside.put, {**cloud(), f"sqladmin.googleapis.com/{PROJECT}/instances/cut": {**instance(), "name": "cut"}}
-    )
+    cut = f"sqladmin.googleapis.com/{PROJECT}/instances/cut"
+    made = {**instance(), "name": "cut", "state": "PENDING_CREATE"}
+    world.run(inside.put, {**cloud(), cut: made})
     world.call("resume")
     assert client("SELECT i FROM safe.t") == [["1"]]
-    assert world.call("list_database_users", f"sqladmin.googleapis.com/{PROJECT}/instances/cut") == []
+    with pytest.raises(Refused, match="instance is not running"):
+        world.call("list_database_users", cut)  # who is making it goes on with it
+    world.call("start_database", made)
+    assert world.call("list_database_users", cut) == []
 
 
 def test_a_deleted_instance_leaves_no_data(world: World, client: Client) -> None:

@@ -151,12 +151,16 @@ def _complete(change: Change) -> None:
 
 
 def _deletable(call: Call, record: Record) -> None:
+    """Decide once what outlives the instance, and under which names, so that work that is repeated keeps it once."""
     idle(call, record.name)
     refuse_if(record.body["settings"].get("deletionProtectionEnabled"), "sqladmin.protected")
     final = {"enabled": call.flag("enableFinalBackup"), "retentionDays": call.number("finalBackupTtlDays")}
     if "enableFinalBackup" not in call.query:
         final = record.body["settings"].get("finalBackupConfig") or {}
-    call.store.put(record.name, record.body, hidden={**record.hidden, "final": final})
+    backups = f"{host_of(record.name)}/projects/{project_of(record.name)}/backups"
+    kept = {run.name: f"{backups}/{new_uid()}" for run in call.store.list(f"{record.name}/backupRuns/")}
+    decided = {"final": {**final, "name": f"{backups}/{new_uid()}"}, "kept": kept, "state": record.body["state"]}
+    call.store.put(record.name, record.body | {"state": "PENDING_DELETE"}, hidden={**record.hidden, **decided})
 
 
 INSTANCES = Collection(
@@ -226,10 +230,12 @@ def delete(app: App, operation: Operation) -> Json:
     record = app.store.get(operation.target)
     if record is None:
         return {}
-    gone = _keep_backups(app, record)
-    app.runtime.delete_database(operation.target)
-    for name in gone:
-        app.runtime.delete_database(name)
+    with marking(app, operation.target, state=record.hidden["state"]):
+        _keep_backups(app, record)
+        app.runtime.delete_database(operation.target)
+        if not record.body["settings"].get("retainBackupsOnDelete"):
+            for run in record.hidden["kept"]:
+                app.runtime.delete_database(run)
     with app.store.transaction():
         app.store.delete_below(operation.target + "/")
         app.store.delete(operation.target)
@@ -267,26 +273,25 @@ def failover(call: Call) -> Json:
     return begin(call, record, "FAILOVER", work="sql.restart")
 
 
-def _keep_backups(app: App, instance: Record) -> list[str]:
-    """Make the final backup and keep the others, as the settings say; returns the backups whose data go."""
-    runs = [record.name for record in app.store.list(f"{instance.name}/backupRuns/")]
-    final = instance.hidden.get("final") or {}
-    if final.get("enabled"):
+def _keep_backups(app: App, instance: Record) -> None:
+    """Make the final backup and keep the others, as the settings say, as far as that is not done yet."""
+    final = instance.hidden["final"]
+    name = final["name"]
+    if final.get("enabled") and app.store.get(name) is None:
         days = int(final.get("retentionDays") or _DEFAULT_DAYS)
-        name = f"{host_of(instance.name)}/projects/{project_of(instance.name)}/backups/{new_uid()}"
         app.runtime.copy_database(instance.name, name, "")
         expires = {"ttlDays": str(days), "expiryTime": timestamp(time.time() + days * 86_400)}
         app.store.put(name, _backup_of(instance, name, "FINAL") | expires, hidden={"data": name})
     if not instance.body["settings"].get("retainBackupsOnDelete"):
-        return runs
+        return
     for run in app.store.list(f"{instance.name}/backupRuns/"):
-        name = f"{host_of(instance.name)}/projects/{project_of(instance.name)}/backups/{new_uid()}"
+        name = instance.hidden["kept"][run.name]
         body = _backup_of(instance, name, str(run.body["type"])) | {"backupRun": path_of(run.name)}
         app.store.put(name, body, hidden={"data": run.name})
-    return []
 
 
 def _backup_of(instance: Record, name: str, kind: str) -> Json:
     """A `Backup` with the settings that its instance had."""
-    was = {"location": instance.body["region"], "version": instance.body["databaseVersion"], "settings": instance.body}
-    return shape("sql.backup", name, kind=kind, instance=id_of(instance.name), **was)
+    was = instance.body | {"state": instance.hidden["state"]}
+    values = {"location": was["region"], "version": was["databaseVersion"], "settings": was}
+    return shape("sql.backup", name, kind=kind, instance=id_of(instance.name), **values)
