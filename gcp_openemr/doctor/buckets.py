@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from google.api_core.exceptions import Forbidden
 from google.cloud.storage import Bucket
 
 from gcp_openemr import lock
 from gcp_openemr.commands import state
+from gcp_openemr.doctor.examine import is_disabled
 from gcp_openemr.doctor.model import Absent, Finding, Subject, failed, ok, warning
 from gcp_openemr.environment import Clinic
 
-__all__ = ["environment_lock", "is_far", "restore", "state_bucket"]
+__all__ = ["environment_lock", "is_far", "is_foreign", "restore", "state_bucket"]
+
+# https://cloud.google.com/storage/docs/json_api/v1/status-codes#403-forbidden
+_UNPAID = "accountDisabled"
 
 
 def state_bucket(subject: Subject) -> Iterator[Finding]:
@@ -21,7 +25,9 @@ def state_bucket(subject: Subject) -> Iterator[Finding]:
     name = subject.environment.names.state_bucket
     try:
         bucket = subject.cloud.storage.lookup_bucket(name)
-    except Forbidden:
+    except Forbidden as error:
+        if not is_foreign(subject, error):
+            raise
         yield _foreign(name)
         return
     if bucket is None:
@@ -32,6 +38,19 @@ def state_bucket(subject: Subject) -> Iterator[Finding]:
         yield _foreign(name)
         return
     yield from _as_it_should_be(subject, bucket)
+
+
+def is_foreign(subject: Subject, refusal: Forbidden) -> bool:
+    """Whether a bucket that may not be seen is somebody else's: who may see all of the project's would see its own.
+
+    Raises what google.api_core makes of a refusal to say so.
+    """
+    reasons = {entry.get("reason") for entry in refusal.errors if isinstance(entry, Mapping)}
+    if is_disabled(refusal) or _UNPAID in reasons:
+        return False
+    path = f"v3/projects/{subject.project}:testIamPermissions"
+    answer = subject.cloud.ask("cloudresourcemanager", path, body={"permissions": ["storage.buckets.get"]})
+    return bool(answer.get("permissions"))
 
 
 def _foreign(name: str) -> Finding:

@@ -46,15 +46,16 @@ class _Run:
             for finding in self._check.look(subject):
                 self._found.append(finding)  # one by one: what came before an exception counts
         except Exception as error:
-            self._found.append(_finding(error))
+            self._found.append(_finding(error, subject.project))
 
 
-def _finding(error: Exception) -> Finding:
+def _finding(error: Exception, project: str) -> Finding:
     if isinstance(error, Absent):
         return Finding(level=Level.SKIPPED, what=str(error))
     if isinstance(error, Forbidden):
         service = is_disabled(error)
-        do = f"Run: gcloud services enable {service}" if service else "Ask for the right to see it, or look yourself."
+        enable = f"Run: gcloud services enable {service} --project={project}"
+        do = enable if service else "Ask for the right to see it, or look yourself."
         return not_visible(said(error), do=do)
     known = error if isinstance(error, GcpOpenemrError) else translate(error)
     if isinstance(known, GcpOpenemrError):

@@ -17,6 +17,7 @@ from gcp_openemr.errors import CloudRefused
 __all__ = ["clinics", "database", "files", "pins", "rotation", "secrets"]
 
 _DEPLOY = "Run: gcp-openemr deploy"
+_RESTORING = "https://cloud.google.com/sql/docs/mysql/backup-recovery/restoring"
 
 
 def _deployed(subject: Subject, root: str = "platform") -> Context:
@@ -33,7 +34,8 @@ def database(subject: Subject) -> Iterator[Finding]:
     try:
         found = subject.cloud.ask("sqladmin", f"v1/projects/{environment.project}/instances/{name}")
     except NotFound:
-        yield failed(f"{name} is gone", do="Restore it before you deploy: a deploy would make an empty one.")
+        do = f"A deploy would make an empty one. Bring it back first from the backups that it left: {_RESTORING}"
+        yield failed(f"{name} is gone", do=f"{do} The clinics' own sets: gcp-openemr backup list")
         return
     if found["settings"].get("activationPolicy") == "NEVER":
         start = f"gcloud sql instances patch {name} --activation-policy=ALWAYS --project={environment.project}"
@@ -143,7 +145,8 @@ def _pin(context: Context, who: str, secret: str, version: str) -> Iterator[Find
         return
     if found["state"] == "DISABLED":
         ends = found.get("scheduledDestroyTime", "")
-        do = f"Run: gcloud secrets versions enable {version} --secret={secret}; then gcp-openemr deploy"
+        enable = f"gcloud secrets versions enable {version} --secret={secret} --project={context.environment.project}"
+        do = f"Run: {enable}; then gcp-openemr deploy"
         yield failed(f"{pinned} disabled" + (f" and will be destroyed at {ends}" if ends else ""), do=do)
     elif found["state"] != "ENABLED":
         yield failed(f"{pinned} {found['state'].lower()}", do=_DEPLOY)

@@ -11,6 +11,7 @@ from typing import Any
 from google.api_core.exceptions import Forbidden, NotFound
 
 from gcp_openemr.commands import state
+from gcp_openemr.doctor.buckets import is_foreign
 from gcp_openemr.doctor.examine import is_disabled
 from gcp_openemr.doctor.model import Finding, Subject, failed, not_visible, ok, warning
 
@@ -202,8 +203,8 @@ def _look(subject: Subject, one: _Wanted) -> _Seen:
         return _Seen.FREE
     except Forbidden as error:
         if one.kind is _BUCKET:
-            # The names of buckets are the whole world's: one that may not be seen is somebody else's.
-            return _Seen.FOREIGN
+            # The names of buckets are the whole world's.
+            return _Seen.FOREIGN if is_foreign(subject, error) else _Seen.UNSEEN
         return _Seen.FREE if is_disabled(error) else _Seen.UNSEEN
     return _Seen.TAKEN
 

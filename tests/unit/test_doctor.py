@@ -6,6 +6,7 @@ import dataclasses
 import io
 import json
 import threading
+import types
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -18,12 +19,13 @@ from google.cloud import secretmanager_v1
 from google.oauth2 import credentials as user
 from google.oauth2 import service_account
 
+from gcp_openemr import secret_store
 from gcp_openemr.clients import Cloud
 from gcp_openemr.commands import state
 from gcp_openemr.commands.doctor import doctor
 from gcp_openemr.console import Console
 from gcp_openemr.credentials import kind_of
-from gcp_openemr.doctor import CHECKS, Check, Finding, Level, Subject, buckets, examine, identity, names, places
+from gcp_openemr.doctor import CHECKS, Check, Finding, Level, Subject, buckets, examine, health, identity, names, places
 from gcp_openemr.doctor import permissions as permission_checks
 from gcp_openemr.doctor import project as project_checks
 from gcp_openemr.doctor.model import Absent, ok
@@ -117,7 +119,12 @@ DISABLED = Forbidden(
     [
         (Absent("needs a region"), Level.SKIPPED, "needs a region", ""),
         (Forbidden("GET https://x/y: No."), Level.NOT_VISIBLE, "No.", "Ask for the right to see it"),
-        (DISABLED, Level.NOT_VISIBLE, "Cloud Run API has not been used", "gcloud services enable run.googleapis.com"),
+        (
+            DISABLED,
+            Level.NOT_VISIBLE,
+            "Cloud Run API has not been used",
+            "gcloud services enable run.googleapis.com --project=my-clinic-test",
+        ),
         (ToolMissing("No terraform.", do="Install it."), Level.FAILED, "No terraform.", "Install it."),
         (ConnectionError("refused"), Level.NOT_VISIBLE, "cannot be reached", "Check the network"),
     ],
@@ -321,6 +328,29 @@ def test_what_a_region_does_not_have(tmp_path: Path, changed: Any, what: str, do
     assert do in finding.do
 
 
+def test_what_mends_a_deployed_environment_names_its_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(state, "exists", lambda _: True)
+    monkeypatch.setattr(state, "outputs", lambda *_: {})
+    monkeypatch.setattr(state, "known_clinics", lambda _: [])
+    monkeypatch.setattr(secret_store, "find_version", lambda *_: None)
+    job = "v2/projects/my-clinic-test/locations/europe-west1/jobs/oe-test-provision"
+    version = "v1/projects/my-clinic-test/secrets/oe-test-redisroot/versions/1"
+    reference = {"secretKeyRef": {"secret": "oe-test-redisroot", "version": "1"}}
+    answers = {
+        "v1/projects/my-clinic-test/instances/oe-test-sql": NotFound("no"),
+        job: {"template": {"env": [{"valueSource": reference}]}},
+        version: {"state": "DISABLED"},
+    }
+    subject = subject_of(tmp_path, answers)
+    (gone,) = found(health.database, subject)
+    assert (gone.level, gone.what) == (Level.FAILED, "oe-test-sql is gone")
+    assert "backup-recovery/restoring" in gone.do
+    assert "gcp-openemr backup list" in gone.do
+    pinned = found(health.pins, subject)[0]
+    assert pinned.level is Level.FAILED
+    assert "gcloud secrets versions enable 1 --secret=oe-test-redisroot --project=my-clinic-test" in pinned.do
+
+
 def test_a_quota_that_a_deploy_would_exceed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Before a deploy it is a fault; afterwards what is nearly used up is worth a word."""
     monkeypatch.setattr(state, "exists", lambda _: False)
@@ -410,7 +440,8 @@ def test_an_empty_project_has_nothing_to_mend(cloud: Cloud, tmp_path: Path, capl
     (apis,) = [one for one in answer["checks"] if one["check"] == "APIs"]
     assert (apis["level"], "run.googleapis.com" in apis["items"]) == ("warning", True)
     (place,) = [one for one in answer["checks"] if one["check"] == "region"]
-    assert (place["level"], place["do"]) == ("not visible", "Run: gcloud services enable compute.googleapis.com")
+    enable = "Run: gcloud services enable compute.googleapis.com --project=fresh-project-1"
+    assert (place["level"], place["do"]) == ("not visible", enable)
     assert (levels(answer, "names"), levels(answer, "database")) == (["ok"], ["skipped"])
     retries = bad_days.SEED.value is not None
     assert [said for said in caplog.messages if not (retries and said.startswith("Retrying ("))] == []
@@ -458,6 +489,39 @@ def test_the_state_bucket_of_somebody_else_is_found(cloud: Cloud, tmp_path: Path
     (finding,) = [one for one in answer["checks"] if one["check"] == "state bucket"]
     assert finding["level"] == "failed"
     assert "belongs to somebody else's project" in finding["what"]
+
+
+UNSEEN = Forbidden("GET https://x: web@p does not have storage.buckets.get access to the Google Cloud Storage bucket.")
+UNPAID = Forbidden("GET https://x: The account for the project is disabled.", errors=[{"reason": "accountDisabled"}])
+
+
+@pytest.mark.parametrize(
+    ("refusal", "held", "level", "what"),
+    [
+        (UNSEEN, ["storage.buckets.get"], Level.FAILED, "belongs to somebody else's project"),
+        (UNSEEN, [], Level.NOT_VISIBLE, "web@p does not have storage.buckets.get access"),
+        (UNPAID, ["storage.buckets.get"], Level.NOT_VISIBLE, "The account for the project is disabled"),
+        (DISABLED, ["storage.buckets.get"], Level.NOT_VISIBLE, "API has not been used"),
+    ],
+    ids=["somebody else's", "no right to see any", "not paid for", "API disabled"],
+)
+def test_only_who_may_see_every_bucket_of_the_project_calls_one_foreign(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refusal: Forbidden, held: list[str], level: Level, what: str
+) -> None:
+    class Bare(dict[str, Any]):
+        def __missing__(self, path: str) -> Any:
+            return refusal if path.startswith("storage/v1/b/") else NotFound("no")
+
+    def lookup_bucket(_name: str) -> None:
+        raise refusal
+
+    answers = Bare({f"{PROJECT}:testIamPermissions": {"permissions": held}})
+    monkeypatch.setattr(Told, "storage", types.SimpleNamespace(lookup_bucket=lookup_bucket), raising=False)
+    monkeypatch.setattr(state, "exists", lambda _: False)
+    (finding,) = found(buckets.state_bucket, subject_of(tmp_path, answers))
+    assert finding.level is level
+    assert what in finding.what
+    assert found(names.names, subject_of(tmp_path, answers))[0].level is level
 
 
 def test_a_state_bucket_that_is_not_as_deploy_makes_it(cloud: Cloud, tmp_path: Path) -> None:
