@@ -183,6 +183,19 @@ def test_an_endpoint_of_a_stranger_stays_pending(cloud: Cloud, network: str, sql
     assert "connect_endpoint" not in cloud.runtime.names()
 
 
+def test_a_subnetwork_stays_while_cloud_nat_serves_it(cloud: Cloud, network: str) -> None:
+    region = f"regions/{REGION}"
+    served = [{"name": f"{region}/subnetworks/oe-prod-run", "sourceIpRangesToNat": ["ALL_IP_RANGES"]}]
+    nat = {"name": "out", "sourceSubnetworkIpRangesToNat": "LIST_OF_SUBNETWORKS", "subnetworks": served}
+    router = {"name": "out", "network": network, "nats": [nat]}
+    cloud.wait(cloud.call("POST", "compute", f"{COMPUTE}/{region}/routers", router))
+    refused = cloud.call("DELETE", "compute", f"{COMPUTE}/{region}/subnetworks/oe-prod-run")
+    user = f"projects/{PROJECT}/{region}/routers/out"
+    assert (refused.status, refused.message.endswith(f"is already being used by '{user}'")) == (400, True)
+    cloud.wait(cloud.call("DELETE", "compute", f"{COMPUTE}/{region}/routers/out"))
+    cloud.wait(cloud.call("DELETE", "compute", f"{COMPUTE}/{region}/subnetworks/oe-prod-run"))
+
+
 def test_networks_and_subnetworks_hold_each_other(cloud: Cloud, network: str) -> None:
     found = cloud.call("GET", "compute", f"{COMPUTE}/global/networks/net").body
     assert found["kind"] == "compute#network"

@@ -292,6 +292,23 @@ def test_a_deleted_service_holds_its_addresses_for_a_while(
     assert held.body["kind"] == "serverless.googleapis.com/addressReservations"
 
 
+def test_a_subnetwork_stays_while_a_service_or_a_job_has_addresses_in_it(
+    cloud: Cloud, services: run_v2.ServicesClient, jobs: run_v2.JobsClient, account: str, network: str
+) -> None:
+    path = f"compute/v1/projects/{PROJECT}/regions/{REGION}/subnetworks/oe-prod-run"
+    interface = {"network": network, "subnetwork": "oe-prod-run"}
+    deploy(services, account, vpc_access={"network_interfaces": [interface]})
+    refused = cloud.call("DELETE", "compute", path)
+    assert (refused.status, refused.message.endswith(f"is already being used by '{SERVICE}'")) == (400, True)
+    services.delete_service(name=SERVICE).result(timeout=20)
+    tasks = {"containers": [{"image": IMAGE}], "vpcAccess": {"networkInterfaces": [interface]}}
+    cloud.wait(cloud.call("POST", "run", f"v2/{PARENT}/jobs?jobId=inside", {"template": {"template": tasks}}))
+    refused = cloud.call("DELETE", "compute", path)
+    assert (refused.status, refused.message.endswith(f"is already being used by '{PARENT}/jobs/inside'")) == (400, True)
+    jobs.delete_job(name=f"{PARENT}/jobs/inside").result(timeout=20)
+    assert cloud.wait(cloud.call("DELETE", "compute", path))["error"] is None
+
+
 def test_an_identity_token_opens_the_service_that_it_was_made_for(
     cloud: Cloud, services: run_v2.ServicesClient, account: str
 ) -> None:

@@ -34,16 +34,22 @@ def hold_addresses(app: App, name: str, template: Json) -> None:
     """
     if not app.settings.held_addresses:
         return
-    for interface in (template.get("vpcAccess") or {}).get("networkInterfaces") or ():
-        given = str(interface.get("subnetwork") or interface.get("network"))
-        project, region = segment(given, "projects") or project_of(name), segment(name, "locations")
-        unique = new_uid()
+    for subnetwork in _subnetworks_of(name, template):
+        project, region, unique = project_of(subnetwork), segment(subnetwork, "regions"), new_uid()
         body = {
             "id": f"projects/{project}/regions/{region}/addressReservations/serverless-ipv4-{unique[:18]}",
             "kind": "serverless.googleapis.com/addressReservations",
             "since": time.time(),
         }
-        app.store.put(f"{HELD}{project}/{region}/{id_of(given)}/{unique}", body)
+        app.store.put(f"{HELD}{project}/{region}/{id_of(subnetwork)}/{unique}", body)
+
+
+def _subnetworks_of(name: str, template: Json) -> Iterator[str]:
+    """Full names of the subnetworks in which a service or job of Cloud Run has addresses."""
+    for interface in (template.get("vpcAccess") or {}).get("networkInterfaces") or ():
+        given = str(interface.get("subnetwork") or interface.get("network"))
+        project, region = segment(given, "projects") or project_of(name), segment(name, "locations")
+        yield f"compute.googleapis.com/projects/{project}/regions/{region}/subnetworks/{id_of(given)}"
 
 
 def _subnet_range(store: Store, subnetwork: str) -> ipaddress.IPv4Network:
@@ -189,12 +195,33 @@ def _expand(call: Call, body: Json) -> Json:
 
 
 def _subnetwork_free(call: Call, record: Record) -> None:
-    """Cloud Run keeps addresses for a while after the last revision is gone."""
-    in_use(call, record)
+    """Cloud NAT serves it; Cloud Run has addresses in it, for a while after the last revision is gone too."""
+    users = [*_of_cloud_run(call.store, record.name), *_routers_of(call.store, record.name)]
+    links.refuse_if_used(call.store, record.name, users)
     path = path_of(record.name)
     seconds = _HOLD_SECONDS * call.app.settings.held_addresses
     for held in call.store.list(f"{HELD}{project_of(path)}/{segment(path, 'regions')}/{id_of(path)}/"):
         refuse_if(held.body["since"] + seconds > time.time(), "compute.held", name=path, user=held.body["id"])
+
+
+def _of_cloud_run(store: Store, subnetwork: str) -> Iterator[str]:
+    """Paths of the services and jobs that have addresses in a subnetwork, whatever their project."""
+    for record in store.list("run.googleapis.com/projects/"):
+        kind = record.name.split("/")[-2]
+        template = record.body["template"] if kind in {"services", "jobs"} else {}
+        if subnetwork in _subnetworks_of(record.name, template["template"] if kind == "jobs" else template):
+            yield path_of(record.name)
+
+
+def _routers_of(store: Store, subnetwork: str) -> Iterator[str]:
+    """Paths of the routers whose Cloud NAT names a subnetwork."""
+    region = subnetwork.rpartition("/subnetworks/")[0]
+    for record in store.list(f"{region}/routers/"):
+        served = [
+            part.get("name", "") for nat in record.body.get("nats") or () for part in nat.get("subnetworks") or ()
+        ]
+        if links.self_link(subnetwork) in links.normalize(store, served, project_of(subnetwork)):
+            yield path_of(record.name)
 
 
 def _firewall(change: Change) -> None:
