@@ -19,6 +19,7 @@ from gcp_openemr.sandbox.api.access import CloudAccess, guarded
 from gcp_openemr.sandbox.api.call_log import CURRENT, CallLog
 from gcp_openemr.sandbox.api.callers import Callers
 from gcp_openemr.sandbox.api.calls import unauthenticated
+from gcp_openemr.sandbox.api.compute.places import check_zone
 from gcp_openemr.sandbox.api.faults import Faults
 from gcp_openemr.sandbox.api.federation import PUBLIC
 from gcp_openemr.sandbox.api.iam import ANONYMOUS, Caller, Iam, Tokens
@@ -257,6 +258,7 @@ class App:
         if project and project != "-":
             ensure_project(self.store, caller, project)
         require_enabled(call, project)
+        check_zone(call)
         answer = _dispatch(call)
         return answer if isinstance(answer, Response) else json_response(answer)
 

@@ -6,22 +6,18 @@ environment file knows; each API here is offered in all of them.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 
 from gcp_openemr.environment.values import REGIONS
 from gcp_openemr.sandbox.api.compute.network import NETWORKS_LIMIT
+from gcp_openemr.sandbox.api.compute.places import cores_of, zones_of
 from gcp_openemr.sandbox.api.envelopes import COMPUTE_ROOT
 from gcp_openemr.sandbox.api.names import id_of, path_of, project_name, project_of, segment
 from gcp_openemr.sandbox.api.rules import Call, Json, handles, missing, shape
 
-# https://cloud.google.com/compute/docs/regions-zones: three zones each, a to c save where it says otherwise.
-_ZONES = {"europe-west1": "bcd", "us-central1": "abcf", "us-east1": "bcd"}
 # Google gives each project its own limits, which grow with its history; these are like a young project's.
 _PROJECT_LIMITS = {"FIREWALLS": 100, "NETWORKS": NETWORKS_LIMIT, "ROUTERS": 10, "SUBNETWORKS": 100}
 _REGION_LIMITS = {"CPUS": 24, "IN_USE_ADDRESSES": 8, "INSTANCES": 72, "SSD_TOTAL_GB": 500}
-_CORES = re.compile(r"[a-z][a-z0-9]*-(?:standard|highmem|highcpu)-([1-9]\d*)")
-_SHARED_CORES = {"e2-micro": 2, "e2-small": 2, "e2-medium": 2, "f1-micro": 1, "g1-small": 1}
 _TIERS = ("db-f1-micro", "db-g1-small", "db-n1-standard-1", "db-n1-standard-2", "db-perf-optimized-N-2")
 # https://cloud.google.com/resource-manager/docs/organization-policy/org-policy-constraints
 _SWITCHES = ("iam.disableServiceAccountCreation", "iam.disableServiceAccountKeyCreation")
@@ -74,11 +70,11 @@ def project(call: Call) -> Json:
 @handles("compute.regions.get", needs="compute.regions.get")
 def region(call: Call) -> Json:
     name = _known(call, id_of(call.name))
-    zones = [f"{COMPUTE_ROOT}projects/{call.project}/zones/{zone}" for zone in _zones(name)]
+    zones = [f"{COMPUTE_ROOT}projects/{call.project}/zones/{zone}" for zone in zones_of(name)]
     machines = [body for body in _existing(call, "instances") if _zone(body)[:-2] == name]
     disks = [body for body in _existing(call, "disks") if _zone(body)[:-2] == name]
     usage = {
-        "CPUS": sum(_cores(id_of(str(machine["machineType"]))) or 0 for machine in machines),
+        "CPUS": sum(cores_of(id_of(str(machine["machineType"]))) or 0 for machine in machines),
         "INSTANCES": len(machines),
         "SSD_TOTAL_GB": sum(int(disk.get("sizeGb", 0)) for disk in disks if "standard" not in str(disk.get("type"))),
     }
@@ -88,8 +84,8 @@ def region(call: Call) -> Json:
 @handles("compute.machineTypes.get", needs="compute.machineTypes.get")
 def machine_type(call: Call) -> Json:
     zone = segment(call.name, "zones")
-    cores = _cores(id_of(call.name))
-    if cores is None or zone not in _zones(_known(call, zone[:-2])):
+    cores = cores_of(id_of(call.name))
+    if cores is None or zone not in zones_of(_known(call, zone[:-2])):
         raise missing(call.name)
     return {"kind": "compute#machineType", "name": id_of(call.name), "zone": zone, "guestCpus": cores}
 
@@ -100,10 +96,6 @@ def _known(call: Call, name: str) -> str:
     return name
 
 
-def _zones(name: str) -> list[str]:
-    return [f"{name}-{letter}" for letter in _ZONES.get(name, "abc")]
-
-
 def _existing(call: Call, word: str) -> list[Json]:
     prefix = f"compute.googleapis.com/projects/{project_of(call.name)}/"
     return [record.body for record in call.store.list(prefix) if record.name.split("/")[-2] == word]
@@ -111,11 +103,6 @@ def _existing(call: Call, word: str) -> list[Json]:
 
 def _zone(body: Json) -> str:
     return id_of(str(body.get("zone", "")))
-
-
-def _cores(machine: str) -> int | None:
-    found = _CORES.fullmatch(machine)
-    return int(found[1]) if found else _SHARED_CORES.get(machine)
 
 
 def _quotas(call: Call, limits: Mapping[str, int], usage: Mapping[str, int]) -> list[Json]:

@@ -326,6 +326,46 @@ def test_labels_metadata_and_size_change_in_place(cloud: Cloud, machine: dict[st
     assert cloud.call("POST", "compute", f"{disk}/resize", {"sizeGb": "10"}).status == 400
 
 
+@pytest.mark.parametrize(
+    ("machine_type", "cores"),
+    [
+        ("e2-small", 2),
+        ("e2-standard-4", 4),
+        ("e2-standard-3", None),
+        ("e2-standard-64", None),
+        ("n2-highmem-128", 128),
+        ("n1-standard-1", 1),
+        ("e2-custom-2-4096", 2),
+        ("e2-custom-3-4096", None),
+        ("e2-custom-2-4000", None),
+        ("e2-custom-64-131072", None),
+        ("custom-1-3840", 1),
+        ("n9-standard-6", 6),  # a series that is not known here
+        ("e2", None),
+    ],
+)
+def test_machine_types_are_those_of_their_series(cloud: Cloud, machine_type: str, cores: int | None) -> None:
+    found = cloud.call("GET", "compute", f"{COMPUTE}/zones/{ZONE}/machineTypes/{machine_type}")
+    assert (found.status, found.body.get("guestCpus")) == ((200, cores) if cores else (404, None))
+
+
+@pytest.mark.parametrize("zone", [REGION, f"{REGION}-a", f"{REGION}-bb", "nowhere"])
+def test_what_is_asked_of_a_zone_that_there_is_not_is_refused(cloud: Cloud, zone: str) -> None:
+    disk = {"name": "d", "sizeGb": "10"}
+    refused = cloud.call("POST", "compute", f"{COMPUTE}/zones/{zone}/disks", disk)
+    assert (refused.status, refused.message) == (400, f"Invalid value for field 'zone': '{zone}'. Unknown zone.")
+    assert cloud.call("POST", "compute", f"{COMPUTE}/zones/europe-west99-a/disks", disk).status == 200
+
+
+def test_a_machine_gets_no_type_that_there_is_not(cloud: Cloud, machine: dict[str, Any]) -> None:
+    place = f"{COMPUTE}/zones/{ZONE}/instances/oe-prod-files"
+    cloud.wait(cloud.call("POST", "compute", f"{place}/stop"))
+    given = f"zones/{ZONE}/machineTypes/e2-standard-3"
+    refused = cloud.call("POST", "compute", f"{place}/setMachineType", {"machineType": given})
+    assert refused.status == 400
+    assert f"Machine type with name 'e2-standard-3' does not exist in zone '{ZONE}'." in refused.message
+
+
 def test_compute_operations_can_be_waited_for(cloud: Cloud, network: str) -> None:
     cloud.runtime.hold.clear()
     begun = cloud.call("POST", "compute", f"{COMPUTE}/zones/{ZONE}/disks", {"name": "d", "sizeGb": "10"})

@@ -5,6 +5,7 @@ from __future__ import annotations
 from gcp_openemr.sandbox.api.compute import links
 from gcp_openemr.sandbox.api.compute.groups import bring_back
 from gcp_openemr.sandbox.api.compute.network import address_of, adopt, in_use
+from gcp_openemr.sandbox.api.compute.places import check_machine_type
 from gcp_openemr.sandbox.api.names import now, path_of, project_number, project_of, segment
 from gcp_openemr.sandbox.api.refusals import beyond_if, duplicate, refuse, refuse_if
 from gcp_openemr.sandbox.api.rules import WORK, App, Call, Change, Collection, Json, Operation, Record, marking, shape
@@ -22,6 +23,7 @@ def _machine(change: Change) -> None:
     zone = links.self_link(change.name).split("/instances/")[0]
     kind = str(new.get("machineType") or "")
     refuse_if(not kind, "compute.required", field="machineType", why="It is required.")
+    check_machine_type(kind, segment(change.name, "zones"))
     new["machineType"] = kind if "/" in kind else f"{zone}/machineTypes/{kind}"
     if change.old is None:
         check_accounts(change, new)
@@ -178,7 +180,9 @@ def delete_machine(app: App, operation: Operation) -> Json:
 
 def _machine_type(call: Call, body: Json) -> Json:
     refuse_if(body.get("status") not in _STOPPED, "compute.not-stopped", status=body.get("status"))
-    return {"machineType": links.normalize(call.store, call.body.get("machineType") or "", call.project)}
+    kind = str(call.body.get("machineType") or "")
+    check_machine_type(kind, segment(call.name, "zones"))
+    return {"machineType": links.normalize(call.store, kind, call.project)}
 
 
 links.actions(

@@ -203,6 +203,15 @@ def type_of_a_running_machine(target: Target) -> Answer:
     return target.call("POST", "compute", f"{_machine(target)}/setMachineType", body)
 
 
+rest("compute.zone", "GET", "compute", f"{COMPUTE}/zones/{REGION}/disks")
+
+
+@case("compute.machine-type")
+def machine_of_a_size_that_there_is_not(target: Target) -> Answer:
+    kind = f"zones/{ZONE}/machineTypes/e2-standard-3"
+    return target.call("POST", "compute", INSTANCES, machine(target, "conf-new", machineType=kind))
+
+
 @case("compute.account")
 def machine_of_nobody(target: Target) -> Answer:
     nobody = [{"email": target.fill("nobody@conf-none.iam.gserviceaccount.com"), "scopes": []}]
