@@ -84,15 +84,16 @@ def accept(discovery: Discovery, schema: str, body: Any, *, keep_null: bool = Fa
 
 
 def check_query(discovery: Discovery, method: Method, query: Mapping[str, Sequence[str]]) -> None:
-    """Refuse query parameters that the method does not have, and the lack of those it needs."""
+    """Refuse query parameters that the method does not have, and the lack of those it needs, in either spelling."""
     known = {camel(name) for name in (*method.parameters, *discovery.common_parameters)} | _ALWAYS_QUERY
     for name in query:
         refuse_if(camel(name) not in known and name not in known, "google.unknown-parameter", name=name)
     for name, parameter in method.parameters.items():
         if parameter.get("location") != "query":
             continue
-        refuse_if(parameter.get("required") and name not in query, "google.required-parameter", name=name)
-        for value in query.get(name, ()):
+        given = [value for spelled in {name, snake(name)} for value in query.get(spelled, ())]
+        refuse_if(parameter.get("required") and not given, "google.required-parameter", name=name)
+        for value in given:
             _check_parameter(name, parameter, value)
 
 

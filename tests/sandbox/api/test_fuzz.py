@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 
 from gcp_openemr.sandbox.api.app import App
 from gcp_openemr.sandbox.api.messages import Request
+from gcp_openemr.sandbox.api.names import snake
 from gcp_openemr.sandbox.api.routing import API_VERSIONS
 from gcp_openemr.sandbox.api.rules import COLLECTIONS, HANDLERS
 from gcp_openemr.sandbox.api.serviceusage import enable_apis
@@ -168,7 +169,7 @@ def _request(app: App, method: str, target: str, body: io.BytesIO) -> Request:
 def test_no_call_ends_in_a_defect(app: App, data: st.DataObject) -> None:
     api, version, method = data.draw(_any_method())
     query = {
-        name: data.draw(st.sampled_from(QUERIES))
+        data.draw(st.sampled_from([name, snake(name)])): data.draw(st.sampled_from(QUERIES))
         for name, parameter in method.parameters.items()
         if parameter.get("location") == "query" and data.draw(st.booleans())
     }
@@ -254,6 +255,8 @@ BOUND = {"role": "roles/viewer", "members": ["user:a@example.org"]}
         ("POST", "sts.googleapis.com/v1/token", b"\xff=\xfe", {}),
         ("GET", "fuzz-bucket/first", b"", {"range": f"bytes={'9' * 5000}-"}),
         ("GET", "fuzz-bucket/first", b"", {"x-goog-if-generation-match": "²"}),
+        ("GET", f"{SECRETS}/projects/{PROJECT}/secrets?page_size=x", b"", {}),
+        ("GET", "storage/v1/b/fuzz-bucket/o?max_results=-", b"", {}),
         ("GET", "sandbox/v1/calls?since=%C2%B2", b"", {}),
         ("POST", "sandbox/v1/victims", b'{"victim": 5}', {}),
         ("POST", "sandbox/v1/servers", b'{"kind": []}', {}),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import email.parser
 import email.policy
-import http
+import http.client
 import io
 import re
 from urllib.parse import unquote
@@ -101,7 +101,7 @@ def _answer_batch(app: App, request: Request) -> Response:
     for content_id, inner in parts:
         response = app.handle(inner)
         body = response.body if isinstance(response.body, bytes) else b"".join(response.body)
-        phrase = http.HTTPStatus(response.status).phrase
+        phrase = http.client.responses.get(response.status, "")
         headers = {**response.headers, "Content-Length": str(len(body))}
         lines = "".join(f"{key}: {value}\r\n" for key, value in headers.items())
         head = f"HTTP/1.1 {response.status} {phrase}\r\n{lines}"
@@ -137,5 +137,7 @@ def _inner(outer: Request, raw: object) -> Request:
         if colon:
             headers[key.strip().lower()] = value.strip()
     headers["host"] = outer.host
+    if "content-length" in headers:
+        headers["content-length"] = str(len(body))
     target = re.sub(r"^https?://[^/]+", "", found[2])
     return Request(method=found[1], target=target, headers=headers, body=io.BytesIO(body), scheme=outer.scheme)
