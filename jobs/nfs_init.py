@@ -78,7 +78,7 @@ def _act(wanted: NfsInit, lock: Lock, state: ClinicState, decision: Decision, pa
         case "undo":
             return _undo(wanted, lock)
         case "finish-swap":
-            return _finish_swap(wanted, lock, state)
+            return _finish_swap(wanted, lock, state, password)
         case "configure":
             swap.remove_leftovers(wanted, lock.connection)
             kept.clear_old(wanted, lock.connection)
@@ -88,13 +88,17 @@ def _act(wanted: NfsInit, lock: Lock, state: ClinicState, decision: Decision, pa
             return _configure(wanted)
 
 
-def _finish_swap(wanted: NfsInit, lock: Lock, state: ClinicState) -> dict[str, Any]:
-    """Put the announced copy in place; another run may have begun it, which let older data through."""
-    kept_copy = swap.finish_swap(wanted, lock)
-    then = decide(clinic_state.look(wanted, lock.connection))
-    if then.row == "older data":
+def _finish_swap(wanted: NfsInit, lock: Lock, state: ClinicState, password: Redacted) -> dict[str, Any]:
+    """Put the announced copy in place, then do what this run is for: another one may have announced another copy."""
+    source, kept_copy = state.begun.source if state.begun else "", swap.finish_swap(wanted, lock)
+    state = clinic_state.look(wanted, lock.connection)
+    then = decide(state)
+    if then.action == "configure":
+        return {"source": source, "kept": kept_copy, **_configure(wanted)}
+    if then.action == "refuse":
         raise Refused(f"What was restored is in place, but {then.reason}.", do=then.do)
-    return {"source": state.begun.source if state.begun else "", "kept": kept_copy, **_configure(wanted)}
+    log.info(f"Decision: {then.action}, because {then.reason}", finished=source)
+    return _told(then, {"finished": source, **_act(wanted, lock, state, then, password)})
 
 
 def _release(wanted: NfsInit, lock: Lock) -> dict[str, Any]:

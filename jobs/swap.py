@@ -89,9 +89,9 @@ def finish_swap(wanted: NfsInit, lock: Lock) -> str:
         )
         kept.write(wanted.sites, note)
     lock.check()
-    kept.remove_other_files(wanted.sites, announced.kept)
     if not wanted.keep_page:
         maintenance.end(wanted.sites)
+    kept.remove_other_files(wanted.sites, announced.kept)  # it may take long, and people work again
     marker.clear(wanted.sites)
     if announced.doing == "swap":
         share.remove_tree(new.parent)

@@ -13,7 +13,16 @@ from gcp_openemr.environment import Clinic
 from gcp_openemr.errors import JobFailed, UsageError
 from gcp_openemr.variables import Platform, SecretVersions
 
-__all__ = ["back_up", "prepare_storage", "provision", "remove_data", "run", "storage_variables", "versions"]
+__all__ = [
+    "back_up",
+    "check_in_place",
+    "prepare_storage",
+    "provision",
+    "remove_data",
+    "run",
+    "storage_variables",
+    "versions",
+]
 
 
 def prepare_storage(
@@ -66,6 +75,25 @@ def run(context: Context, clinic: Clinic, job: str, variables: Mapping[str, str]
             )
         except NotFound as error:
             raise UsageError(f"Clinic '{clinic.name}' has no job {name} yet.", do="Run: gcp-openemr deploy") from error
+
+
+def check_in_place(record: Mapping[str, Any], variables: Mapping[str, str]) -> None:
+    """Make sure that nfs-init put in place what it was told to, and did not only finish what a run before had begun.
+
+    Raises:
+        JobFailed: it finished another restore, as an image of before an upgrade of this program may do.
+    """
+    if record.get("decision") != "finish-swap":
+        return
+    source, database = str(record.get("source", "")), variables.get("BACKUP_DATABASE")
+    wanted = variables.get("BACKUP_FILEID", "") + (f" with the database of {database}" if database else "")
+    if source == wanted or (variables.get("UNDO") and source.startswith("kept since ")):
+        return
+    raise JobFailed(
+        f"A restore that was interrupted before was finished, which put {source} in place; nothing else was done.",
+        do="Run the same command again: it does what it is asked for now.",
+        record=record,
+    )
 
 
 def back_up(context: Context, clinic: Clinic) -> dict[str, Any]:

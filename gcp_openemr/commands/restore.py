@@ -218,10 +218,11 @@ def _set_of_now(context: Context, clinic: Clinic) -> str:
 
 
 def _run(context: Context, clinic: Clinic, variables: Mapping[str, str]) -> dict[str, Any]:
-    """Let nfs-init do it. Returns its record, with what it decided to do."""
+    """Let nfs-init do it. Returns its record, with what it decided to do. Raises as `jobs.check_in_place`."""
     pinned = jobs.storage_variables(jobs.versions(context, clinic))
     record = jobs.run(context, clinic, "nfs-init", {**pinned, **variables})
     context.console.say(f"  nfs-init: {record.get('decision', '')}. {record.get('reason', '')}".rstrip())
+    jobs.check_in_place(record, variables)
     return {"decision": "", **record}
 
 

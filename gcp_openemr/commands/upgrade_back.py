@@ -138,6 +138,7 @@ def _restore(work: Work, versions: SecretVersions, found: BackupSet, images: Ima
     }
     record = work.run("nfs-init", variables)
     work.context.console.say(f"  nfs-init: {record.get('decision', '')}. {record.get('reason', '')}".rstrip())
+    jobs.check_in_place(record, variables)
 
 
 def _under_way(work: Work, found: BackupSet, back: str) -> Upgrading:

@@ -32,6 +32,11 @@ class Shelf:
     def repository(self) -> Path:
         return self.directory / "repository"
 
+    @property
+    def newest(self) -> str:
+        """The id of the newest set."""
+        return manifest.names(self.store)[-1]
+
     def wanted(self, world: World) -> backup_settings.MakeSet:
         clinic = backup_settings.Clinic(
             server=world.wanted.server,
