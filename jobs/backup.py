@@ -43,6 +43,18 @@ SITE = "default"
 _EXCLUDED = ("default/documents/temp/*", "default/documents/smarty/*/*", "default/documents/mpdf/pdf_tmp/*")
 _ATTEMPTS = 2
 _DAY_SECONDS = 86_400
+_SWAP = (
+    "A restore was interrupted while it put its checked copy in place, so there is no set of what is half of each.",
+    "Finish it with the command that was interrupted, or: gcp-openemr deploy",
+)
+_BEGUN = {
+    "upgrade": (
+        "An upgrade was begun, so there is no set of what is between two releases.",
+        "Finish it: gcp-openemr upgrade --to VERSION. Or go back: gcp-openemr upgrade --back",
+    ),
+    "swap": _SWAP,
+    "undo": _SWAP,
+}
 
 
 def run(wanted: MakeSet) -> dict[str, Any]:
@@ -50,7 +62,7 @@ def run(wanted: MakeSet) -> dict[str, Any]:
 
     Raises:
         BackupInvalid: the set failed a check; its manifest tells which.
-        Refused: an upgrade was begun; there is no set.
+        Refused: an upgrade, or the swap of a restore, was begun; there is no set.
         BackupMissing, BackupForbidden, SecretUnavailable, Busy, Unreachable …: there is no set.
     """
     begun = time.monotonic()
@@ -60,7 +72,7 @@ def run(wanted: MakeSet) -> dict[str, Any]:
     password = secrets.access(wanted.clinic.password)
     connection = database.connect(wanted.clinic.server, wanted.clinic.user, password, wanted.clinic.schema)
     with connection, database.locked(connection, wanted.clinic.schema, seconds=wanted.lock_seconds) as lock:
-        _refuse_half_upgraded(wanted)
+        _refuse_half_of_two(wanted)
         repository = restic.opened(wanted.store, lock_seconds=wanted.lock_seconds)
         names, sets = manifest.names(wanted.store), manifest.readable(wanted.store)
         if not names and not repository.exists():
@@ -132,14 +144,18 @@ def _repository_there() -> Iterator[None]:
         ) from error
 
 
-def _refuse_half_upgraded(wanted: MakeSet) -> None:
-    """A set that is half of one release and half of another would look whole."""
+def _refuse_half_of_two(wanted: MakeSet) -> None:
+    """A set of files from before and a database from after, or of two releases, would look whole.
+
+    Raises:
+        Refused: its record's `begun` says what was begun.
+    """
     begun = marker.read(wanted.clinic.sites)
-    if begun is not None and begun.doing == "upgrade":
-        raise Refused(
-            "An upgrade was begun, so there is no set of what is between two releases.",
-            do="Finish it: gcp-openemr upgrade --to VERSION. Or go back: gcp-openemr upgrade --back",
-        )
+    told = _BEGUN.get(begun.doing) if begun else None
+    if begun and told:
+        refused = Refused(told[0], do=told[1])
+        refused.record = {"begun": begun.doing}
+        raise refused
 
 
 @dataclasses.dataclass(frozen=True)

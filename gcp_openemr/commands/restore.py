@@ -25,6 +25,7 @@ __all__ = ["Source", "restore", "source_of", "undo"]
 _HEALTH_SECONDS = 180.0
 _TABLES_SHOWN = 6
 _DOCUMENTS_SHOWN = 5
+_HALF_OF_TWO = ("swap", "undo")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -211,6 +212,9 @@ def _set_of_now(context: Context, clinic: Clinic) -> str:
     try:
         return str(jobs.run(context, clinic, "backup").get("set", ""))
     except JobFailed as error:
+        if error.record.get("begun") in _HALF_OF_TWO:
+            context.console.warn("No set is made first: what is there now is half of an interrupted restore.")
+            return ""
         raise JobFailed(
             f"The present state could not be made a set, so nothing was replaced. {error.what}",
             do=f"{error.do} To restore all the same: --without-set".strip(),

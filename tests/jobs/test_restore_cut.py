@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs import kept, maintenance, nfs_init, settings, swap
+from jobs import backup, kept, maintenance, manifest, nfs_init, settings, swap
 from jobs.errors import Refused
 from tests.jobs.effects import in_a_group
 from tests.jobs.shelf import Shelf
@@ -81,6 +81,19 @@ def test_the_same_wish_again_only_finishes(living: World, shelf: Shelf, monkeypa
     killed_in_the_swap(over, monkeypatch)
     record = nfs_init.run(over)
     assert (record["decision"], record["source"]) == ("finish-swap", shelf.newest)
+
+
+def test_half_of_two_states_becomes_no_set(living: World, shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    over = shelf.named(living, shelf.back_up(living).set, restore_over=True)
+    for doing, wanted in (("swap", over), ("undo", undo(living))):
+        killed_in_the_swap(wanted, monkeypatch)
+        for _ in range(2):
+            with pytest.raises(Refused, match="no set of what is half of each") as told:
+                backup.run(shelf.wanted(living))
+        assert told.value.record == {"begun": doing}
+        assert len(manifest.names(shelf.store)) == 1
+        nfs_init.run(living.wanted)
+    assert backup.run(shelf.wanted(living))["state"] == "verified"
 
 
 def test_a_wish_that_is_refused_after_the_swap_says_what_is_in_place(

@@ -82,3 +82,22 @@ def test_the_rest_of_what_was_asked_for_is_enough(clinic: Clinic) -> None:
     clinic.restore(SET)
     clinic.answers["nfs-init"] = {"decision": "finish-swap", "source": "kept since 2026-11-20T02:00:00Z"}
     clinic.undo()
+
+
+@pytest.mark.parametrize("begun", ["swap", "undo"])
+def test_what_is_half_of_two_is_replaced_without_a_set_of_it(clinic: Clinic, begun: str) -> None:
+    clinic.answers |= {
+        "backup": JobFailed("A restore was interrupted.", record={"begun": begun}),
+        "nfs-init": {"decision": "undo", "finished": SET},
+    }
+    clinic.undo()
+    assert [job for job, _ in clinic.ran] == ["backup", "nfs-init"]
+    assert "half of an interrupted restore" in clinic.people.getvalue()
+
+
+@pytest.mark.parametrize("record", [{}, {"begun": "upgrade"}])
+def test_what_cannot_be_made_a_set_for_another_reason_is_not_replaced(clinic: Clinic, record: dict[str, str]) -> None:
+    clinic.answers["backup"] = JobFailed("It cannot be.", record=record)
+    with pytest.raises(JobFailed, match="so nothing was replaced"):
+        clinic.restore(SET)
+    assert [job for job, _ in clinic.ran] == ["backup"]
