@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import socket
 import ssl
 import time
 from collections.abc import Iterator, Sequence
@@ -37,6 +38,9 @@ _ACCESS_DENIED = {1044, 1045, 1049, 1227, 1251, 3159, 4151}
 _SESSION_SECONDS = 7 * 24 * 3600
 # Cloud Run tells that the first packets of Direct VPC egress may take a minute or more
 _CONNECT_SECONDS = 120.0
+# the clinic's lock is silent while files are copied; Google's network forgets what is silent for ten minutes:
+# https://cloud.google.com/compute/docs/troubleshooting/general-tips
+_KEEPALIVE = {socket.TCP_KEEPIDLE: 60, socket.TCP_KEEPINTVL: 30, socket.TCP_KEEPCNT: 8}
 
 
 def connect(server: Server, user: str, password: Redacted, schema: str | None = None) -> Connection:
@@ -66,7 +70,7 @@ def connect(server: Server, user: str, password: Redacted, schema: str | None = 
 
 def _open(server: Server, user: str, password: Redacted, schema: str | None) -> Connection:
     context = ssl.create_default_context(cadata=server.authority) if server.authority else None
-    return pymysql.connect(
+    connection = pymysql.connect(
         host=server.host,
         port=server.port,
         user=user,
@@ -79,6 +83,9 @@ def _open(server: Server, user: str, password: Redacted, schema: str | None) -> 
         ssl=context,
         init_command=f"SET SESSION wait_timeout={_SESSION_SECONDS}, SESSION net_write_timeout=600",
     )
+    for option, number in _KEEPALIVE.items():  # that it is kept alive at all PyMySQL asks for
+        connection._sock.setsockopt(socket.IPPROTO_TCP, option, number)  # type: ignore[attr-defined]
+    return connection
 
 
 def identifier(name: str) -> str:
