@@ -180,7 +180,7 @@ class _Making:
             )
         share_keys = keys.on_share(clinic.sites / SITE)
         files_saved = self.repository.save_folder(clinic.sites, SITE, [tag, "part=files"], excluded=_EXCLUDED)
-        listed = dict(self.repository.files(files_saved.snapshot))
+        listed = self.repository.files(files_saved.snapshot)
         found = {path.removeprefix(f"{SITE}/") for path in listed}
         lost = documents.missing(dumped.named, found.__contains__)
         still_named = documents.named(self.connection) if lost else {}

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import io
 import json
 import os
 import platform
@@ -24,7 +25,7 @@ from pathlib import Path
 from typing import IO, Any, TypeVar
 
 from jobs import bucket, log, secrets
-from jobs.errors import BackupInvalid, BackupMissing, Busy, CloudRefused, SecretUnavailable
+from jobs.errors import BackupInvalid, BackupMissing, Busy, CloudRefused, Interrupted, JobError, SecretUnavailable
 from jobs.redacted import Redacted
 from jobs.restic_failures import WHAT_IS_LOST, Locked, NotOpened, failure
 from jobs.settings import Store
@@ -34,6 +35,7 @@ __all__ = ["Restic", "Summary", "age", "opened"]
 STALE_SECONDS = 1800
 _CACHE = Path("/tmp/restic-cache")  # noqa: S108  # a container's own
 _INCOMPLETE = 3
+_ENDING_SECONDS = 1.0
 _DELAYS = (0.5, 1.0, 2.0, 4.0, 8.0)  # before a repository that did not answer is opened again
 _T = TypeVar("_T")
 
@@ -108,15 +110,9 @@ class Restic:
         arguments = [*self._saving(tags), *(f"--exclude={pattern}" for pattern in excluded), name]
         return self._waiting(lambda: self._save_folder(arguments, parent))
 
-    def files(self, snapshot: str) -> Iterator[tuple[str, int]]:
-        """(path, bytes) of each file in a snapshot."""
-        delays = iter(_DELAYS)
-        while True:
-            try:
-                yield from self._files(snapshot)
-                return
-            except NotOpened as unopened:
-                _pause(delays, unopened)
+    def files(self, snapshot: str) -> dict[str, int]:
+        """path → bytes of each file in a snapshot."""
+        return self._waiting(lambda: self._files(snapshot))
 
     def restore(self, snapshot: str, target: Path) -> None:
         """Write a snapshot's files below a folder."""
@@ -124,9 +120,20 @@ class Restic:
 
     @contextlib.contextmanager
     def stream(self, snapshot: str, name: str) -> Iterator[IO[bytes]]:
-        """The content of a file of a snapshot; whether it came to its end is told when the block ends."""
-        with self._started("dump", snapshot, name) as running:
-            yield running.output
+        """The content of a file of a snapshot, which has at least a byte.
+
+        Whether it came to its end is told when the block ends. Where it did not, that is why the block failed, too.
+        """
+        with contextlib.ExitStack() as ended:
+            running = self._waiting(lambda: self._begun(ended, "dump", snapshot, name))
+            try:
+                yield running.output
+            except Interrupted:
+                raise
+            except JobError:
+                if running.has_failed():
+                    ended.close()
+                raise
 
     def snapshots(self) -> dict[str, dict[str, Any]]:
         """id → what restic tells of each snapshot: `time`, `tags` …"""
@@ -163,12 +170,21 @@ class Restic:
         """End the password that opens a key; not our own."""
         self._run("key", "remove", key)
 
-    def _files(self, snapshot: str) -> Iterator[tuple[str, int]]:
+    def _files(self, snapshot: str) -> dict[str, int]:
         with self._started("ls", "--json", snapshot) as running:
-            for line in running.lines():
-                entry = json.loads(line)
-                if entry.get("type") == "file":
-                    yield str(entry["path"]).lstrip("/"), int(entry.get("size", 0))
+            entries = map(_as_json, running.lines())
+            files = (entry for entry in entries if entry.get("type") == "file")
+            return {str(file["path"]).lstrip("/"): int(file.get("size", 0)) for file in files}
+
+    def _begun(self, ended: contextlib.ExitStack, *arguments: str) -> _Running:
+        """restic, which has written its first bytes, and so has opened the repository; `ended` ends it."""
+        with contextlib.ExitStack() as opening:
+            running = opening.enter_context(self._started(*arguments))
+            if not running.output.peek(1):
+                opening.close()
+                raise BackupInvalid(f"restic {arguments[0]} gave nothing.")
+            ended.push(opening.pop_all())
+        return running
 
     def _add_key(self, password: Redacted) -> None:
         arguments = ("key", "add", "--new-password-file", "/dev/stdin")
@@ -301,13 +317,19 @@ class _Running:
         return self._process.stdin
 
     @property
-    def output(self) -> IO[bytes]:
-        assert self._process.stdout is not None  # noqa: S101  # always asked for
+    def output(self) -> io.BufferedReader:
+        assert isinstance(self._process.stdout, io.BufferedReader)  # noqa: S101  # always asked for
         return self._process.stdout
 
     def lines(self) -> Iterator[str]:
         for line in self.output:
             yield line.decode("utf-8", "replace")
+
+    def has_failed(self) -> bool:
+        """Whether it has ended with an error, or is about to, since its output has ended."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return self._process.wait(_ENDING_SECONDS) != 0
+        return False
 
     def kill(self) -> None:
         self._process.kill()
