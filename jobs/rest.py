@@ -19,7 +19,7 @@ from google.auth.transport.requests import AuthorizedSession
 from jobs import log
 from jobs.errors import CloudRefused, Unreachable
 
-__all__ = ["Conflict", "NotFound", "Unclear", "call", "listed"]
+__all__ = ["Conflict", "Forbidden", "NotFound", "Unclear", "call", "listed"]
 
 _SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
 _REPEATABLE = frozenset({"GET", "PUT", "PATCH", "DELETE"})
@@ -27,6 +27,10 @@ _PASSING = frozenset({408, 429, 500, 502, 503, 504})
 _CONFLICTS = frozenset({409, 412})
 _PATIENCE_SECONDS = 90.0
 _ASK_SECONDS = 60
+
+
+class Forbidden(CloudRefused):
+    """The job's identity may not, or it may not know that there is no such thing."""
 
 
 class NotFound(CloudRefused):
@@ -53,7 +57,7 @@ def call(
     """One call: `api` is `run`, `path` is below its host (`v2/projects/p`). Returns the JSON object of the answer.
 
     Raises:
-        NotFound, Conflict, CloudRefused: Google's reason.
+        NotFound, Forbidden, Conflict, CloudRefused: Google's reason.
         Unreachable: Google does not answer for long; Unclear where that leaves open whether it was done.
     """
     repeatable = method in _REPEATABLE if repeatable is None else repeatable
@@ -134,4 +138,4 @@ def _refusal(method: str, api: str, path: str, answer: requests.Response, proble
     if status in _CONFLICTS or stale:
         return Conflict(what, do="Run the same command again; it looks first.")
     do = "Run gcp-openemr deploy, which grants what the job needs." if status in (401, 403) else ""
-    return CloudRefused(what, do=do)
+    return (Forbidden if status == 403 else CloudRefused)(what, do=do)

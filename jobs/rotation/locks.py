@@ -40,12 +40,16 @@ class _Place:
     name: str
 
     def read(self) -> tuple[dict[str, Any], int] | None:
-        """What stands there and its generation."""
+        """What stands there and its generation.
+
+        This identity may read the lock and list nothing; to such a one Cloud Storage says of an object that is missing
+        what it says of a forbidden one (https://github.com/seung-lab/cloud-volume/pull/260).
+        """
         path = f"storage/v1/b/{self.bucket}/o/{quote(self.name, safe='')}"
         try:
             generation = int(rest.call("GET", "storage", path)["generation"])
             return rest.call("GET", "storage", path, query={"alt": "media", "generation": generation}), generation
-        except rest.NotFound:
+        except (rest.NotFound, rest.Forbidden):
             return None
 
     def write(self, holder: dict[str, Any], expected: int) -> int | None:
@@ -126,14 +130,16 @@ def environment(bucket: str, name: str, *, execution: str, seconds: float) -> It
 
 def _acquired(place: _Place, holder: dict[str, Any], seconds: float) -> int:
     deadline = time.monotonic() + seconds
+    expected = 0
     while True:
+        generation = place.write(holder, expected)
+        if generation is not None:
+            return generation
         found = place.read()
         if found is None or _is_dead(found[0]):
-            generation = place.write(holder, found[1] if found else 0)
-            if generation is not None:
-                return generation
+            expected = found[1] if found else 0
             continue
-        other = found[0]
+        other, expected = found[0], 0
         if time.monotonic() > deadline:
             raise Busy(
                 f"{other['who']} holds the environment with `{other['command']}` since {other['acquired'][:19]} UTC.",

@@ -11,7 +11,7 @@ import pytest
 import redis
 
 from gcp_openemr.sandbox.interfaces import Refused as NotStarted
-from jobs import metrics, rest
+from jobs import metrics
 from jobs.errors import Busy, Refused, Unhealthy, Unreachable
 from jobs.rotation import recipe, served, service
 from jobs.rotation.locks import Fence
@@ -169,8 +169,7 @@ def test_another_run_holds_the_environment(place: Place) -> None:
         place.rotate("redis")
     finish()
     place.rotate("redis")
-    with pytest.raises(rest.NotFound):
-        rest.call("GET", "storage", "storage/v1/b/state/o/prod%2Fenvironment.lock")
+    assert place.cloud.call("GET", "storage", "storage/v1/b/state/o/prod%2Fenvironment.lock").status == 404
 
 
 def test_a_second_run_that_took_the_environment_over_is_kept_away_from_the_clinic(place: Place) -> None:
