@@ -180,7 +180,7 @@ class Served:
         if problem:
             self._go_back(found, before, changes, problem, can_serve=back)
         if not changes:
-            self.outcome.mend(who, "the serving revision held a version that was not in force; a new one serves")
+            self.outcome.mend(who, "the serving revision was not pinned to the versions in force; a new one serves")
         return before
 
     def _ask(self, who: str, found: Service) -> str:

@@ -114,17 +114,14 @@ def find(name: str) -> Service | None:
 
 
 def pins_of(template: Mapping[str, Any], service: str) -> Pins:
-    """The pins in a template, or in a revision, which has the same containers."""
+    """The pins in a template, or in a revision, which has the same containers; 0 is no number, such as `latest`."""
     project = service.split("/locations/", maxsplit=1)[0]
-    found = {}
-    for reference in _references(template):
-        if str(reference.get("version", "")).isdigit():
-            found[_full(project, reference)] = int(reference["version"])
-    return found
+    versions = {_full(project, reference): str(reference.get("version", "")) for reference in _references(template)}
+    return {secret: int(version) if version.isdigit() else 0 for secret, version in versions.items()}
 
 
 def holds(present: Pins, wanted: Pins) -> bool:
-    """Whether pins are the wanted ones, for those secrets that are pinned at all."""
+    """Whether pins are the wanted ones, for those secrets that there are in both."""
     return all(wanted.get(secret, version) == version for secret, version in present.items())
 
 

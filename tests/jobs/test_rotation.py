@@ -218,6 +218,20 @@ def test_a_version_disabled_by_hand_and_a_revision_on_an_old_one_are_mended(plac
     place.at_rest()
 
 
+def test_a_service_that_takes_the_latest_version_is_pinned_before_the_old_password_ends(place: Place) -> None:
+    """An instance keeps the value that it began with, whatever is the latest one later."""
+    body = place.call("GET", "run", f"v2/{SERVICE}")
+    (container,) = body["template"]["containers"]
+    (variable,) = [one for one in container["env"] if one["name"] == "MYSQL_PASS"]
+    variable["valueSource"]["secretKeyRef"]["version"] = "latest"
+    template = {name: part for name, part in body["template"].items() if name != "revision"}
+    patched = {"template": template, "traffic": [{"type": "TRAFFIC_TARGET_ALLOCATION_TYPE_LATEST", "percent": 100}]}
+    place.cloud.wait(place.cloud.call("PATCH", "run", f"v2/{SERVICE}?updateMask=template,traffic", patched))
+    assert place.serving()["database"] == 0
+    assert "database" in place.rotate("database")["rotated"]
+    place.at_rest()
+
+
 def test_a_service_closed_to_callers_from_outside_is_judged_by_cloud_run(place: Place) -> None:
     def ingress(value: str) -> Any:
         place.cloud.wait(place.cloud.call("PATCH", "run", f"v2/{SERVICE}?updateMask=ingress", {"ingress": value}))
