@@ -74,13 +74,16 @@ def _rotate(context: Context, clinic: Clinic, variables: Mapping[str, str]) -> d
     try:
         return _run(context, clinic, variables)
     except JobFailed as error:
-        if not error.record.get("changed_by_hand"):
+        by_hand = error.record.get("changed_by_hand")
+        if not by_hand:
             raise
         context.console.warn(error.what)
     with changing(context, "rotate"):
         platform = Platform(outputs=state.outputs(context, roots.PLATFORM.path) or {})
         jobs.provision(context, clinic, platform, jobs.versions(context, clinic))
-    return _run(context, clinic, variables)
+    # provision keeps the one that was set by hand valid beside its own; a rotation of it ends both
+    what = [kind for kind in KINDS if kind in (*variables["WHAT"].split(","), *by_hand)]
+    return _run(context, clinic, {**variables, "WHAT": ",".join(what)})
 
 
 def _run(context: Context, clinic: Clinic, variables: Mapping[str, str]) -> dict[str, Any]:
