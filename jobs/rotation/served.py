@@ -206,10 +206,12 @@ class Served:
         can_serve: bool = True,
     ) -> None:
         self.outcome.health = problem
+        undone = [change for change in changes if not change.moved]
         if before and can_serve:
             with self.outcome.step("service", "traffic back"):
                 service.give_traffic(found, before)
-        undone = [change for change in changes if not change.moved]
+            if undone and found.revision in found.serving:
+                self._drain(found, "requests in hand of the new revision", since=time.monotonic())
         for change in undone:
             self._undo(dataclasses.replace(change, back=True))
         self._tidy()
@@ -241,10 +243,7 @@ class Served:
         left = self._wait_for_jobs(changes, "executions that began before")
         found = service.find(self.wanted.service)
         if found is not None:
-            seconds = self.wanted.drain_seconds
-            drain = found.request_seconds + _MARGIN_SECONDS if seconds is None else seconds
-            with self.outcome.step("service", "requests in hand of the old revision"):
-                self.fence.pause(until=moved + drain)
+            self._drain(found, "requests in hand of the old revision", since=moved)
             problem = self._ask("service", found)
             if problem:
                 self._go_back(found, before, (), problem)
@@ -259,6 +258,13 @@ class Served:
                 self.fence.check()
                 self.parts[change.kind].keep(change, change.new, self.outcome)
                 change.finish(self.outcome)
+
+    def _drain(self, found: Service, which: str, *, since: float) -> None:
+        """For as long as a request may take that a revision got before a moment of the monotonic clock."""
+        seconds = self.wanted.drain_seconds
+        drain = found.request_seconds + _MARGIN_SECONDS if seconds is None else seconds
+        with self.outcome.step("service", which):
+            self.fence.pause(until=since + drain)
 
     def _wait_for_jobs(self, changes: Sequence[Change], which: str) -> list[str]:
         """Of jobs that have MySQL's password. Returns those that go on for too long."""

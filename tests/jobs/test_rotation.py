@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+import time
+from collections.abc import Mapping
 from typing import Any
 
 import pymysql
@@ -77,6 +79,28 @@ def test_a_revision_that_is_not_healthy_is_undone(place: Place, monkeypatch: pyt
     found = service.find(SERVICE)
     assert found is not None
     assert sorted(found.pins.values()) == sorted(serving.values()), "the next deploy finds nothing to change"
+
+
+def test_requests_in_hand_of_a_revision_that_is_taken_back_keep_their_passwords(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was healthy until it had the traffic."""
+    give, opened = service.give_traffic, []
+
+    def then_ill(found: service.Service, shares: Mapping[str, int], *, shown: str = "") -> service.Service:
+        place.runtime.ill_under_tag = shares == {shown: 100}
+        return give(found, shares, shown=shown)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(service, "give_traffic", then_ill)
+        patch.setattr(place.runtime, "ill_under_tag", False)
+        patch.setattr(Fence, "pause", lambda _self, *, until: opened.append((until, place.passwords("database"))))
+        with pytest.raises(Unhealthy) as caught:
+            place.rotate("database", drain_seconds=60)
+    [(until, passwords)] = opened
+    assert (until > time.monotonic() + 30, passwords) == (True, 2)
+    assert "requests in hand of the new revision" in [step["step"] for step in caught.value.record["steps"]]
+    place.at_rest()
 
 
 def test_an_execution_that_began_before_is_waited_for_by_the_next_run(place: Place) -> None:
