@@ -4,7 +4,9 @@
     current, next           `next` is added and not in force yet; disabled, it is being taken back
     current, previous       `current` has moved; `previous` is valid until nobody uses it any more
 
-All aliases move in one write with the secret's etag as condition.
+All aliases move in one write with the secret's etag as condition. Secret Manager may go on telling what was before a
+change for minutes (https://cloud.google.com/secret-manager/docs/reference/consistency): a look that tells an etag which
+this run has changed is answered with what that change returned.
 """
 
 from __future__ import annotations
@@ -45,6 +47,9 @@ AT_ONCE = "gcp-openemr-end"
 _ATTEMPTS = 5
 _PATIENCE_SECONDS = 120.0
 _DESTROY_AFTER_SECONDS = 7 * 24 * 3600
+
+_after: dict[tuple[str, str], Mapping[str, Any]] = {}
+"""(Secret, its etag before a change of this run) → the secret after that change."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -105,7 +110,14 @@ def look(name: str) -> Secret:
     Raises:
         Refused: it has no version in force, or that one is destroyed.
     """
-    return _secret(name, rest.call("GET", "secretmanager", f"v1/{name}"))
+    return _secret(name, _body(name))
+
+
+def _body(name: str) -> Mapping[str, Any]:
+    body: Mapping[str, Any] = rest.call("GET", "secretmanager", f"v1/{name}")
+    while (name, str(body.get("etag"))) in _after:
+        body = _after[name, str(body["etag"])]
+    return body
 
 
 def _secret(name: str, body: Mapping[str, Any]) -> Secret:
@@ -168,10 +180,13 @@ def point(
     deadline = time.monotonic() + _PATIENCE_SECONDS
     delay = 0.25
     while True:
-        secret = look(name)
+        found = _body(name)
+        secret = _secret(name, found)
         wanted = _changed(secret.aliases, aliases)
         notes = _changed(secret.annotations, annotations or {})
         if wanted == secret.aliases and notes == secret.annotations:
+            if began is not None:
+                _after[name, began.etag] = found
             return secret
         began = began or secret
         _check_still_there(began, secret, aliases)
@@ -180,9 +195,9 @@ def point(
         if notes != secret.annotations:
             body, mask = {**body, "annotations": notes}, f"{mask},annotations"
         try:
-            return _secret(
-                name, rest.call("PATCH", "secretmanager", f"v1/{name}", body=body, query={"updateMask": mask})
-            )
+            made = rest.call("PATCH", "secretmanager", f"v1/{name}", body=body, query={"updateMask": mask})
+            _after[name, secret.etag] = made
+            return _secret(name, made)
         except rest.Conflict as error:
             # tried again after its answer was lost, it meets the etag that it changed itself
             if time.monotonic() + delay > deadline:

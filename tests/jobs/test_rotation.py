@@ -13,7 +13,7 @@ import pytest
 import redis
 
 from gcp_openemr.sandbox.interfaces import Refused as NotStarted
-from jobs import metrics
+from jobs import metrics, rest
 from jobs.errors import Busy, Refused, Unhealthy, Unreachable
 from jobs.rotation import recipe, served, service
 from jobs.rotation.locks import Fence
@@ -158,6 +158,29 @@ def test_aliases_that_are_told_late_for_long_leave_the_clinic_at_work(
     place.works()
     assert "redis" in place.rotate("redis")["finished"]
     place.at_rest()
+
+
+def test_a_run_knows_which_versions_it_put_in_force_though_it_is_told_those_before(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call, former = rest.call, dict[str, Any]()
+    late = {f"v1/{SECRETS[kind]}" for kind in ("database", "admin")}
+
+    def told(method: str, api: str, path: str, **more: Any) -> dict[str, Any]:
+        if method == "PATCH" and path in late:
+            former.setdefault(path, call("GET", api, path))
+        answer = call(method, api, path, **more)
+        return former.get(path, answer) if method == "GET" else answer
+
+    with monkeypatch.context() as patch:
+        patch.setattr(rest, "call", told)
+        record = place.rotate("database", "admin")
+    assert set(former) == late
+    assert set(record["rotated"]) == {"database", "admin"}
+    place.at_rest("database", "admin")
+    found = service.find(SERVICE)
+    assert found is not None
+    assert found.pins[SECRETS["database"]] == record["rotated"]["database"]["to"]
 
 
 def told_late(place: Place, patch: pytest.MonkeyPatch, late: set[int]) -> list[int]:

@@ -82,6 +82,22 @@ def test_aliases_move_though_a_look_tells_what_was(meanwhile: Meanwhile) -> None
     assert meanwhile.changes == 3
 
 
+def test_what_this_run_changed_is_known_to_it_though_looks_tell_what_was(meanwhile: Meanwhile) -> None:
+    meanwhile.former = meanwhile.secret()
+    versions.point(NAME, IN_FORCE)
+    meanwhile.late = 99
+    assert versions.look(NAME).aliases == {CURRENT: 2, PREVIOUS: 1}
+    assert versions.point(NAME, {PREVIOUS: None}).aliases == {CURRENT: 2}
+    assert versions.look(NAME).current == 2
+    assert meanwhile.changes == 2
+
+
+def test_what_another_changed_after_this_run_is_believed(meanwhile: Meanwhile) -> None:
+    versions.point(NAME, IN_FORCE)
+    meanwhile.change(versionAliases={CURRENT: "3"})
+    assert versions.look(NAME).aliases == {CURRENT: 3}
+
+
 def test_a_change_that_was_made_is_not_looked_for(meanwhile: Meanwhile) -> None:
     meanwhile.former = meanwhile.secret()
     meanwhile.late = 99
