@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-from collections.abc import Iterator, Sequence
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from gcp_openemr import cloud_run, lock, state_locks
@@ -15,7 +16,7 @@ from gcp_openemr.environment import Clinic, Environment
 from gcp_openemr.errors import UsageError
 from gcp_openemr.reviewed import Reviewed
 
-__all__ = ["Context", "changing"]
+__all__ = ["Context", "changing", "typed"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -59,7 +60,10 @@ class Context:
 
 @contextlib.contextmanager
 def changing(context: Context, command: str) -> Iterator[lock.Held]:
-    """Hold the environment's lock while a command changes it. Raises Locked when another run does."""
+    """Hold the environment's lock while a command changes it. Raises Locked when another run does.
+
+    `command` is what goes on with it should this run die, as `typed` gives it.
+    """
     bucket = context.cloud.storage.bucket(context.environment.names.state_bucket)
     is_over = functools.partial(cloud_run.is_over, context.cloud)
     with lock.hold(bucket, context.environment.name, command, is_over=is_over) as (held, dead):
@@ -70,3 +74,12 @@ def changing(context: Context, command: str) -> Iterator[lock.Held]:
             )
             state_locks.release(bucket, context.environment.name, dead, context.workspace)
         yield held
+
+
+def typed(verb: str, options: Mapping[str, object]) -> str:
+    """A command as it is typed behind `gcp-openemr`, with those options that are true or have a value."""
+    words = [verb]
+    for option, value in options.items():
+        if value:
+            words += [option] if value is True else [option, str(value)]
+    return shlex.join(words)

@@ -20,7 +20,7 @@ from gcp_openemr.commands import deployed as settled
 from gcp_openemr.commands import foundation as foundation_step
 from gcp_openemr.commands import jobs, releases, roots, state
 from gcp_openemr.commands import plan as planning
-from gcp_openemr.commands.context import Context, changing
+from gcp_openemr.commands.context import Context, changing, typed
 from gcp_openemr.commands.move import Move, fill_and_upgrade
 from gcp_openemr.console import spoken
 from gcp_openemr.environment import Clinic
@@ -70,6 +70,7 @@ def deploy(
     allow_data_loss: Collection[str] = (),
     rebuild: bool = False,
     upgrade: bool = False,
+    command: str = "",
     sources: Mapping[str, Mapping[str, str]] = MappingProxyType({}),
     afterwards: Callable[[], object] = lambda: None,
 ) -> None:
@@ -77,6 +78,7 @@ def deploy(
 
     `rebuild` builds the image though nothing of it changed here, for what its packages have been given since.
     With `upgrade`, a new clinic's data of an older release is restored and upgraded before it serves.
+    `command` is what was given, where that is another one than deploy.
     `sources` are nfs-init's variables, by clinic, for a backup to fill empty storage from that the file does not name.
     `afterwards` is done when all clinics serve, before that is told.
 
@@ -96,7 +98,7 @@ def deploy(
         state.ensure_bucket(context)
     for text in beside:
         context.console.warn(text)
-    with changing(context, "deploy --upgrade" if upgrade else "deploy") as held:
+    with changing(context, command or typed("deploy", {"--upgrade": upgrade})) as held:
         if context.reviewed is not None:
             context.reviewed.check_states({root: state.version(context, root) for root in context.reviewed.roots})
         allowed = settled.allowances(context, allow_data_loss)

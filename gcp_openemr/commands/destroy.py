@@ -49,7 +49,7 @@ def destroy(context: Context, wish: Wish) -> None:
         )
     patience = Patience(wish.wait, wish.again)
     agreed = dataclasses.replace(context, yes=True)
-    with changing(agreed, "destroy") as held:
+    with changing(agreed, wish.command) as held:
         going = leaving.look_again(agreed, going)
         sets, destroyed = _take_down(agreed, going, patience, held.check)
         if going.foundation:

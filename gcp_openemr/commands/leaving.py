@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable
 from gcp_openemr import backups, leftovers
 from gcp_openemr.commands import deployed, roots, state
 from gcp_openemr.commands.backup import age, size
-from gcp_openemr.commands.context import Context
+from gcp_openemr.commands.context import Context, typed
 from gcp_openemr.errors import EnvironmentInvalid, InputMissing, Locked, UsageError
 from gcp_openemr.leftovers import Leftover
 
@@ -35,6 +35,17 @@ class Wish:
     keep_foundation: bool = False
     wait: float = 600.0
     again: str = "gcp-openemr destroy"
+
+    @property
+    def command(self) -> str:
+        """What it takes down, as it is typed; the consent is to be given anew."""
+        options = {
+            "--clinic": self.clinic,
+            "--without-final-backup": not self.final_backup,
+            "--foundation": self.foundation,
+            "--keep-foundation": self.keep_foundation,
+        }
+        return typed("destroy", options)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -21,7 +21,7 @@ from google.cloud.storage import Blob, Bucket
 from gcp_openemr import backups, cloud_run, sealed, secret_store
 from gcp_openemr.commands import deploy, jobs, roots, state
 from gcp_openemr.commands.backup import size
-from gcp_openemr.commands.context import Context, changing
+from gcp_openemr.commands.context import Context, changing, typed
 from gcp_openemr.commands.restore import source_of
 from gcp_openemr.console import Step
 from gcp_openemr.environment import Clinic
@@ -107,7 +107,8 @@ def recover(context: Context, old: Old, *, clinic: str | None, wanted: str, upgr
     with context.console.step("APIs and state bucket"):
         state.ensure_apis(context)
         state.ensure_bucket(context)
-    with changing(context, "recover"):
+    command = _command(old, one, source.set, upgrade=upgrade)
+    with changing(context, command):
         if not _has_begun(context, one, source.set):
             known = (state.outputs(context, roots.FOUNDATION.path) or {}).get("backup_stores", {})
             variables = foundation_variables(context.environment, known=known)
@@ -117,9 +118,17 @@ def recover(context: Context, old: Old, *, clinic: str | None, wanted: str, upgr
     deploy.deploy(
         context,
         upgrade=upgrade,
+        command=command,
         sources={one.name: source.variables},
         afterwards=lambda: _own_password(context, one, password),
     )
+
+
+def _command(old: Old, clinic: Clinic, chosen: backups.BackupSet, *, upgrade: bool) -> str:
+    """What goes on with this very set, also when there is a newer one."""
+    password = f"{old.password}/versions/{old.version}" if old.version else old.password
+    where = {"--from-bucket": old.bucket, "--from-clinic": old.clinic, "--password": password}
+    return typed("recover", {**where, "--set": chosen.set, "--clinic": clinic.name, "--upgrade": upgrade})
 
 
 def _has_begun(context: Context, clinic: Clinic, chosen: backups.BackupSet) -> bool:

@@ -15,7 +15,7 @@ from gcp_openemr.commands.taking_down import Going, Patience
 from gcp_openemr.errors import NotFinished
 from gcp_openemr.leftovers import Leftover
 
-__all__ = ["begun", "finish", "remove_data"]
+__all__ = ["begun", "finish", "is_begun", "remove_data"]
 
 _LOOKS = 3  # a list may be behind a deletion for a moment
 
@@ -25,9 +25,23 @@ def begun(context: Context, going: Leaving) -> Mapping[str, LastSet | None]:
 
     A clinic half removed can make no set any more. What the provision job was last told about it says so.
     """
+    told = {name: _told(context, name) for name in going.clinics}
+    return {name: _permission(one) for name, one in told.items() if _removes(one)}
+
+
+def is_begun(context: Context, clinic: str) -> bool:
+    """Whether the last thing done to a clinic's data was its removal, whole or in part."""
+    return _removes(_told(context, clinic))
+
+
+def _told(context: Context, clinic: str) -> Mapping[str, str]:
+    """What the provision job was last told of a clinic."""
     job = context.job_name(context.environment.names.provision_job)
-    told = {name: cloud_run.last_told(context.cloud, job, "CLINIC", name) for name in going.clinics}
-    return {name: _permission(one) for name, one in told.items() if one.get("ACTION") == "remove"}
+    return cloud_run.last_told(context.cloud, job, "CLINIC", clinic)
+
+
+def _removes(told: Mapping[str, str]) -> bool:
+    return told.get("ACTION") == "remove"
 
 
 def _permission(told: Mapping[str, str]) -> LastSet | None:

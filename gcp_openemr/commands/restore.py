@@ -16,7 +16,7 @@ from gcp_openemr import backups, cloud_run
 from gcp_openemr.backups import BackupSet
 from gcp_openemr.commands import jobs, moments
 from gcp_openemr.commands.backup import age, size
-from gcp_openemr.commands.context import Context, changing
+from gcp_openemr.commands.context import Context, changing, typed
 from gcp_openemr.environment import Clinic
 from gcp_openemr.errors import JobFailed, Unhealthy, UsageError
 
@@ -65,7 +65,10 @@ def restore(
     source = _exact(context, one.name, wanted, sets) if exact else source_of(one.name, wanted, sets)
     _show(context, one, source, sets)
     _agree(context, one, clinic)
-    with changing(context, "restore") as held, _database(context, one, source) as database:
+    # `latest` will be another set soon: the one that is made of the present state
+    again = {"--from": source.set.set if source.set and not exact else wanted, "--point-in-time": exact}
+    command = typed("restore", {**again, "--clinic": one.name, "--without-set": not set_first})
+    with changing(context, command) as held, _database(context, one, source) as database:
         before = _set_of_now(context, one) if set_first else ""
         held.check()
         over = {"RESTORE_OVER": "yes", "DRAIN_SECONDS": str(drain)}
@@ -88,7 +91,8 @@ def undo(context: Context, *, clinic: str | None, drain: int, set_first: bool) -
     one = _only(context, clinic)
     context.console.say(f"Clinic '{one.name}' goes back to what it held before its last restore.")
     _agree(context, one, clinic)
-    with changing(context, "restore --undo") as held:
+    options = {"--undo": True, "--clinic": one.name, "--without-set": not set_first}
+    with changing(context, typed("restore", options)) as held:
         before = _set_of_now(context, one) if set_first else ""
         held.check()
         record = _run(context, one, {"UNDO": "yes", "DRAIN_SECONDS": str(drain)})

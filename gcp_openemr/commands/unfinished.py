@@ -16,26 +16,30 @@ from google.api_core.exceptions import NotFound
 from google.cloud import run_v2
 
 from gcp_openemr import cloud_run, cloud_sql_copies, lock
-from gcp_openemr.commands import moments, releases, roots, state
+from gcp_openemr.commands import moments, releases, removal, roots, state
 from gcp_openemr.commands.backup import age
 from gcp_openemr.commands.context import Context
+from gcp_openemr.environment import Clinic
 from gcp_openemr.variables import Platform
 
 __all__ = ["Unfinished", "look"]
 
 _AGAIN = {
+    "background": "",  # its schedule runs it again, and no command does
     "provision": "deploy",
     "backup": "backup create",
     "verify": "backup verify",
     "drill": "backup drill",
+    "prune": "",
     "rotate": "rotate",
+    "redis-passwords": "rotate",
 }
 _HALF_WAY = ("next", "previous")  # aliases of a secret's versions that only a rotation under way has
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Unfinished:
-    """`what` stopped half way, and the `command` that goes on with it."""
+    """`what` stopped half way, and the `command` that goes on with it; '' where it goes on by itself."""
 
     what: str
     command: str
@@ -97,13 +101,23 @@ def _revisions(context: Context) -> Iterator[Unfinished]:
     for clinic in context.environment.clinics.values():
         seen = cloud_run.service_state(context.cloud, context.service_name(clinic))
         if seen is None and state.outputs(context, roots.clinic_root(clinic.name).path) is not None:
-            again = "deploy --upgrade" if releases.moving(context, clinic) else "deploy"
-            yield Unfinished(what=f"clinic {clinic.name} was made without its service", command=f"gcp-openemr {again}")
+            yield _without_service(context, clinic)
         elif seen is not None and not seen.newest_serves:
             yield Unfinished(
                 what=f"clinic {clinic.name}: revision {seen.created_revision} does not have the traffic",
                 command="gcp-openemr deploy",
             )
+
+
+def _without_service(context: Context, clinic: Clinic) -> Unfinished:
+    if removal.is_begun(context, clinic.name):
+        return Unfinished(
+            what=f"clinic {clinic.name} has no service, and its data was being removed; to begin anew: "
+            "gcp-openemr deploy",
+            command=f"gcp-openemr destroy --clinic {clinic.name}",
+        )
+    again = "deploy --upgrade" if releases.moving(context, clinic) else "deploy"
+    return Unfinished(what=f"clinic {clinic.name} was made without its service", command=f"gcp-openemr {again}")
 
 
 def _jobs(context: Context) -> Iterator[Unfinished]:
@@ -122,9 +136,10 @@ def _jobs(context: Context) -> Iterator[Unfinished]:
         ended = cast("datetime.datetime", last.completion_time or last.create_time)
         what = f"failed {_ago(ended)}" if failed else "is at work"
         who = f"clinic {clinic}: " if clinic else ""
+        again = _command(context, kind, clinic, f"{job.name}/executions/{_short(last.name)}")
         yield Unfinished(
             what=f"{who}job {kind} {what}; its log: gcp-openemr logs --job {kind}",
-            command=f"gcp-openemr {_command(context, kind, clinic, f'{job.name}/executions/{_short(last.name)}')}",
+            command=f"gcp-openemr {again}" if again else "",
         )
 
 
@@ -152,7 +167,7 @@ def _known_jobs(context: Context) -> dict[str, tuple[str, str]]:
 
 
 def _command(context: Context, kind: str, clinic: str, execution: str) -> str:
-    """What started a job, by what it was told."""
+    """What started a job, by what it was told; '' where its schedule alone does."""
     try:
         told = _told(context.cloud.executions.get_execution(name=execution))
     except NotFound:
@@ -160,6 +175,17 @@ def _command(context: Context, kind: str, clinic: str, execution: str) -> str:
     if kind == "upgrade":
         new = releases.moving(context, context.environment.clinic(clinic))
         return "deploy --upgrade" if new else f"upgrade --to {told.get('OPENEMR_VERSION', 'VERSION')} --clinic {clinic}"
+    if kind == "nfs-init":
+        return _of_nfs_init(told, clinic)
+    if told.get("ACTION") == "remove":
+        return f"destroy --clinic {told['CLINIC']}"
+    again = _AGAIN[kind]
+    return f"{again} --clinic {clinic}" if again.startswith("backup") else again
+
+
+def _of_nfs_init(told: Mapping[str, str], clinic: str) -> str:
+    if told.get("KEEP_PAGE") == "yes":
+        return f"upgrade --back --clinic {clinic}"
     if told.get("UNDO") == "yes":
         return f"restore --undo --clinic {clinic}"
     if told.get("RESTORE_OVER") == "yes" and told.get("BACKUP_DATABASE"):
@@ -170,8 +196,7 @@ def _command(context: Context, kind: str, clinic: str, execution: str) -> str:
     upgrading = " --upgrade" if told.get("UPGRADE") == "yes" else ""
     if told.get("BACKUP_SOURCE") == "set":  # a deploy alone would begin with nothing
         return f"recover --from-bucket BUCKET --clinic {clinic}{upgrading}"
-    again = _AGAIN.get(kind, f"deploy{upgrading}")
-    return f"{again} --clinic {clinic}" if again.startswith("backup") else again
+    return f"deploy{upgrading}"
 
 
 def _told(execution: run_v2.Execution) -> Mapping[str, str]:

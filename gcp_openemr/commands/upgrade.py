@@ -14,7 +14,7 @@ from typing import Any
 
 from gcp_openemr import secret_store
 from gcp_openemr.commands import deploy, roots
-from gcp_openemr.commands.context import Context, changing
+from gcp_openemr.commands.context import Context, changing, typed
 from gcp_openemr.commands.releases import Standing, order
 from gcp_openemr.commands.upgrade_work import (
     Work,
@@ -57,7 +57,7 @@ def upgrade(context: Context, *, to: str, clinic: str | None, drain: int) -> Non
     context.console.say(f"OpenEMR {to} comes to {told}. Nobody can work there until it is done; a backup set is made.")
     context.agree(f"Upgrade in '{context.environment.name}'?")
     records: dict[str, Any] = {}
-    with changing(context, f"upgrade --to {to}") as held:
+    with changing(context, typed("upgrade", {"--to": to, "--clinic": clinic})) as held:
         check_still(context, clinic, standings)
         foundation, platform = ground(context)
         images = images_of(context, foundation, to)
@@ -84,7 +84,7 @@ def rehearse(context: Context, *, to: str, clinic: str | None) -> None:
             raise UsageError(f"'{one.clinic}' is on OpenEMR {to}, or on its way to it: there is nothing to rehearse.")
     context.agree(f"Rehearse the upgrade to OpenEMR {to} on copies?")
     records: dict[str, Any] = {}
-    with changing(context, f"upgrade --to {to} --rehearse") as held:
+    with changing(context, typed("upgrade", {"--to": to, "--rehearse": True, "--clinic": clinic})) as held:
         check_still(context, clinic, standings)
         foundation, platform = ground(context)
         images = images_of(context, foundation, to)

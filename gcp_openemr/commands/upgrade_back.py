@@ -6,7 +6,7 @@ from gcp_openemr import backups
 from gcp_openemr.backups import BackupSet
 from gcp_openemr.commands import deploy, jobs
 from gcp_openemr.commands.backup import size
-from gcp_openemr.commands.context import Context, changing
+from gcp_openemr.commands.context import Context, changing, typed
 from gcp_openemr.commands.releases import Standing, order
 from gcp_openemr.commands.upgrade_work import (
     Work,
@@ -38,7 +38,8 @@ def back(context: Context, *, clinic: str | None, drain: int, set_first: bool) -
     (standing,) = look(context, clinic, one_only=True)
     found = _way_back(context, standing)
     _agree_to_go_back(context, standing, found, clinic)
-    with changing(context, f"upgrade --back --clinic {standing.clinic}") as held:
+    options = {"--back": True, "--clinic": standing.clinic, "--without-set": not set_first}
+    with changing(context, typed("upgrade", options)) as held:
         check_still(context, clinic, [standing])
         foundation, platform = ground(context)
         work = work_on(context, foundation, platform, standing)

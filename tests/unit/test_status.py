@@ -124,29 +124,50 @@ def test_what_a_command_left_is_told_with_the_one_that_goes_on(
     assert left(context, holder()) == [], "a living run is at work on it"
 
 
+SET = {"BACKUP_SOURCE": "set"}
+OVER = {**SET, "BACKUP_FILEID": "x", "RESTORE_OVER": "yes"}
+
+
 @pytest.mark.parametrize(
-    ("told", "command"),
+    ("kind", "told", "command"),
     [
-        ({}, "deploy"),
-        ({"UPGRADE": "yes"}, "deploy --upgrade"),
-        ({"BACKUP_SOURCE": "set"}, "recover --from-bucket BUCKET --clinic main"),
-        ({"BACKUP_SOURCE": "set", "UPGRADE": "yes"}, "recover --from-bucket BUCKET --clinic main --upgrade"),
-        ({"BACKUP_SOURCE": "set", "BACKUP_FILEID": "x", "RESTORE_OVER": "yes"}, "restore --from x --clinic main"),
+        ("nfs-init", {}, "deploy"),
+        ("nfs-init", {"UPGRADE": "yes"}, "deploy --upgrade"),
+        ("nfs-init", SET, "recover --from-bucket BUCKET --clinic main"),
+        ("nfs-init", {**SET, "UPGRADE": "yes"}, "recover --from-bucket BUCKET --clinic main --upgrade"),
+        ("nfs-init", OVER, "restore --from x --clinic main"),
+        ("nfs-init", {**OVER, "KEEP_PAGE": "yes"}, "upgrade --back --clinic main"),
+        ("provision", {"ACTION": "ensure", "CLINIC": "north"}, "deploy"),
+        ("provision", {"ACTION": "remove", "CLINIC": "north"}, "destroy --clinic north"),
+        ("redis-passwords", {}, "rotate"),
+        ("background", {}, ""),
+        ("prune", {}, ""),
     ],
 )
-def test_the_command_that_ran_nfs_init_is_known_by_what_it_told(
-    context: Context, monkeypatch: pytest.MonkeyPatch, told: dict[str, str], command: str
+def test_the_command_that_ran_a_job_is_known_by_what_it_told(
+    context: Context, monkeypatch: pytest.MonkeyPatch, kind: str, told: dict[str, str], command: str
 ) -> None:
     executions: Any = SimpleNamespace(get_execution=lambda name: name)
     cloud: Any = SimpleNamespace(executions=executions)
     monkeypatch.setattr(unfinished, "_told", lambda _: told)
-    assert unfinished._command(dataclasses.replace(context, cloud=cloud), "nfs-init", "main", "e") == command
+    assert unfinished._command(dataclasses.replace(context, cloud=cloud), kind, "main", "e") == command
+
+
+def test_a_clinic_whose_data_was_being_removed_is_not_deployed_by_advice(
+    context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a_clinic_without_service(context)
+    monkeypatch.setattr(cloud_run, "last_told", lambda *_: {"ACTION": "remove"})
+    ((what, command),) = left(context)
+    assert "its data was being removed" in what
+    assert command == "gcp-openemr destroy --clinic main"
 
 
 def test_a_dead_run_is_told(context: Context) -> None:
     long_ago = NOW - datetime.timedelta(hours=2)
-    died = holder(acquired=long_ago, renewed=long_ago)
-    assert left(context, died) == [("`destroy` of eve@laptop died; it began 2 h ago", "gcp-openemr destroy")]
+    died = holder(acquired=long_ago, renewed=long_ago, command="destroy --clinic north")
+    what = "`destroy --clinic north` of eve@laptop died; it began 2 h ago"
+    assert left(context, died) == [(what, "gcp-openemr destroy --clinic north")]
 
 
 def test_a_revision_without_traffic_is_told(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
