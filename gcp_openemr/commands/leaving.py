@@ -25,7 +25,7 @@ NOTHING_KEPT = (
 class Wish:
     """What was asked for. `foundation` is the name typed again; `wait` in seconds; `again` the command as it was given.
 
-    `named` is the environment's name where nobody is asked.
+    `named` is the environment's name, which stands for the answer where -y lets nobody be asked.
     """
 
     named: str | None = None
@@ -178,11 +178,11 @@ def agree(context: Context, going: Leaving) -> None:
     Raises:
         UsageError: it was not, or is another one.
     """
-    name, wish = context.environment.name, going.wish
-    if wish.named is not None:
-        return
-    if context.yes:
+    name = context.environment.name
+    if context.yes and going.wish.named is None:
         raise UsageError("With -y, destroy wants the environment's name.", do=f"Add: --environment {name}")
+    if context.yes:
+        return
     if not context.console.asks:
         raise UsageError("Nobody can be asked here.", do=f"Add -y --environment {name} to go ahead.")
     if context.console.answer(f"To go ahead, type the environment's name ({name}):") != name:

@@ -83,8 +83,8 @@ def _states(context: Context) -> Iterator[Unfinished]:
         return
     if environment.protect and not state.protected(context, roots.PLATFORM.path):
         yield Unfinished(
-            what="the protections of the platform are lifted, as a destroy does first",
-            command=f"gcp-openemr destroy --environment {environment.name}; to keep it: gcp-openemr deploy",
+            what="the protections of the platform are lifted, as a destroy does first; to keep it: gcp-openemr deploy",
+            command="gcp-openemr destroy",
         )
     elif not Platform(outputs=platform).provision_job:
         yield Unfinished(what="the platform is there without its provision job", command="gcp-openemr deploy")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 from collections.abc import Mapping, Sequence
@@ -139,6 +140,40 @@ def test_a_clinic_half_removed_is_not_backed_up_again(
         "main": LastSet(set="20261122T020000Z-abcd", manifest="gs://b/clinics/main/sets/20261122T020000Z-abcd.json"),
         "south": None,
     }
+
+
+class Person(Console):
+    """Somebody is there, and types this."""
+
+    asks = True
+
+    def __init__(self, types: str) -> None:
+        super().__init__(people=io.StringIO())
+        self._types = types
+
+    def answer(self, question: str) -> str:
+        assert "type the environment's name (test)" in question
+        return self._types
+
+
+@pytest.mark.parametrize("wish", [Wish(), Wish(named="test")])
+def test_who_does_not_say_yes_types_the_name(deployed: Cloud, tmp_path: Path, wish: Wish) -> None:
+    """Also of a command that was pasted with the name in it."""
+    here = context(deployed, tmp_path)
+    going = leaving.look(here, wish)
+    with pytest.raises(UsageError, match="Nobody can be asked here"):
+        leaving.agree(here, going)
+    with pytest.raises(UsageError, match="That is not its name; nothing was changed"):
+        leaving.agree(dataclasses.replace(here, console=Person("prod")), going)
+    leaving.agree(dataclasses.replace(here, console=Person("test")), going)
+
+
+def test_yes_goes_with_the_name_alone(deployed: Cloud, tmp_path: Path) -> None:
+    here = dataclasses.replace(context(deployed, tmp_path), yes=True)
+    leaving.agree(here, leaving.look(here, Wish(named="test")))
+    with pytest.raises(UsageError, match="wants the environment's name") as caught:
+        leaving.agree(here, leaving.look(here, Wish()))
+    assert caught.value.do == "Add: --environment test"
 
 
 @pytest.mark.parametrize(

@@ -101,11 +101,14 @@ def a_rotation(context: Context) -> None:
     cloud.secrets.update_secret(secret=changed, update_mask=FieldMask(paths=["version_aliases"]))
 
 
+DESTROY = "gcp-openemr destroy"
+
+
 @pytest.mark.parametrize(
     ("make", "what", "command"),
     [
         (a_terraform_lock, "Terraform's state of platform is locked by eve@laptop", "gcloud storage rm gs://"),
-        (lifted_protections, "the protections of the platform are lifted", "gcp-openemr destroy --environment prod"),
+        (lifted_protections, "are lifted, as a destroy does first; to keep it: gcp-openemr deploy", DESTROY),
         (half_a_platform, "the platform is there without its provision job", "gcp-openemr deploy"),
         (a_clinic_of_before, "clinic south stands there", "gcp-openemr destroy --clinic south"),
         (a_clinic_without_service, "clinic main was made without its service", "gcp-openemr deploy"),
@@ -121,6 +124,7 @@ def test_what_a_command_left_is_told_with_the_one_that_goes_on(
     assert len(found) == 1, found
     assert what in found[0][0]
     assert found[0][1].startswith(command)
+    assert not {"-y", "--environment"} & {*found[0][1].split()}, "who pastes it is asked"
     assert left(context, holder()) == [], "a living run is at work on it"
 
 
