@@ -70,7 +70,7 @@ class DatabaseFacts:
 class ClinicState:
     """What was found, and what the run was given to do: a backup, an upgrade, a restore over the clinic, an undo.
 
-    `in_place`: an interrupted run has put just that backup in place already.
+    `in_place`: an interrupted run has put just that backup in place already. `page_kept`: the maintenance page stays.
     """
 
     site: SiteFacts
@@ -81,6 +81,7 @@ class ClinicState:
     upgrade_wanted: bool = False
     over_wanted: bool = False
     undo_wanted: bool = False
+    page_kept: bool = False
     kept: kept.Kept | None = None
     in_place: bool = False
 
@@ -98,6 +99,7 @@ def look(wanted: NfsInit, connection: Connection) -> ClinicState:
         upgrade_wanted=wanted.upgrade,
         over_wanted=wanted.restore_over,
         undo_wanted=wanted.undo,
+        page_kept=wanted.keep_page,
         kept=kept.look(wanted, connection),
         in_place=noted is not None and not noted.settled and not noted.undone and noted.source == place,
     )

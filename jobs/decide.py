@@ -63,6 +63,11 @@ def _half_installed(state: ClinicState) -> bool:
     return _begun(state, "install") and _no_patients(state) and not at_its_end
 
 
+def _goes_back(state: ClinicState) -> bool:
+    """`upgrade --back` leaves the page to the revision that comes; no other restore does."""
+    return state.over_wanted and state.page_kept
+
+
 _RESTORE = "Restore a backup that has both files and database: gcp-openemr restore"
 
 ROWS: tuple[Row, ...] = (
@@ -74,7 +79,7 @@ ROWS: tuple[Row, ...] = (
     ),
     Row(
         name="an upgrade was begun",
-        when=lambda state: _begun(state, "upgrade") and not state.over_wanted,
+        when=lambda state: _begun(state, "upgrade") and not _goes_back(state),
         action="refuse",
         reason="an upgrade was begun and has not come to its end",
         do="Finish it: gcp-openemr upgrade --to VERSION; a new clinic: gcp-openemr deploy --upgrade. "

@@ -18,7 +18,7 @@ from gcp_openemr.environment import Clinic
 from gcp_openemr.image import Images
 from gcp_openemr.variables import Upgrading
 
-__all__ = ["Standing", "look", "moving", "order", "problems"]
+__all__ = ["Standing", "look", "moving", "order", "problems", "under_way"]
 
 _VERSION = "OPENEMR_VERSION"
 _REFUSED = 3  # see jobs/errors.py
@@ -86,19 +86,27 @@ def problems(context: Context, *, upgrade: bool = False) -> Iterator[tuple[str, 
 
 
 def _problem(standing: Standing, wanted: str) -> tuple[str, str]:
-    name, under_way = standing.clinic, standing.upgrading
-    back = f"gcp-openemr upgrade --back --clinic {name}"
-    if under_way and under_way.back:
-        return f"'{name}' is on its way back to OpenEMR {under_way.from_version}", f"Finish it: {back}"
-    if under_way:
-        to = under_way.to_version
-        finish = f'With version = "{to}" in [openemr], finish it: gcp-openemr upgrade --to {to} --clinic {name}'
-        return f"'{name}' is on its way to OpenEMR {to}", f"{finish}\nOr go back: {back}"
+    if standing.upgrading:
+        return under_way(standing.clinic, standing.upgrading)
+    name, back = standing.clinic, _back(standing.clinic)
     told = f"[openemr] version is {wanted}, and '{name}' is on {standing.version}"
     if order(wanted) > order(standing.version):
         return told, f"Run: gcp-openemr upgrade --to {wanted}"
     keep = f'Set version = "{standing.version}" in [openemr]'
     return told, f"{keep}, or go back to an older backup set: {back}"
+
+
+def under_way(name: str, way: Upgrading) -> tuple[str, str]:
+    """Where a clinic is on its way to: a sentence without its end, and what to do."""
+    if way.back:
+        return f"'{name}' is on its way back to OpenEMR {way.from_version}", f"Finish it: {_back(name)}"
+    to = way.to_version
+    finish = f'With version = "{to}" in [openemr], finish it: gcp-openemr upgrade --to {to} --clinic {name}'
+    return f"'{name}' is on its way to OpenEMR {to}", f"{finish}\nOr go back: {_back(name)}"
+
+
+def _back(name: str) -> str:
+    return f"gcp-openemr upgrade --back --clinic {name}"
 
 
 def _problem_of_a_move(name: str, way: Upgrading) -> tuple[str, str]:

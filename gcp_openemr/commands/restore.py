@@ -14,11 +14,12 @@ from typing import Any
 
 from gcp_openemr import backups, cloud_run
 from gcp_openemr.backups import BackupSet
-from gcp_openemr.commands import jobs, moments
+from gcp_openemr.commands import jobs, moments, releases
 from gcp_openemr.commands.backup import age, size
 from gcp_openemr.commands.context import Context, changing, typed
 from gcp_openemr.environment import Clinic
 from gcp_openemr.errors import JobFailed, Unhealthy, UsageError
+from gcp_openemr.lock import Held
 
 __all__ = ["Source", "restore", "source_of", "undo"]
 
@@ -53,11 +54,12 @@ def restore(
     just the moment, from a copy of the Cloud SQL instance, and the files those of the nearest set.
 
     Raises:
-        UsageError: there is no such clinic, set or moment, or it was not agreed to.
+        UsageError: there is no such clinic, set or moment, an upgrade is under way, or it was not agreed to.
         JobFailed: nothing was replaced, or the next run finishes; the job's sentence says which.
         Unhealthy: the clinic does not serve what was restored.
     """
     one = _only(context, clinic)
+    _check_settled(context, one)
     with context.console.step(f"clinics/{one.name}: look at its sets"):
         sets, unreadable = backups.read_sets(context.cloud, context.environment.names.backup_bucket, one.name)
     for text in unreadable:
@@ -68,7 +70,7 @@ def restore(
     # `latest` will be another set soon: the one that is made of the present state
     again = {"--from": source.set.set if source.set and not exact else wanted, "--point-in-time": exact}
     command = typed("restore", {**again, "--clinic": one.name, "--without-set": not set_first})
-    with changing(context, command) as held, _database(context, one, source) as database:
+    with _changing(context, one, command) as held, _database(context, one, source) as database:
         before = _set_of_now(context, one) if set_first else ""
         held.check()
         over = {"RESTORE_OVER": "yes", "DRAIN_SECONDS": str(drain)}
@@ -89,10 +91,11 @@ def undo(context: Context, *, clinic: str | None, drain: int, set_first: bool) -
         UsageError, JobFailed, Unhealthy: as `restore` does; JobFailed also when no copy is kept any more.
     """
     one = _only(context, clinic)
+    _check_settled(context, one)
     context.console.say(f"Clinic '{one.name}' goes back to what it held before its last restore.")
     _agree(context, one, clinic)
     options = {"--undo": True, "--clinic": one.name, "--without-set": not set_first}
-    with changing(context, typed("restore", options)) as held:
+    with _changing(context, one, typed("restore", options)) as held:
         before = _set_of_now(context, one) if set_first else ""
         held.check()
         record = _run(context, one, {"UNDO": "yes", "DRAIN_SECONDS": str(drain)})
@@ -210,6 +213,23 @@ def _agree(context: Context, clinic: Clinic, named: str | None) -> None:
         raise UsageError("Nobody can be asked here.", do=f"Add -y --clinic {clinic.name} to go ahead.")
     if context.console.answer(f"To go ahead, type the clinic's name ({clinic.name}):") != clinic.name:
         raise UsageError("That is not its name; nothing was changed.")
+
+
+def _check_settled(context: Context, clinic: Clinic) -> None:
+    """An upgrade under way knows a set to go back to, and would trust it still after another one was restored."""
+    standing = releases.look(context, clinic)
+    if standing is None or standing.upgrading is None:
+        return
+    what, do = releases.under_way(standing.clinic, standing.upgrading)
+    raise UsageError(f"{what}, so nothing else is restored over it.", do=do)
+
+
+@contextlib.contextmanager
+def _changing(context: Context, clinic: Clinic, command: str) -> Iterator[Held]:
+    """Hold the environment's lock, unless another run began an upgrade until it was ours."""
+    with changing(context, command) as held:
+        _check_settled(context, clinic)
+        yield held
 
 
 def _set_of_now(context: Context, clinic: Clinic) -> str:

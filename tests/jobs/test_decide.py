@@ -91,6 +91,15 @@ def test_each_row_is_reached_and_gives_its_reason(name: str) -> None:
     assert decision.do or action != "refuse"
 
 
+def test_over_an_upgrade_that_was_begun_only_the_way_back_restores() -> None:
+    begun = state(SITE, WHOLE, begun=Marker(doing="upgrade"), over_wanted=True, backup_named=True)
+    refused = decide(begun)
+    assert (refused.row, refused.action) == ("an upgrade was begun", "refuse")
+    assert "gcp-openemr upgrade --back" in refused.do
+    assert decide(dataclasses.replace(begun, page_kept=True)).action == "restore-over"
+    assert decide(state(SITE, WHOLE, begun=Marker(doing="upgrade"), page_kept=True)).action == "refuse"
+
+
 @pytest.mark.parametrize("backup", [False, True])
 def test_an_install_that_came_to_its_end_is_a_clinic(backup: bool) -> None:
     found = state(SITE, WHOLE, begun=Marker(doing="install"), backup_named=backup)

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+import functools
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from gcp_openemr.commands import releases, upgrade, upgrade_work
+from gcp_openemr.clients import Cloud
+from gcp_openemr.commands import releases, restore, upgrade, upgrade_work
 from gcp_openemr.commands.releases import Standing
 from gcp_openemr.environment.versions import LINES
 from gcp_openemr.errors import JobFailed, Locked, UsageError
 from gcp_openemr.image import Images
 from gcp_openemr.variables import SecretVersions, Upgrading
+from tests.unit import cloud as clouds
 
 IMAGES = Images(service="service", job="job")
 FORWARD = Upgrading(from_version="7.0.4", to_version="8.4.0", image="job")
@@ -66,6 +71,29 @@ def test_a_deploy_is_told_what_to_run_instead(found: Standing, wanted: str, what
     told = releases._problem(found, wanted)
     assert what in told[0]
     assert do in told[1]
+
+
+@pytest.mark.parametrize("over", [restore.undo, functools.partial(restore.restore, wanted="latest")])
+@pytest.mark.parametrize("way", [FORWARD, BACK])
+def test_nothing_is_restored_while_an_upgrade_is_under_way(
+    cloud: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, over: Callable[..., None], way: Upgrading
+) -> None:
+    """The upgrade would end with a database of which its set knows nothing, and its way back lose what came since."""
+    context = clouds.context(cloud, tmp_path, yes=True)
+    monkeypatch.setattr(releases, "look", lambda *_: standing("7.0.4", way))
+    with pytest.raises(UsageError, match="so nothing else is restored over it") as caught:
+        over(context, clinic="main", drain=0, set_first=True)
+    assert "gcp-openemr upgrade --back --clinic main" in caught.value.do
+
+
+def test_nor_where_one_began_until_the_lock_was_taken(
+    cloud: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = iter([standing("7.0.4"), standing("7.0.4", FORWARD)])
+    monkeypatch.setattr(releases, "look", lambda *_: next(seen))
+    monkeypatch.setattr(restore, "changing", lambda *_: contextlib.nullcontext())
+    with pytest.raises(UsageError, match=r"'main' is on its way to OpenEMR 8\.4\.0, so nothing"):
+        restore.undo(clouds.context(cloud, tmp_path, yes=True), clinic="main", drain=0, set_first=True)
 
 
 def test_every_line_is_reached_from_older_lines_alone() -> None:
