@@ -71,6 +71,7 @@ class ClinicState:
     """What was found, and what the run was given to do: a backup, an upgrade, a restore over the clinic, an undo.
 
     `in_place`: an interrupted run has put just that backup in place already. `page_kept`: the maintenance page stays.
+    `earlier_set` is one of an earlier clinic of this name.
     """
 
     site: SiteFacts
@@ -78,6 +79,7 @@ class ClinicState:
     code_version: int
     begun: marker.Marker | None = None
     backup_named: bool = False
+    earlier_set: str = ""
     upgrade_wanted: bool = False
     over_wanted: bool = False
     undo_wanted: bool = False
@@ -96,6 +98,7 @@ def look(wanted: NfsInit, connection: Connection) -> ClinicState:
         code_version=code_version(wanted.application)[0],
         begun=marker.read(wanted.sites),
         backup_named=wanted.backup is not None,
+        earlier_set=wanted.earlier_set,
         upgrade_wanted=wanted.upgrade,
         over_wanted=wanted.restore_over,
         undo_wanted=wanted.undo,

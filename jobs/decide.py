@@ -111,6 +111,14 @@ ROWS: tuple[Row, ...] = (
         reason="the share and the database are empty and no backup is named",
     ),
     Row(
+        name="nothing, a backup, and a set of an earlier clinic",
+        when=lambda state: _nothing(state) and state.backup_named and bool(state.earlier_set),
+        action="refuse",
+        reason=lambda state: f"an earlier clinic of this name left set {state.earlier_set}, and no set is named",
+        do="Bring it back: gcp-openemr restore --clinic CLINIC --from SET --without-set. Or begin with the backup that "
+        "the file names, by --from gs://BUCKET/OBJECT. Then: gcp-openemr deploy",
+    ),
+    Row(
         name="nothing, a backup",
         when=lambda state: _nothing(state) and state.backup_named,
         action="restore",

@@ -140,7 +140,7 @@ class NfsInit:
     `restore_over`: the backup takes the place of what is there, which goes to `kept_schema` and a folder; `undo`: it
     comes back from there. `drain_seconds` is how long the maintenance page stands before either; `keep_page` leaves it
     there at the end, since what serves is not of the data's release. `answered`: who started the run has just seen the
-    clinic answer as healthy.
+    clinic answer as healthy. `earlier_set` is one of an earlier clinic of this name, which `backup` is not to hide.
     """
 
     server: Server
@@ -163,6 +163,7 @@ class NfsInit:
     drain_seconds: int = 65
     keep_page: bool = False
     answered: bool = False
+    earlier_set: str = ""
     keep_replaced_days: int = 7
     openemr_settings: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
@@ -326,6 +327,7 @@ def nfs_init(environment: Mapping[str, str]) -> NfsInit:
             drain_seconds=read.number("DRAIN_SECONDS", default=65),
             keep_page=read.flag("KEEP_PAGE"),
             answered=read.flag("ANSWERED"),
+            earlier_set=read.text("EARLIER_SET", default=""),
             keep_replaced_days=read.number("KEEP_REPLACED_DAYS", default=7),
             openemr_settings=_openemr_settings(environment),
         )

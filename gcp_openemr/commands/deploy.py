@@ -40,6 +40,8 @@ from gcp_openemr.variables import (
 __all__ = ["deploy", "secret_versions", "serve"]
 
 _HEALTH_SECONDS = 180.0
+_BEGINS = {"install": "empty", "restore": "with the backup that the file names"}
+"""What nfs-init did to empty storage → how a clinic begins then."""
 _WORTH_TELLING_SECONDS = 20.0  # less than that is nobody's waiting
 
 
@@ -195,10 +197,16 @@ def _fill(context: Context, clinic: Clinic, ground: _Ground, source: Mapping[str
     under_way = releases.moving(context, clinic)
     _bring_about(context, clinic, ground, None, under_way)
     versions = secret_versions(context, clinic)
+    earlier = "" if source else _earlier_set(context, clinic)
+    if earlier and clinic.restore and context.environment.protect:
+        source = {"EARLIER_SET": earlier}
     if not ground.upgrade:
         done = str(jobs.prepare_storage(context, clinic, ground.platform, versions, source).get("decision", ""))
-        if done == "install":
-            _tell_of_earlier_sets(context, clinic)
+        if earlier and done in _BEGINS:
+            context.console.warn(
+                f"Clinic '{clinic.name}' begins {_BEGINS[done]}, but sets of an earlier clinic of this name are there. "
+                f"To bring that back: gcp-openemr restore --clinic {clinic.name} --from {earlier}"
+            )
         return versions, done
     move = Move(
         context=context,
@@ -212,15 +220,10 @@ def _fill(context: Context, clinic: Clinic, ground: _Ground, source: Mapping[str
     return versions, fill_and_upgrade(move, source)
 
 
-def _tell_of_earlier_sets(context: Context, clinic: Clinic) -> None:
-    """A clinic that was destroyed has left its sets; named again, it begins empty all the same."""
+def _earlier_set(context: Context, clinic: Clinic) -> str:
+    """The newest verified set: a clinic that was destroyed has left its own, '' where there is none."""
     sets, _ = backups.read_sets(context.cloud, context.environment.names.backup_bucket, clinic.name)
-    verified = [one.set for one in sets if one.is_verified]
-    if verified:
-        context.console.warn(
-            f"Clinic '{clinic.name}' begins empty, but sets of an earlier clinic of this name are there. "
-            f"To bring that back: gcp-openemr restore --clinic {clinic.name} --from {verified[0]}"
-        )
+    return next((one.set for one in sets if one.is_verified), "")
 
 
 def _bring_about(

@@ -50,6 +50,11 @@ CASES = {
         "take the place",
     ),
     "nothing, no backup": (state(NO_SITE, NO_TABLES), "install", "no backup is named"),
+    "nothing, a backup, and a set of an earlier clinic": (
+        state(NO_SITE, NO_TABLES, backup_named=True, earlier_set="a set"),
+        "refuse",
+        "an earlier clinic of this name left set a set",
+    ),
     "nothing, a backup": (state(NO_SITE, NO_TABLES, backup_named=True), "restore", "a backup is named"),
     "an install was begun, without patients": (
         state(SITE, HALF, begun=Marker(doing="install")),
@@ -89,6 +94,14 @@ def test_each_row_is_reached_and_gives_its_reason(name: str) -> None:
     assert decision.action == action
     assert words in decision.reason
     assert decision.do or action != "refuse"
+
+
+def test_a_set_of_an_earlier_clinic_is_left_alone_by_what_is_there_or_named_in_words() -> None:
+    """`restore` names one, be the storage empty or not; a clinic that is there is no earlier one."""
+    there = state(SITE, WHOLE, backup_named=True, earlier_set="a set")
+    assert decide(there).row == "healthy, a backup"
+    assert decide(state(NO_SITE, NO_TABLES, backup_named=True, over_wanted=True)).action == "restore"
+    assert decide(state(NO_SITE, NO_TABLES, earlier_set="a set")).action == "install"
 
 
 def test_over_an_upgrade_that_was_begun_only_the_way_back_restores() -> None:

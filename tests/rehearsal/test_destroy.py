@@ -24,7 +24,19 @@ from gcp_openemr.environment import load_environment
 from gcp_openemr.leftovers import Leftover
 from gcp_openemr.sandbox import control
 from gcp_openemr.sandbox.remote import remote
-from tests.rehearsal.place import Place, begin, copied, empty, environment_file, terraform_processes, visit, wait_for
+from gcp_openemr.sandbox.standin.sample_backup import SampleBackup
+from tests.rehearsal.place import (
+    RESTORE,
+    Place,
+    begin,
+    beside_an_archive,
+    copied,
+    empty,
+    environment_file,
+    terraform_processes,
+    visit,
+    wait_for,
+)
 from tests.rehearsal.shown import commands, rehearse
 
 PROJECT = "my-clinic-prod"
@@ -244,6 +256,25 @@ def test_a_destroyed_clinic_comes_back_from_its_last_set(tmp_path: Path) -> None
         assert visit(made, "north").document(1, document) == hashlib.sha256(b"written before the end").hexdigest()
         made.must("backup", "drill", "--clinic", "north")
         visit(made, "main")
+
+
+@pytest.mark.torture
+@pytest.mark.timeout(900)
+def test_what_a_clinic_first_began_with_does_not_come_back_for_its_last_set(
+    tmp_path: Path, backup_file: tuple[Path, SampleBackup]
+) -> None:
+    """A file goes on naming the backup that a clinic was moved here with, years ago."""
+    file = environment_file(RESTORE).replace("developer", "production")
+    with beside_an_archive(tmp_path, file, backup_file[0]) as made:
+        made.must("deploy", "-y")
+        document = visit(made, "main").upload(1, "last.txt", b"written since")
+        last = made.must("destroy", "-y", "--environment", "test", "--clinic", "main")["last_sets"]["main"]
+        refused = made.run("deploy", "-y")
+        assert refused.status == 5
+        assert f"an earlier clinic of this name left set {last}" in refused.json["error"]["what"]
+        made.must("restore", "-y", "--clinic", "main", "--from", last, "--without-set", "--drain", "0")
+        made.must("deploy", "-y")
+        assert visit(made, "main").document(1, document) == hashlib.sha256(b"written since").hexdigest()
 
 
 @pytest.mark.torture
