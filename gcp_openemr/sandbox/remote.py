@@ -78,16 +78,14 @@ class Remote:
 
     def _leave_helper(self) -> None:
         """The sandbox cannot see processes of this machine: a helper outside ends them for it, see `api.callers`."""
-        helper = subprocess.Popen(
+        subprocess.run(
             [sys.executable, "-m", "gcp_openemr.sandbox.api.callers", self._url],
-            stdin=subprocess.PIPE,
+            input=self._token.reveal().encode() + b"\n",
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
+            check=True,
         )
-        assert helper.stdin is not None  # noqa: S101 -- tells the checker
-        helper.stdin.write(self._token.reveal().encode() + b"\n")
-        helper.stdin.close()
 
 
 def remote(directory: Path) -> Remote:

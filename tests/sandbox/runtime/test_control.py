@@ -21,6 +21,8 @@ import requests
 from gcp_openemr.errors import GcpOpenemrError, InputMissing, Locked, NotPermitted, ToolMissing, Unreachable
 from gcp_openemr.sandbox import control
 from gcp_openemr.sandbox.control import SandboxInfo
+from gcp_openemr.sandbox.remote import remote
+from tests.sandbox.api.test_faults import CALLER
 
 
 @pytest.fixture
@@ -238,3 +240,15 @@ def _parent(entry: Path) -> int:
 def test_info_never_shows_the_token(directory: Path) -> None:
     info: SandboxInfo = control.start(directory)
     assert info.token.reveal() not in repr(info)
+
+
+def test_a_caller_outside_is_killed_and_whoever_asked_for_it_is_left_no_child(directory: Path) -> None:
+    info = control.start(directory)
+    children = Path(f"/proc/self/task/{os.getpid()}/children")
+    before = children.read_text()
+    remote(directory).add_fault("kill", method="secretmanager.*")
+    assert children.read_text() == before
+    call = f"{info.url}/secretmanager.googleapis.com/v1/projects/demo-clinic/secrets"
+    deadline = time.monotonic() + 30
+    while subprocess.run([sys.executable, "-c", CALLER, call, info.token.reveal()], check=False).returncode != -9:
+        assert time.monotonic() < deadline, "no caller was killed"
