@@ -6,7 +6,6 @@ import base64
 import concurrent.futures
 import hashlib
 import os
-import re
 import time
 
 import google_crc32c
@@ -247,21 +246,6 @@ def test_a_batch_answers_each_call_for_itself(client: storage.Client, bucket: st
             bucket.blob(f"{number} ö").delete()
     assert [response.status_code for response in batch._responses] == [204] * 5 + [404]
     assert list(client.list_blobs(bucket)) == []
-
-
-def test_an_upload_goes_on_and_is_given_up_in_a_batch(cloud: Cloud, bucket: storage.Bucket) -> None:
-    root = f"upload/storage/v1/b/{BUCKET}/o?uploadType=resumable"
-    upload = cloud.call("POST", "storage", f"{root}&name=x", {}).headers["X-GUploader-UploadID"]
-    calls = (
-        f"PUT /{root}&upload_id={upload}\r\ncontent-length: x\r\n\r\nab",
-        f"DELETE /{root}&upload_id={upload}\r\n\r\n",
-    )
-    parts = "".join(f"--part\r\nContent-Type: application/http\r\n\r\n{call}\r\n" for call in calls)
-    kind = {"Content_Type": "multipart/mixed; boundary=part"}
-    answer = cloud.call("POST", "storage", "batch/storage/v1", f"{parts}--part--".encode(), **kind)
-    assert answer.status == 200
-    assert re.findall(rb"HTTP/1.1 (\d+)", answer.body) == [b"200", b"499"]
-    assert bucket.blob("x").download_as_bytes() == b"ab"
 
 
 def test_the_xml_api_reads_as_gos_client_does(cloud: Cloud, bucket: storage.Bucket) -> None:

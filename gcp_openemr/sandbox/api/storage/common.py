@@ -6,7 +6,7 @@ Bytes go out by `alt=media` of the JSON API and GET/HEAD of the XML API, with ra
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from email.utils import format_datetime
 from urllib.parse import quote
@@ -130,23 +130,38 @@ def early_check(call: Call, bucket: str, name: str, conditions: Mapping[str, int
 
 
 def create_object(
-    call: Call, bucket: str, name: str, resource: Json, content: Content, conditions: Mapping[str, int]
+    call: Call,
+    bucket: str,
+    name: str,
+    resource: Json,
+    content: Content,
+    conditions: Mapping[str, int],
+    then: Callable[[StoredObject], None] = lambda _made: None,
 ) -> StoredObject:
-    """A new live object of received bytes. The file is discarded when the object is refused."""
+    """A new live object of received bytes. The file is discarded when the object is refused. `then`: see insert_row."""
     try:
         _check_hashes(resource, content)
         body = without(resource, "name", "crc32c", "md5Hash")
         body |= {"size": str(content.size), "crc32c": content.crc32c, "md5Hash": content.md5}
-        return insert_row(call, bucket, name, body, content.file, conditions)
+        return insert_row(call, bucket, name, body, content.file, conditions, then)
     except BaseException:
         call.app.objects.discard(content.file)
         raise
 
 
 def insert_row(
-    call: Call, bucket: str, name: str, body: Json, file: str, conditions: Mapping[str, int]
+    call: Call,
+    bucket: str,
+    name: str,
+    body: Json,
+    file: str,
+    conditions: Mapping[str, int],
+    then: Callable[[StoredObject], None] = lambda _made: None,
 ) -> StoredObject:
-    """Check and insert in one transaction, so that of two writers with the same precondition one wins."""
+    """Check and insert in one transaction, so that of two writers with the same precondition one wins.
+
+    `then` is done in it too, so that it holds exactly when the object is there.
+    """
     with call.store.transaction():
         record = bucket_record(call, bucket)
         early_check(call, bucket, name, conditions)
@@ -156,6 +171,7 @@ def insert_row(
         body.setdefault("contentType", "application/octet-stream")
         body["storageClass"] = str(body.get("storageClass") or record.body["storageClass"]).upper()
         found, free = call.app.objects.insert(bucket, name, body, file, keeping(record.body))
+        then(found)
     if free:
         call.app.objects.discard(free)
     return found

@@ -215,13 +215,20 @@ class Objects:
         for (bucket,) in self._store.query("SELECT DISTINCT bucket FROM objects WHERE live = 2"):
             self.forget_soft_deleted(bucket, timestamp(time.time()))
         known = {row[0] for row in self._store.query("SELECT file FROM objects")}
-        uploads = {row[0] for row in self._store.query("SELECT file FROM uploads")}
         for path in self._directory.iterdir():
             if path.is_file() and path.name not in known:
                 path.unlink()
-        for path in self.uploads.iterdir():
-            if path.name not in uploads:
-                path.unlink()
+        self._sweep_uploads()
+
+    def _sweep_uploads(self) -> None:
+        """An unfinished upload goes with its file: it was taken over for an object that then did not come to be."""
+        rows = self._store.query("SELECT file, body FROM uploads")
+        there = {path.name for path in self.uploads.iterdir()}
+        lost = [file for file, body in rows if file not in there and json.loads(body)["done"] is None]
+        for file in lost:
+            self._store.change("DELETE FROM uploads WHERE file = ?", (file,))
+        for file in there - {file for file, _ in rows}:
+            (self.uploads / file).unlink()
 
 
 class _Hashes:

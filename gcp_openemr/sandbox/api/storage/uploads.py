@@ -15,8 +15,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from gcp_openemr.sandbox.api.messages import Readable, Request, Response, json_response, parse_json
-from gcp_openemr.sandbox.api.rules import ApiError, Call, Json, demand, handles, refuse_if
+from gcp_openemr.sandbox.api.rules import ApiError, Call, Json, demand, handles, refuse, refuse_if
 from gcp_openemr.sandbox.api.storage import common
+from gcp_openemr.sandbox.api.storage.objects import StoredObject
 from gcp_openemr.sandbox.api.validation import accept
 
 __all__ = ["multipart", "pieces"]
@@ -95,7 +96,13 @@ def _continue(call: Call) -> Json | Response:
         return Response(status=499, headers={_UPLOAD_HEADER: upload})
     if body["done"] is not None:
         return _finished(call, body)
-    path = call.app.objects.uploads / upload
+    try:
+        return _receive(call, upload, body, call.app.objects.uploads / upload)
+    except FileNotFoundError as error:  # another call ends the same upload
+        raise refuse("storage.upload-missing") from error
+
+
+def _receive(call: Call, upload: str, body: Json, path: Path) -> Response:
     received = _whole_steps(path)
     start, total = _content_range(call.request, received)
     if start is None:
@@ -147,13 +154,16 @@ def _incomplete(received: int) -> Response:
 def _complete(call: Call, upload: str, body: Json, path: Path) -> Response:
     content = call.app.objects.adopt(path)
     resource = body["resource"] | _hash_header(call.request)
+
+    def mark(made: StoredObject) -> None:
+        done = json.dumps(body | {"done": made.generation})
+        call.store.change("UPDATE uploads SET body = ? WHERE id = ?", (done, upload))
+
     try:
-        found = common.create_object(call, body["bucket"], body["name"], resource, content, body["conditions"])
+        found = common.create_object(call, body["bucket"], body["name"], resource, content, body["conditions"], mark)
     except ApiError:
         call.store.change("DELETE FROM uploads WHERE id = ?", (upload,))
         raise
-    done = body | {"done": found.generation}
-    call.store.change("UPDATE uploads SET body = ? WHERE id = ?", (json.dumps(done), upload))
     return json_response(common.shown_object(call, found))
 
 
