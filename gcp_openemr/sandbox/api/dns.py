@@ -107,6 +107,10 @@ def change(call: Call) -> Json:
             ]
             for what, change_one in (("deletions", _remove), ("additions", _add))
         }
+        for kind in sorted(_OWN_TYPES):
+            refuse_if(
+                call.store.get(f"{zone.name}/rrsets/{zone.body['dnsName']}/{kind}") is None, "dns.apex", type=kind
+            )
         number = str(call.store.next_number(f"change/{zone.name}"))
         changed = {what: rrsets for what, rrsets in done.items() if rrsets}
         result: Json = {"kind": "dns#change", "id": number, "startTime": now(), "status": "done", **changed}

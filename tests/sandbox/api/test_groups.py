@@ -147,11 +147,12 @@ def test_disk_and_address_survive_whatever_happens(cloud: Cloud, parts: str, hap
 
 
 def test_a_new_template_replaces_the_machine(cloud: Cloud, parts: str) -> None:
-    insert(cloud, f"zones/{ZONE}/instanceGroupManagers", group())
+    made = insert(cloud, f"zones/{ZONE}/instanceGroupManagers", group())
     before = machine(cloud)
     two = insert(cloud, "global/instanceTemplates", template("two", parts, "e2-medium"))
     version = {"versions": [{"instanceTemplate": f"{two['selfLink']}?uniqueId={two['id']}"}]}
-    cloud.wait(cloud.call("PATCH", "compute", GROUP, version))
+    assert cloud.call("PATCH", "compute", GROUP, version).status == 412
+    cloud.wait(cloud.call("PATCH", "compute", GROUP, {**version, "fingerprint": made["fingerprint"]}))
     after = machine(cloud)
     assert after["machineType"].endswith("/e2-medium")
     assert after["networkInterfaces"][0]["networkIP"] == before["networkInterfaces"][0]["networkIP"]

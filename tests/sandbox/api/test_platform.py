@@ -183,19 +183,6 @@ def test_an_endpoint_of_a_stranger_stays_pending(cloud: Cloud, network: str, sql
     assert "connect_endpoint" not in cloud.runtime.names()
 
 
-def test_a_subnetwork_stays_while_cloud_nat_serves_it(cloud: Cloud, network: str) -> None:
-    region = f"regions/{REGION}"
-    served = [{"name": f"{region}/subnetworks/oe-prod-run", "sourceIpRangesToNat": ["ALL_IP_RANGES"]}]
-    nat = {"name": "out", "sourceSubnetworkIpRangesToNat": "LIST_OF_SUBNETWORKS", "subnetworks": served}
-    router = {"name": "out", "network": network, "nats": [nat]}
-    cloud.wait(cloud.call("POST", "compute", f"{COMPUTE}/{region}/routers", router))
-    refused = cloud.call("DELETE", "compute", f"{COMPUTE}/{region}/subnetworks/oe-prod-run")
-    user = f"projects/{PROJECT}/{region}/routers/out"
-    assert (refused.status, refused.message.endswith(f"is already being used by '{user}'")) == (400, True)
-    cloud.wait(cloud.call("DELETE", "compute", f"{COMPUTE}/{region}/routers/out"))
-    cloud.wait(cloud.call("DELETE", "compute", f"{COMPUTE}/{region}/subnetworks/oe-prod-run"))
-
-
 def test_networks_and_subnetworks_hold_each_other(cloud: Cloud, network: str) -> None:
     found = cloud.call("GET", "compute", f"{COMPUTE}/global/networks/net").body
     assert found["kind"] == "compute#network"
@@ -324,37 +311,6 @@ def test_labels_metadata_and_size_change_in_place(cloud: Cloud, machine: dict[st
     cloud.wait(cloud.call("POST", "compute", f"{disk}/resize", {"sizeGb": "30"}))
     assert cloud.call("GET", "compute", disk).body["sizeGb"] == "30"
     assert cloud.call("POST", "compute", f"{disk}/resize", {"sizeGb": "10"}).status == 400
-
-
-@pytest.mark.parametrize(
-    ("machine_type", "cores"),
-    [
-        ("e2-small", 2),
-        ("e2-standard-4", 4),
-        ("e2-standard-3", None),
-        ("e2-standard-64", None),
-        ("n2-highmem-128", 128),
-        ("n1-standard-1", 1),
-        ("e2-custom-2-4096", 2),
-        ("e2-custom-3-4096", None),
-        ("e2-custom-2-4000", None),
-        ("e2-custom-64-131072", None),
-        ("custom-1-3840", 1),
-        ("n9-standard-6", 6),  # a series that is not known here
-        ("e2", None),
-    ],
-)
-def test_machine_types_are_those_of_their_series(cloud: Cloud, machine_type: str, cores: int | None) -> None:
-    found = cloud.call("GET", "compute", f"{COMPUTE}/zones/{ZONE}/machineTypes/{machine_type}")
-    assert (found.status, found.body.get("guestCpus")) == ((200, cores) if cores else (404, None))
-
-
-@pytest.mark.parametrize("zone", [REGION, f"{REGION}-a", f"{REGION}-bb", "nowhere"])
-def test_what_is_asked_of_a_zone_that_there_is_not_is_refused(cloud: Cloud, zone: str) -> None:
-    disk = {"name": "d", "sizeGb": "10"}
-    refused = cloud.call("POST", "compute", f"{COMPUTE}/zones/{zone}/disks", disk)
-    assert (refused.status, refused.message) == (400, f"Invalid value for field 'zone': '{zone}'. Unknown zone.")
-    assert cloud.call("POST", "compute", f"{COMPUTE}/zones/europe-west99-a/disks", disk).status == 200
 
 
 def test_a_machine_gets_no_type_that_there_is_not(cloud: Cloud, machine: dict[str, Any]) -> None:

@@ -142,7 +142,8 @@ def new_group(world: World) -> Request:
 @request("compute.instanceGroupManagers.patch")
 def changed_group(world: World) -> Request:
     path = world.made("compute", f"{ZONAL}/instanceGroupManagers", group(world, "changed"))
-    return "PATCH", "compute", path, {"description": "changed"}
+    fingerprint = world.cloud.call("GET", "compute", path).body["fingerprint"]
+    return "PATCH", "compute", path, {"description": "changed", "fingerprint": fingerprint}
 
 
 @request("compute.instanceGroupManagers.delete")

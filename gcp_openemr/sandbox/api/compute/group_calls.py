@@ -47,6 +47,7 @@ def _health_check(change: Change) -> None:
 
 
 def _complete_group(change: Change) -> None:
+    links.check_fingerprint(change, "group")
     new = adopt(change)
     version = next(iter(new.get("versions") or ()), {"instanceTemplate": new.get("instanceTemplate")})
     template = change.call.store.get(links.full_name(str(version.get("instanceTemplate") or "")))

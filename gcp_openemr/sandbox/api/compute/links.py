@@ -16,11 +16,22 @@ from gcp_openemr.sandbox.api import crud
 from gcp_openemr.sandbox.api.envelopes import COMPUTE_ROOT
 from gcp_openemr.sandbox.api.names import id_of, path_of, project_of, singular, snake
 from gcp_openemr.sandbox.api.projects import project_by_number
-from gcp_openemr.sandbox.api.rules import COLLECTIONS, Call, Json, Record, Store, handles, missing, refuse, refuse_if
+from gcp_openemr.sandbox.api.rules import (
+    COLLECTIONS,
+    Call,
+    Change,
+    Json,
+    Record,
+    Store,
+    handles,
+    missing,
+    refuse,
+    refuse_if,
+)
 
 __all__ = [
-    "Action", "actions", "check_references", "fingerprint", "full_name", "normalize", "referrers", "refuse_if_used",
-    "self_link",
+    "Action", "actions", "check_fingerprint", "check_references", "fingerprint", "full_name", "normalize", "referrers",
+    "refuse_if_used", "self_link",
 ]  # fmt: skip
 
 _LINK = re.compile(
@@ -134,6 +145,13 @@ def _act(call: Call) -> Json:
 
 def fingerprint() -> str:
     return base64.b64encode(secrets.token_bytes(8)).decode()
+
+
+def check_fingerprint(change: Change, what: str) -> None:
+    """Refuse a PATCH or PUT without the resource's current fingerprint (the field's description in the discovery
+    document)."""
+    given = change.call.merge_body.get("fingerprint")
+    refuse_if(change.old is not None and given != change.old["fingerprint"], "compute.fingerprint", what=what)
 
 
 def _labels(call: Call, body: Json) -> Json:

@@ -153,6 +153,7 @@ def _network_shown(call: Call, body: Json) -> Json:
 
 
 def _subnetwork(change: Change) -> None:
+    links.check_fingerprint(change, "subnetwork")
     new = adopt(change)
     refuse_if(not new.get("network"), "compute.required", field="network", why="The network is required.")
     whole = _range(str(new.get("ipCidrRange") or ""))
@@ -227,7 +228,7 @@ def _routers_of(store: Store, subnetwork: str) -> Iterator[str]:
 def _firewall(change: Change) -> None:
     new = adopt(change)
     new.setdefault("network", f"{links.self_link(change.name).split('/global/')[0]}/global/networks/default")
-    refuse_if(not (new.get("allowed") or new.get("denied")), "compute.firewall-rules")
+    refuse_if(bool(new.get("allowed")) == bool(new.get("denied")), "compute.firewall-rules")
     fill(new, direction="INGRESS", priority=1000, disabled=False, logConfig={"enable": False})
     sources = ("sourceRanges", "sourceTags", "sourceServiceAccounts")
     if new["direction"] == "INGRESS" and not any(new.get(field) for field in sources):
