@@ -20,6 +20,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any, TypeVar
@@ -196,12 +197,15 @@ class Restic:
         return ["backup", "--json", "--host", self._store.clinic, *(f"--tag={tag}" for tag in tags)]
 
     def _save_stream(self, name: str, tags: Sequence[str], write: Callable[[IO[bytes]], _T]) -> tuple[Summary, _T]:
-        with self._started(*self._saving(tags), "--stdin", "--stdin-filename", name, stdin=True) as running:
+        arguments = [*self._saving(tags), "--stdin", "--stdin-filename", name]
+        # what it tells meanwhile is read at once: it stops where the pipe is full
+        with self._started(*arguments, stdin=True) as running, ThreadPoolExecutor(1, "restic") as reading:
+            summary = reading.submit(_summary, running.lines())
             try:
                 with contextlib.suppress(BrokenPipeError):
                     written = write(running.input)
                     running.input.close()
-                    return _summary(running.lines()), written
+                    return summary.result(), written
             except BaseException:
                 running.kill()  # before its input ends, which would look like the end of the file
                 raise

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import os
 import platform
 import random
 import shutil
+import subprocess
 import time
 from pathlib import Path
+from typing import IO
 
 import pymysql
 import pytest
@@ -296,6 +299,24 @@ def test_a_connection_that_is_dropped_is_never_taken_for_a_repository_that_is_no
     with pytest.raises(Unreachable, match="unable to open config file"):
         unsteady.repository.exists()
     assert unsteady.repository.exists()
+
+
+@pytest.mark.timeout(60)
+def test_what_restic_tells_while_a_long_dump_comes_does_not_stop_it(
+    unsteady: Unsteady, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At its usual rate a pipe is full after half an hour."""
+    monkeypatch.setattr(subprocess, "Popen", functools.partial(subprocess.Popen, pipesize=4096))
+    unsteady.repository._environment["RESTIC_PROGRESS_FPS"] = "60"
+
+    def write(out: IO[bytes]) -> int:
+        for _ in range(100):
+            out.write(os.urandom(1 << 19))
+            time.sleep(0.02)
+        return 100 << 19
+
+    saved, written = unsteady.repository.save_stream("dump.sql", ["t"], write)
+    assert saved.bytes == written
 
 
 def test_where_restic_failed_in_the_middle_the_reader_is_not_believed(unsteady: Unsteady) -> None:
