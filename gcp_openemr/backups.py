@@ -26,6 +26,7 @@ __all__ = [
     "BackupSet",
     "Check",
     "choose",
+    "choose_to_restore",
     "clinics",
     "growth",
     "latest_run",
@@ -90,6 +91,7 @@ class BackupSet(_Part):
     database: Snapshot = Snapshot()
     files: Snapshot = Snapshot()
     checked: tuple[Check, ...] = ()
+    source: Mapping[str, str] = {}
     format: int = sealed.FORMAT
 
     @property
@@ -100,6 +102,11 @@ class BackupSet(_Part):
     @property
     def is_verified(self) -> bool:
         return self.state == "verified"
+
+    @property
+    def is_before_restore(self) -> bool:
+        """Whether it was made of what a restore was about to replace."""
+        return self.source.get("before") == "restore"
 
     @property
     def bytes(self) -> int:
@@ -204,6 +211,25 @@ def choose(sets: Sequence[BackupSet], wanted: str) -> BackupSet:
         when = f" from {until:%Y-%m-%d %H:%M} UTC or before" if until else ""
         raise UsageError(f"There is no verified backup set{when}.", do=known)
     return max(fitting, key=lambda one: one.begun)
+
+
+def choose_to_restore(sets: Sequence[BackupSet], wanted: str) -> BackupSet:
+    """As `choose`, but `latest` passes over the sets of what restores replaced: people wanted to get away from that.
+
+    So it means the same set when a restore that was cut off is run again.
+
+    Raises:
+        UsageError: as `choose` does; also where there are no others.
+    """
+    if wanted != "latest":
+        return choose(sets, wanted)
+    others = [one for one in sets if not one.is_before_restore]
+    if any(one.is_verified for one in sets) and not any(one.is_verified for one in others):
+        raise UsageError(
+            "There is no verified backup set but those of what restores replaced.",
+            do="Name one by its id. See: gcp-openemr backup list",
+        )
+    return choose(others, wanted)
 
 
 def nearest(sets: Sequence[BackupSet], when: datetime.datetime) -> BackupSet:

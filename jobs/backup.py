@@ -229,6 +229,7 @@ class _Making:
                 "project": clinic.project,
                 "environment": clinic.environment,
                 "instance": clinic.server.host,
+                **({"before": "restore"} if self.wanted.before_restore else {}),
             },
         )
 

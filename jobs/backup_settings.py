@@ -52,7 +52,8 @@ class Clinic:
 class MakeSet:
     """`lock_seconds` is how long a run waits for another one, of the clinic or of its repository.
 
-    After `drill_days` without a good drill each run says so, for an alert; 0 is never.
+    After `drill_days` without a good drill each run says so, for an alert; 0 is never. `before_restore`: it is of what
+    a restore is about to replace.
     """
 
     store: Store
@@ -60,6 +61,7 @@ class MakeSet:
     lock_seconds: int
     result_uri: str
     drill_days: int = 0
+    before_restore: bool = False
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -104,7 +106,12 @@ def backup(environment: Mapping[str, str]) -> MakeSet:
     """Raises SettingsInvalid with every problem, as the other three do."""
     read = Reader(environment)
     return read.finish(
-        lambda: MakeSet(clinic=clinic(read), drill_days=read.number("DRILL_DAYS", default=0), **common(read, "backup"))
+        lambda: MakeSet(
+            clinic=clinic(read),
+            drill_days=read.number("DRILL_DAYS", default=0),
+            before_restore=read.flag("BEFORE_RESTORE"),
+            **common(read, "backup"),
+        )
     )
 
 

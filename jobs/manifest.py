@@ -72,7 +72,8 @@ class Checked:
 class Manifest:
     """Times are RFC 3339 in UTC, by the database's clock. `position` is its GTID set, where it tells one.
 
-    `openemr` has `release`, `database` (number) and `container` (counter); `source` project, environment, instance.
+    `openemr` has `release`, `database` (number) and `container` (counter); `source` project, environment, instance
+    and, for a set of what a restore replaces, `before`.
     """
 
     clinic: str

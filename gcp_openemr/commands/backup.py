@@ -142,6 +142,7 @@ def _values(one: BackupSet, now: datetime.datetime) -> dict[str, Any]:
         "documents": one.documents.found,
         "checked": {"when": check.when, "how": check.how} if check else None,
         "has_sum": one.has_sum,
+        "before_restore": one.is_before_restore,
         "problems": list(one.problems),
     }
 
@@ -149,9 +150,10 @@ def _values(one: BackupSet, now: datetime.datetime) -> dict[str, Any]:
 def _line(one: BackupSet, now: datetime.datetime) -> str:
     check = one.last_check
     checked = f"{check.how} {check.when:%Y-%m-%d %H:%M}" if check else "not read back yet"
+    replaced = "  of what a restore replaced" if one.is_before_restore else ""
     line = (
         f"{one.set}  {age((now - one.begun).total_seconds()):>8}  {size(one.bytes):>8}  +{size(one.added)}  "
-        f"OpenEMR {one.openemr.release}  {checked}{'' if one.has_sum else '  manifest without a sum'}"
+        f"OpenEMR {one.openemr.release}  {checked}{replaced}{'' if one.has_sum else '  manifest without a sum'}"
     )
     return line if one.is_verified else f"{line}  FAILED: {'; '.join(one.problems)}"
 

@@ -74,7 +74,8 @@ def restore(
         before = _set_of_now(context, one) if set_first else ""
         held.check()
         over = {"RESTORE_OVER": "yes", "DRAIN_SECONDS": str(drain)}
-        record = _run(context, one, {**source.variables, **database, **over})
+        with _set_named(one, wanted, source):
+            record = _run(context, one, {**source.variables, **database, **over})
         url = _wait(context, one)
     values = {"restored": source.title, "decision": record["decision"], "set_before": before, "url": url}
     lost = record.get("documents_without_file") or []
@@ -115,7 +116,7 @@ def source_of(clinic: str, wanted: str, sets: Sequence[BackupSet]) -> Source:
         return Source(variables={"BACKUP_SOURCE": "gcs", "BACKUP_FILEID": wanted}, title=wanted)
     if kind == "drive" and rest:
         return Source(variables={"BACKUP_SOURCE": "drive", "BACKUP_FILEID": rest}, title=wanted)
-    chosen = backups.choose(sets, wanted)
+    chosen = backups.choose_to_restore(sets, wanted)
     variables = {
         "BACKUP_SOURCE": "set",
         "BACKUP_FILEID": chosen.set,
@@ -234,7 +235,7 @@ def _changing(context: Context, clinic: Clinic, command: str) -> Iterator[Held]:
 
 def _set_of_now(context: Context, clinic: Clinic) -> str:
     try:
-        return str(jobs.run(context, clinic, "backup").get("set", ""))
+        return str(jobs.run(context, clinic, "backup", {"BEFORE_RESTORE": "yes"}).get("set", ""))
     except JobFailed as error:
         if error.record.get("begun") in _HALF_OF_TWO:
             context.console.warn("No set is made first: what is there now is half of an interrupted restore.")
@@ -252,6 +253,18 @@ def _run(context: Context, clinic: Clinic, variables: Mapping[str, str]) -> dict
     context.console.say(f"  nfs-init: {record.get('decision', '')}. {record.get('reason', '')}".rstrip())
     jobs.check_in_place(record, variables)
     return {"decision": "", **record}
+
+
+@contextlib.contextmanager
+def _set_named(clinic: Clinic, wanted: str, source: Source) -> Iterator[None]:
+    """Let a failure say which set `latest` was: by the next run there may be a newer one."""
+    try:
+        yield
+    except JobFailed as error:
+        if wanted != "latest" or source.set is None:
+            raise
+        again = f"To go on with that set: gcp-openemr restore --from {source.set.set} --clinic {clinic.name}"
+        raise JobFailed(error.what, do=f"{error.do} {again}".strip(), record=error.record) from error
 
 
 def _wait(context: Context, clinic: Clinic) -> str:

@@ -9,7 +9,7 @@ import shutil
 
 import pytest
 
-from jobs import backup, manifest, metrics, nfs_init
+from jobs import backup, backup_settings, manifest, metrics, nfs_init
 from jobs.manifest import Checked, Documents
 from tests.jobs.shelf import Shelf
 from tests.jobs.world import World, opens, tree
@@ -53,6 +53,25 @@ def test_the_manifest_tells_what_is_in_the_set(living: World, shelf: Shelf) -> N
     assert made.files.bytes == sum(path.stat().st_size for path in living.site.rglob("*") if path.is_file())
     shown = shelf.restic("dump", made.database.snapshot, "openemr.sql")
     assert hashlib.sha256(shown.encode()).hexdigest() == made.database.sha256
+
+
+@pytest.mark.parametrize(("flag", "told"), [("yes", "restore"), ("no", None)])
+def test_the_set_of_what_a_restore_replaces_says_so(living: World, shelf: Shelf, flag: str, told: str | None) -> None:
+    variables = {
+        "BACKUP_BUCKET": "backups",
+        "BACKUP_PASS_SECRET": "projects/p/secrets/backup",
+        "BACKUP_PASS_VERSION": "1",
+        "BEFORE_RESTORE": flag,
+        "CLINIC": "main",
+        "MYSQL_DATABASE": "oe_main",
+        "MYSQL_HOST": "sql",
+        "MYSQL_PASS_SECRET": "projects/p/secrets/db",
+        "MYSQL_PASS_VERSION": "1",
+        "MYSQL_USER": "oe_main",
+    }
+    before = backup_settings.backup(variables).before_restore
+    backup.run(dataclasses.replace(shelf.wanted(living), before_restore=before))
+    assert manifest.choose(shelf.store, "latest").source.get("before") == told
 
 
 def test_a_second_set_costs_what_changed(living: World, shelf: Shelf) -> None:

@@ -69,6 +69,18 @@ def test_what_means_no_set_is_told(wanted: str, said: str) -> None:
         backups.choose(SETS, wanted)
 
 
+def test_what_a_restore_replaced_is_the_latest_for_no_restore_but_can_be_named() -> None:
+    replaced = made(23, source={"before": "restore"})
+    assert backups.choose_to_restore([replaced, *SETS], "latest").begun.day == 21
+    assert backups.choose([replaced, *SETS], "latest").begun.day == 23
+    assert [backups.choose_to_restore([replaced, *SETS], one) for one in (replaced.set, "2026-11-24")] == [replaced] * 2
+    with pytest.raises(UsageError, match="no verified backup set but those of what restores replaced"):
+        backups.choose_to_restore([replaced, SETS[0]], "latest")
+    with pytest.raises(UsageError, match="There is no verified backup set"):
+        backups.choose_to_restore([SETS[0]], "latest")
+    assert "of what a restore replaced" in backup._line(replaced, replaced.begun)
+
+
 def test_a_moment_of_another_zone_is_told_in_utc() -> None:
     with pytest.raises(UsageError, match="There is no verified backup set from 2026-11-13 23:30 UTC or before"):
         backups.choose(SETS, "2026-11-14T00:30+01:00")

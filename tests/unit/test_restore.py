@@ -84,6 +84,21 @@ def test_the_rest_of_what_was_asked_for_is_enough(clinic: Clinic) -> None:
     clinic.undo()
 
 
+def test_the_set_of_what_is_replaced_is_marked_and_no_restore_takes_it_for_the_latest(clinic: Clinic) -> None:
+    bucket = clinic.context.cloud.storage.bucket(clinic.context.environment.names.backup_bucket)
+    replaced = made(22, source={"before": "restore"})
+    bucket.blob(f"clinics/main/backups/sets/{replaced.set}.json").upload_from_string(json.dumps(written(replaced)))
+    clinic.answers["nfs-init"] = JobFailed("The share is full.", do="Make room.")
+    with pytest.raises(JobFailed, match="The share is full") as told:
+        clinic.restore("latest")
+    assert (
+        told.value.do == f"Make room. To go on with that set: gcp-openemr restore --from {made(21).set} --clinic main"
+    )
+    (_, backup), (_, nfs_init) = clinic.ran
+    assert backup["BEFORE_RESTORE"] == "yes"
+    assert nfs_init["BACKUP_FILEID"] == made(21).set
+
+
 @pytest.mark.parametrize("begun", ["swap", "undo"])
 def test_what_is_half_of_two_is_replaced_without_a_set_of_it(clinic: Clinic, begun: str) -> None:
     clinic.answers |= {
