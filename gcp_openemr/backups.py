@@ -28,6 +28,7 @@ __all__ = [
     "choose",
     "choose_to_restore",
     "clinics",
+    "filled_with",
     "growth",
     "latest_run",
     "manifest",
@@ -166,17 +167,22 @@ def newest(cloud: Cloud, bucket: str, clinic: str) -> BackupSet | None:
 
 
 def latest_run(cloud: Cloud, bucket: str, clinic: str, job: str) -> dict[str, Any] | None:
-    """The record of the last run of a clinic's job, with `at` added; None when none left one."""
-    prefix = f"clinics/{clinic}/runs/{job}/"
-    names = _names(cloud, bucket, prefix)
-    if not names:
-        return None
-    try:
-        record = json.loads(cloud.storage.bucket(bucket).blob(names[-1]).download_as_bytes())
-    except (NotFound, ValueError):
-        return None
-    at = names[-1].removeprefix(prefix).removesuffix(".json")
-    return {**record, "at": moment(at)} if isinstance(record, dict) else None
+    """The record of the last run of a clinic's job, with `at` added; None when none left one, or one without form."""
+    names = _names(cloud, bucket, _runs(clinic, job))
+    return _run(cloud, bucket, names[-1]) if names else None
+
+
+def filled_with(cloud: Cloud, bucket: str, clinic: str) -> str:
+    """The id of the set, or the address, that nfs-init last put in place of nothing; '' where no record tells.
+
+    Raises:
+        InputMissing: there is no such bucket.
+    """
+    for name in reversed(_names(cloud, bucket, _runs(clinic, "nfs-init"))):
+        record = _run(cloud, bucket, name) or {}
+        if record.get("ok") and record.get("decision") in ("restore", "finish-swap"):
+            return str(record.get("source", ""))
+    return ""
 
 
 def whole(content: bytes) -> dict[str, Any]:
@@ -279,6 +285,19 @@ def _known(sets: Sequence[BackupSet]) -> str:
 
 def _sets(clinic: str) -> str:
     return f"{_CLINICS}{clinic}/backups/sets/"
+
+
+def _runs(clinic: str, job: str) -> str:
+    return f"{_CLINICS}{clinic}/runs/{job}/"
+
+
+def _run(cloud: Cloud, bucket: str, name: str) -> dict[str, Any] | None:
+    try:
+        record = json.loads(cloud.storage.bucket(bucket).blob(name).download_as_bytes())
+    except (NotFound, ValueError):
+        return None
+    at = name.rpartition("/")[2].removesuffix(".json")
+    return {**record, "at": moment(at)} if isinstance(record, dict) else None
 
 
 def _names(cloud: Cloud, bucket: str, prefix: str) -> list[str]:

@@ -22,7 +22,7 @@ from gcp_openemr import backups, cloud_run, sealed, secret_store
 from gcp_openemr.commands import deploy, jobs, roots, state
 from gcp_openemr.commands.backup import size
 from gcp_openemr.commands.context import Context, changing, typed
-from gcp_openemr.commands.restore import source_of
+from gcp_openemr.commands.restore import Source, source_of
 from gcp_openemr.console import Step
 from gcp_openemr.environment import Clinic
 from gcp_openemr.errors import CloudRefused, InputMissing, UsageError
@@ -82,7 +82,8 @@ def recover(context: Context, old: Old, *, clinic: str | None, wanted: str, upgr
     """Deploy the environment, its clinic filled from `wanted` (`latest`, an id or a moment) of another's sets.
 
     With `upgrade`, a set of an older release becomes the file's before the clinic serves.
-    Run again after an interruption, it goes on: what is copied or restored already is not done again.
+    Run again after an interruption, it goes on: what is copied or restored already is not done again, and `latest` is
+    then the set that the clinic was filled with, whatever the old one made since.
 
     Raises:
         UsageError: the clinic exists already and began with something else, or there is no such set.
@@ -99,28 +100,31 @@ def recover(context: Context, old: Old, *, clinic: str | None, wanted: str, upgr
         sets, unreadable = _old_sets(context, old)
     for text in unreadable:
         context.console.warn(text)
-    source = source_of(one.name, wanted, sets)
-    if source.set is None:
-        raise UsageError(f"{wanted} is no backup set.", do="To begin with an archive, name it in [restore] and deploy.")
+    source, begins_with = _source(context, one, wanted, sets)
     context.console.say(f"Clinic '{one.name}' begins with {source.title} of {old.clinic} in {old.bucket}.")
     context.agree(f"Recover it into '{context.environment.name}' in project {context.environment.project}?")
     with context.console.step("APIs and state bucket"):
         state.ensure_apis(context)
         state.ensure_bucket(context)
-    command = _command(old, one, source.set, upgrade=upgrade)
+    command = _command(old, one, begins_with, upgrade=upgrade)
     with changing(context, command):
-        if not _has_begun(context, one, source.set):
+        if not _has_begun(context, one, begins_with):
             known = (state.outputs(context, roots.FOUNDATION.path) or {}).get("backup_stores", {})
             variables = foundation_variables(context.environment, known=known)
             roots.apply(context, roots.prepare(context, roots.FOUNDATION, variables))
             _take_password(context, one, password)
             _copy(context, old, one)
+
+    def finish() -> None:
+        _own_password(context, one, password)
+        _check_filled(context, one, begins_with)
+
     deploy.deploy(
         context,
         upgrade=upgrade,
         command=command,
         sources={one.name: source.variables},
-        afterwards=lambda: _own_password(context, one, password),
+        afterwards=finish,
     )
 
 
@@ -129,6 +133,24 @@ def _command(old: Old, clinic: Clinic, chosen: backups.BackupSet, *, upgrade: bo
     password = f"{old.password}/versions/{old.version}" if old.version else old.password
     where = {"--from-bucket": old.bucket, "--from-clinic": old.clinic, "--password": password}
     return typed("recover", {**where, "--set": chosen.set, "--clinic": clinic.name, "--upgrade": upgrade})
+
+
+def _source(
+    context: Context, clinic: Clinic, wanted: str, sets: Sequence[backups.BackupSet]
+) -> tuple[Source, backups.BackupSet]:
+    """What `wanted` means; `latest` is the set that a run before has filled the clinic with, where there was one.
+
+    Raises:
+        UsageError: it means nothing, or an archive.
+    """
+    filled = _filled_with(context, clinic)
+    if wanted == "latest" and filled in {one.set for one in sets}:
+        context.console.say(f"A run before has filled '{clinic.name}' already, with what was the latest set then.")
+        wanted = filled
+    source = source_of(clinic.name, wanted, sets)
+    if source.set is None:
+        raise UsageError(f"{wanted} is no backup set.", do="To begin with an archive, name it in [restore] and deploy.")
+    return source, source.set
 
 
 def _has_begun(context: Context, clinic: Clinic, chosen: backups.BackupSet) -> bool:
@@ -147,6 +169,27 @@ def _has_begun(context: Context, clinic: Clinic, chosen: backups.BackupSet) -> b
         )
     context.console.say(f"Clinic '{clinic.name}' has begun with it already: what is left of its deploy follows.")
     return True
+
+
+def _filled_with(context: Context, clinic: Clinic) -> str:
+    """As `backups.filled_with`; '' also where the new environment has no bucket yet."""
+    with contextlib.suppress(InputMissing):
+        return backups.filled_with(context.cloud, context.environment.names.backup_bucket, clinic.name)
+    return ""
+
+
+def _check_filled(context: Context, clinic: Clinic, chosen: backups.BackupSet) -> None:
+    """nfs-init leaves alone what a run before has filled.
+
+    Raises:
+        UsageError: that was from another set.
+    """
+    filled = _filled_with(context, clinic)
+    if filled not in ("", chosen.set):
+        raise UsageError(
+            f"Clinic '{clinic.name}' serves {filled}, with which a run before had filled it, not set {chosen.set}.",
+            do=f"To replace its data: gcp-openemr restore --clinic {clinic.name} --from {chosen.set}",
+        )
 
 
 def _password(context: Context, old: Old) -> Redacted:
