@@ -122,13 +122,15 @@ class _Rotation:
         due = {kind: self._is_wanted(kind, found[kind]) for kind in _SERVED}
         due["database"] |= drifted
         self._mend_redis(found["redis"], redis)
-        begun = [changes.begin(kind, found[kind], self._outcome, due=due[kind]) for kind in _SERVED]
         served = Served(
             wanted=self._wanted,
             parts={"database": Database(account=self._account), "redis": redis},
             fence=self._fence,
             outcome=self._outcome,
         )
+        if any(due.values()):
+            served.check_traffic()
+        begun = [changes.begin(kind, found[kind], self._outcome, due=due[kind]) for kind in _SERVED]
         going = [change for change in begun if change is not None]
         at_once = [change for change in going if self._wanted.now and not change.back]
         if at_once:

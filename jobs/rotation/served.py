@@ -119,6 +119,12 @@ class Served:
     fence: Fence
     outcome: Outcome
 
+    def check_traffic(self) -> None:
+        """Before anything is begun. Raises Refused where no new revision could take the place of what serves."""
+        found = service.find(self.wanted.service)
+        if found is not None:
+            service.served_like(found, [self.wanted.secrets[kind] for kind in self.parts])
+
     def rotate(self, changes: Sequence[Change]) -> None:
         """Bring the changes to their end, and the service to a revision with the versions in force.
 
@@ -143,6 +149,7 @@ class Served:
 
     def rotate_now(self, changes: Sequence[Change]) -> None:
         """End the old passwords first; until the new revision serves, people are shut out."""
+        self.check_traffic()
         begun = time.monotonic()
         for change in changes:
             with self.outcome.step(change.kind, "old password ended"):
@@ -169,8 +176,9 @@ class Served:
         if before and all(service.holds(service.revision_pins(found, revision), pins) for revision in before):
             return {}
         who = "+".join(change.kind for change in changes) or "service"
+        like = service.served_like(found, pins)
         with self.outcome.step(who, "new revision"):
-            found = service.make_revision(found.name, pins)
+            found = service.make_revision(found.name, pins, like=like)
         problem = found.problem or self._ask(who, found)
         if not problem:
             with self.outcome.step(who, "traffic"):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import requests
@@ -18,7 +18,7 @@ from google.auth.transport.requests import Request
 from google.oauth2 import id_token
 
 from jobs import log, rest
-from jobs.errors import CloudRefused, Unreachable
+from jobs.errors import CloudRefused, Refused, Unreachable
 
 __all__ = [
     "NEW",
@@ -30,6 +30,7 @@ __all__ = [
     "make_revision",
     "pins_of",
     "revision_pins",
+    "served_like",
 ]
 
 NEW = "next"
@@ -38,6 +39,25 @@ NEW = "next"
 _BY_NAME = "TRAFFIC_TARGET_ALLOCATION_TYPE_REVISION"
 _LATEST = "TRAFFIC_TARGET_ALLOCATION_TYPE_LATEST"
 _OPEN = "INGRESS_TRAFFIC_ALL"
+# Both a template and a revision have these (https://cloud.google.com/run/docs/reference/rest/v2/projects.locations.services.revisions);
+# labels and annotations, which both have too, change nothing of how requests are served.
+_CONFIGURATION = (
+    "containers",
+    "encryptionKey",
+    "encryptionKeyRevocationAction",
+    "encryptionKeyShutdownDuration",
+    "executionEnvironment",
+    "gpuZonalRedundancyDisabled",
+    "maxInstanceRequestConcurrency",
+    "nodeSelector",
+    "scaling",
+    "serviceAccount",
+    "serviceMesh",
+    "sessionAffinity",
+    "timeout",
+    "volumes",
+    "vpcAccess",
+)
 _ATTEMPTS = 5
 _CHANGE_SECONDS = 900.0
 _HEALTH_SECONDS = 180.0
@@ -126,28 +146,48 @@ def holds(present: Pins, wanted: Pins) -> bool:
 
 
 def revision_pins(service: Service, revision: str) -> Pins:
-    return pins_of(rest.call("GET", "run", f"v2/{service.name}/revisions/{revision}"), service.name)
+    return pins_of(_revision(service, revision), service.name)
 
 
-def make_revision(name: str, pins: Pins) -> Service:
-    """Have a newest revision with these pins, which differs from the one before in nothing else and gets no traffic.
+def served_like(service: Service, secrets: Collection[str]) -> str:
+    """The revision whose configuration all requests are served with, whatever it has of these secrets; '' for none.
 
-    Where the newest one has them already, it is that. Returns the service when Cloud Run has finished with it, whether
-    the revision is ready or not.
+    Raises:
+        Refused: requests are shared out among several configurations.
+    """
+    serving = sorted(service.serving, key=lambda revision: -service.serving[revision])
+    first, *others = [_revision(service, revision) for revision in serving] or [{}]
+    if any(_differences(service.name, first, other, secrets) for other in others):
+        told = ", ".join(f"{revision} {service.serving[revision]} %" for revision in serving)
+        raise Refused(
+            f"Requests to {_short(service.name)} are shared out among revisions that differ: {told}. A rotation makes "
+            "one revision for all of them, which would end that.",
+            do=f"Give them all to one (gcloud run services update-traffic {_short(service.name)} "
+            "--to-revisions=REVISION=100), then run gcp-openemr rotate.",
+        )
+    return serving[0] if serving else ""
+
+
+def make_revision(name: str, pins: Pins, *, like: str = "") -> Service:
+    """Have a newest revision with these pins, which differs from `like` in nothing else and gets no traffic.
+
+    Without `like` it is as the newest one. Where the newest one is so already, it is that. Returns the service when
+    Cloud Run has finished with it, whether the revision is ready or not.
     """
     for _ in range(_ATTEMPTS):
         service = _settled(name)
-        if holds(service.pins, pins):
-            return service
-        template = copy.deepcopy(dict(service.body["template"]))
         # the name of a revision is given once; Cloud Run makes the next one
-        template.pop("revision", None)
-        project = name.split("/locations/", maxsplit=1)[0]
-        for reference in _references(template):
-            if _full(project, reference) in pins:
-                reference["version"] = str(pins[_full(project, reference)])
-        traffic = _by_name(service)
-        _change(service, {"template": template, "traffic": traffic})
+        present = {part: value for part, value in service.body["template"].items() if part != "revision"}
+        template = copy.deepcopy(present)
+        if like and like != service.revision:
+            wanted = _revision(service, like)
+            for part in _differences(name, wanted, _revision(service, service.revision), pins):
+                template = {**template, part: wanted.get(part)}
+        template = {part: value for part, value in template.items() if value is not None}
+        _pin(name, template, pins)
+        if template == present:
+            return service
+        _change(service, {"template": template, "traffic": _by_name(service)})
     raise CloudRefused(f"The template of {name} is changed by another all the time.", do="Run the same command again.")
 
 
@@ -251,8 +291,27 @@ def _as_set(targets: Sequence[Mapping[str, Any]]) -> frozenset[tuple[Any, ...]]:
     return frozenset((t.get("type"), t.get("revision"), t.get("percent") or 0, t.get("tag") or "") for t in targets)
 
 
+def _revision(service: Service, revision: str) -> dict[str, Any]:
+    return rest.call("GET", "run", f"v2/{service.name}/revisions/{revision}")
+
+
+def _differences(name: str, one: Mapping[str, Any], other: Mapping[str, Any], secrets: Collection[str]) -> list[str]:
+    """In which parts of their configuration two revisions differ, beside the versions of these secrets."""
+    unpinned = [copy.deepcopy({part: body.get(part) for part in _CONFIGURATION}) for body in (one, other)]
+    for body in unpinned:
+        _pin(name, body, dict.fromkeys(secrets, 0))
+    return [part for part in _CONFIGURATION if unpinned[0][part] != unpinned[1][part]]
+
+
+def _pin(name: str, template: Mapping[str, Any], pins: Pins) -> None:
+    project = name.split("/locations/", maxsplit=1)[0]
+    for reference in _references(template):
+        if _full(project, reference) in pins:
+            reference["version"] = str(pins[_full(project, reference)])
+
+
 def _references(template: Mapping[str, Any]) -> list[dict[str, Any]]:
-    variables = [one for container in template.get("containers", []) for one in container.get("env", [])]
+    variables = [one for container in template.get("containers") or () for one in container.get("env", [])]
     found = [one.get("valueSource", {}).get("secretKeyRef") for one in variables]
     return [reference for reference in found if reference]
 

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import base64
 import json
-import time
-from collections.abc import Mapping
 from typing import Any
 
 import pymysql
 import pytest
 import redis
 
-from gcp_openemr.sandbox.interfaces import Refused as NotStarted
 from jobs import metrics, rest
 from jobs.errors import Busy, Refused, Unhealthy, Unreachable
 from jobs.rotation import recipe, served, service
@@ -59,47 +56,6 @@ def test_only_what_is_due_is_rotated_and_ages_are_told(
     monkeypatch.setattr(recipe, "_GRACE_DAYS", -1)
     assert set(place.rotate("redis", due_or_not=False, every_days=0)["rotated"]) == {"redis"}
     assert '"message": "The password redis is older than 0 days.", "overdue": "rotation"' in capsys.readouterr().out
-    place.at_rest()
-
-
-@pytest.mark.parametrize("ill", ["start", "health"])
-def test_a_revision_that_is_not_healthy_is_undone(place: Place, monkeypatch: pytest.MonkeyPatch, ill: str) -> None:
-    before = {kind: place.aliases(kind) for kind in BOTH}
-    serving = place.serving()
-    if ill == "start":
-        monkeypatch.setitem(place.runtime.refuse, "start_revision", NotStarted("The container failed to start."))
-    else:
-        monkeypatch.setattr(place.runtime, "ill_under_tag", True)
-    with pytest.raises(Unhealthy, match="The old passwords stay") as caught:
-        place.rotate(*BOTH)
-    assert set(caught.value.record["undone"]) == set(BOTH)
-    assert {kind: place.aliases(kind) for kind in BOTH} == before
-    assert place.serving() == serving
-    place.at_rest()
-    found = service.find(SERVICE)
-    assert found is not None
-    assert sorted(found.pins.values()) == sorted(serving.values()), "the next deploy finds nothing to change"
-
-
-def test_requests_in_hand_of_a_revision_that_is_taken_back_keep_their_passwords(
-    place: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It was healthy until it had the traffic."""
-    give, opened = service.give_traffic, []
-
-    def then_ill(found: service.Service, shares: Mapping[str, int], *, shown: str = "") -> service.Service:
-        place.runtime.ill_under_tag = shares == {shown: 100}
-        return give(found, shares, shown=shown)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(service, "give_traffic", then_ill)
-        patch.setattr(place.runtime, "ill_under_tag", False)
-        patch.setattr(Fence, "pause", lambda _self, *, until: opened.append((until, place.passwords("database"))))
-        with pytest.raises(Unhealthy) as caught:
-            place.rotate("database", drain_seconds=60)
-    [(until, passwords)] = opened
-    assert (until > time.monotonic() + 30, passwords) == (True, 2)
-    assert "requests in hand of the new revision" in [step["step"] for step in caught.value.record["steps"]]
     place.at_rest()
 
 
@@ -262,30 +218,6 @@ def test_a_version_disabled_by_hand_and_a_revision_on_an_old_one_are_mended(plac
     service.give_traffic(found, {old: 100})
     assert not place.is_healthy(place.serving())
     assert "a new one serves" in place.rotate("redis", due_or_not=False)["mended"]["service"]
-    place.at_rest()
-
-
-def test_a_service_that_takes_the_latest_version_is_pinned_before_the_old_password_ends(place: Place) -> None:
-    """An instance keeps the value that it began with, whatever is the latest one later."""
-    body = place.call("GET", "run", f"v2/{SERVICE}")
-    (container,) = body["template"]["containers"]
-    (variable,) = [one for one in container["env"] if one["name"] == "MYSQL_PASS"]
-    variable["valueSource"]["secretKeyRef"]["version"] = "latest"
-    template = {name: part for name, part in body["template"].items() if name != "revision"}
-    patched = {"template": template, "traffic": [{"type": "TRAFFIC_TARGET_ALLOCATION_TYPE_LATEST", "percent": 100}]}
-    place.cloud.wait(place.cloud.call("PATCH", "run", f"v2/{SERVICE}?updateMask=template,traffic", patched))
-    assert place.serving()["database"] == 0
-    assert "database" in place.rotate("database")["rotated"]
-    place.at_rest()
-
-
-def test_a_service_closed_to_callers_from_outside_is_judged_by_cloud_run(place: Place) -> None:
-    def ingress(value: str) -> Any:
-        place.cloud.wait(place.cloud.call("PATCH", "run", f"v2/{SERVICE}?updateMask=ingress", {"ingress": value}))
-
-    ingress("INGRESS_TRAFFIC_INTERNAL_ONLY")
-    assert place.rotate("redis")["health"] == "not asked"
-    ingress("INGRESS_TRAFFIC_ALL")
     place.at_rest()
 
 
