@@ -24,6 +24,7 @@ from gcp_openemr.retrying import once
 
 __all__ = [
     "CURRENT",
+    "LEFT",
     "Secret",
     "Standing",
     "add",
@@ -37,6 +38,7 @@ __all__ = [
 
 CURRENT = "current"
 NEXT, PREVIOUS = "next", "previous"
+LEFT = "gcp-openemr-left"  # of jobs/rotation/versions.py
 _LOST = (
     "A destroyed value is lost. Add another version (gcloud secrets versions add) and have the alias name it (gcloud "
     "secrets update --update-version-aliases=current=VERSION); gcp-openemr deploy then sets it where it is used. The "
@@ -57,7 +59,8 @@ class Standing:
     """A secret as it stands, for people. At rest it has the alias `current` alone.
 
     `next` was added and is not in force yet; `previous` was in force and is still taken. `since` is when the current
-    version was made. `enabled` are the versions that can be read; `problem` is why the current one cannot.
+    version was made. `enabled` are the versions that can be read; `problem` is why the current one cannot. `left`:
+    rotations leave the password to the person who set another one in OpenEMR.
     """
 
     secret: str
@@ -67,6 +70,7 @@ class Standing:
     previous: int | None
     enabled: tuple[int, ...]
     problem: str = ""
+    left: bool = False
 
     @property
     def half_way(self) -> str:
@@ -102,6 +106,7 @@ def standing(cloud: Cloud, name: str) -> Standing | None:
         previous=_alias(secret, PREVIOUS),
         enabled=enabled,
         problem="" if current is None or current in enabled else _unreadable(name, current),
+        left=LEFT in secret.annotations,
     )
 
 

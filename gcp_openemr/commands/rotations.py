@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from gcp_openemr import cloud_run, secret_store
@@ -31,12 +31,16 @@ _ON_SCHEDULE = ("background", "backup", "verify", "drill", "prune", "rotate")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Passwords:
-    """A clinic's secrets by kind, None where there is none, and sentences on what was changed beside rotations."""
+    """A clinic's secrets by kind, None where there is none, and sentences on what was changed beside rotations.
+
+    `on_schedule` are the kinds that change after `every_days`.
+    """
 
     clinic: str
     secrets: Mapping[str, Standing | None]
     drift: tuple[str, ...]
     every_days: int
+    on_schedule: Collection[str] = tuple(KINDS)
 
     def age_days(self, kind: str) -> float | None:
         stands = self.secrets[kind]
@@ -45,7 +49,9 @@ class Passwords:
         return (datetime.datetime.now(datetime.UTC) - stands.since) / datetime.timedelta(days=1)
 
     def is_overdue(self, kind: str) -> bool:
-        return (self.age_days(kind) or 0) > self.every_days
+        stands = self.secrets[kind]
+        left = stands is not None and stands.left
+        return kind in self.on_schedule and not left and (self.age_days(kind) or 0) > self.every_days
 
     @property
     def complaints(self) -> list[str]:
@@ -70,6 +76,7 @@ class Passwords:
             "age_days": None if days is None else round(days, 2),
             "overdue": self.is_overdue(kind),
             "half_way": stands.half_way,
+            "set_by_a_person": stands.left,
         }
 
     def lines(self) -> list[str]:
@@ -82,6 +89,7 @@ class Passwords:
             days = self.age_days(kind)
             old = "" if days is None else f"{age(days * 86_400)} old"
             late = f", OVERDUE: every {self.every_days} days" if self.is_overdue(kind) else ""
+            late += ", set by a person in OpenEMR and left to them" if stands.left else ""
             half = f"  half-way: {stands.half_way}" if stands.half_way else ""
             told.append(f"{kind:8}  version {stands.current}, {old}{late}{half}")
         return told + [f"! {sentence}" for sentence in self.drift]
@@ -99,8 +107,13 @@ def look(context: Context, clinic: Clinic, health: Health | None = None) -> Pass
     names = context.environment.clinic_names(clinic.name)
     secrets = {kind: secret_store.standing(context.cloud, getattr(names, name)) for kind, name in KINDS.items()}
     drift = (*_of_secrets(secrets), *_of_pins(context, clinic, secrets), *_of_jobs(context, clinic), *_of(health))
+    rotation = context.environment.rotation
     return Passwords(
-        clinic=clinic.name, secrets=secrets, drift=drift, every_days=context.environment.rotation.every_days
+        clinic=clinic.name,
+        secrets=secrets,
+        drift=drift,
+        every_days=rotation.every_days,
+        on_schedule=rotation.secrets,
     )
 
 

@@ -8,7 +8,7 @@ from jobs.passwords import new_password
 from jobs.redacted import Redacted
 from jobs.rotation import versions
 from jobs.rotation.outcome import Outcome
-from jobs.rotation.versions import CURRENT, NEXT, PREVIOUS, Secret
+from jobs.rotation.versions import CURRENT, LEFT, NEXT, PREVIOUS, Secret
 
 __all__ = ["Change", "begin", "is_due", "look"]
 
@@ -55,7 +55,7 @@ class Change:
 
     def finish(self, outcome: Outcome) -> None:
         """At rest again; what says that there was something to finish goes last."""
-        versions.point(self.secret, {PREVIOUS: None, NEXT: None})
+        versions.point(self.secret, {PREVIOUS: None, NEXT: None}, annotations={LEFT: None})
         if self.back:
             outcome.undone[self.kind] = self.numbers
         elif self.own:

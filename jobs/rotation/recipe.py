@@ -28,7 +28,7 @@ from jobs.rotation.outcome import Outcome
 from jobs.rotation.repository import Repository
 from jobs.rotation.served import Database, Redis, Served
 from jobs.rotation.settings import KINDS, Rotate
-from jobs.rotation.versions import Secret
+from jobs.rotation.versions import LEFT, Secret
 
 __all__ = ["run"]
 
@@ -61,7 +61,7 @@ def run(wanted: Rotate) -> dict[str, Any]:
                     again = dataclasses.replace(wanted, what=left)
                     found = {kind: versions.look(wanted.secrets[kind]) for kind in KINDS}
                     _Rotation(again, fence, outcome).all(found, drifted=False)
-            _tell_ages(wanted)
+            _tell_ages(wanted, outcome)
     except JobError as error:
         error.record = outcome.as_record()
         raise
@@ -161,7 +161,7 @@ class _Rotation:
         if not secret.half_way and not self._wanted.force:
             seen = administrator.look([self._value("admin")])
             if seen.is_of is None:
-                self._skip_administrator()
+                self._skip_administrator(secret.name)
                 return
         change = changes.begin("admin", secret, self._outcome, due=True)
         assert change is not None  # noqa: S101  # due, or half-way
@@ -177,7 +177,7 @@ class _Rotation:
             if seen.is_of is None and not self._wanted.force:
                 change.retire(outcome, keep=change.old)
                 dataclasses.replace(change, back=True).finish(outcome)
-                self._skip_administrator()
+                self._skip_administrator(change.secret)
                 return
             if seen.is_of != 0:
                 administrator.set(self._fence.clinic.connection, seen)
@@ -196,12 +196,13 @@ class _Rotation:
         change.retire(outcome, keep=change.new)
         dataclasses.replace(change, back=False).finish(outcome)
 
-    def _skip_administrator(self) -> None:
-        """A password that a person chose is left to that person.
+    def _skip_administrator(self, secret: str) -> None:
+        """A password that a person chose is left to that person, and marked as such.
 
         Raises:
             Refused: nothing else was asked for.
         """
+        versions.point(secret, {}, annotations={LEFT: "a person set it in OpenEMR"})
         sentence = f"The password of {self._wanted.admin_user} was set in OpenEMR by a person; it was left as it is."
         if self._wanted.what == ("admin",) and self._wanted.due_or_not:
             raise Refused(sentence, do="To replace it all the same: gcp-openemr rotate admin --force")
@@ -247,10 +248,14 @@ class _Rotation:
         return versions.value(name, versions.look(name).current)
 
 
-def _tell_ages(wanted: Rotate) -> None:
+def _tell_ages(wanted: Rotate, outcome: Outcome) -> None:
     """How old the versions in force are, for the alert that tells of rotations that do not happen."""
     for kind in KINDS:
         secret = versions.look(wanted.secrets[kind])
         metrics.write(wanted.clinic, wanted.name, {"secret_age": secret.age_seconds}, secret=kind)
-        if kind in wanted.what and changes.is_due(secret, wanted.every_days + _GRACE_DAYS):
+        if (
+            kind in wanted.what
+            and kind not in outcome.skipped
+            and changes.is_due(secret, wanted.every_days + _GRACE_DAYS)
+        ):
             log.error(f"The password {kind} is older than {wanted.every_days} days.", overdue="rotation")

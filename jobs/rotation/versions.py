@@ -28,6 +28,7 @@ from jobs.settings import SecretVersion
 __all__ = [
     "AT_ONCE",
     "CURRENT",
+    "LEFT",
     "NEXT",
     "PREVIOUS",
     "Secret",
@@ -43,6 +44,8 @@ __all__ = [
 CURRENT, NEXT, PREVIOUS = "current", "next", "previous"
 AT_ONCE = "gcp-openemr-end"
 """An annotation, there while Redis has still to end what began with an ended password."""
+LEFT = "gcp-openemr-left"
+"""An annotation, there while rotations leave the administrator's password to the person who set it in OpenEMR."""
 
 _ATTEMPTS = 5
 _PATIENCE_SECONDS = 120.0

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from gcp_openemr import process
+from gcp_openemr import process, secret_store
 from jobs.errors import Refused
 from jobs.redacted import Redacted
+from jobs.rotation import recipe
 from tests.jobs import cheap_key
 from tests.jobs.rotation_place import SECRETS, Place
 
@@ -94,16 +95,22 @@ def test_a_second_factor_that_the_old_hash_locked_stays_usable(place: Place) -> 
     assert totp(place, "open") == "second factor"
 
 
-def test_a_password_that_a_person_chose_is_left_alone_unless_forced(place: Place) -> None:
+def test_a_password_that_a_person_chose_is_left_alone_unless_forced(
+    place: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(recipe, "_GRACE_DAYS", -1)
     before = place.aliases("admin")
     place.world.query("UPDATE users_secure SET password = '$2y$10$a.persons.own'")
-    assert "set in OpenEMR by a person" in place.rotate("database", "admin")["skipped"]["admin"]
+    assert "set in OpenEMR by a person" in place.rotate("database", "admin", every_days=0)["skipped"]["admin"]
+    assert '"message": "The password admin is older' not in capsys.readouterr().out
+    assert secret_store.LEFT in place.call("GET", "secretmanager", f"v1/{SECRETS['admin']}")["annotations"]
     with pytest.raises(Refused, match="set in OpenEMR by a person"):
         place.rotate("admin")
     assert place.aliases("admin") == before
     place.at_rest("admin")
     place.rotate("admin", force=True)
     assert logs_in(place, place.value("admin"))
+    assert not place.call("GET", "secretmanager", f"v1/{SECRETS['admin']}").get("annotations")
 
 
 def test_sets_made_before_stay_readable_and_the_old_password_opens_nothing(place: Place, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import json
 from collections.abc import Mapping
@@ -91,6 +92,23 @@ def test_what_is_too_old_or_half_way_is_complained_of() -> None:
     assert passwords(days=91).values()["secrets"]["database"]["overdue"] is True
 
 
+def test_what_is_not_on_the_schedule_or_a_persons_own_is_never_overdue() -> None:
+    old = passwords(days=91)
+    assert dataclasses.replace(old, on_schedule=("redis",)).complaints == []
+    left = passwords(days=91, left=True)
+    assert left.complaints == []
+    assert left.lines()[0].endswith("91 days old, set by a person in OpenEMR and left to them")
+    assert left.values()["secrets"]["database"]["set_by_a_person"] is True
+
+
+def test_a_password_that_is_left_to_a_person_is_told(cloud: Cloud, secret: str) -> None:
+    changed = secretmanager_v1.Secret(name=NAME, annotations={secret_store.LEFT: "a person set it in OpenEMR"})
+    cloud.secrets.update_secret(secret=changed, update_mask=FieldMask(paths=["annotations"]))
+    seen = secret_store.standing(cloud, secret)
+    assert seen is not None
+    assert seen.left
+
+
 STANDS: dict[str, Any] = {"current": 2, "since": None, "next": None, "previous": None, "enabled": (1, 2)}
 PINNED = {"template": {"redis": "2"}, "web-00001": {"redis": "1", "database": "2"}}
 JOB = {"MYSQL_PASS_VERSION": "1", "OE_PASS_VERSION": "current"}
@@ -112,8 +130,9 @@ def test_what_was_changed_beside_rotations_is_told(
     monkeypatch.setattr(cloud_run, "pinned", lambda *_: pinned)
     monkeypatch.setattr(cloud_run, "job_variables", lambda _, name: JOB if name.endswith(names.backup_job) else {})
     checks = {"database": "failed", "sessions": "ok", "share": "ok"}
-    told = rotations.look(context, clinic, Health(healthy=False, status=503, parts={"checks": checks})).drift
-    assert told == (
+    seen = rotations.look(context, clinic, Health(healthy=False, status=503, parts={"checks": checks}))
+    assert seen.on_schedule == context.environment.rotation.secrets
+    assert seen.drift == (
         "disabled, though in force",
         f"Secret {names.redis_password_secret}: version 1 can be read, though 2 is in force.",
         f"revision web-00001 has version 1 of {names.redis_password_secret}, in force is 2.",
