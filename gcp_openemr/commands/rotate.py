@@ -88,7 +88,7 @@ def _rotate(context: Context, clinic: Clinic, variables: Mapping[str, str]) -> d
 
 def _run(context: Context, clinic: Clinic, variables: Mapping[str, str]) -> dict[str, Any]:
     try:
-        return jobs.run(context, clinic, "rotate", variables)
+        record = jobs.run(context, clinic, "rotate", variables)
     except JobFailed as error:
         known = _KNOWN.get(error.record.get("exit_code", 0))
         if known is not None:
@@ -97,6 +97,12 @@ def _run(context: Context, clinic: Clinic, variables: Mapping[str, str]) -> dict
             finish = "Run the same command again: it finishes or undoes what was begun."
             raise JobFailed(error.what, do=finish) from error
         raise
+    if not record:
+        raise JobFailed(
+            f"Job rotate of '{clinic.name}' ended well, but left no record of what it did.",
+            do="See gcp-openemr rotate --status, and gcp-openemr logs --job rotate.",
+        )
+    return record
 
 
 def _report(context: Context, records: Mapping[str, Mapping[str, Any]]) -> None:
@@ -112,6 +118,16 @@ def _told(record: Mapping[str, Any]) -> list[str]:
         lines += [f"{title}: {', '.join(moved)}"] if moved else []
     for title, key in (("left for the next run", "waiting"), ("left as it is", "skipped"), ("mended", "mended")):
         lines += [f"{kind} {title}: {reason}" for kind, reason in record.get(key, {}).items()]
+    lines += _of_administrator(record.get("admin", {}))
     if "interruption_seconds" in record:
         lines.append(f"requests could fail for {record['interruption_seconds']:.0f} s")
     return lines or ["nothing was due"]
+
+
+def _of_administrator(found: Mapping[str, Any]) -> list[str]:
+    """How the job found OpenEMR's administrator, and the sessions that it ended."""
+    locked, factors = found.get("locked_by", ()), found.get("second_factors", ())
+    lines = ["the administrator was locked by failed logins and is let in again"] if "failed logins" in locked else []
+    lines += ["the administrator is inactive in OpenEMR and cannot log in"] if "inactive" in locked else []
+    lines += [f"the administrator's second factors stay: {', '.join(factors)}"] if factors else []
+    return [*lines, *([f"sessions ended: {found['sessions_ended']}"] if "sessions_ended" in found else [])]

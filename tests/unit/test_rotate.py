@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -63,3 +64,25 @@ def test_a_password_set_by_hand_is_ended_whatever_was_to_be_rotated(
     done = job(monkeypatch, by_hand, {"rotated": {"redis": {"from": 1, "to": 2}}})
     run(context, "redis", "admin")
     assert done.steps == ["redis,admin", "provision", "database,redis,admin"]
+
+
+def test_how_the_administrator_was_found_is_told(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = io.StringIO()
+    found = {"locked_by": ["failed logins", "inactive"], "second_factors": ["TOTP"], "sessions_ended": 2}
+    job(monkeypatch, {"rotated": {"admin": {"from": 1, "to": 2}}, "admin": found})
+    run(dataclasses.replace(context, console=Console(results=told)), "admin")
+    assert told.getvalue().splitlines() == [
+        "main: rotated: admin 1 → 2",
+        "main: the administrator was locked by failed logins and is let in again",
+        "main: the administrator is inactive in OpenEMR and cannot log in",
+        "main: the administrator's second factors stay: TOTP",
+        "main: sessions ended: 2",
+    ]
+
+
+def test_a_job_that_left_no_record_is_not_taken_for_one_with_nothing_to_do(
+    context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job(monkeypatch, {})
+    with pytest.raises(JobFailed, match="left no record of what it did"):
+        run(context, "redis")
