@@ -98,7 +98,8 @@ class SecretVersions:
 class Upgrading:
     """A clinic's job `upgrade`, which stands there while an upgrade is under way.
 
-    `back`, on the way back to `set`: `restore` until the set is in place, then `serve`.
+    `back`, on the way back to `set`: `restore` until the set is in place, then `serve`. With `rehearsal` it works on a
+    copy, and nothing of the clinic is under way.
     """
 
     from_version: str
@@ -106,12 +107,14 @@ class Upgrading:
     image: str
     set: str = ""
     back: str = ""
+    rehearsal: bool = False
 
     def as_variables(self) -> dict[str, Any]:
         return {
             "back": self.back,
             "from": self.from_version,
             "image": self.image,
+            "rehearsal": self.rehearsal,
             "set": self.set,
             "to": self.to_version,
         }

@@ -1,6 +1,7 @@
 """Which OpenEMR a clinic is on, and whether an upgrade is under way: read from its service and its jobs.
 
-While the job `upgrade` is there, an upgrade or a way back is under way; nothing else has to be remembered.
+While the job `upgrade` is there, an upgrade, a way back or a rehearsal of one is under way, and it says which; nothing
+else has to be remembered.
 """
 
 from __future__ import annotations
@@ -35,6 +36,11 @@ class Standing:
     upgrading: Upgrading | None = None
     begun: bool = False
     first_set: str = ""
+
+    @property
+    def is_moving(self) -> bool:
+        """Whether it is between two releases, as after a rehearsal that was interrupted it is not."""
+        return self.upgrading is not None and not self.upgrading.rehearsal
 
 
 def look(context: Context, clinic: Clinic) -> Standing | None:
@@ -101,6 +107,10 @@ def under_way(name: str, way: Upgrading) -> tuple[str, str]:
     if way.back:
         return f"'{name}' is on its way back to OpenEMR {way.from_version}", f"Finish it: {_back(name)}"
     to = way.to_version
+    if way.rehearsal:
+        again = f"gcp-openemr upgrade --to {to} --rehearse --clinic {name}"
+        what = f"a rehearsal of OpenEMR {to} for '{name}' has not come to its end"
+        return what, f'With version = "{to}" in [openemr], go on with it: {again}\nOr call it off: {_back(name)}'
     finish = f'With version = "{to}" in [openemr], finish it: gcp-openemr upgrade --to {to} --clinic {name}'
     return f"'{name}' is on its way to OpenEMR {to}", f"{finish}\nOr go back: {_back(name)}"
 
@@ -138,4 +148,5 @@ def _upgrading(job: Container) -> Upgrading:
         image=job.image,
         set=job.variables.get("UPGRADE_SET", ""),
         back=job.variables.get("UPGRADE_BACK", ""),
+        rehearsal=job.variables.get("REHEARSE") == "yes",
     )

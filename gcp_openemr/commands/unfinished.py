@@ -18,9 +18,9 @@ from google.cloud import run_v2
 from gcp_openemr import cloud_run, cloud_sql_copies, lock
 from gcp_openemr.commands import moments, releases, removal, roots, state
 from gcp_openemr.commands.backup import age
-from gcp_openemr.commands.context import Context
+from gcp_openemr.commands.context import Context, typed
 from gcp_openemr.environment import Clinic
-from gcp_openemr.variables import Platform
+from gcp_openemr.variables import Platform, Upgrading
 
 __all__ = ["Unfinished", "look"]
 
@@ -148,12 +148,18 @@ def _upgrades(context: Context) -> Iterator[Unfinished]:
     for clinic in context.environment.clinics.values():
         standing = releases.look(context, clinic)
         if standing is not None and standing.upgrading is not None:
-            way = standing.upgrading
-            to, how = (way.from_version, "--back") if way.back else (way.to_version, f"--to {way.to_version}")
-            yield Unfinished(
-                what=f"clinic {clinic.name}: is on its way to OpenEMR {to}",
-                command=f"gcp-openemr upgrade {how} --clinic {clinic.name}",
-            )
+            yield _upgrade(clinic.name, standing.upgrading)
+
+
+def _upgrade(clinic: str, way: Upgrading) -> Unfinished:
+    back = f"gcp-openemr upgrade --back --clinic {clinic}"
+    if way.back:
+        return Unfinished(what=f"clinic {clinic}: is on its way to OpenEMR {way.from_version}", command=back)
+    options = {"--to": way.to_version, "--rehearse": way.rehearsal, "--clinic": clinic}
+    what = f"is on its way to OpenEMR {way.to_version}"
+    if way.rehearsal:
+        what = f"an upgrade to OpenEMR {way.to_version} was being rehearsed; to call that off: {back}"
+    return Unfinished(what=f"clinic {clinic}: {what}", command=f"gcp-openemr {typed('upgrade', options)}")
 
 
 def _known_jobs(context: Context) -> dict[str, tuple[str, str]]:
@@ -173,8 +179,10 @@ def _command(context: Context, kind: str, clinic: str, execution: str) -> str:
     except NotFound:
         told = {}
     if kind == "upgrade":
-        new = releases.moving(context, context.environment.clinic(clinic))
-        return "deploy --upgrade" if new else f"upgrade --to {told.get('OPENEMR_VERSION', 'VERSION')} --clinic {clinic}"
+        if releases.moving(context, context.environment.clinic(clinic)):
+            return "deploy --upgrade"
+        to, rehearsal = told.get("OPENEMR_VERSION", "VERSION"), told.get("REHEARSE") == "yes"
+        return typed("upgrade", {"--to": to, "--rehearse": rehearsal, "--clinic": clinic})
     if kind == "nfs-init":
         return _of_nfs_init(told, clinic)
     if told.get("ACTION") == "remove":

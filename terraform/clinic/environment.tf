@@ -74,6 +74,7 @@ locals {
 
   _upgrade = var.upgrade == null ? {} : {
     OPENEMR_VERSION = var.upgrade.to
+    REHEARSE        = var.upgrade.rehearsal ? "yes" : "no"
     UPGRADE_BACK    = var.upgrade.back
     UPGRADE_FROM    = var.upgrade.from
     UPGRADE_SET     = var.upgrade.set

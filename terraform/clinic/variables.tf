@@ -241,7 +241,7 @@ variable "service" {
 }
 
 variable "upgrade" {
-  description = "The job `upgrade` while an upgrade is under way: between which versions, its image by digest; on the way back, to which backup set and how far it has come."
-  type        = object({ back = string, from = string, image = string, set = string, to = string })
+  description = "The job `upgrade` while an upgrade is under way: between which versions, its image by digest; on the way back, to which backup set and how far it has come; whether it only rehearses."
+  type        = object({ back = string, from = string, image = string, rehearsal = bool, set = string, to = string })
   default     = null
 }

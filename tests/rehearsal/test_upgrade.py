@@ -158,6 +158,14 @@ def test_a_rehearsal_leaves_the_clinic_as_it_is_and_the_upgrade_can_be_called_of
     rehearsed = old.must(*at_once(REHEARSAL))["rehearsed"]["main"]
     assert rehearsed["to"] == "8.4.0"
     assert set(lines(old, "main").values()) == {"7.0.4"}
+    kill(old, at_once(REHEARSAL), "main", ("upgrade", 1))
+    again = "gcp-openemr upgrade --to 8.4.0 --rehearse --clinic main"
+    assert again in refusal(old)
+    assert again in {one["command"] for one in old.run("status").json["unfinished"]}
+    old.must(*at_once(REHEARSAL))
+    kill(old, at_once(REHEARSAL), "main", ("upgrade", 1))
+    assert old.must(*at_once(BACK))["set"] == ""
+    assert "upgrade" not in lines(old, "main")
     kill(old, at_once(FORTH), "main", ("backup", 1))
     kept = visit(old, "main").upload(PATIENT, "kept.txt", b"while the upgrade is prepared")
     kill(old, at_once(FORTH), "main", ("backup", 2))

@@ -18,9 +18,10 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from gcp_openemr import cloud_monitoring, cloud_run, lock
 from gcp_openemr.clients import Cloud
 from gcp_openemr.cloud_run import ServiceState
-from gcp_openemr.commands import plan, state, status_table, unfinished
+from gcp_openemr.commands import plan, releases, state, status_table, unfinished
 from gcp_openemr.commands.context import Context
 from gcp_openemr.console import Console
+from gcp_openemr.variables import Upgrading
 from tests.unit.cloud import PROJECT
 from tests.unit.environment_file import load
 
@@ -143,6 +144,8 @@ OVER = {**SET, "BACKUP_FILEID": "x", "RESTORE_OVER": "yes"}
         ("nfs-init", {**OVER, "KEEP_PAGE": "yes"}, "upgrade --back --clinic main"),
         ("provision", {"ACTION": "ensure", "CLINIC": "north"}, "deploy"),
         ("provision", {"ACTION": "remove", "CLINIC": "north"}, "destroy --clinic north"),
+        ("upgrade", {"OPENEMR_VERSION": "8.4.0"}, "upgrade --to 8.4.0 --clinic main"),
+        ("upgrade", {"OPENEMR_VERSION": "8.4.0", "REHEARSE": "yes"}, "upgrade --to 8.4.0 --rehearse --clinic main"),
         ("redis-passwords", {}, "rotate"),
         ("background", {}, ""),
         ("prune", {}, ""),
@@ -154,6 +157,7 @@ def test_the_command_that_ran_a_job_is_known_by_what_it_told(
     executions: Any = SimpleNamespace(get_execution=lambda name: name)
     cloud: Any = SimpleNamespace(executions=executions)
     monkeypatch.setattr(unfinished, "_told", lambda _: told)
+    monkeypatch.setattr(releases, "moving", lambda *_: None)
     assert unfinished._command(dataclasses.replace(context, cloud=cloud), kind, "main", "e") == command
 
 
@@ -165,6 +169,20 @@ def test_a_clinic_whose_data_was_being_removed_is_not_deployed_by_advice(
     ((what, command),) = left(context)
     assert "its data was being removed" in what
     assert command == "gcp-openemr destroy --clinic main"
+
+
+@pytest.mark.parametrize(
+    ("way", "what", "command"),
+    [
+        ({}, "is on its way to OpenEMR 8.4.0", "upgrade --to 8.4.0 --clinic main"),
+        ({"back": "restore"}, "is on its way to OpenEMR 7.0.4", "upgrade --back --clinic main"),
+        ({"rehearsal": True}, "was being rehearsed; to call that off: ", "upgrade --to 8.4.0 --rehearse --clinic main"),
+    ],
+)
+def test_an_upgrade_is_told_from_its_rehearsal(way: dict[str, Any], what: str, command: str) -> None:
+    told = unfinished._upgrade("main", Upgrading(from_version="7.0.4", to_version="8.4.0", image="i", **way))
+    assert what in told.what
+    assert told.command == f"gcp-openemr {command}"
 
 
 def test_a_dead_run_is_told(context: Context) -> None:

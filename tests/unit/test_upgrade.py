@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from gcp_openemr.clients import Cloud
+from gcp_openemr.cloud_run import Container
 from gcp_openemr.commands import releases, restore, upgrade, upgrade_work
 from gcp_openemr.commands.releases import Standing
 from gcp_openemr.environment.versions import LINES
@@ -21,6 +23,7 @@ from tests.unit import cloud as clouds
 
 IMAGES = Images(service="service", job="job")
 FORWARD = Upgrading(from_version="7.0.4", to_version="8.4.0", image="job")
+REHEARSED = dataclasses.replace(FORWARD, rehearsal=True)
 BACK = Upgrading(from_version="7.0.4", to_version="8.4.0", image="job", set="a set", back="restore")
 
 
@@ -35,6 +38,8 @@ def standing(version: str, upgrading: Upgrading | None = None) -> Standing:
         (standing("7.0.4", FORWARD), "8.4.0"),
         (standing("8.4.0", FORWARD), "8.4.0"),
         (standing("8.4.0"), "8.4.0"),
+        (standing("7.0.4", REHEARSED), "8.4.0"),
+        (standing("7.0.4", dataclasses.replace(REHEARSED, to_version="9.9.9")), "8.4.0"),
     ],
 )
 def test_a_way_that_openemrs_scripts_know_is_open(found: Standing, to: str) -> None:
@@ -65,6 +70,12 @@ def test_a_way_that_is_closed_says_why_and_what_to_do(found: Standing, to: str, 
         (standing("8.4.0"), "7.0.4", "version is 7.0.4, and 'main' is on 8.4.0", 'Set version = "8.4.0" in [openemr]'),
         (standing("7.0.4", FORWARD), "7.0.4", "on its way to OpenEMR 8.4.0", "Or go back: gcp-openemr upgrade --back"),
         (standing("8.4.0", BACK), "7.0.4", "on its way back to OpenEMR 7.0.4", "Finish it: gcp-openemr upgrade --back"),
+        (
+            standing("7.0.4", REHEARSED),
+            "7.0.4",
+            "a rehearsal of OpenEMR 8.4.0 for 'main' has not come to its end",
+            "upgrade --to 8.4.0 --rehearse --clinic main\nOr call it off: gcp-openemr upgrade --back --clinic main",
+        ),
     ],
 )
 def test_a_deploy_is_told_what_to_run_instead(found: Standing, wanted: str, what: str, do: str) -> None:
@@ -84,6 +95,32 @@ def test_nothing_is_restored_while_an_upgrade_is_under_way(
     with pytest.raises(UsageError, match="so nothing else is restored over it") as caught:
         over(context, clinic="main", drain=0, set_first=True)
     assert "gcp-openemr upgrade --back --clinic main" in caught.value.do
+
+
+def test_the_job_says_that_it_only_rehearses() -> None:
+    job = Container(image="job", variables={"UPGRADE_FROM": "7.0.4", "OPENEMR_VERSION": "8.4.0", "REHEARSE": "yes"})
+    assert releases._upgrading(job) == REHEARSED
+    assert releases._upgrading(dataclasses.replace(job, variables={**job.variables, "REHEARSE": "no"})) == FORWARD
+
+
+@pytest.mark.parametrize(
+    ("way", "rehearses"), [(None, True), (REHEARSED, True), (FORWARD, False), (BACK, False)], ids=str
+)
+def test_what_was_rehearsed_is_rehearsed_again_and_no_upgrade_under_way_is(
+    cloud: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: Upgrading | None, rehearses: bool
+) -> None:
+    """Its end would take away the job by which an upgrade under way is known."""
+    monkeypatch.setattr(upgrade, "_check_file", lambda *_: None)
+    monkeypatch.setattr(upgrade, "look", lambda *_: [standing("7.0.4", way)])
+    monkeypatch.setattr(upgrade, "changing", lambda *_: pytest.fail("it begins"))
+    with pytest.raises(pytest.fail.Exception if rehearses else UsageError):
+        upgrade.rehearse(clouds.context(cloud, tmp_path, yes=True), to="8.4.0", clinic=None)
+
+
+def test_a_restore_does_not_mind_a_rehearsal(cloud: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    context = clouds.context(cloud, tmp_path, yes=True)
+    monkeypatch.setattr(releases, "look", lambda *_: standing("7.0.4", REHEARSED))
+    restore._check_settled(context, context.environment.clinics["main"])
 
 
 def test_nor_where_one_began_until_the_lock_was_taken(
