@@ -7,6 +7,7 @@ import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -122,6 +123,21 @@ def test_a_backup_that_names_no_set_is_none(deployed: Cloud, tmp_path: Path, mon
     with pytest.raises(JobFailed, match="left no record of its set"):
         last_sets.take(going(here), [here.environment.clinics["main"]], [])
     assert closed == []
+
+
+def test_all_of_the_last_set_is_read_back(deployed: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever part the nightly check of sets reads: what it is made from goes now."""
+    here, ran = context(deployed, tmp_path), list[tuple[str, Mapping[str, str]]]()
+
+    def run(_: Context, __: Any, job: str, variables: Mapping[str, str] = MappingProxyType({})) -> dict[str, str]:
+        ran.append((job, variables))
+        return {"set": "a-set", "manifest": "gs://b/a-set.json"}
+
+    monkeypatch.setattr(jobs, "run", run)
+    monkeypatch.setattr(taking_down, "close", lambda *_: None)
+    taken = last_sets.take(going(here), [here.environment.clinics["main"]], [])
+    assert taken == {"main": LastSet(set="a-set", manifest="gs://b/a-set.json")}
+    assert ran == [("backup", {}), ("backup", {}), ("verify", {"SET": "a-set", "READ_DATA": "all"})]
 
 
 def test_a_clinic_half_removed_is_not_backed_up_again(
