@@ -1,8 +1,9 @@
 """What Google still has of an environment: asked of each API that the stack uses, not of Terraform's state.
 
-A thing is the environment's by its labels or by its name: names of ours begin with `oe-ENVIRONMENT`, and the names of
-environments and clinics hold no hyphen, so nothing of another environment begins so. What cannot be asked (an API that
-is not enabled) holds nothing; what may not be asked is a failure, since an empty answer would be a claim.
+A thing is the environment's by its labels, by its name, or by that of what it is a copy of: names of ours begin with
+`oe-ENVIRONMENT`, and the names of environments and clinics hold no hyphen, so nothing of another environment begins
+so. What cannot be asked (an API that is not enabled) holds nothing; what may not be asked is a failure, since an empty
+answer would be a claim.
 """
 
 from __future__ import annotations
@@ -128,6 +129,8 @@ _TITLES = {
     "monitoring_uptime_check_config": "displayName",
     "sql_backup": "instance",
 }
+_COPY_OF = {"google_compute_snapshot": "sourceDisk"}
+"""Type → where it says of what it is a copy. A person gives a copy any name."""
 _BY_HAND: Mapping[str, Callable[[Mapping[str, Any]], bool]] = {
     "google_compute_snapshot": lambda item: not item.get("autoCreated"),
     "google_sql_backup": lambda item: item.get("type") == "ON_DEMAND",
@@ -219,7 +222,8 @@ def _of_kind(environment: Environment, cloud: Cloud, kind: Kind, own: _Own) -> I
             continue
         full, title = str(item["name"]), str(item.get(kind.title, "")).rpartition("/")[2]
         name = full.rpartition("/")[2]
-        if own.has_name(title) or (kind.labels and own.has_labels(labels)):
+        original = str(item.get(_COPY_OF.get(kind.type, ""), "")).rpartition("/")[2]
+        if own.has_name(title) or own.has_name(original) or (kind.labels and own.has_labels(labels)):
             path = full if full.startswith("projects/") else f"{kind.path.format(**place)}/{name}"
             words = kind.gcloud.format(name=name.partition("@")[0], id=name, **place)
             yield Leftover(

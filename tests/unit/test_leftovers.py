@@ -125,11 +125,15 @@ def test_what_may_not_be_seen_is_a_failure_and_what_is_not_enabled_is_nothing(
             leftovers.find(environment, shut)
 
 
+DISKS = f"https://www.googleapis.com/compute/v1/projects/{PROJECT}/zones/europe-west1-b/disks"
+
+
 @pytest.mark.parametrize(
     ("collection", "item", "holds"),
     [
         ("snapshots", {"name": "oe-prod-data-europe-west1-b-20261122", "autoCreated": True}, False),
         ("snapshots", {"name": "oe-prod-before-the-move"}, True),
+        ("snapshots", {"name": "before-the-move", "sourceDisk": f"{DISKS}/oe-prod-files"}, True),
         ("backups", {"name": f"projects/{PROJECT}/backups/1", "instance": "oe-prod-sql", "type": "AUTOMATED"}, False),
         ("backups", {"name": f"projects/{PROJECT}/backups/2", "instance": "oe-prod-sql", "type": "ON_DEMAND"}, True),
         ("backups", {"name": f"projects/{PROJECT}/backups/3", "instance": "oe-prod-sql", "type": "FINAL"}, False),
@@ -144,6 +148,7 @@ def test_a_copy_that_somebody_made_is_theirs_to_delete(
             return {"items": [item], "backups": [item]} if path.endswith(f"/{collection}") else {}
 
     (found,) = leftovers.find(environment, Listing(project=PROJECT, credentials=AnonymousCredentials()))
+    assert found.name == item.get("instance", item["name"])
     assert bool(found.holds) is holds
     assert found.by_hand.startswith("gcloud ")
 
