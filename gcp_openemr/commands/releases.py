@@ -19,7 +19,7 @@ from gcp_openemr.environment import Clinic
 from gcp_openemr.image import Images
 from gcp_openemr.variables import Upgrading
 
-__all__ = ["Standing", "look", "moving", "order", "problems", "under_way"]
+__all__ = ["Standing", "look", "moving", "order", "problems", "under_way", "upgrading", "version_of"]
 
 _VERSION = "OPENEMR_VERSION"
 _REFUSED = 3  # see jobs/errors.py
@@ -57,7 +57,7 @@ def look(context: Context, clinic: Clinic) -> Standing | None:
     return Standing(
         clinic=clinic.name,
         version=service.openemr,
-        jobs_version=jobs.variables.get(_VERSION, ""),
+        jobs_version=version_of(jobs),
         images=Images(service=service.image, job=jobs.image),
         upgrading=_upgrading(job) if job else None,
         begun=bool(changing),
@@ -69,9 +69,19 @@ def moving(context: Context, clinic: Clinic) -> Upgrading | None:
     """The job `upgrade` of a clinic without a service, which moves here from an older release; else None."""
     if cloud_run.service_state(context.cloud, context.service_name(clinic)) is not None:
         return None
-    names = context.environment.clinic_names(clinic.name)
-    job = cloud_run.job_container(context.cloud, context.job_name(names.upgrade_job))
+    return upgrading(context, clinic)
+
+
+def upgrading(context: Context, clinic: Clinic) -> Upgrading | None:
+    """The job `upgrade` of a clinic, be there a service or not."""
+    name = context.job_name(context.environment.clinic_names(clinic.name).upgrade_job)
+    job = cloud_run.job_container(context.cloud, name)
     return _upgrading(job) if job else None
+
+
+def version_of(container: Container) -> str:
+    """The OpenEMR that a job was told to be of."""
+    return container.variables.get(_VERSION, "")
 
 
 def order(version: str) -> tuple[int, ...]:

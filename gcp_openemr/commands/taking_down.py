@@ -9,17 +9,14 @@ import time
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from google.api_core.exceptions import NotFound
-
-from gcp_openemr import interruption, secret_store
-from gcp_openemr.cloud_run import service_state
-from gcp_openemr.commands import roots, state
+from gcp_openemr import cloud_run, interruption, secret_store
+from gcp_openemr.commands import releases, roots, state
 from gcp_openemr.commands.context import Context
 from gcp_openemr.environment import Clinic
 from gcp_openemr.errors import NotFinished
 from gcp_openemr.image import Images
 from gcp_openemr.terraform_failures import Held
-from gcp_openemr.variables import Foundation, Platform, SecretVersions, clinic_variables, platform_variables
+from gcp_openemr.variables import Foundation, Platform, Release, SecretVersions, clinic_variables, platform_variables
 
 __all__ = [
     "Going",
@@ -70,18 +67,29 @@ class Going:
     strays: frozenset[str] = frozenset()
 
     def variables(self, clinic: Clinic) -> dict[str, Any]:
-        """A clinic's, without protection, and with the service as it is now."""
+        """A clinic's, without protection, and with the images and versions of OpenEMR that stand there now.
+
+        The file may name another version, to which an upgrade is still to come or was begun.
+        """
         context = self.context
-        is_serving = service_state(context.cloud, context.service_name(clinic)) is not None
+        names, file = context.environment.clinic_names(clinic.name), context.environment.openemr.version
+        service = cloud_run.service_state(context.cloud, context.service_name(clinic))
+        job = cloud_run.job_container(context.cloud, context.job_name(names.nfs_init_job))
+        on = releases.version_of(job) if job else ""
         return clinic_variables(
             context.environment,
             clinic,
             self.foundation,
             self.platform,
-            _images_in_use(context, clinic, serving=is_serving),
-            versions=versions(context, clinic) if is_serving else None,
-            serve=is_serving,
+            Images(service=service.image if service else _NO_IMAGE, job=job.image if job else _NO_IMAGE),
+            versions=versions(context, clinic) if service else None,
+            serve=service is not None,
             protect=False,
+            release=Release(
+                service=(service.openemr if service else "") or file,
+                jobs=on or file,
+                upgrading=releases.upgrading(context, clinic),
+            ),
         )
 
 
@@ -167,20 +175,6 @@ def _not_finished(patience: Patience, root: roots.Root, held: Held) -> NotFinish
         f"Not all of {root.path} could be deleted yet: {held.hold.what}. Everything else of it is gone.\n{held.what}",
         do=f"Run it again, at the latest at {until:%Y-%m-%d %H:%M} UTC; it goes on where it stopped: {patience.again}",
     )
-
-
-def _images_in_use(context: Context, clinic: Clinic, *, serving: bool) -> Images:
-    """The images that stand there now, so that nothing starts a new revision."""
-    names = context.environment.clinic_names(clinic.name)
-    try:
-        job = context.cloud.jobs.get_job(name=context.job_name(names.nfs_init_job))
-        job_image = str(job.template.template.containers[0].image)
-    except NotFound:
-        job_image = _NO_IMAGE
-    if not serving:
-        return Images(service=_NO_IMAGE, job=job_image)
-    service = context.cloud.services.get_service(name=context.service_name(clinic))
-    return Images(service=service.template.containers[0].image, job=job_image)
 
 
 def versions(context: Context, clinic: Clinic) -> SecretVersions:

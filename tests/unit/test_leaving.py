@@ -15,6 +15,7 @@ import pytest
 from gcp_openemr import cloud_run
 from gcp_openemr.backups import BackupSet
 from gcp_openemr.clients import Cloud
+from gcp_openemr.cloud_run import Container, ServiceState
 from gcp_openemr.commands import jobs, last_sets, leaving, removal, taking_down
 from gcp_openemr.commands.context import Context
 from gcp_openemr.commands.destroy import destroy
@@ -138,6 +139,26 @@ def test_all_of_the_last_set_is_read_back(deployed: Cloud, tmp_path: Path, monke
     taken = last_sets.take(going(here), [here.environment.clinics["main"]], [])
     assert taken == {"main": LastSet(set="a-set", manifest="gs://b/a-set.json")}
     assert ran == [("backup", {}), ("backup", {}), ("verify", {"SET": "a-set", "READ_DATA": "all"})]
+
+
+@pytest.mark.parametrize("serves", [True, False])
+def test_a_clinic_is_taken_down_as_the_release_that_it_is(
+    deployed: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, serves: bool
+) -> None:
+    """The file names the next one already: a revision of that on the old image would not start, and keep the rest."""
+    here = context(deployed, tmp_path)
+    seen = ServiceState(uri="", ready_revision="", created_revision="", traffic={}, openemr="6.0.0", image="web:6")
+    told = {"OPENEMR_VERSION": "6.0.0", "UPGRADE_FROM": "6.0.0"}
+    monkeypatch.setattr(cloud_run, "service_state", lambda *_: seen if serves else None)
+    monkeypatch.setattr(cloud_run, "job_container", lambda *_: Container(image="job:6", variables=told))
+    foundation = Foundation(registry="", build_account="", build_bucket="", backup_bucket="", roles={})
+    leaves = dataclasses.replace(going(here), foundation=foundation)
+    variables = leaves.variables(here.environment.clinics["main"])
+    assert here.environment.openemr.version == "7.0.4"
+    assert variables["openemr"] == {"version": "6.0.0" if serves else "7.0.4", "jobs": "6.0.0"}
+    assert variables["upgrade"]["from"] == "6.0.0"
+    assert (variables["serve"], variables["images"]["job"]) == (serves, "job:6")
+    assert variables["images"]["service"].startswith("web:6" if serves else "none/")
 
 
 def test_a_clinic_half_removed_is_not_backed_up_again(
