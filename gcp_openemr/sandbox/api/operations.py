@@ -7,6 +7,7 @@ An operation names its work and the arguments, so that one found unfinished afte
 from __future__ import annotations
 
 import collections
+import contextlib
 import dataclasses
 import json
 import threading
@@ -66,17 +67,25 @@ class Operation:
 
 
 class WorkTable:
-    """Work by name. Work with `abandon` is not repeated after a restart: `abandon` sets its resource right instead."""
+    """Work by name. Work with `abandon` is not repeated after a restart: `abandon` sets its resource right instead.
+
+    `undo` takes away what a failed operation was to make, where Google leaves nothing of it.
+    """
 
     def __init__(self) -> None:
         self._work: dict[str, Work] = {}
         self._abandon: dict[str, Abandon] = {}
+        self._undo: dict[str, Work] = {}
 
-    def register(self, name: str, *, abandon: Abandon | None = None) -> Callable[[Work], Work]:
+    def register(
+        self, name: str, *, abandon: Abandon | None = None, undo: Work | None = None
+    ) -> Callable[[Work], Work]:
         def add(function: Work) -> Work:
             self._work[name] = function
             if abandon is not None:
                 self._abandon[name] = abandon
+            if undo is not None:
+                self._undo[name] = undo
             return function
 
         return add
@@ -86,6 +95,9 @@ class WorkTable:
 
     def abandon(self, name: str) -> Abandon | None:
         return self._abandon.get(name)
+
+    def undo(self, name: str) -> Work | None:
+        return self._undo.get(name)
 
 
 class Operations:
@@ -200,6 +212,8 @@ class Operations:
                 self._write(started)
                 end = time.monotonic() + operation.seconds
                 outcome = self._outcome(started)
+                if outcome[1] is not None:
+                    self._take_away(started)
                 self._closing.wait(min(max(0.0, end - time.monotonic()), threading.TIMEOUT_MAX))
                 self._finish(started, *outcome)
         except Exception:
@@ -225,6 +239,14 @@ class Operations:
                 raise
             traceback.print_exc()
             return None, _error(_SPOILED)
+
+    def _take_away(self, failed: Operation) -> None:
+        """What could not be made, as far as it goes."""
+        undo = self._table.undo(failed.work) if failed.verb in _MAKING else None
+        self._here.spoiled = False
+        with contextlib.suppress(Refused, ApiError):
+            if undo is not None:
+                undo(self._app, failed)
 
     def _finish(self, operation: Operation, response: Json | None, error: Json | None) -> None:
         current = self.get(operation.name) or operation

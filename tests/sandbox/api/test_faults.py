@@ -20,7 +20,7 @@ from gcp_openemr.sandbox.api.app import App
 from gcp_openemr.sandbox.api.callers import kill_caller
 from gcp_openemr.sandbox.api.faults import EFFECTS
 from gcp_openemr.sandbox.api.server import serve
-from tests.sandbox.api.support import PROJECT, REGION, Answer, Cloud, RecordingRuntime
+from tests.sandbox.api.support import PROJECT, REGION, ZONE, Answer, Cloud, RecordingRuntime
 
 SECRETS = f"v1/projects/{PROJECT}/secrets"
 SECRET: dict[str, Any] = {"replication": {"automatic": {}}}
@@ -164,7 +164,12 @@ def insert_database(cloud: Cloud) -> Answer:
     return cloud.call("POST", "sqladmin", f"v1/projects/{PROJECT}/instances", body)
 
 
-@pytest.mark.parametrize(("insert", "left"), [(insert_network, None), (insert_database, "FAILED")])
+def insert_disk(cloud: Cloud) -> Answer:
+    path = f"compute/v1/projects/{PROJECT}/zones/{ZONE}/disks"
+    return cloud.call("POST", "compute", path, {"name": "d", "sizeGb": "10"})
+
+
+@pytest.mark.parametrize(("insert", "left"), [(insert_network, None), (insert_disk, None), (insert_database, "FAILED")])
 def test_a_spoiled_operation_fails_as_google_tells_it(
     cloud: Cloud, insert: Callable[[Cloud], Answer], left: str | None
 ) -> None:

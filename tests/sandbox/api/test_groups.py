@@ -164,6 +164,23 @@ def test_a_new_template_replaces_the_machine(cloud: Cloud, parts: str) -> None:
     )
 
 
+def test_what_a_failed_operation_was_to_make_is_not_there(cloud: Cloud, parts: str) -> None:
+    zone = f"{COMPUTE}/zones/{ZONE}"
+    cloud.app.faults.add({"effect": "operation", "method": "compute.instanceGroupManagers.insert", "times": 1})
+    assert cloud.wait(cloud.call("POST", "compute", f"{zone}/instanceGroupManagers", group()))["error"] is not None
+    assert cloud.call("GET", "compute", GROUP).status == 404
+    cloud.runtime.refuse["start_machine"] = Refused("The zone has no room.", code=8)
+    alone = {**template("alone", parts)["properties"], "name": "alone", "machineType": "e2-small"}
+    alone["disks"][1]["source"] = f"zones/{ZONE}/disks/oe-prod-data"
+    failed = cloud.wait(cloud.call("POST", "compute", f"{zone}/instances", alone))
+    assert failed["error"]["message"] == "The zone has no room."
+    assert "items" not in cloud.call("GET", "compute", f"{zone}/instances").body
+    disks = cloud.call("GET", "compute", f"{zone}/disks").body["items"]
+    assert [disk["name"] for disk in disks] == ["oe-prod-data"]
+    addresses = cloud.call("GET", "compute", f"{COMPUTE}/regions/{REGION}/addresses").body
+    assert not addresses.get("items")
+
+
 def test_a_machine_that_does_not_start_is_tried_again(cloud: Cloud, parts: str) -> None:
     cloud.runtime.refuse["start_machine"] = Refused("The zone has no room.", code=8)
     made = insert(cloud, f"zones/{ZONE}/instanceGroupManagers", group())

@@ -160,6 +160,10 @@ def test_an_endpoint_answers_for_the_database(cloud: Cloud, network: str, instan
         "target": instance["pscServiceAttachmentLink"],
         "loadBalancingScheme": "",
     }
+    rules = f"{COMPUTE}/regions/{REGION}/forwardingRules"
+    cloud.app.faults.add({"effect": "operation", "method": "compute.forwardingRules.insert", "times": 1})
+    assert cloud.wait(cloud.call("POST", "compute", rules, rule))["error"] is not None
+    assert cloud.call("GET", "compute", f"{rules}/oe-prod-sql").status == 404
     made = insert(cloud, f"regions/{REGION}/forwardingRules", rule)
     assert (made["IPAddress"], made["pscConnectionStatus"]) == ("10.10.0.2", "ACCEPTED")
     assert cloud.runtime.calls[-1] == ("connect_endpoint", "10.10.0.2", INSTANCE)

@@ -139,17 +139,17 @@ def snapshot_disk(app: App, operation: Operation) -> Json:
     return {}
 
 
-@WORK.register("compute.fillDisk")
+@WORK.register("compute.deleteDisk")
+def delete_disk(app: App, operation: Operation) -> Json:
+    app.runtime.delete_disk(operation.target)
+    app.store.delete(operation.target)
+    return {}
+
+
+@WORK.register("compute.fillDisk", undo=delete_disk)
 def fill_disk(app: App, operation: Operation) -> Json:
     """A disk of a snapshot begins with what the snapshot holds."""
     record = app.store.get(operation.target)
     if record is not None and record.body.get("sourceSnapshot"):
         app.runtime.copy_disk(links.full_name(record.body["sourceSnapshot"]), record.name)
-    return {}
-
-
-@WORK.register("compute.deleteDisk")
-def delete_disk(app: App, operation: Operation) -> Json:
-    app.runtime.delete_disk(operation.target)
-    app.store.delete(operation.target)
     return {}

@@ -29,12 +29,23 @@ _RETRY_SECONDS = 5.0
 _STOPPED = {"TERMINATED", "STOPPED", "SUSPENDED"}
 
 
-@WORK.register("compute.reconcile")
+@WORK.register("compute.deleteGroup")
+def delete_group(app: App, operation: Operation) -> Json:
+    group = app.store.get(operation.target)
+    if group is not None:
+        for name in managed(group):
+            _remove(app, group, name)
+    app.store.delete(operation.target)
+    return {}
+
+
+@WORK.register("compute.reconcile", undo=delete_group)
 def reconcile(app: App, operation: Operation) -> Json:
     """As many machines as the group wants, each from the wanted template, each running.
 
     What fails is kept as the member's error and tried again, as on Google: the operation itself succeeds.
     """
+    app.operations.refuse_when_spoiled()
     group = app.store.get(operation.target)
     if group is None:
         return {}
@@ -50,16 +61,6 @@ def reconcile(app: App, operation: Operation) -> Json:
         except ApiError as failed:
             error = failed.message
         group = save_members(app, group.name, {name: {"error": error, "tried": time.time()}})
-    return {}
-
-
-@WORK.register("compute.deleteGroup")
-def delete_group(app: App, operation: Operation) -> Json:
-    group = app.store.get(operation.target)
-    if group is not None:
-        for name in managed(group):
-            _remove(app, group, name)
-    app.store.delete(operation.target)
     return {}
 
 

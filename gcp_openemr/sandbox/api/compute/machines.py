@@ -136,7 +136,25 @@ Collection(
 )
 
 
-@WORK.register("compute.startMachine")
+@WORK.register("compute.deleteMachine")
+def delete_machine(app: App, operation: Operation) -> Json:
+    """The group that a machine was made by brings it back, unless it took it away itself."""
+    app.runtime.delete_machine(operation.target)
+    record = app.store.get(operation.target)
+    disks = [
+        links.full_name(disk["source"]) for disk in (record.body["disks"] if record else ()) if disk.get("autoDelete")
+    ]
+    with app.store.transaction():
+        for name in (operation.target, *disks):
+            app.store.delete(name)
+    for disk in disks:
+        app.runtime.delete_disk(disk)
+    if record is not None:
+        bring_back(app, record, operation.user)
+    return {}
+
+
+@WORK.register("compute.startMachine", undo=delete_machine)
 def start_machine(app: App, operation: Operation) -> Json:
     record = app.store.get(operation.target)
     if record is None:
@@ -157,24 +175,6 @@ def reset_machine(app: App, operation: Operation) -> Json:
 def stop_machine(app: App, operation: Operation) -> Json:
     app.runtime.delete_machine(operation.target)
     app.store.update(operation.target, {"status": "TERMINATED", "lastStopTimestamp": now()})
-    return {}
-
-
-@WORK.register("compute.deleteMachine")
-def delete_machine(app: App, operation: Operation) -> Json:
-    """The group that a machine was made by brings it back, unless it took it away itself."""
-    app.runtime.delete_machine(operation.target)
-    record = app.store.get(operation.target)
-    disks = [
-        links.full_name(disk["source"]) for disk in (record.body["disks"] if record else ()) if disk.get("autoDelete")
-    ]
-    with app.store.transaction():
-        for name in (operation.target, *disks):
-            app.store.delete(name)
-    for disk in disks:
-        app.runtime.delete_disk(disk)
-    if record is not None:
-        bring_back(app, record, operation.user)
     return {}
 
 

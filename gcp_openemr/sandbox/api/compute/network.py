@@ -363,7 +363,12 @@ def _endpoint_subnetwork(change: Change, network: str) -> str:
 Collection("compute.forwardingRules", complete=_forwarding_rule, created="compute.connect")
 
 
-@WORK.register("compute.connect")
+def _forget(app: App, operation: Operation) -> Json:
+    app.store.delete(operation.target)
+    return {}
+
+
+@WORK.register("compute.connect", undo=_forget)
 def connect(app: App, operation: Operation) -> Json:
     """Let the endpoint's address answer, once the instance accepts its project."""
     record = app.store.get(operation.target)
