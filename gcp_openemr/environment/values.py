@@ -60,8 +60,12 @@ _OWN_LABELS = ("managed-by", "environment", "clinic")
 _MOST_LABELS = 64 - len(_OWN_LABELS)
 _CUSTOM_TIER = re.compile(r"db-custom-([0-9]{1,3})-([0-9]{1,6})")
 _SHARED_TIERS = ("db-f1-micro", "db-g1-small")
-_PLUS_TIER = re.compile(r"db-(perf-optimized-N|c4a-highmem)-[0-9]{1,3}")
-_STANDARD_TIER = re.compile(r"db-n1-(standard|highmem)-[0-9]{1,2}")
+_PLUS_TIERS = tuple(f"db-perf-optimized-N-{cores}" for cores in (2, 4, 8, 16, 32, 48, 64, 80, 96, 128)) + tuple(
+    f"db-c4a-highmem-{cores}" for cores in (2, 4, 8, 16, 32, 48, 64, 72)
+)
+_STANDARD_TIERS = tuple(f"db-n1-standard-{cores}" for cores in (1, 2, 4, 8, 16, 32, 64, 96)) + tuple(
+    f"db-n1-highmem-{cores}" for cores in (2, 4, 8, 16, 32, 64, 96)
+)
 _CRON_FIELD = r"(?:\*|[0-9A-Za-z]+(?:-[0-9A-Za-z]+)?)(?:/[0-9]+)?"
 _CRON_LIST = rf"{_CRON_FIELD}(?:,{_CRON_FIELD})*"
 _CRON = re.compile(rf"{_CRON_LIST}(?: {_CRON_LIST}){{4}}")
@@ -215,9 +219,10 @@ def tier_fault(tier: str, edition: str | None) -> Fault | None:
     (https://cloud.google.com/sql/docs/mysql/machine-series-overview).
     """
     custom = _CUSTOM_TIER.fullmatch(tier)
-    plus = bool(_PLUS_TIER.fullmatch(tier))
-    if not (custom or plus or tier in _SHARED_TIERS or _STANDARD_TIER.fullmatch(tier)):
-        hint = "write e.g. db-custom-2-7680 (2 vCPU, 7680 MB) or db-g1-small"
+    plus = tier in _PLUS_TIERS
+    if not (custom or plus or tier in _SHARED_TIERS or tier in _STANDARD_TIERS):
+        near = nearest(tier, _PLUS_TIERS + _STANDARD_TIERS)
+        hint = f'did you mean "{near}"?' if near else "write e.g. db-custom-2-7680 (2 vCPU, 7680 MB) or db-g1-small"
         return Fault(text="is not a machine type of Cloud SQL for MySQL", hint=hint)
     if edition is not None and plus != (edition == "ENTERPRISE_PLUS"):
         right = "ENTERPRISE_PLUS" if plus else "ENTERPRISE"
