@@ -28,7 +28,7 @@ from typing import IO, Any, TypeVar
 from jobs import bucket, log, secrets
 from jobs.errors import BackupInvalid, BackupMissing, Busy, CloudRefused, Interrupted, JobError, SecretUnavailable
 from jobs.redacted import Redacted
-from jobs.restic_failures import WHAT_IS_LOST, Locked, NotOpened, failure
+from jobs.restic_failures import WHAT_IS_LOST, AnswerLost, Locked, NotOpened, failure
 from jobs.settings import Store
 
 __all__ = ["Restic", "Summary", "age", "opened"]
@@ -102,7 +102,7 @@ class Restic:
     def save_stream(self, name: str, tags: Sequence[str], write: Callable[[IO[bytes]], _T]) -> tuple[Summary, _T]:
         """Back up what `write` writes as one file `name`. When that fails, so does restic: no snapshot is made of half.
 
-        Where the repository is locked or does not answer `write` is called again.
+        Where the repository is locked, does not answer, or its answer is lost, `write` is called again.
         """
         return self._waiting(lambda: self._save_stream(name, tags, write))
 
@@ -230,14 +230,21 @@ class Restic:
     def _waiting(self, work: Callable[[], _T]) -> _T:
         """`work`, again where another run holds the repository, until that ends, is stale, or took too long.
 
-        Again, too, where the repository did not answer for a moment.
+        Again, too, where the repository did not answer for a moment, and once where the answer to an upload was lost.
         """
         deadline, delays = time.monotonic() + self._lock_seconds, iter(_DELAYS)
+        lost: AnswerLost | None = None
         while True:
             try:
                 return work()
             except NotOpened as unopened:
                 _pause(delays, unopened)
+                continue
+            except AnswerLost as error:
+                if lost:
+                    raise
+                lost = error
+                log.warning("The answer to an upload was lost; what is not stored yet is stored now")
                 continue
             except Locked as locked:
                 if self._remove_stale_locks():
