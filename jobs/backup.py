@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from jobs import (
+    bucket,
     clinic_state,
     database,
     documents,
@@ -35,6 +36,7 @@ from jobs.errors import BackupInvalid, BackupMissing, Refused, ShareUnusable
 from jobs.manifest import Documents, Keys, Manifest, Part
 from jobs.redacted import Redacted
 from jobs.restic import Restic
+from jobs.settings import Store
 
 __all__ = ["SITE", "drill_age", "run"]
 
@@ -43,6 +45,7 @@ SITE = "default"
 _EXCLUDED = ("default/documents/temp/*", "default/documents/smarty/*/*", "default/documents/mpdf/pdf_tmp/*")
 _ATTEMPTS = 2
 _DAY_SECONDS = 86_400
+_BRING_BACK = "Bring the bucket's deleted objects back (soft delete), or move what is left away to start anew."
 _SWAP = (
     "A restore was interrupted while it put its checked copy in place, so there is no set of what is half of each.",
     "Finish it with the command that was interrupted, or: gcp-openemr deploy",
@@ -76,6 +79,7 @@ def run(wanted: MakeSet) -> dict[str, Any]:
         repository = restic.opened(wanted.store, lock_seconds=wanted.lock_seconds)
         names, sets = manifest.names(wanted.store), manifest.readable(wanted.store)
         if not names and not repository.exists():
+            _refuse_half_begun(wanted.store)
             repository.create()
         for attempt in range(1, _ATTEMPTS + 1):
             making = _Making(
@@ -140,7 +144,7 @@ def _repository_there() -> Iterator[None]:
     except BackupMissing as error:
         raise BackupInvalid(
             f"The repository of the sets is gone. {error.what}",
-            do="Bring the bucket's deleted objects back (soft delete), or move the manifests away to start anew.",
+            do=_BRING_BACK,
         ) from error
 
 
@@ -156,6 +160,23 @@ def _refuse_half_of_two(wanted: MakeSet) -> None:
         refused = Refused(told[0], do=told[1])
         refused.record = {"begun": begun.doing}
         raise refused
+
+
+def _refuse_half_begun(store: Store) -> None:
+    """restic writes a key, then the config. With a second key before the config it would take either for the right one.
+
+    Raises:
+        BackupInvalid: a run was killed between the two, or there was a repository.
+    """
+    place = f"gs://{store.bucket}/{store.objects}"
+    found = bucket.names(store.bucket, store.objects)
+    if not all(name.startswith(f"{store.objects}keys/") for name in found):
+        raise BackupInvalid(f"The repository's config is gone from {place}, what it stored is not.", do=_BRING_BACK)
+    if found:
+        raise BackupInvalid(
+            f"A run was killed when it began the repository: in {place} there is a key, and nothing that it opens.",
+            do=f"Remove it, then run the same command again: gcloud storage rm '{place}keys/**'",
+        )
 
 
 @dataclasses.dataclass(frozen=True)

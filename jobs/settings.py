@@ -103,12 +103,17 @@ class Store:
         """What the names of manifests start with."""
         return f"clinics/{self.clinic}/backups/sets/"
 
+    @property
+    def objects(self) -> str:
+        """What the names of the repository's objects start with."""
+        return f"clinics/{self.clinic}/backups/repository/"
+
     def manifest(self, identity: str) -> str:
         return f"{self.sets}{identity}.json"
 
     def lock(self, name: str) -> str:
         """The object that is one of the repository's locks."""
-        return f"clinics/{self.clinic}/backups/repository/locks/{name}"
+        return f"{self.objects}locks/{name}"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

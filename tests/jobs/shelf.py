@@ -122,7 +122,9 @@ def on_disk(directory: Path, monkeypatch: pytest.MonkeyPatch) -> Shelf:
         beside.rename(objects / name)
 
     def names(_bucket: str, prefix: str) -> list[str]:
-        found = (str(path.relative_to(objects)) for path in objects.rglob("*.json"))
+        stored = (path for path in (directory / "repository").rglob("*") if path.is_file())
+        found = [str(path.relative_to(objects)) for path in objects.rglob("*.json")]
+        found += [f"{_REPOSITORY}{path.relative_to(directory / 'repository')}" for path in stored]
         return sorted(name for name in found if name.startswith(prefix))
 
     def remove(_bucket: str, name: str) -> None:

@@ -141,6 +141,23 @@ def test_a_repository_that_is_gone_is_not_begun_anew(living: World, shelf: Shelf
     assert not shelf.repository.exists()
 
 
+def test_a_repository_that_was_only_begun_says_what_to_remove(living: World, shelf: Shelf) -> None:
+    """restic would make a second key, and later take either for the one of the config."""
+    repository = restic.opened(shelf.store, lock_seconds=1)
+    repository.create()
+    (shelf.repository / "config").unlink()
+    with pytest.raises(BackupInvalid, match="there is a key, and nothing that it opens") as told:
+        shelf.back_up(living)
+    assert told.value.do.endswith("gcloud storage rm 'gs://backups/clinics/main/backups/repository/keys/**'")
+    assert len(files_of(shelf, "keys")) == 1
+    shutil.rmtree(shelf.repository)
+    assert shelf.back_up(living).verified
+    shelf.manifest_file(shelf.back_up(living)).parent.rename(shelf.directory / "aside")
+    (shelf.repository / "config").unlink()
+    with pytest.raises(BackupInvalid, match=r"config is gone from gs://backups/clinics/main/backups/repository/, what"):
+        shelf.back_up(living)
+
+
 def test_a_repository_that_goes_while_a_set_is_made_is_told(
     living: World, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
