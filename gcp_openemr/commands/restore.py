@@ -10,7 +10,7 @@ import contextlib
 import dataclasses
 import datetime
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from gcp_openemr import backups, cloud_run
 from gcp_openemr.backups import BackupSet
@@ -18,6 +18,7 @@ from gcp_openemr.commands import jobs, moments, releases
 from gcp_openemr.commands.backup import age, size
 from gcp_openemr.commands.context import Context, changing, typed
 from gcp_openemr.environment import Clinic
+from gcp_openemr.environment.model import archive_fault
 from gcp_openemr.errors import JobFailed, Unhealthy, UsageError
 from gcp_openemr.lock import Held
 
@@ -109,13 +110,13 @@ def source_of(clinic: str, wanted: str, sets: Sequence[BackupSet]) -> Source:
     """What `wanted` means among the sets of a clinic, or an archive.
 
     Raises:
-        UsageError: it means nothing, or a set that is not verified.
+        UsageError: it means nothing, no possible archive, or a set that is not verified.
     """
-    kind, _, rest = wanted.partition(":")
-    if kind == "gs" and rest.startswith("//"):
-        return Source(variables={"BACKUP_SOURCE": "gcs", "BACKUP_FILEID": wanted}, title=wanted)
-    if kind == "drive" and rest:
-        return Source(variables={"BACKUP_SOURCE": "drive", "BACKUP_FILEID": rest}, title=wanted)
+    if wanted.startswith("gs://"):
+        return _archive("gcs", wanted, wanted, do="Write gs://BUCKET/OBJECT.")
+    if wanted.startswith("drive:"):
+        do = "Write drive:ID, with the long part of the file's link that comes after /d/."
+        return _archive("drive", wanted.removeprefix("drive:"), wanted, do=do)
     chosen = backups.choose_to_restore(sets, wanted)
     variables = {
         "BACKUP_SOURCE": "set",
@@ -128,6 +129,13 @@ def source_of(clinic: str, wanted: str, sets: Sequence[BackupSet]) -> Source:
         set=chosen,
         moment=None if wanted == chosen.set else backups.moment(wanted),
     )
+
+
+def _archive(source: Literal["gcs", "drive"], place: str, wanted: str, *, do: str) -> Source:
+    fault = archive_fault(source, place)
+    if fault:
+        raise UsageError(f"{wanted} {fault.text}.", do=do)
+    return Source(variables={"BACKUP_SOURCE": source, "BACKUP_FILEID": place}, title=wanted)
 
 
 def _exact(context: Context, clinic: str, wanted: str, sets: Sequence[BackupSet]) -> Source:

@@ -45,6 +45,7 @@ __all__ = [
     "OpenEmr",
     "Restore",
     "Rotation",
+    "archive_fault",
 ]
 
 # https://cloud.google.com/storage/docs/buckets#naming and https://cloud.google.com/storage/docs/objects#naming
@@ -124,11 +125,14 @@ class Restore(Section):
     @classmethod
     def _uri_is_of_source(cls, value: str, info: ValidationInfo) -> str:
         source = info.data.get("source")
-        if source == "gcs" and (fault := _gcs_fault(value)):
-            raise Wrong(fault)
-        if source == "drive" and (fault := _drive_fault(value)):
+        if source and (fault := archive_fault(source, value)):
             raise Wrong(fault)
         return value
+
+
+def archive_fault(source: Literal["gcs", "drive"], uri: str) -> Fault | None:
+    """What keeps `uri` from naming an archive there."""
+    return _gcs_fault(uri) if source == "gcs" else _drive_fault(uri)
 
 
 def _gcs_fault(uri: str) -> Fault | None:

@@ -97,12 +97,30 @@ def test_archives_are_restored_as_they_are_named() -> None:
         "BACKUP_SOURCE": "gcs",
         "BACKUP_FILEID": "gs://bucket/old.zip",
     }
-    assert source_of("main", "drive:1a2b3c", []).variables == {"BACKUP_SOURCE": "drive", "BACKUP_FILEID": "1a2b3c"}
+    drive = "1aBcDeFgHiJkLmNoPqRsTuVwXyZ012345"
+    assert source_of("main", f"drive:{drive}", []).variables == {"BACKUP_SOURCE": "drive", "BACKUP_FILEID": drive}
     assert source_of("main", "latest", SETS).variables == {
         "BACKUP_SOURCE": "set",
         "BACKUP_FILEID": "20261121T020000Z-0021",
         "BACKUP_CLINIC": "main",
     }
+
+
+@pytest.mark.parametrize(
+    ("wanted", "said", "do"),
+    [
+        ("gs://bucket", "gs://bucket names a folder; one archive is wanted", "Write gs://BUCKET/OBJECT"),
+        ("gs://bucket/", "names a folder", "Write gs://BUCKET/OBJECT"),
+        ("gs:///old.zip", "names no possible bucket", "Write gs://BUCKET/OBJECT"),
+        ("drive:https://drive.google.com/file/d/1aBcDeFgHiJkLmNoPq/view", "must be the file's id alone", "drive:ID"),
+        ("drive:", "is not the id of a file on Google Drive", "drive:ID"),
+    ],
+)
+def test_what_names_no_archive_is_told_before_anything_is_done(wanted: str, said: str, do: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        source_of("main", wanted, [])
+    assert said in caught.value.what
+    assert do in caught.value.do
 
 
 def test_growth_names_the_tables_that_changed_most() -> None:
