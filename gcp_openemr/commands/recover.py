@@ -35,6 +35,8 @@ __all__ = ["Old", "recover"]
 _BUCKET = re.compile(r"(?P<project>[a-z][a-z0-9-]{4,28}[a-z0-9])-(?P<own>oe-[a-z0-9]+)-backups")
 _SECRET = re.compile(r"projects/(?P<project>[^/]+)/secrets/(?P<name>[^/]+)(?:/versions/(?P<version>[1-9][0-9]*))?")
 _COPIED_AT_ONCE = 16
+# of a repository; restic writes them the other way round, so each kind needs only what is there of the later ones
+_KINDS = ("config", "keys/", "snapshots/", "index/", "data/")
 _JSON = "application/json"
 
 
@@ -251,6 +253,7 @@ def _own_password(context: Context, clinic: Clinic, old: Redacted) -> None:
 def _copy(context: Context, old: Old, clinic: Clinic) -> None:
     """Copy repository and manifests, manifests last, so that a set that is seen is whole. Locks stay behind.
 
+    They are looked up the other way round, so that a backup that ends meanwhile leaves no index without its packs.
     The manifests tell the new clinic's name; whose the set was is in their `source`.
     """
     source = context.cloud.storage.bucket(old.bucket)
@@ -258,13 +261,10 @@ def _copy(context: Context, old: Old, clinic: Clinic) -> None:
     here, there = f"clinics/{old.clinic}/backups/", f"clinics/{clinic.name}/backups/"
     with context.console.step(f"clinics/{clinic.name}: copy the backups") as step:
         manifests = list(source.list_blobs(prefix=f"{here}sets/"))
-        data = [
-            blob
-            for blob in source.list_blobs(prefix=f"{here}repository/")
-            if not blob.name.startswith(f"{here}repository/locks/")
-        ]
+        by_kind = [list(source.list_blobs(prefix=f"{here}repository/{kind}")) for kind in _KINDS]
+        stored = [blob for blobs in reversed(by_kind) for blob in blobs]
         have = {blob.name: blob.crc32c for blob in target.list_blobs(prefix=there)}
-        missing = [blob for blob in data if have.get(there + blob.name.removeprefix(here)) != blob.crc32c]
+        missing = [blob for blob in stored if have.get(there + blob.name.removeprefix(here)) != blob.crc32c]
         _copy_all(missing, target, here, there, step)
         for blob in manifests:
             with contextlib.suppress(ValueError):  # one that cannot be read was told of

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from google.cloud.storage import Blob, Bucket
 
 from gcp_openemr.commands import recover
 from gcp_openemr.commands.context import Context
+from gcp_openemr.commands.recover import Old
 from gcp_openemr.errors import UsageError
 from tests.unit import cloud as clouds
 from tests.unit.test_backups import made
@@ -51,6 +53,34 @@ def test_the_latest_is_what_the_clinic_was_filled_with(context: Context, decisio
 def test_what_failed_or_came_from_elsewhere_is_not_gone_on_with(context: Context, record: dict[str, Any]) -> None:
     ran(context, record)
     assert meant(context, "latest") == SECOND.set
+
+
+def test_a_backup_that_ends_while_it_is_copied_leaves_no_index_without_its_packs(
+    context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Objects are listed by their names, page by page: data, then index."""
+    repository = "clinics/main/backups/repository/"
+    there = ("config", "data/7f/old", "index/old", "keys/one", "locks/one", "snapshots/old")
+    source = context.cloud.storage.create_bucket("unit-tests-1-oe-old-backups")
+    target = context.cloud.storage.create_bucket(context.environment.names.backup_bucket)
+    for name in there:
+        source.blob(f"{repository}{name}").upload_from_string(name)
+    original = Bucket.list_blobs
+
+    def listed(bucket: Bucket, prefix: str) -> Iterator[Blob]:
+        for blob in original(bucket, prefix=prefix):
+            if "/data/" in blob.name and bucket.name == source.name:
+                for name in ("data/00/new", "index/new"):
+                    source.blob(f"{repository}{name}").upload_from_string(name)
+            yield blob
+        if prefix == repository:
+            yield from (blob for blob in original(bucket, prefix=f"{repository}index/new"))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Bucket, "list_blobs", listed)
+        recover._copy(context, Old.of(source.name, "main", None), context.environment.clinic("main"))
+    copied = {blob.name.removeprefix(repository) for blob in target.list_blobs()}
+    assert copied == {*there} - {"locks/one"}
 
 
 def test_a_clinic_that_was_filled_with_another_set_is_not_told_as_recovered(context: Context) -> None:
