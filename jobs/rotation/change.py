@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from datetime import UTC, datetime
 
 from jobs.passwords import new_password
 from jobs.redacted import Redacted
 from jobs.rotation import versions
 from jobs.rotation.outcome import Outcome
-from jobs.rotation.versions import CURRENT, LEFT, NEXT, PREVIOUS, Secret
+from jobs.rotation.versions import CURRENT, LEFT, MOVED, NEXT, PREVIOUS, Secret
 
 __all__ = ["Change", "begin", "is_due", "look"]
 
@@ -44,10 +45,14 @@ class Change:
         ordered = sorted(enabled, key=lambda number: number != self.old)
         return [versions.value(self.secret, number) for number in ordered]
 
-    def put_in_force(self) -> None:
-        """The moment from which everybody else takes the new version."""
-        if not self.moved:
-            versions.point(self.secret, {CURRENT: self.new, PREVIOUS: self.old, NEXT: None})
+    def put_in_force(self) -> datetime:
+        """Have everybody else take the new version. Returns when that was begun, by this run or an earlier one."""
+        moved = versions.look(self.secret).moved if self.moved else None
+        if moved is None:
+            moved = datetime.now(UTC).replace(microsecond=0)
+            aliases = {CURRENT: self.new, PREVIOUS: self.old, NEXT: None}
+            versions.point(self.secret, aliases, annotations={MOVED: moved.isoformat()})
+        return moved
 
     def retire(self, outcome: Outcome, *, keep: int) -> None:
         """Disable every version but one, and have them destroyed later."""
@@ -55,7 +60,7 @@ class Change:
 
     def finish(self, outcome: Outcome) -> None:
         """At rest again; what says that there was something to finish goes last."""
-        versions.point(self.secret, {PREVIOUS: None, NEXT: None}, annotations={LEFT: None})
+        versions.point(self.secret, {PREVIOUS: None, NEXT: None}, annotations={LEFT: None, MOVED: None})
         if self.back:
             outcome.undone[self.kind] = self.numbers
         elif self.own:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from jobs import log, rest
@@ -11,20 +12,29 @@ from jobs.errors import CloudRefused, Unreachable
 
 __all__ = ["is_over", "run", "running", "wait"]
 
+# "up to a few hours": https://cloud.google.com/secret-manager/docs/reference/consistency
+_LATE = timedelta(hours=3)
 _POLL_SECONDS = 5.0
 _RUN_SECONDS = 900.0
 
 
-def running(jobs: Sequence[str], *, but: str = "") -> list[str]:
-    """Full names of the executions that have not ended; a job that is not there has none."""
+def running(jobs: Sequence[str], *, but: str = "", moved: datetime | None = None) -> list[str]:
+    """Full names of the executions that have not ended; a job that is not there has none.
+
+    `moved` is when an alias did: those that began so late that none was told the version before are left out.
+    """
     found = []
     for job in jobs:
         try:
             every = list(rest.listed("run", f"v2/{job}/executions", "executions"))
         except rest.NotFound:
             continue
-        found += [str(one["name"]) for one in every if not one.get("completionTime") and one["name"] != but]
-    return found
+        found += [one for one in every if not one.get("completionTime") and one["name"] != but]
+    return [str(one["name"]) for one in found if moved is None or _begun(one) < moved + _LATE]
+
+
+def _begun(execution: dict[str, Any]) -> datetime:
+    return datetime.fromisoformat(str(execution["createTime"])[:19]).replace(tzinfo=UTC)
 
 
 def is_over(execution: str) -> bool:

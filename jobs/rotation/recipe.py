@@ -227,12 +227,12 @@ class _Rotation:
         with outcome.step("backup", "new key"):
             outcome.mend("backup", repository.accept(fresh, change.others(), new=change.own))
         with outcome.step("backup", "new version in force"):
-            change.put_in_force()
+            moved = change.put_in_force()
         if not wanted.now:
             settle = _SETTLE_SECONDS if wanted.drain_seconds is None else wanted.drain_seconds
             with outcome.step("backup", "executions that began before"):
                 self._fence.pause(until=time.monotonic() + settle)
-                begun = executions.running(wanted.jobs, but=wanted.execution)
+                begun = executions.running(wanted.jobs, but=wanted.execution, moved=moved)
                 left = executions.wait(begun, seconds=wanted.wait_seconds, meanwhile=self._fence.check)
             if left:
                 names = ", ".join(one.rpartition("/")[2] for one in left)

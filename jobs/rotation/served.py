@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from typing import Protocol
 
 from jobs import log
@@ -138,13 +139,14 @@ class Served:
             with self.outcome.step(change.kind, "both passwords valid"):
                 self.parts[change.kind].accept(change, self.outcome)
         before = self._serve(onward)
-        moved = time.monotonic()
+        served = time.monotonic()
+        moved = {}
         for change in onward:
             with self.outcome.step(change.kind, "new version in force"):
                 self.fence.check()
-                change.put_in_force()
+                moved[change.kind] = change.put_in_force()
         if onward:
-            self._end_old(onward, before, moved)
+            self._end_old(onward, before, served, moved.get("database"))
         self._tidy()
 
     def rotate_now(self, changes: Sequence[Change]) -> None:
@@ -246,17 +248,22 @@ class Served:
     def _in_force(self) -> dict[str, int]:
         return {name: versions.look(name).current for name in (self.wanted.secrets[kind] for kind in self.parts)}
 
-    def _end_old(self, changes: Sequence[Change], before: Mapping[str, int], moved: float) -> None:
-        """When nobody has the old passwords any more."""
-        left = self._wait_for_jobs(changes, "executions that began before")
+    def _end_old(
+        self, changes: Sequence[Change], before: Mapping[str, int], served: float, moved: datetime | None
+    ) -> None:
+        """When nobody has the old passwords any more.
+
+        `served` is when the traffic moved, by the monotonic clock, and `moved` when MySQL's password did for jobs.
+        """
+        left = self._wait_for_jobs(moved, "executions that began before")
         found = service.find(self.wanted.service)
         if found is not None:
-            self._drain(found, "requests in hand of the old revision", since=moved)
+            self._drain(found, "requests in hand of the old revision", since=served)
             problem = self._ask("service", found)
             if problem:
                 self._go_back(found, before, (), problem)
         # one that began meanwhile may have been told the old version still
-        left = left or self._wait_for_jobs(changes, "executions that began meanwhile")
+        left = left or self._wait_for_jobs(moved, "executions that began meanwhile")
         for change in changes:
             if left and change.kind == "database":
                 names = ", ".join(one.rpartition("/")[2] for one in left)
@@ -274,10 +281,10 @@ class Served:
         with self.outcome.step("service", which):
             self.fence.pause(until=since + drain)
 
-    def _wait_for_jobs(self, changes: Sequence[Change], which: str) -> list[str]:
-        """Of jobs that have MySQL's password. Returns those that go on for too long."""
-        if not any(change.kind == "database" for change in changes):
+    def _wait_for_jobs(self, moved: datetime | None, which: str) -> list[str]:
+        """Of jobs that have MySQL's password, which `moved` then or does not. Returns those that go on for too long."""
+        if moved is None:
             return []
         with self.outcome.step("database", which):
-            begun = executions.running(self.wanted.jobs, but=self.wanted.execution)
+            begun = executions.running(self.wanted.jobs, but=self.wanted.execution, moved=moved)
             return executions.wait(begun, seconds=self.wanted.wait_seconds, meanwhile=self.fence.check)

@@ -29,6 +29,7 @@ __all__ = [
     "AT_ONCE",
     "CURRENT",
     "LEFT",
+    "MOVED",
     "NEXT",
     "PREVIOUS",
     "Secret",
@@ -46,6 +47,8 @@ AT_ONCE = "gcp-openemr-end"
 """An annotation, there while Redis has still to end what began with an ended password."""
 LEFT = "gcp-openemr-left"
 """An annotation, there while rotations leave the administrator's password to the person who set it in OpenEMR."""
+MOVED = "gcp-openemr-moved"
+"""An annotation, there while `previous` is valid: when `current` moved."""
 
 _ATTEMPTS = 5
 _PATIENCE_SECONDS = 120.0
@@ -95,6 +98,11 @@ class Secret:
     @property
     def at_once(self) -> bool:
         return AT_ONCE in self.annotations
+
+    @property
+    def moved(self) -> datetime | None:
+        """When the version in force came to be that, while the one before is valid still."""
+        return datetime.fromisoformat(self.annotations[MOVED]) if MOVED in self.annotations else None
 
     @property
     def enabled(self) -> tuple[int, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from datetime import timedelta
 from typing import Any
 
 import pymysql
@@ -12,7 +13,7 @@ import redis
 
 from jobs import metrics, rest
 from jobs.errors import Busy, Refused, Unhealthy, Unreachable
-from jobs.rotation import recipe, served, service
+from jobs.rotation import executions, recipe, served, service
 from jobs.rotation.locks import Fence
 from tests.jobs.rotation_place import JOBS, REDIS_JOB, ROTATE_JOB, SECRETS, SERVICE, Place
 from tests.searched import shapes
@@ -71,6 +72,23 @@ def test_an_execution_that_began_before_is_waited_for_by_the_next_run(place: Pla
     assert "database" in place.rotate("database")["finished"]
     assert not place.opens_mysql(old)
     place.at_rest()
+
+
+@pytest.mark.parametrize("kind", ["database", "backup"])
+def test_an_execution_that_began_long_after_is_not_waited_for(
+    place: Place, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """A job that runs whenever a rotation does would keep the old password valid for good."""
+    _, finish = place.begin(JOBS[0])
+    assert kind in place.rotate(kind)["waiting"]
+    finish()
+    begun, finish = place.begin(JOBS[1])
+    assert begun.rpartition("/")[2] in place.rotate(kind)["waiting"][kind], "it may have been told the old version"
+    monkeypatch.setattr(executions, "_LATE", timedelta())
+    assert kind in place.rotate(kind)["finished"]
+    finish()
+    place.at_rest()
+    assert not place.call("GET", "secretmanager", f"v1/{SECRETS[kind]}").get("annotations")
 
 
 def test_an_execution_that_began_meanwhile_may_have_been_told_the_old_version(
