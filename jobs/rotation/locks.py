@@ -1,7 +1,7 @@
 """One rotation at a time: the environment's lock, which every command takes too, and a lock of the clinic in MySQL.
 
-The environment's lock is the object that gcp_openemr/lock.py describes. It outlives a run that was killed: a holder
-that is an execution is dead when that has ended, any other one when it was not renewed for five minutes.
+The environment's lock is the object that gcp_openemr/lock.py describes. It outlives a run that was killed: a holder is
+dead when it was not renewed for five minutes, and one that is an execution also when that has ended.
 """
 
 from __future__ import annotations
@@ -75,13 +75,22 @@ class EnvironmentLock:
     def __init__(self, place: _Place, holder: dict[str, Any], generation: int) -> None:
         self._place, self._holder, self._generation = place, holder, generation
         self._lost = False
+        self._renewed = datetime.fromisoformat(holder["renewed"])
         self._mutex = threading.Lock()
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._renew, name="environment-lock", daemon=True)
         self._thread.start()
 
     def check(self) -> None:
-        """Raises Busy when another run took it over."""
+        """One that was not written anew in time is so now: Cloud Storage may have been out of reach.
+
+        Raises:
+            Busy: another run took it over.
+            Unreachable, CloudRefused: it cannot be written.
+        """
+        with self._mutex:
+            if not self._lost and (datetime.now(UTC) - self._renewed).total_seconds() > 2 * RENEW_SECONDS:
+                self._write_anew()
         if self._lost:
             raise Busy("Another run took this environment's lock over.", do="Run the same command again.")
 
@@ -94,11 +103,17 @@ class EnvironmentLock:
     def _renew(self) -> None:
         while not self._done.wait(RENEW_SECONDS):
             with self._mutex, contextlib.suppress(JobError):
-                generation = self._place.write({**self._holder, "renewed": _now()}, self._generation)
-                if generation is None:
-                    self._lost = True
-                    return
-                self._generation = generation
+                self._write_anew()
+            if self._lost:
+                return
+
+    def _write_anew(self) -> None:
+        now = datetime.now(UTC)
+        generation = self._place.write({**self._holder, "renewed": now.isoformat()}, self._generation)
+        if generation is None:
+            self._lost = True
+            return
+        self._generation, self._renewed = generation, now
 
 
 @contextlib.contextmanager
@@ -111,7 +126,7 @@ def environment(bucket: str, name: str, *, execution: str, seconds: float) -> It
         Busy: another run holds it.
     """
     place = _Place(bucket=bucket, name=f"{name}/environment.lock")
-    now = _now()
+    now = datetime.now(UTC).isoformat()
     holder = {
         "id": uuid.uuid4().hex,
         "who": execution.rpartition("/")[2] or platform.node(),
@@ -157,10 +172,6 @@ def _is_dead(holder: dict[str, Any]) -> bool:
                 return True
     renewed = datetime.fromisoformat(str(holder["renewed"]))
     return (datetime.now(UTC) - renewed).total_seconds() > _STALE_SECONDS
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
