@@ -58,6 +58,22 @@ locals {
       }
     },
     !contains(keys(var.schedules), "rotate") ? {} : {
+      # A job that is not started tells of no password's age. One run may wait hours for the others of its environment.
+      rotate_missing = {
+        title = "nothing looked at the passwords' ages for a day and a half"
+        metric = {
+          aligner    = "ALIGN_DELTA"
+          comparison = "COMPARISON_LT"
+          filter     = "resource.type = \"cloud_run_job\" AND resource.label.job_name = \"${var.names.rotate_job}\" AND metric.type = \"run.googleapis.com/job/completed_execution_count\" AND metric.label.result = \"succeeded\""
+          missing    = "EVALUATION_MISSING_DATA_ACTIVE"
+          seconds    = 12 * local._hour
+          threshold  = 1
+          window     = local._day
+        }
+        do = "Look whether Cloud Scheduler's job ${var.names.rotate_job} is paused. `gcp-openemr rotate --status` shows all ages, and `gcp-openemr rotate` changes the passwords now."
+      }
+    },
+    !contains(keys(var.schedules), "rotate") ? {} : {
       rotation_missing = {
         title = "a password is older than ${var.rotation.every_days} days"
         log   = "resource.type = \"cloud_run_job\" AND resource.labels.job_name = \"${var.names.rotate_job}\" AND jsonPayload.overdue = \"rotation\""
