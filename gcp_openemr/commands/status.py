@@ -46,7 +46,8 @@ def status(context: Context, *, clinic: str | None, drift: bool = False) -> Verd
     chosen = context.clinics(clinic)
     planned = plan.look(context) if drift else None
     with context.console.step("ask the cloud"):
-        values = _look(context, chosen) if state.exists(context) else _nothing(context, chosen)
+        exists = _or_why(lambda: state.exists(context))  # who may not see it may see the rest
+        values = _look(context, chosen) if exists else _nothing(context, chosen)
     text = status_table.drawn(values)
     if planned is not None:
         values["drift"] = {"empty": planned.empty, **planned.values()}
@@ -87,10 +88,11 @@ def credentials(context: Context, *, clinic: str | None) -> None:
 
 def _look(context: Context, chosen: Sequence[Clinic]) -> dict[str, Any]:
     environment = context.environment
-    holder = lock.read_holder(context.cloud.storage.bucket(environment.names.state_bucket), environment.name)
+    bucket = context.cloud.storage.bucket(environment.names.state_bucket)
+    holder = _or_why(lambda: lock.read_holder(bucket, environment.name))
     parts: dict[str, Callable[[], Any]] = {
         "lock": lambda: _holder(holder),
-        "unfinished": lambda: [dataclasses.asdict(one) for one in unfinished.look(context, holder)],
+        "unfinished": lambda: _unfinished(context, holder),
         "versions": lambda: _versions(context),
         "platform": lambda: _platform(context),
         "redis_root_password": lambda: _secret(context, environment.names.redis_admin_secret),
@@ -99,10 +101,11 @@ def _look(context: Context, chosen: Sequence[Clinic]) -> dict[str, Any]:
     }
     with concurrent.futures.ThreadPoolExecutor(_AT_ONCE) as pool:
         asked = {name: pool.submit(_or_why, part) for name, part in parts.items()}
-        clinics = {one.name: pool.submit(_clinic, context, one) for one in chosen}
+        clinics = {one.name: pool.submit(_or_why, functools.partial(_clinic, context, one)) for one in chosen}
     values = {**_place(context), **{name: part.result() for name, part in asked.items()}}
-    seen = {name: one.result() for name, one in clinics.items()}
-    failed = any(part["level"] == Level.FAILED for part in values["platform"])
+    seen = {name: {"healthy": False, **one.result()} for name, one in clinics.items()}
+    platform = values["platform"]
+    failed = isinstance(platform, dict) or any(part["level"] == Level.FAILED for part in platform)
     return {**values, "healthy": not failed and all(one["healthy"] for one in seen.values()), "clinics": seen}
 
 
@@ -126,9 +129,16 @@ def _or_why(part: Callable[[], Any]) -> Any:
         return {"problem": error.what, "do": error.do}
 
 
-def _holder(holder: lock.Holder | None) -> dict[str, Any] | None:
-    if holder is None:
-        return None
+def _unfinished(context: Context, holder: lock.Holder | dict[str, Any] | None) -> Any:
+    """Without the lock it cannot be told from what a living run is at work on."""
+    if isinstance(holder, dict):
+        return holder
+    return [dataclasses.asdict(one) for one in unfinished.look(context, holder)]
+
+
+def _holder(holder: lock.Holder | dict[str, Any] | None) -> dict[str, Any] | None:
+    if holder is None or isinstance(holder, dict):
+        return holder
     told = {"who": holder.who, "command": holder.command, "acquired": holder.acquired}
     return {**told, "dead": holder.is_dead()}
 
@@ -212,7 +222,8 @@ def _clinic(context: Context, clinic: Clinic) -> dict[str, Any]:
         "traffic": dict(found.traffic),
         "secrets": {kind: _or_why(functools.partial(_secret, context, name)) for kind, name in secrets.items()},
         "rotation": _or_why(lambda: rotations.look(context, clinic, health).complaints),
-        **_backups(context, clinic),
+        "backup": _or_why(lambda: _backup(context, clinic)),
+        "drill": _or_why(lambda: _drill(context, clinic)),
     }
 
 
@@ -224,15 +235,19 @@ def _secret(context: Context, name: str) -> dict[str, Any] | None:
     return {"version": version, "made": secret_store.made(context.cloud, Secret(name=name, version=version))}
 
 
-def _backups(context: Context, clinic: Clinic) -> dict[str, Any]:
-    """The newest set and the last drill, None where there was none yet."""
-    bucket = context.environment.names.backup_bucket
+def _backup(context: Context, clinic: Clinic) -> dict[str, Any] | None:
+    """The newest set; None where there was none yet."""
     try:
-        newest = backups.newest(context.cloud, bucket, clinic.name)
-        drill = backups.latest_run(context.cloud, bucket, clinic.name, "drill")
+        newest = backups.newest(context.cloud, context.environment.names.backup_bucket, clinic.name)
     except InputMissing:
-        newest = drill = None
-    return {
-        "backup": {"set": newest.set, "state": newest.state, "begun": newest.begun} if newest else None,
-        "drill": {field: drill[field] for field in _DRILL_FIELDS if field in drill} if drill else None,
-    }
+        return None
+    return {"set": newest.set, "state": newest.state, "begun": newest.begun} if newest else None
+
+
+def _drill(context: Context, clinic: Clinic) -> dict[str, Any] | None:
+    """The last trial restore; None where there was none yet."""
+    try:
+        drill = backups.latest_run(context.cloud, context.environment.names.backup_bucket, clinic.name, "drill")
+    except InputMissing:
+        return None
+    return {field: drill[field] for field in _DRILL_FIELDS if field in drill} if drill else None

@@ -6,7 +6,7 @@ import datetime
 import io
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -42,26 +42,41 @@ def _mark(seen: Mapping[str, Any]) -> str:
 
 def _about(values: Mapping[str, Any]) -> Iterator[str]:
     holder = values["lock"]
-    if holder and not holder["dead"]:
+    if _is_hidden(holder):
+        yield f"who holds it: {_hidden(holder)}"
+    elif holder and not holder["dead"]:
         command = escape(holder["command"])
         yield f"[yellow]{escape(holder['who'])} is changing it with `{command}`, begun {_ago(holder['acquired'])}[/]"
     if "versions" not in values:
         return
-    versions = values["versions"]
-    told = [f"gcp-openemr {versions['gcp_openemr']}", f"OpenEMR {versions['openemr']} in the file"]
-    told += [f"{name} {versions[name]}" for name in ("terraform", "provider") if versions[name]]
-    yield ", ".join(told)
-    yield from (f"{part['part']}: {escape(part['what'])}" for part in values["platform"] if part["level"] == Level.OK)
+    yield _versions(values["versions"])
+    yield from (f"{part['part']}: {escape(part['what'])}" for part in _platform(values) if part["level"] == Level.OK)
     yield f"Cloud SQL's own backups: {_own(values['cloud_sql'])}"
     yield f"alerts: {_alerts(values['alerts'])}"
-    yield f"Redis's root password: {_secret(values['redis_root_password'])}"
+    redis = values["redis_root_password"]
+    yield f"Redis's root password: {_hidden(redis) if _is_hidden(redis) else _secret(redis)}"
+
+
+def _versions(versions: Mapping[str, Any]) -> str:
+    if _is_hidden(versions):
+        return f"versions: {_hidden(versions)}"
+    told = [f"gcp-openemr {versions['gcp_openemr']}", f"OpenEMR {versions['openemr']} in the file"]
+    return ", ".join(told + [f"{name} {versions[name]}" for name in ("terraform", "provider") if versions[name]])
+
+
+def _platform(values: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    """What the clinics share, part by part; the whole as one that failed where it cannot be seen."""
+    platform: Any = values.get("platform", ())
+    if _is_hidden(platform):
+        return [{"part": "platform", "level": Level.FAILED, "what": _why(platform), "do": platform.get("do", "")}]
+    return [*platform]
 
 
 def _own(own: Mapping[str, Any] | None) -> str:
     if own is None:
         return "no instance"
-    if "not_visible" in own:
-        return _not_visible(own)
+    if _is_hidden(own):
+        return _hidden(own)
     since = own["point_in_time_since"]
     window = f"any moment since {since:%Y-%m-%d %H:%M} UTC" if since else "no point-in-time recovery"
     newest = own["newest"]
@@ -70,8 +85,8 @@ def _own(own: Mapping[str, Any] | None) -> str:
 
 
 def _alerts(alerts: Mapping[str, Any]) -> str:
-    if "not_visible" in alerts:
-        return _not_visible(alerts)
+    if _is_hidden(alerts):
+        return _hidden(alerts)
     off = f", [yellow]{len(alerts['disabled'])} of them disabled[/]" if alerts["disabled"] else ""
     return f"{len(alerts['open'])} open of {alerts['policies']} that are set up{off}"
 
@@ -82,7 +97,7 @@ def _clinics(clinics: Mapping[str, Any]) -> Table:
         table.add_column(heading, overflow="fold")
     for name, seen in clinics.items():
         if "url" not in seen:
-            table.add_row(name, f"[red]{escape(seen['problem'])}[/]")
+            table.add_row(name, f"[red]{'not visible' if 'not_visible' in seen else escape(seen['problem'])}[/]")
             continue
         table.add_row(
             name,
@@ -99,7 +114,7 @@ def _clinics(clinics: Mapping[str, Any]) -> Table:
 def _secret(one: Mapping[str, Any] | None) -> str:
     if one is None:
         return "[yellow]none[/]"
-    if "version" not in one:
+    if _is_hidden(one):
         return "[red]?[/]"
     return f"{one['version']}, {_ago(one['made'])}"
 
@@ -107,6 +122,8 @@ def _secret(one: Mapping[str, Any] | None) -> str:
 def _backup(backup: Mapping[str, Any] | None) -> str:
     if backup is None:
         return "[yellow]none[/]"
+    if _is_hidden(backup):
+        return "[red]?[/]"
     told = f"{backup['set']}\n{_ago(backup['begun'])}, {backup['state']}"
     return told if backup["state"] == "verified" else f"[red]{told}[/]"
 
@@ -114,6 +131,8 @@ def _backup(backup: Mapping[str, Any] | None) -> str:
 def _drill(drill: Mapping[str, Any] | None) -> str:
     if drill is None:
         return "none"
+    if _is_hidden(drill):
+        return "[red]?[/]"
     if not drill.get("ok"):
         return f"[red]{_ago(drill['at'])}, FAILED[/]"
     return f"{_ago(drill['at'])}, in {drill.get('restore_seconds', 0):.0f} s"
@@ -124,8 +143,10 @@ def _problems(values: Mapping[str, Any]) -> Iterator[str]:
     for name, seen in values["clinics"].items():
         if "url" in seen:
             yield f"{name}: {seen['url']}"
+        elif "not_visible" in seen:
+            yield f"{name}: [red]{_hidden(seen)}[/]"
         yield from (f"  [red]{escape(text)}[/]" for text in _of_clinic(seen))
-    for part in values.get("platform", ()):
+    for part in _platform(values):
         if part["level"] not in (Level.OK, Level.SKIPPED):
             colour = "red" if part["level"] == Level.FAILED else "yellow"
             yield f"[{colour}]{part['part']}: {escape(part['what'])}[/]" + _do(part["do"])
@@ -134,8 +155,8 @@ def _problems(values: Mapping[str, Any]) -> Iterator[str]:
         since = f", since {_ago(alert['since'])}" if alert["since"] else ""
         yield f"[red]alert: {escape(alert['title'])}[/]{since}" + _do(alert["do"])
     left = values["unfinished"]
-    if "not_visible" in left:
-        yield f"what interrupted commands left: {_not_visible(left)}"
+    if _is_hidden(left):
+        yield f"what interrupted commands left: {_hidden(left)}"
         return
     for one in left:
         yield f"[yellow]unfinished: {escape(one['what'])}[/]" + _do(one["command"])
@@ -151,14 +172,13 @@ def _of_clinic(seen: Mapping[str, Any]) -> Iterator[str]:
     for part, answer in seen["health"].get("checks", {}).items():
         if answer != "ok":
             yield f"{part}: {answer}"
-    for one in seen["secrets"].values():
-        if one and "version" not in one:
-            yield one.get("problem") or one["not_visible"]
-    rotation = seen["rotation"]
-    if isinstance(rotation, list):
-        yield from (f"passwords: {told}; see: gcp-openemr rotate --status" for told in rotation)
+    hidden = {kind: one for kind, one in seen["secrets"].items() if _is_hidden(one)}
+    parts = {**hidden, "passwords": seen["rotation"], "newest set": seen["backup"], "last drill": seen["drill"]}
+    yield from (f"{name}: {_why(part)}" for name, part in parts.items() if _is_hidden(part))
+    if not _is_hidden(seen["rotation"]):
+        yield from (f"passwords: {told}; see: gcp-openemr rotate --status" for told in seen["rotation"])
     drill = seen["drill"]
-    if drill and not drill.get("ok"):
+    if drill and not _is_hidden(drill) and not drill.get("ok"):
         yield f"the last drill failed: {drill.get('error', 'no reason was written down')}"
 
 
@@ -166,8 +186,17 @@ def _do(text: str) -> str:
     return f"\n  → {escape(text)}" if text else ""
 
 
-def _not_visible(part: Mapping[str, Any]) -> str:
-    return f"not visible: {escape(part['not_visible'])}"
+def _is_hidden(part: Any) -> bool:
+    """Whether it is why a part could not be had, instead of the part; of a clinic `url` tells that it was."""
+    return isinstance(part, Mapping) and not part.keys().isdisjoint(("not_visible", "problem")) and "url" not in part
+
+
+def _why(part: Mapping[str, Any]) -> str:
+    return f"not visible: {part['not_visible']}" if "not_visible" in part else str(part["problem"])
+
+
+def _hidden(part: Mapping[str, Any]) -> str:
+    return escape(_why(part))
 
 
 def _ago(moment: datetime.datetime) -> str:

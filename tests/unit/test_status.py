@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import io
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -11,17 +12,20 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from google.api_core.exceptions import Forbidden
 from google.cloud import secretmanager_v1
 from google.cloud.storage import Bucket
+from google.oauth2.credentials import Credentials
 from google.protobuf.field_mask_pb2 import FieldMask
 
-from gcp_openemr import cloud_monitoring, cloud_run, lock
+from gcp_openemr import backups, cloud_monitoring, cloud_run, lock
 from gcp_openemr.clients import Cloud
 from gcp_openemr.cloud_run import ServiceState
-from gcp_openemr.commands import plan, releases, state, status_table, unfinished
+from gcp_openemr.commands import plan, releases, state, status, status_table, unfinished
 from gcp_openemr.commands.context import Context
 from gcp_openemr.console import Console
 from gcp_openemr.variables import Upgrading
+from tests.unit import cloud as clouds
 from tests.unit.cloud import PROJECT
 from tests.unit.environment_file import load
 
@@ -306,6 +310,54 @@ def test_what_may_not_be_seen_is_said_not_to_be_visible() -> None:
     hidden = {"not_visible": "Permission 'x' denied"}
     drawn = status_table.drawn({**VALUES, "alerts": hidden, "cloud_sql": hidden, "unfinished": hidden})
     assert drawn.count("not visible: Permission 'x' denied") == 3
+
+
+def test_whatever_part_may_not_be_seen_the_rest_is_drawn() -> None:
+    hidden = {"not_visible": "Permission 'x' denied"}
+    for name in ("lock", "versions", "platform", "redis_root_password", "cloud_sql", "alerts", "unfinished"):
+        assert "not visible: Permission 'x' denied" in status_table.drawn({**VALUES, name: hidden}), name
+    for name in ("backup", "drill", "rotation"):
+        drawn = status_table.drawn({**VALUES, "clinics": {"main": {**CLINIC, name: hidden}}})
+        assert "not visible: Permission 'x' denied" in drawn, name
+        assert "sessions: failed" in drawn
+    drawn = status_table.drawn({**VALUES, "clinics": {"main": CLINIC, "north": {"healthy": False, **hidden}}})
+    assert "north    not visible" in drawn
+    assert "north: not visible: Permission 'x' denied" in drawn
+
+
+def looked(cloud: Cloud, tmp_path: Path) -> tuple[status.Verdict, dict[str, Any]]:
+    results = io.StringIO()
+    console = Console(people=io.StringIO(), results=results, as_json=True)
+    verdict = status.status(clouds.context(cloud, tmp_path, console=console), clinic=None)
+    return verdict, json.loads(results.getvalue())
+
+
+def test_who_may_see_nothing_is_told_so_of_every_part(tmp_path: Path) -> None:
+    with clouds.app_and_cloud(tmp_path / "cloud", caller="someone") as (app, cloud):
+        owner = dataclasses.replace(cloud, credentials=Credentials(token=app.operator_token))
+        owner.storage.create_bucket(f"{PROJECT}-oe-test-state", location="europe-west1")
+        verdict, seen = looked(cloud, tmp_path)
+    assert verdict == status.Verdict(healthy=False, drifted=False)
+    hidden = {name for name, part in seen.items() if isinstance(part, dict) and "not_visible" in part}
+    assert {"lock", "unfinished", "versions", "alerts", "redis_root_password"} <= hidden
+    assert seen["clinics"]["main"].keys() == {"healthy", "not_visible"}
+
+
+def test_a_refusal_of_the_backup_bucket_hides_the_backups_alone(
+    cloud: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise Forbidden("Permission 'storage.objects.list' denied")
+
+    cloud.storage.create_bucket(f"{PROJECT}-oe-test-state", location="europe-west1")
+    seen = ServiceState(uri="http://127.0.0.1:9", ready_revision="w", created_revision="w", traffic={"w": 100})
+    monkeypatch.setattr(cloud_run, "service_state", lambda *_: seen)
+    monkeypatch.setattr(backups, "newest", refuse)
+    monkeypatch.setattr(backups, "latest_run", refuse)
+    _, told = looked(cloud, tmp_path)
+    main = told["clinics"]["main"]
+    assert main["backup"] == main["drill"] == {"not_visible": "Permission 'storage.objects.list' denied"}
+    assert (main["traffic"], told["lock"]) == ({"w": 100}, None)
 
 
 def test_the_state_tells_which_terraform_wrote_it(context: Context) -> None:
