@@ -102,7 +102,7 @@ def close(going: Going, clinic: Clinic) -> None:
     """Take the service and the schedules away, so that nobody writes any more; jobs and data stay."""
     root, variables = roots.clinic_root(clinic.name), going.variables(clinic)
     lift(going.context, root, variables)
-    if variables["serve"]:
+    if state.modules(going.context, root.path) & _WRITERS:
         take_down(going.context, root, variables, going.patience, targets=_WRITERS)
 
 

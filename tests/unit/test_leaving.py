@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -43,8 +43,8 @@ def context(cloud: Cloud, tmp_path: Path, own: str = PRODUCTION) -> Context:
     )
 
 
-def put(cloud: Cloud, root: str, type_: str, **attributes: Any) -> None:
-    resource = {"mode": "managed", "module": "module.x", "type": type_, "name": "default"}
+def put(cloud: Cloud, root: str, type_: str, module: str = "module.x", **attributes: Any) -> None:
+    resource = {"mode": "managed", "module": module, "type": type_, "name": "default"}
     state = {"resources": [{**resource, "instances": [{"attributes": attributes}]}], "outputs": {}}
     cloud.storage.bucket(f"{PROJECT}-oe-test-state").blob(f"test/{root}/default.tfstate").upload_from_string(
         json.dumps(state)
@@ -91,7 +91,7 @@ def test_a_clinic_that_came_while_people_read_does_not_go_unread(deployed: Cloud
 
 
 def going(here: Context) -> Going:
-    foundation: Any = object.__new__(Foundation)
+    foundation = Foundation(registry="", build_account="", build_bucket="", backup_bucket="", roles={})
     return Going(context=here, foundation=foundation, platform=Platform(outputs={}), patience=Patience(0, ""))
 
 
@@ -151,14 +151,27 @@ def test_a_clinic_is_taken_down_as_the_release_that_it_is(
     told = {"OPENEMR_VERSION": "6.0.0", "UPGRADE_FROM": "6.0.0"}
     monkeypatch.setattr(cloud_run, "service_state", lambda *_: seen if serves else None)
     monkeypatch.setattr(cloud_run, "job_container", lambda *_: Container(image="job:6", variables=told))
-    foundation = Foundation(registry="", build_account="", build_bucket="", backup_bucket="", roles={})
-    leaves = dataclasses.replace(going(here), foundation=foundation)
-    variables = leaves.variables(here.environment.clinics["main"])
+    variables = going(here).variables(here.environment.clinics["main"])
     assert here.environment.openemr.version == "7.0.4"
     assert variables["openemr"] == {"version": "6.0.0" if serves else "7.0.4", "jobs": "6.0.0"}
     assert variables["upgrade"]["from"] == "6.0.0"
     assert (variables["serve"], variables["images"]["job"]) == (serves, "job:6")
     assert variables["images"]["service"].startswith("web:6" if serves else "none/")
+
+
+@pytest.mark.parametrize(
+    ("module", "closes"),
+    [('module.schedule["backup"]', True), ("module.service[0]", True), ('module.job["backup"]', False)],
+)
+def test_a_closing_that_lost_the_service_alone_is_finished(
+    deployed: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str, closes: bool
+) -> None:
+    """A job that its schedule starts writes, too, with no service there any more."""
+    put(deployed, "clinics/main", "google_cloud_scheduler_job", module)
+    here, taken = context(deployed, tmp_path), list[Collection[str]]()
+    monkeypatch.setattr(taking_down, "take_down", lambda *_, targets: taken.append(targets))
+    taking_down.close(going(here), here.environment.clinics["main"])
+    assert taken == ([{"module.schedule", "module.service"}] if closes else [])
 
 
 def test_a_clinic_half_removed_is_not_backed_up_again(
