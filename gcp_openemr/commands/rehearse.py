@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -35,8 +36,9 @@ def rehearse(
     clinics are upgraded to the OpenEMR `to`, where one is given.
 
     Raises:
-        UsageError: there is no such version, or the file names it already.
+        UsageError: there is no such version, the file names it already, or there is no folder for `junit`.
     """
+    _check_junit(junit)
     _check(file, to)
     began = time.monotonic()
     with stage(file, console) as here:
@@ -65,6 +67,15 @@ def rehearse(
     took = spoken(time.monotonic() - began)
     console.result(values, f"{report.as_text(scenes)}\nNothing was lost, and nothing is left of it. It took {took}.")
     return True
+
+
+def _check_junit(junit: Path | None) -> None:
+    """Before many minutes are spent on what it is to tell."""
+    if junit is not None and not (junit.absolute().parent.is_dir() and os.access(junit.absolute().parent, os.W_OK)):
+        raise UsageError(
+            f"--junit {junit}: there is no such folder, or nothing may be written in it.",
+            do="Make the folder first, or name another file.",
+        )
 
 
 def _check(file: Path, to: str | None) -> None:

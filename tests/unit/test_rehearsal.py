@@ -13,8 +13,9 @@ import pytest
 from google.api_core.exceptions import Forbidden
 
 from gcp_openemr import interruption
-from gcp_openemr.commands.rehearse import why
-from gcp_openemr.errors import RehearsalFailed, Unhealthy
+from gcp_openemr.commands.rehearse import rehearse, why
+from gcp_openemr.console import Console
+from gcp_openemr.errors import InputMissing, RehearsalFailed, Unhealthy, UsageError
 from gcp_openemr.redacted import Redacted
 from gcp_openemr.rehearsal import bad_days, commands, report
 from gcp_openemr.rehearsal.acts import ACTS
@@ -46,6 +47,15 @@ def test_a_rehearsal_is_told_act_by_act() -> None:
         "- destroy         0.0 s  not played",
     ]
     assert [one["ok"] for one in report.as_values(SCENES)] == [True, False, False]
+
+
+def test_where_no_junit_can_be_written_nothing_is_played(tmp_path: Path) -> None:
+    file = tmp_path / "openemr.toml"
+    with pytest.raises(UsageError, match="there is no such folder") as caught:
+        rehearse(file, Console(), seed=None, junit=tmp_path / "reports" / "rehearsal.xml")
+    assert "Make the folder first" in caught.value.do
+    with pytest.raises(InputMissing):  # the next thing that it looks for
+        rehearse(file, Console(), seed=None, junit=tmp_path / "rehearsal.xml")
 
 
 def test_junit_has_a_case_for_each_act() -> None:
