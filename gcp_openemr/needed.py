@@ -147,7 +147,7 @@ _JOBS = frozenset({"run.executions.get", "run.jobs.get", "run.jobs.run", "run.jo
 _JOBS |= {"storage.objects.get", "storage.objects.list"}
 _SHOWN = frozenset({"cloudsql.backupRuns.list", "cloudsql.instances.get"})
 _RESTORE = frozenset(f"storage.objects.{verb}" for verb in ("create", "delete"))
-_RESTORE |= {"run.services.get", "secretmanager.secrets.get", "secretmanager.versions.list"}
+_RESTORE |= {"run.executions.list", "run.services.get", "secretmanager.secrets.get", "secretmanager.versions.list"}
 _OF_A_MOMENT = frozenset(
     f"cloudsql.instances.{verb}" for verb in ("clone", "create", "delete", "export", "get", "list")
 )

@@ -18,6 +18,7 @@ from gcp_openemr.commands.releases import Standing
 from gcp_openemr.environment.versions import LINES
 from gcp_openemr.errors import JobFailed, Locked, UsageError
 from gcp_openemr.image import Images
+from gcp_openemr.needed import needed
 from gcp_openemr.variables import SecretVersions, Upgrading
 from tests.unit import cloud as clouds
 
@@ -121,6 +122,11 @@ def test_a_restore_does_not_mind_a_rehearsal(cloud: Cloud, tmp_path: Path, monke
     context = clouds.context(cloud, tmp_path, yes=True)
     monkeypatch.setattr(releases, "look", lambda *_: standing("7.0.4", REHEARSED))
     restore._check_settled(context, context.environment.clinics["main"])
+
+
+def test_who_may_restore_may_see_whether_an_upgrade_was_begun() -> None:
+    """By the job `upgrade` and what its executions were told."""
+    assert {"run.jobs.get", "run.executions.list", "run.services.get"} <= needed()["restore"]
 
 
 def test_nor_where_one_began_until_the_lock_was_taken(
