@@ -150,7 +150,7 @@ def _grant_dual_passwords(connection: Connection, user: str) -> bool:
     except DatabaseRefused as error:
         if error.number not in _NO_SUCH_PRIVILEGE:
             raise
-        log.warning("This server does not grant APPLICATION_PASSWORD_ADMIN; rotation goes through the Admin API")
+        log.warning("This server does not grant APPLICATION_PASSWORD_ADMIN; this database password cannot be rotated")
         return False
     return True
 

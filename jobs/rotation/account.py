@@ -88,7 +88,11 @@ class Account:
                 self._end_sessions(connection)
 
     def set_at_once(self, fresh: Redacted, others: Sequence[Redacted]) -> None:
-        """Take `fresh` in place of every other one."""
+        """Take `fresh` in place of every other one.
+
+        Raises:
+            Refused: no password opens the account, or it may not end an old one.
+        """
         if not self.opens(fresh):
             working = next((one for one in others if self.opens(one)), None)
             if working is None:
@@ -97,7 +101,8 @@ class Account:
                     do="Run gcp-openemr deploy, which sets it again.",
                 )
             with self._connection(working) as connection:
-                self._alter(connection, _SET, fresh)
+                # an account that may not keep the old one could not end it either; here it is refused before any change
+                self._alter(connection, f"{_SET} RETAIN CURRENT PASSWORD", fresh)
         self.keep_only(fresh, at_once=True)
 
     def _make_first(self, connection: Connection, password: Redacted) -> bool:
@@ -119,7 +124,8 @@ class Account:
                 raise
             raise Refused(
                 f"{self.clinic.user} may not keep an old password beside a new one: {error.what}",
-                do="Run gcp-openemr deploy, which grants it.",
+                do="Run gcp-openemr deploy, whose job provision grants it; "
+                "its log says if the server does not grant it: then this password cannot be rotated.",
             ) from error
 
     def _change(self, connection: Connection, statement: str, values: Sequence[str] = ()) -> None:
