@@ -2,7 +2,7 @@
 
 It is made with `ifGenerationMatch=0`, so exactly one of two runs gets it. Its holder writes it anew every minute;
 a lock that was not renewed for five minutes, or whose process on this very machine is gone, is taken over,
-again with the generation as condition.
+again with the generation as condition. The minutes are counted by the bucket's clock: two machines' may differ by more.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime
-import getpass
+import email.utils
 import json
 import os
+import pwd
 import socket
 import threading
 import uuid
@@ -20,8 +21,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from google.api_core.exceptions import NotFound, PreconditionFailed
+import requests
+from google.api_core.exceptions import NotFound, PreconditionFailed, from_http_response
 from google.cloud.storage import Blob, Bucket
+from google.cloud.storage.retry import DEFAULT_RETRY
 
 from gcp_openemr.errors import Locked
 
@@ -29,13 +32,15 @@ __all__ = ["Held", "Holder", "hold", "machine", "object_name", "read_holder", "w
 
 RENEW_SECONDS = 60.0
 STALE_SECONDS = 300.0
+_ASK_SECONDS = 60
 _OF_EXECUTION = "execution "
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Holder:
-    """Who holds a lock. Times are UTC; `process` is "PID START" of that machine.
+    """Who holds a lock. Times are UTC by that machine's clock; `process` is "PID START" of it.
 
+    `silent` is how long ago the lock was written, by the bucket's clock; it is not in the lock itself.
     A job of Cloud Run has `execution projects/…` for a machine (jobs/rotation/locks.py).
     """
 
@@ -46,6 +51,7 @@ class Holder:
     command: str
     acquired: datetime.datetime
     renewed: datetime.datetime
+    silent: datetime.timedelta = datetime.timedelta()
 
     @property
     def age(self) -> datetime.timedelta:
@@ -58,7 +64,7 @@ class Holder:
 
     def is_dead(self) -> bool:
         """Not renewed for five minutes, or its process on this machine is gone."""
-        if (_now() - self.renewed).total_seconds() > STALE_SECONDS:
+        if self.silent.total_seconds() > STALE_SECONDS:
             return True
         return self.machine == machine() and self.process != _process(int(self.process.split()[0]))
 
@@ -137,11 +143,14 @@ def read_holder(bucket: Bucket, environment: str) -> Holder | None:
 
 
 def who() -> str:
-    """Whoever runs this, as Terraform names them too: a container's user often has no name."""
+    """Whoever runs this, by the name that Terraform gives them too: a container's user often has none.
+
+    https://pkg.go.dev/os/user#Current takes /etc/passwd before $USER.
+    """
     try:
-        user = getpass.getuser()
-    except (KeyError, OSError):
-        user = ""
+        user = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        user = os.environ.get("USER", "")
     return f"{user}@{socket.gethostname()}"
 
 
@@ -182,7 +191,9 @@ def _acquire(blob: Blob, environment: str, command: str, is_over: Callable[[str]
 
 
 def _write(blob: Blob, holder: Holder, expected: int) -> int:
-    text = json.dumps(dataclasses.asdict(holder), default=datetime.datetime.isoformat)
+    fields = dataclasses.asdict(holder)
+    del fields["silent"]
+    text = json.dumps(fields, default=datetime.datetime.isoformat)
     fresh = blob.bucket.blob(blob.name)
     try:
         fresh.upload_from_string(text, content_type="application/json", if_generation_match=expected)
@@ -197,17 +208,34 @@ def _write(blob: Blob, holder: Holder, expected: int) -> int:
 
 def _read(blob: Blob) -> tuple[Holder, int] | None:
     """What stands there now. A blob that was read once asks for that generation ever after, so a new one reads."""
-    fresh = blob.bucket.get_blob(blob.name)
-    if fresh is None:
-        return None
-    generation = int(fresh.generation)
     try:
-        fields: dict[str, Any] = json.loads(fresh.download_as_bytes())
+        generation, silent = _standing(blob)
+        content = blob.bucket.blob(blob.name, generation=generation).download_as_bytes()
     except NotFound:
         return None
+    fields: dict[str, Any] = json.loads(content)
     for name in ("acquired", "renewed"):
         fields[name] = datetime.datetime.fromisoformat(fields[name])
-    return Holder(**fields), generation
+    return Holder(**fields, silent=silent), generation
+
+
+def _standing(blob: Blob) -> tuple[int, datetime.timedelta]:
+    """Generation of what stands there, and for how long it does: both times are the bucket's.
+
+    The library gives no answer's header, so that this is asked by its session. Raises NotFound.
+    """
+    client: Any = blob.client
+    address = client._connection.build_api_url(blob.path)
+
+    def ask() -> requests.Response:
+        answer: requests.Response = client._http.get(address, timeout=_ASK_SECONDS)
+        if not answer.ok:
+            raise from_http_response(answer)
+        return answer
+
+    answer = DEFAULT_RETRY(ask)()
+    found, now = answer.json(), email.utils.parsedate_to_datetime(answer.headers["Date"])
+    return int(found["generation"]), now - datetime.datetime.fromisoformat(found["updated"])
 
 
 def _now() -> datetime.datetime:

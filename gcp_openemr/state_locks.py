@@ -1,17 +1,21 @@
 """Terraform's own state locks that a dead run left behind.
 
-Whoever changes an environment holds its lock first (`lock.py`). So when that was taken over from a run that died, the
-state locks of the environment are that run's, and nobody's once its Terraform has ended too.
+A command that changes an environment holds its lock first (`lock.py`). So when that was taken over from a run that
+died, the state locks that its user took on its machine while it held the environment are that run's, and nobody's once
+its Terraform has ended too. Others are of a Terraform that somebody runs by hand.
 """
 
 from __future__ import annotations
 
 import contextlib
+import datetime
+import json
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from google.api_core.exceptions import NotFound, PreconditionFailed
-from google.cloud.storage import Bucket
+from google.cloud.storage import Blob, Bucket
 
 from gcp_openemr import interruption, lock
 from gcp_openemr.errors import Locked
@@ -21,8 +25,8 @@ __all__ = ["release"]
 _ENDING_SECONDS = 300.0
 
 
-def release(bucket: Bucket, environment: str, dead: lock.Holder, workspace: Path) -> None:
-    """Delete the environment's `*.tflock` objects, after the dead run's Terraform has ended.
+def release(bucket: Bucket, environment: str, dead: lock.Holder, workspace: Path) -> list[str]:
+    """Delete the dead run's `*.tflock` objects, after its Terraform has ended. Returns a sentence for each other one.
 
     On this machine its processes can be seen; on another one they had the five minutes that made the lock stale.
 
@@ -31,10 +35,39 @@ def release(bucket: Bucket, environment: str, dead: lock.Holder, workspace: Path
     """
     if dead.machine == lock.machine():
         _wait_for_terraform(workspace)
+    others = []
     for blob in list(bucket.list_blobs(prefix=f"{environment}/")):
-        if blob.name.endswith(".tflock"):
-            with contextlib.suppress(NotFound, PreconditionFailed):
+        if not blob.name.endswith(".tflock"):
+            continue
+        with contextlib.suppress(NotFound, PreconditionFailed):
+            told = _told(blob)
+            if _is_of(dead, told):
                 blob.delete(if_generation_match=blob.generation)
+            else:
+                others.append(
+                    f"gs://{bucket.name}/{blob.name} is a lock of {told.get('Who') or 'somebody'} since "
+                    f"{told.get('Created') or 'an unknown time'}, and not of the run that died. If nobody works there: "
+                    f"gcloud storage rm gs://{bucket.name}/{blob.name}"
+                )
+    return others
+
+
+def _told(blob: Blob) -> Mapping[str, str]:
+    """What Terraform wrote: `Who`, `Created` and more; nothing where it cannot be read."""
+    try:
+        found = json.loads(blob.download_as_bytes())
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _is_of(dead: lock.Holder, told: Mapping[str, str]) -> bool:
+    """Both times are by the clock of the dead run's machine."""
+    try:
+        created = datetime.datetime.fromisoformat(told.get("Created", ""))
+    except ValueError:
+        return False
+    return told.get("Who") == dead.who and created >= dead.acquired
 
 
 def _wait_for_terraform(workspace: Path) -> None:

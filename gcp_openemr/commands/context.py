@@ -72,7 +72,8 @@ def changing(context: Context, command: str) -> Iterator[lock.Held]:
                 f"Took over the lock of a run that died: {dead.who}, `{dead.command}`, "
                 f"{dead.acquired:%Y-%m-%d %H:%M} UTC."
             )
-            state_locks.release(bucket, context.environment.name, dead, context.workspace)
+            for told in state_locks.release(bucket, context.environment.name, dead, context.workspace):
+                context.console.warn(told)
         yield held
 
 

@@ -6,10 +6,14 @@ import concurrent.futures
 import dataclasses
 import datetime
 import json
+import os
+import pwd
+import socket
 import subprocess
 import sys
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 from google.cloud.storage import Bucket
@@ -17,6 +21,7 @@ from google.cloud.storage import Bucket
 from gcp_openemr import lock
 from gcp_openemr.clients import Cloud
 from gcp_openemr.errors import Locked
+from gcp_openemr.sandbox.api.storage import objects
 
 OBJECT = "prod/environment.lock"
 
@@ -39,6 +44,7 @@ def plant(bucket: Bucket, **changes: object) -> None:
         renewed=now,
     )
     fields = dataclasses.asdict(dataclasses.replace(holder, **changes))  # type: ignore[arg-type]
+    del fields["silent"]
     bucket.blob(OBJECT).upload_from_string(json.dumps(fields, default=datetime.datetime.isoformat))
 
 
@@ -54,12 +60,22 @@ def test_a_held_lock_names_its_holder_and_is_gone_afterwards(bucket: Bucket) -> 
 def test_a_user_without_a_name_holds_it_too(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
     """As a container has that runs as any number."""
 
-    def nameless() -> str:
-        raise KeyError("getpwuid(): uid not found: 1000710000")
+    def nameless(number: int) -> None:
+        raise KeyError(f"getpwuid(): uid not found: {number}")
 
-    monkeypatch.setattr("getpass.getuser", nameless)
+    monkeypatch.setattr("pwd.getpwuid", nameless)
+    monkeypatch.delenv("USER", raising=False)
     with lock.hold(bucket, "prod", "deploy") as (held, _):
         assert held.holder.who.startswith("@")
+    monkeypatch.setenv("USER", "eve")
+    assert lock.who().startswith("eve@")
+
+
+def test_a_user_has_the_name_that_terraform_knows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the state locks of a run that died would not be known for its own: `su` leaves the variables of before."""
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.setenv(name, "somebody-else")
+    assert lock.who() == f"{pwd.getpwuid(os.getuid()).pw_name}@{socket.gethostname()}"
 
 
 def test_it_is_given_back_after_a_failure(bucket: Bucket) -> None:
@@ -80,12 +96,32 @@ def test_two_environments_do_not_wait_for_each_other(bucket: Bucket) -> None:
         assert lock.read_holder(bucket, "staging") is not None
 
 
-def test_a_lock_that_was_not_renewed_for_five_minutes_is_taken_over(bucket: Bucket) -> None:
-    old = datetime.datetime.now(datetime.UTC) - datetime.timedelta(seconds=lock.STALE_SECONDS + 1)
-    plant(bucket, acquired=old, renewed=old)
+def plant_long_ago(bucket: Bucket, **changes: object) -> None:
+    """One that was written last just too long ago, by the bucket's clock."""
+    plant(bucket, **changes)
+    then = time.time() - lock.STALE_SECONDS - 2
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(objects, "time", SimpleNamespace(time=lambda: then))
+        blob = bucket.blob(OBJECT)
+        blob.metadata = {"touched": "then"}
+        blob.patch()
+
+
+@pytest.mark.parametrize("ahead", [-1, 0, 1])
+def test_a_lock_that_was_not_renewed_for_five_minutes_is_taken_over(bucket: Bucket, ahead: int) -> None:
+    """By the bucket's clock: that of its holder may be hours `ahead`, and so may be ours."""
+    plant_long_ago(bucket, renewed=datetime.datetime.now(datetime.UTC) + datetime.timedelta(hours=ahead))
     with lock.hold(bucket, "prod", "deploy") as (_, dead):
         assert dead is not None
         assert dead.who == "eve@laptop"
+        assert dead.silent >= datetime.timedelta(seconds=lock.STALE_SECONDS)
+
+
+def test_a_holder_whose_clock_is_behind_is_not_taken_for_dead(bucket: Bucket) -> None:
+    an_hour_ago = datetime.datetime.now(datetime.UTC) - datetime.timedelta(hours=1)
+    plant(bucket, acquired=an_hour_ago, renewed=an_hour_ago)
+    with pytest.raises(Locked), lock.hold(bucket, "prod", "deploy"):
+        pass
 
 
 def test_a_process_of_this_machine_that_is_gone_is_recognised_at_once(bucket: Bucket) -> None:
@@ -128,7 +164,7 @@ def test_of_many_runs_at_once_exactly_one_gets_it(bucket: Bucket) -> None:
 
 
 def test_a_dead_lock_is_taken_over_by_exactly_one(bucket: Bucket) -> None:
-    plant(bucket, renewed=datetime.datetime.now(datetime.UTC) - datetime.timedelta(hours=1))
+    plant_long_ago(bucket)
     assert winners(bucket, 4) == 1
 
 

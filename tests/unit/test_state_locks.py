@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import datetime
+import json
 import subprocess
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from google.cloud.storage import Bucket
@@ -17,6 +19,7 @@ from gcp_openemr.clients import Cloud
 from gcp_openemr.errors import Locked
 
 MINE = "prod/platform/default.tflock"
+BEGAN = datetime.datetime(2026, 11, 22, 2, tzinfo=datetime.UTC)
 OTHERS = ("staging/platform/default.tflock", "prod/platform/default.tfstate")
 
 
@@ -24,8 +27,14 @@ OTHERS = ("staging/platform/default.tflock", "prod/platform/default.tfstate")
 def bucket(cloud: Cloud) -> Bucket:
     made = cloud.storage.create_bucket("unit-tests-1-oe-prod-state", location="europe-west1")
     for name in (MINE, *OTHERS):
-        made.blob(name).upload_from_string("{}")
+        lock_it(made, name)
     return made
+
+
+def lock_it(bucket: Bucket, name: str, who: str = "eve@laptop", seconds: float = 1, **more: str) -> None:
+    """As Terraform does, that long after the run began."""
+    created = f"{(BEGAN + datetime.timedelta(seconds=seconds)):%Y-%m-%dT%H:%M:%S.%f}789Z"
+    bucket.blob(name).upload_from_string(json.dumps({"ID": "1", "Who": who, "Created": created, **more}))
 
 
 @pytest.fixture
@@ -44,9 +53,8 @@ def end(process: subprocess.Popen[bytes]) -> None:
 
 
 def dead(machine: str) -> lock.Holder:
-    now = datetime.datetime.now(datetime.UTC)
     return lock.Holder(
-        id="x", who="eve@laptop", machine=machine, process="1 1", command="deploy", acquired=now, renewed=now
+        id="x", who="eve@laptop", machine=machine, process="1 1", command="deploy", acquired=BEGAN, renewed=BEGAN
     )
 
 
@@ -55,8 +63,36 @@ def names(bucket: Bucket) -> list[str]:
 
 
 def test_a_run_that_died_elsewhere_leaves_no_lock_and_all_else_stays(bucket: Bucket, tmp_path: Path) -> None:
-    state_locks.release(bucket, "prod", dead("another machine"), tmp_path)
+    assert state_locks.release(bucket, "prod", dead("another machine"), tmp_path) == []
     assert names(bucket) == sorted(OTHERS)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"who": "anna@desktop"}, "is a lock of anna@desktop since 2026-11-22T02:00:01"),
+        ({"seconds": -1}, "is a lock of eve@laptop since 2026-11-22T01:59:59"),
+        ({"Created": "yesterday"}, "is a lock of eve@laptop since yesterday"),
+        ({"Who": ""}, "is a lock of somebody since"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_a_lock_that_is_not_the_dead_run_s_stays_and_is_told(
+    bucket: Bucket, tmp_path: Path, changes: dict[str, Any], said: str
+) -> None:
+    """Such as one of a Terraform that somebody began by hand, and that still works."""
+    lock_it(bucket, "prod/foundation/default.tflock", **changes)
+    (told,) = state_locks.release(bucket, "prod", dead("another machine"), tmp_path)
+    assert said in told
+    assert told.endswith(f"gcloud storage rm gs://{bucket.name}/prod/foundation/default.tflock")
+    assert names(bucket) == sorted(["prod/foundation/default.tflock", *OTHERS])
+
+
+def test_a_lock_that_says_nothing_stays(bucket: Bucket, tmp_path: Path) -> None:
+    bucket.blob(MINE).upload_from_string("")
+    (told,) = state_locks.release(bucket, "prod", dead("another machine"), tmp_path)
+    assert "of somebody since an unknown time" in told
+    assert MINE in names(bucket)
 
 
 def test_a_terraform_that_still_works_here_is_waited_for(

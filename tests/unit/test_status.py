@@ -53,10 +53,7 @@ def put(context: Context, name: str, content: Mapping[str, Any]) -> None:
 
 
 def holder(**changes: Any) -> lock.Holder:
-    now = datetime.datetime.now(
-        datetime.UTC
-    )  # of this test: a lock that was not renewed for five minutes is a dead run's
-    given = {"who": "eve@laptop", "command": "destroy", "acquired": now, "renewed": now, **changes}
+    given = {"who": "eve@laptop", "command": "destroy", "acquired": NOW, "renewed": NOW, **changes}
     return lock.Holder(id="1", machine="another machine", process="17 4711", **given)
 
 
@@ -191,7 +188,7 @@ def test_an_upgrade_is_told_from_its_rehearsal(way: dict[str, Any], what: str, c
 
 def test_a_dead_run_is_told(context: Context) -> None:
     long_ago = NOW - datetime.timedelta(hours=2)
-    died = holder(acquired=long_ago, renewed=long_ago, command="destroy --clinic north")
+    died = holder(acquired=long_ago, silent=NOW - long_ago, command="destroy --clinic north")
     what = "`destroy --clinic north` of eve@laptop died; it began 2 h ago"
     assert left(context, died) == [(what, "gcp-openemr destroy --clinic north")]
 
@@ -202,16 +199,16 @@ def test_a_revision_without_traffic_is_told(context: Context, monkeypatch: pytes
     assert left(context) == [("clinic main: revision web-2 does not have the traffic", "gcp-openemr deploy")]
 
 
-@pytest.mark.parametrize(("renewed", "told"), [(None, True), (0, False), (60, True)])
+@pytest.mark.parametrize(("silent", "told"), [(None, True), (0, False), (60, True)])
 def test_a_plan_tells_of_it_too_unless_a_run_is_at_work(
-    context: Context, monkeypatch: pytest.MonkeyPatch, renewed: int | None, told: bool
+    context: Context, monkeypatch: pytest.MonkeyPatch, silent: int | None, told: bool
 ) -> None:
-    """Else a pipeline's next run would find nothing to do. `renewed`: so many minutes ago somebody held the lock."""
+    """Else a pipeline's next run would find nothing to do. `silent`: so many minutes nobody renewed the lock."""
     seen = ServiceState(uri="", ready_revision="web-2", created_revision="web-2", traffic={"web-1": 100})
     monkeypatch.setattr(cloud_run, "service_state", lambda *_: seen)
-    if renewed is not None:
-        moment = datetime.datetime.now(datetime.UTC) - datetime.timedelta(minutes=renewed)
-        monkeypatch.setattr(lock, "read_holder", lambda *_: holder(renewed=moment))
+    if silent is not None:
+        minutes = datetime.timedelta(minutes=silent)
+        monkeypatch.setattr(lock, "read_holder", lambda *_: holder(silent=minutes))
     found = list(plan.without_traffic(context, ["main"]))
     assert found == (["Clinic 'main': revision web-2 would get the traffic, which it does not have."] if told else [])
 
