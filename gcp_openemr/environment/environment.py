@@ -86,7 +86,11 @@ class Environment:
             for clinic in self.clinics.values()
             if clinic.restore and clinic.restore.source == "drive"
         )
-        return (*support, *drive)
+        gaps = (
+            f'[backups] backup = "{self.backups.backup}" leaves days without a set, so no alert comes when one is '
+            "missing, only when its job fails. One comes with a time of each day, which ends in * * *."
+        )
+        return (*support, *drive, *(() if self.backups.is_daily or not self.backups.scheduled else (gaps,)))
 
     @property
     def lasting_labels(self) -> dict[str, str]:

@@ -280,6 +280,11 @@ class Backups(Section):
     keep_monthly: Annotated[int, _generations(240)] = 12
     keep_yearly: Annotated[int, _generations(100)] = 7
 
+    @property
+    def is_daily(self) -> bool:
+        """Whether cron's fields of days and months leave no day without a set."""
+        return self.backup.endswith(" * * *")
+
 
 _SECRETS = ("database", "redis", "admin", "backup")
 

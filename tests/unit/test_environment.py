@@ -183,6 +183,20 @@ def test_end_of_support_and_a_drive_backup_are_warned_of(tmp_path: Path) -> None
     assert "Google Drive" in drive
 
 
+@pytest.mark.parametrize(
+    ("times", "warned"),
+    [
+        ('scheduled = true\nbackup = "30 */6 * * *"', False),
+        ('scheduled = true\nbackup = "30 1 * * 1-5"', True),
+        ('scheduled = true\nbackup = "30 1 1 * *"', True),
+        ('scheduled = false\nbackup = "30 1 1 * *"', False),
+    ],
+)
+def test_days_without_a_set_are_warned_of(tmp_path: Path, times: str, warned: bool) -> None:
+    told = " ".join(load(tmp_path, {"backups": times}).warnings)
+    assert ("leaves days without a set, so no alert comes when one is missing" in told) is warned
+
+
 def test_the_api_of_drive_is_wanted_where_a_backup_lies_there(tmp_path: Path) -> None:
     restore = f'source = "drive"\nuri = "{DRIVE_ID}"'
     assert set(services_of(load(tmp_path, {"clinics.south.restore": restore}))) - set(SERVICES) == {
