@@ -7,7 +7,7 @@ PYTHON ?= $(shell /usr/bin/python3 $(NEW_ENOUGH) 2>/dev/null && echo /usr/bin/py
 WORKERS ?= 3
 SEED ?= 1
 PYTEST_OPTIONS ?=
-# Rehearsals that `make torture` plays in a cloud that answers badly, too.
+# Rehearsals that `make torture` plays too where a cloud answers 503 or 429 or drops connections (tests/bad_days.py).
 SPOILED := $(patsubst %,tests/rehearsal/test_%.py,deploy backups)
 
 VENV := .venv/bin
@@ -53,7 +53,7 @@ lint: lint-types lint-checkov lint-ruff lint-format lint-terraform lint-shell li
 pytest: ## the tests alone (WORKERS=3, PYTEST_OPTIONS='-k name')
 	@$(AS_ROOT) .ci/offline $(VENV)/python -m pytest --numprocesses=$(WORKERS) $(PYTEST_OPTIONS)
 
-torture: development nfs-packages ## every kill point, every fault, many random cases (SEED=1): takes long
+torture: development nfs-packages ## kill points, faults, many random cases, and tests among the faults of SEED=1: takes long
 	@$(AS_ROOT) .ci/offline $(VENV)/python -m pytest --numprocesses=$(WORKERS) --torture --hypothesis-profile=torture $(PYTEST_OPTIONS)
 	@$(AS_ROOT) .ci/offline $(VENV)/python -m pytest --numprocesses=$(WORKERS) --faults=$(SEED) tests/unit $(SPOILED)
 	@$(AS_ROOT) .ci/offline $(VENV)/python -m pytest --numprocesses=0 --torture --faults=$(SEED) tests/rehearsal/test_operations.py

@@ -38,7 +38,7 @@ def app_and_cloud(directory: Path, *, caller: str = "") -> Iterator[tuple[App, C
     """The same, with what only the server itself can be asked to do."""
     app = App(directory)
     enable_apis(app.store, PROJECT)
-    bad_days.spoil(app.faults.add)
+    bad_days.spoil(app.faults.add, lost=True)
     app.start(NothingRuns())
     server = serve(socket.create_server(("127.0.0.1", 0)), app)
     try:
