@@ -58,8 +58,9 @@ locals {
         do  = "A backup that nobody restored is a hope. `gcp-openemr backup drill` tries one now and says what is wrong; `gcp-openemr status` names the last good one."
       }
     },
-    !contains(keys(var.schedules), "rotate") ? {} : {
-      # A job that is not started tells of no password's age. One run may wait hours for the others of its environment.
+    # A job that is not started tells of no password's age. One run may wait hours for the others of its environment; where
+    # it is not looked for every day, this would not go any more.
+    !endswith(try(var.schedules.rotate.cron, ""), " * * *") ? {} : {
       rotate_missing = {
         title = "nothing looked at the passwords' ages for a day and a half"
         metric = {

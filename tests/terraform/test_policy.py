@@ -277,12 +277,24 @@ def test_a_schedule_starts_its_job_and_no_other(plan_of: Planner) -> None:
     assert (job.values["schedule"], job.values["time_zone"]) == ("30 2 * * *", "Europe/Berlin")
 
 
-@pytest.mark.parametrize(("cron", "watched"), [("30 */6 * * *", True), ("30 1 * * 1-5", False), ("30 1 1 * *", False)])
-def test_a_missing_set_is_watched_for_where_each_day_has_one(plan_of: Planner, cron: str, watched: bool) -> None:
-    plan = plan_of("clinic", jobs=list(JOBS), schedules={"backup": {"cron": cron}})
+@pytest.mark.parametrize(
+    ("job", "cron", "watched"),
+    [
+        ("backup", "30 */6 * * *", True),
+        ("backup", "30 1 * * 1-5", False),
+        ("backup", "30 1 1 * *", False),
+        ("rotate", "30 3 * * *", True),
+        ("rotate", "30 3 * * 1", False),
+    ],
+)
+def test_a_job_that_is_not_started_is_watched_for_where_each_day_has_a_run(
+    plan_of: Planner, job: str, cron: str, watched: bool
+) -> None:
+    plan = plan_of("clinic", jobs=list(JOBS), schedules={job: {"cron": cron}})
     titles = {found.values["display_name"] for found in resources(plan, "google_monitoring_alert_policy")}
-    assert any("job backup failed" in title for title in titles)
-    assert any("no backup set was made" in title for title in titles) is watched
+    missing = {"backup": "no backup set was made", "rotate": "nothing looked at the passwords' ages"}
+    assert any(f"job {job} failed" in title for title in titles)
+    assert any(missing[job] in title for title in titles) is watched
 
 
 def test_each_job_runs_as_the_account_of_its_work(plan_of: Planner) -> None:
