@@ -244,8 +244,9 @@ def _refusals_told(place: str) -> Iterator[None]:
     except exceptions.Forbidden as error:
         bucket = place.removeprefix("gs://").partition("/")[0]
         raise BackupForbidden(
-            f"The job's service account may not read {place}.",
-            do=f"Grant it roles/storage.objectViewer on the bucket {bucket}.",
+            f"The job's service account may not read {place}, or there is no such object: who may not list the bucket"
+            " is told the same of both.",
+            do=f"Look for it: gcloud storage ls {place}. If it is there, grant roles/storage.objectViewer on gs://{bucket}.",
         ) from error
     except (exceptions.GoogleAPICallError, GoogleAuthError) as error:
         raise CloudRefused(f"Cloud Storage refused {place}: {error}") from error
