@@ -224,6 +224,10 @@ def test_one_clinic_s_destroy_stopped_at_any_step_is_ended_by_the_next(tmp_path:
             visit(made, "north").upload(1, "last.txt", b"written before the end")
             before = {(one.type, one.name) for one in left(made, "main")}
             stop(made, step, sign, 0.2, *ONE_CLINIC)
+            told = [one["command"] for one in made.run("status").json["unfinished"]]
+            assert "gcp-openemr destroy" not in told, "that takes the other clinic, too"
+            if sign == signal.SIGKILL and step != OF_A_CLINIC[-1]:  # at which it may come to its end first
+                assert told[0] == "gcp-openemr destroy --clinic north"
             made.must(*ONE_CLINIC)
             assert {one.name.partition("@")[0] for one in left(made, "north")} == {
                 "oe-prod-north-backup-password",
