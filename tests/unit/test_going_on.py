@@ -80,7 +80,10 @@ def upgraded(clinic: str | None) -> Command:
         (lambda context: deploy.deploy(context, upgrade=True), "deploy --upgrade"),
         (lambda context: destroy.destroy(context, DESTROYED), "destroy --clinic main --without-final-backup"),
         (restored("latest"), f"restore --from {NEWEST} --clinic main"),
-        (restored("gs://old-clinic/a.zip", set_first=False), "restore --from gs://old-clinic/a.zip --clinic main --without-set"),
+        (
+            restored("gs://old-clinic/a.zip", set_first=False),
+            "restore --from gs://old-clinic/a.zip --clinic main --without-set",
+        ),
         (
             restored("2026-11-21T14:09:30", exact=True),
             "restore --from 2026-11-21T14:09:30 --point-in-time --clinic main",
