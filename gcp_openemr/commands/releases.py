@@ -19,7 +19,7 @@ from gcp_openemr.environment import Clinic
 from gcp_openemr.image import Images
 from gcp_openemr.variables import Upgrading
 
-__all__ = ["Standing", "look", "moving", "order", "problems", "under_way", "upgrading", "version_of"]
+__all__ = ["Standing", "back", "look", "moving", "order", "problems", "under_way", "upgrading", "version_of"]
 
 _VERSION = "OPENEMR_VERSION"
 _REFUSED = 3  # see jobs/errors.py
@@ -38,9 +38,9 @@ class Standing:
     first_set: str = ""
 
     @property
-    def is_moving(self) -> bool:
-        """Whether it is between two releases, as after a rehearsal that was interrupted it is not."""
-        return self.upgrading is not None and not self.upgrading.rehearsal
+    def between(self) -> Upgrading | None:
+        """What it is between two releases by, as it is not by a rehearsal that was interrupted."""
+        return self.upgrading if self.upgrading and not self.upgrading.rehearsal else None
 
 
 def look(context: Context, clinic: Clinic) -> Standing | None:
@@ -104,28 +104,29 @@ def problems(context: Context, *, upgrade: bool = False) -> Iterator[tuple[str, 
 def _problem(standing: Standing, wanted: str) -> tuple[str, str]:
     if standing.upgrading:
         return under_way(standing.clinic, standing.upgrading)
-    name, back = standing.clinic, _back(standing.clinic)
+    name = standing.clinic
     told = f"[openemr] version is {wanted}, and '{name}' is on {standing.version}"
     if order(wanted) > order(standing.version):
         return told, f"Run: gcp-openemr upgrade --to {wanted}"
     keep = f'Set version = "{standing.version}" in [openemr]'
-    return told, f"{keep}, or go back to an older backup set: {back}"
+    return told, f"{keep}, or go back to an older backup set: {back(name)}"
 
 
 def under_way(name: str, way: Upgrading) -> tuple[str, str]:
     """Where a clinic is on its way to: a sentence without its end, and what to do."""
     if way.back:
-        return f"'{name}' is on its way back to OpenEMR {way.from_version}", f"Finish it: {_back(name)}"
+        return f"'{name}' is on its way back to OpenEMR {way.from_version}", f"Finish it: {back(name)}"
     to = way.to_version
     if way.rehearsal:
         again = f"gcp-openemr upgrade --to {to} --rehearse --clinic {name}"
         what = f"a rehearsal of OpenEMR {to} for '{name}' has not come to its end"
-        return what, f'With version = "{to}" in [openemr], go on with it: {again}\nOr call it off: {_back(name)}'
+        return what, f'With version = "{to}" in [openemr], go on with it: {again}\nOr call it off: {back(name)}'
     finish = f'With version = "{to}" in [openemr], finish it: gcp-openemr upgrade --to {to} --clinic {name}'
-    return f"'{name}' is on its way to OpenEMR {to}", f"{finish}\nOr go back: {_back(name)}"
+    return f"'{name}' is on its way to OpenEMR {to}", f"{finish}\nOr go back: {back(name)}"
 
 
-def _back(name: str) -> str:
+def back(name: str) -> str:
+    """The command that takes a clinic back, or calls off what has not touched its data."""
     return f"gcp-openemr upgrade --back --clinic {name}"
 
 

@@ -227,9 +227,9 @@ def _agree(context: Context, clinic: Clinic, named: str | None) -> None:
 def _check_settled(context: Context, clinic: Clinic) -> None:
     """An upgrade under way knows a set to go back to, and would trust it still after another one was restored."""
     standing = releases.look(context, clinic)
-    if standing is None or standing.upgrading is None or not standing.is_moving:
+    if standing is None or standing.between is None:
         return
-    what, do = releases.under_way(standing.clinic, standing.upgrading)
+    what, do = releases.under_way(standing.clinic, standing.between)
     raise UsageError(f"{what}, so nothing else is restored over it.", do=do)
 
 

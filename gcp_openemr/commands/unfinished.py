@@ -152,7 +152,7 @@ def _upgrades(context: Context) -> Iterator[Unfinished]:
 
 
 def _upgrade(clinic: str, way: Upgrading) -> Unfinished:
-    back = f"gcp-openemr upgrade --back --clinic {clinic}"
+    back = releases.back(clinic)
     if way.back:
         return Unfinished(what=f"clinic {clinic}: is on its way to OpenEMR {way.from_version}", command=back)
     options = {"--to": way.to_version, "--rehearse": way.rehearsal, "--clinic": clinic}

@@ -80,7 +80,7 @@ def rehearse(context: Context, *, to: str, clinic: str | None) -> None:
     standings = look(context, clinic)
     for one in standings:
         _check_way(one, to)
-        if one.is_moving or one.version == to:
+        if one.between or one.version == to:
             raise UsageError(f"'{one.clinic}' is on OpenEMR {to}, or on its way to it: there is nothing to rehearse.")
     context.agree(f"Rehearse the upgrade to OpenEMR {to} on copies?")
     records: dict[str, Any] = {}
@@ -121,7 +121,7 @@ def _check_file(context: Context, to: str) -> None:
 
 def _check_way(standing: Standing, to: str) -> None:
     """OpenEMR's scripts of `to` know the clinic's version, and nothing else is under way."""
-    name, under_way = standing.clinic, standing.upgrading if standing.is_moving else None
+    name, under_way = standing.clinic, standing.between
     going_back = under_way is not None and bool(under_way.back)
     if under_way and (going_back or under_way.to_version != to):
         to = under_way.from_version if going_back else under_way.to_version

@@ -97,7 +97,7 @@ def _way_back(context: Context, standing: Standing) -> BackupSet | None:
 def _agree_to_go_back(context: Context, standing: Standing, found: BackupSet | None, named: str | None) -> None:
     """What is lost is said; the clinic's name has to be typed: here, or with -y as --clinic."""
     if found is None:
-        what = "upgrade" if standing.is_moving else "rehearsal of an upgrade"
+        what = "upgrade" if standing.between else "rehearsal of an upgrade"
         context.console.say(f"The {what} of '{standing.clinic}' has not touched its data; it is called off.")
         context.agree("Call it off?")
         return
