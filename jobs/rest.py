@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 import google.auth
@@ -19,7 +20,7 @@ from google.auth.transport.requests import AuthorizedSession
 from jobs import log
 from jobs.errors import CloudRefused, Unreachable
 
-__all__ = ["Conflict", "Forbidden", "NotFound", "Unclear", "call", "listed"]
+__all__ = ["Conflict", "Forbidden", "NotFound", "Unclear", "call", "listed", "moment"]
 
 _SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
 _REPEATABLE = frozenset({"GET", "PUT", "PATCH", "DELETE"})
@@ -100,6 +101,11 @@ def listed(api: str, path: str, field: str) -> Iterator[dict[str, Any]]:
         token = page.get("nextPageToken", "")
         if not token:
             return
+
+
+def moment(told: object) -> datetime:
+    """A time as Google's answers tell it, to the second; they differ in the digits behind it."""
+    return datetime.fromisoformat(str(told)[:19]).replace(tzinfo=UTC)
 
 
 @functools.cache

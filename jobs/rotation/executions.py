@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from jobs import log, rest
@@ -30,11 +30,7 @@ def running(jobs: Sequence[str], *, but: str = "", moved: datetime | None = None
         except rest.NotFound:
             continue
         found += [one for one in every if not one.get("completionTime") and one["name"] != but]
-    return [str(one["name"]) for one in found if moved is None or _begun(one) < moved + _LATE]
-
-
-def _begun(execution: dict[str, Any]) -> datetime:
-    return datetime.fromisoformat(str(execution["createTime"])[:19]).replace(tzinfo=UTC)
+    return [str(one["name"]) for one in found if moved is None or rest.moment(one["createTime"]) < moved + _LATE]
 
 
 def is_over(execution: str) -> bool:

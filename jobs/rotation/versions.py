@@ -258,7 +258,7 @@ def _version(body: Mapping[str, Any]) -> Version:
     return Version(
         number=_number(body),
         state=str(body["state"]),
-        made=datetime.fromisoformat(str(body["createTime"])[:19]).replace(tzinfo=UTC),
+        made=rest.moment(body["createTime"]),
         going="scheduledDestroyTime" in body or "destroyTime" in body,
     )
 
