@@ -9,6 +9,9 @@ locals {
   _of_jobs = "resource.type = \"cloud_run_job\" AND metric.type = \"run.googleapis.com/job/completed_execution_count\" AND metric.label.result = \"failed\""
   _of_web  = "resource.type = \"cloud_run_revision\" AND resource.label.service_name = \"${var.names.service}\""
 
+  # Jobs that each day has a run of, so that it can be missed: a day is the longest that a metric can be watched for.
+  _daily = [for job, schedule in var.schedules : job if endswith(schedule.cron, " * * *")]
+
   _do = {
     nfs-init        = "`gcp-openemr deploy` says why and goes on from there. The clinic keeps serving what it has."
     background      = "Mail, reminders and what else OpenEMR does by itself waits; nothing is lost. `gcp-openemr logs --job background` shows what the job said."
@@ -33,8 +36,7 @@ locals {
         do = lookup(local._do, name, "`gcp-openemr logs` shows what the job said.")
       }
     },
-    # A day is the longest that a metric can be watched for: where some days have no set, this would not go any more.
-    !endswith(try(var.schedules.backup.cron, ""), " * * *") ? {} : {
+    !contains(local._daily, "backup") ? {} : {
       backup_missing = {
         title    = "no backup set was made for a day"
         severity = "CRITICAL"
@@ -58,9 +60,8 @@ locals {
         do  = "A backup that nobody restored is a hope. `gcp-openemr backup drill` tries one now and says what is wrong; `gcp-openemr status` names the last good one."
       }
     },
-    # A job that is not started tells of no password's age. One run may wait hours for the others of its environment; where
-    # it is not looked for every day, this would not go any more.
-    !endswith(try(var.schedules.rotate.cron, ""), " * * *") ? {} : {
+    # A job that is not started tells of no password's age. One run may wait hours for the others of its environment.
+    !contains(local._daily, "rotate") ? {} : {
       rotate_missing = {
         title = "nothing looked at the passwords' ages for a day and a half"
         metric = {
