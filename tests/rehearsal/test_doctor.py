@@ -82,7 +82,7 @@ def quiet() -> Console:
     return Console(people=io.StringIO(), results=io.StringIO())
 
 
-pytestmark = pytest.mark.torture  # unit/test_doctor.py asks the same questions of an API without servers behind it
+pytestmark = pytest.mark.torture  # unit/test_doctor_runs.py asks the same questions of an API without servers behind it
 
 
 @pytest.fixture(scope="module")
