@@ -35,7 +35,7 @@ def test_an_operation_takes_its_time_and_no_longer_than_the_sandbox_lives(cloud:
     assert (done["error"], done["seconds"]) == (None, pytest.approx(0.3))
     cloud.app.change_settings({"latency": 1})
     lasting = cloud.call("POST", "compute", path, {**body, "name": "third"})
-    assert lasting.body["status"] != "DONE"  # and the fixture's end does not wait 57 s
+    assert lasting.body["status"] != "DONE"  # and the fixture's end does not wait for it
 
 
 def test_settings_are_kept_and_nonsense_is_refused(tmp_path: Path) -> None:
