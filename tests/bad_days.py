@@ -37,10 +37,18 @@ SEED = Seed()
 
 
 def spoil(
-    add: Callable[[Mapping[str, Any]], object], *, seed: int | None = None, chance: float = CHANCE, lost: bool = False
+    add: Callable[[Mapping[str, Any]], object],
+    *,
+    seed: int | None = None,
+    chance: float = CHANCE,
+    lost: bool = False,
+    caller: str = "*",
 ) -> None:
-    """Put the faults of a seed, by default of the run's, in force with `add`; `lost`: answers get lost too."""
+    """Put the faults of a seed, by default of the run's, in force with `add`; `lost`: answers get lost too.
+
+    `caller` is a pattern for whose calls it is.
+    """
     found = SEED.value if seed is None else seed
     if found is not None:
         for number, kind in enumerate((*KINDS, LOST) if lost else KINDS):
-            add({**kind, "probability": chance, "seed": found + number})
+            add({**kind, "probability": chance, "seed": found + number, "caller": caller})

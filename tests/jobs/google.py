@@ -22,6 +22,7 @@ from gcp_openemr.sandbox.api.server import serve
 from gcp_openemr.sandbox.api.serviceusage import enable_apis
 from gcp_openemr.sandbox.runtime.metadata import MetadataServer
 from gcp_openemr.sandbox.runtime.network import Identity, Interface, Networks
+from tests import bad_days
 from tests.jobs.servers import Authority, Mysql
 from tests.sandbox.api.support import PROJECT, REGION, Cloud, RecordingRuntime
 
@@ -130,6 +131,7 @@ def running(
     google = Google(cloud=cloud, address=address, metadata=metadata)
     try:
         _furnish(google, secrets)
+        bad_days.spoil(app.faults.add, caller=f"*{JOB}")
         yield google
     finally:
         told.close()

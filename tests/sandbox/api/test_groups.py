@@ -192,6 +192,17 @@ def test_a_machine_that_does_not_start_is_tried_again(cloud: Cloud, parts: str) 
     machine(cloud)
 
 
+@pytest.mark.parametrize("bad", [{"effect": "status"}, {"effect": "drop"}, {"effect": "drop", "after": True}])
+def test_google_s_agent_is_patient(cloud: Cloud, parts: str, bad: dict[str, object]) -> None:
+    for method in ("insert", "delete"):
+        cloud.app.faults.add({**bad, "caller": "*@cloudservices.*", "method": f"compute.instances.{method}", "nth": 1})
+    insert(cloud, f"zones/{ZONE}/instanceGroupManagers", group())
+    machine(cloud)
+    assert cloud.wait(cloud.call("DELETE", "compute", GROUP))["error"] is None
+    assert "items" not in cloud.call("GET", "compute", f"{COMPUTE}/zones/{ZONE}/instances").body
+    assert [fault.hits for fault in cloud.app.faults.all()] == [1, 1]
+
+
 def test_a_reserved_address_is_given_by_a_configuration(cloud: Cloud, parts: str) -> None:
     address = {
         "name": "oe-prod-files",

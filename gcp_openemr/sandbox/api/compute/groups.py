@@ -26,6 +26,9 @@ _Members = dict[str, Json]
 _LETTERS = string.ascii_lowercase + string.digits
 _SECONDS = 60.0  # for one machine
 _RETRY_SECONDS = 5.0
+_TRIES = 5
+_PASSING = {429, 500, 502, 503}
+_DONE_BEFORE = {"POST": 409, "DELETE": 404}
 _STOPPED = {"TERMINATED", "STOPPED", "SUSPENDED"}
 
 
@@ -251,8 +254,19 @@ def _do(app: App, group: Record, method: str, place: str, body: Json | None = No
 
 
 def _call(app: App, group: Record, method: str, name: str, body: Json | None = None) -> None:
-    """A call as Google's agent, to the end of its operation. Raises ApiError."""
-    answer = app.ask(_agent(group), method, f"/{host_of(name)}/compute/v1/{path_of(name)}", body)
+    """A call as Google's agent, to the end of its operation. Raises ApiError.
+
+    What is refused for a moment it tries again, and finds done what took effect though its answer was lost.
+    """
+    for again in range(_TRIES):
+        try:
+            answer = app.ask(_agent(group), method, f"/{host_of(name)}/compute/v1/{path_of(name)}", body)
+            break
+        except ApiError as refused:
+            if again and refused.code == _DONE_BEFORE[method]:
+                return
+            if refused.code not in _PASSING or again + 1 == _TRIES:
+                raise
     done = app.operations.wait(full_name(answer["selfLink"]), _SECONDS)
     if done is not None and done.error is not None:
         raise ApiError(400, str(done.error["message"]))
