@@ -7,8 +7,8 @@ PYTHON ?= $(shell /usr/bin/python3 $(NEW_ENOUGH) 2>/dev/null && echo /usr/bin/py
 WORKERS ?= 3
 SEED ?= 1
 PYTEST_OPTIONS ?=
-# Rehearsals that `make torture` plays too where a cloud answers 503 or 429 or drops connections (tests/bad_days.py).
-SPOILED := $(patsubst %,tests/rehearsal/test_%.py,deploy backups)
+# What `make torture` plays too where a cloud answers 503 or 429 or drops connections (tests/bad_days.py).
+SPOILED := tests/unit tests/jobs tests/rehearsal
 
 VENV := .venv/bin
 STEP := .ci/step
@@ -55,7 +55,7 @@ pytest: ## the tests alone (WORKERS=3, PYTEST_OPTIONS='-k name')
 
 torture: development nfs-packages ## kill points, faults, many random cases, and tests among the faults of SEED=1: takes long
 	@$(AS_ROOT) .ci/offline $(VENV)/python -m pytest --numprocesses=$(WORKERS) --torture --hypothesis-profile=torture $(PYTEST_OPTIONS)
-	@$(AS_ROOT) .ci/offline $(VENV)/python -m pytest --numprocesses=$(WORKERS) --faults=$(SEED) tests/unit $(SPOILED)
+	@$(AS_ROOT) .ci/offline $(VENV)/python -m pytest --numprocesses=$(WORKERS) --faults=$(SEED) $(SPOILED)
 	@$(AS_ROOT) .ci/offline $(VENV)/python -m pytest --numprocesses=0 --torture --faults=$(SEED) tests/rehearsal/test_operations.py
 
 kernel-nfs: development nfs-packages ## the jobs on a real kernel's NFS, in User-Mode Linux

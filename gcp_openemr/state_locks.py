@@ -1,4 +1,4 @@
-"""Terraform's own state locks that a dead run left behind.
+"""Terraform's own state locks that a run left behind, which died or could not give them back.
 
 A command that changes an environment holds its lock first (`lock.py`). So when that was taken over from a run that
 died, the state locks that its user took on its machine while it held the environment are that run's, and nobody's once
@@ -16,13 +16,16 @@ from pathlib import Path
 
 from google.api_core.exceptions import NotFound, PreconditionFailed
 from google.cloud.storage import Blob, Bucket
+from google.cloud.storage.retry import DEFAULT_RETRY
 
 from gcp_openemr import interruption, lock
 from gcp_openemr.errors import Locked
 
-__all__ = ["release"]
+__all__ = ["give_back", "release"]
 
 _ENDING_SECONDS = 300.0
+_MOMENT = 10.0
+_A_MOMENT = DEFAULT_RETRY.with_timeout(_MOMENT)
 
 
 def release(bucket: Bucket, environment: str, dead: lock.Holder, workspace: Path) -> list[str]:
@@ -52,6 +55,20 @@ def release(bucket: Bucket, environment: str, dead: lock.Holder, workspace: Path
     return others
 
 
+def give_back(bucket: Bucket, held: lock.Held, environment: str, workspace: Path) -> None:
+    """Delete the locks that this run took and does not know of, because the answers that told of them were lost.
+
+    It raises nothing and does nothing more than it can in a moment: what failed before is what is told.
+    """
+    with contextlib.suppress(Exception):
+        held.check()
+        if _is_worked_in(workspace):
+            return
+        for blob in bucket.list_blobs(prefix=f"{environment}/", timeout=_MOMENT, retry=_A_MOMENT):
+            if blob.name.endswith(".tflock") and _is_of(held.holder, _told(blob)):
+                blob.delete(if_generation_match=blob.generation, timeout=_MOMENT, retry=_A_MOMENT)
+
+
 def _told(blob: Blob) -> Mapping[str, str]:
     """What Terraform wrote: `Who`, `Created` and more; nothing where it cannot be read."""
     try:
@@ -61,13 +78,13 @@ def _told(blob: Blob) -> Mapping[str, str]:
     return found if isinstance(found, dict) else {}
 
 
-def _is_of(dead: lock.Holder, told: Mapping[str, str]) -> bool:
-    """Both times are by the clock of the dead run's machine."""
+def _is_of(run: lock.Holder, told: Mapping[str, str]) -> bool:
+    """Whether a run took it. Both times are by the clock of its machine."""
     try:
         created = datetime.datetime.fromisoformat(told.get("Created", ""))
     except ValueError:
         return False
-    return told.get("Who") == dead.who and created >= dead.acquired
+    return told.get("Who") == run.who and created >= run.acquired
 
 
 def _wait_for_terraform(workspace: Path) -> None:

@@ -10,6 +10,7 @@ import ctypes
 import dataclasses
 import datetime
 import functools
+import itertools
 import json
 import os
 import signal
@@ -36,6 +37,7 @@ _FOLLOW_SECONDS = 0.02
 _LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 _PAUSES = (0.0, 2.0, 8.0)  # seconds
+_MOST_LOCKS = 10  # of our own, in one step
 _IMPORTS = "adopted.tf"
 
 _Output = int | IO[bytes]
@@ -198,7 +200,7 @@ class Terraform:
                     if message["type"] == "apply_start":
                         begun.set()
             except Passing as failure:
-                if not begun.is_set():
+                if not (begun.is_set() or failure.afterwards):
                     raise
                 self._save_left_over()
                 if not failure.afterwards:
@@ -218,35 +220,49 @@ class Terraform:
         return {name: output["value"] for name, output in json.loads(told).items()}
 
     def _again(self, run: Callable[[], T]) -> T:
-        """Try again what failed for a moment; a lock that was taken since this object was made is our own."""
-        for pause in _PAUSES:
+        """Try again what failed for a moment. A lock that was taken since this object was made is our own, one that
+        nobody could read may be.
+        """
+        pauses, locks = iter(_PAUSES), itertools.count()
+        while True:
             try:
                 return run()
             except StateLocked as locked:
-                if not locked.is_ours(self._since):
+                if locked.is_ours(self._since) and next(locks) < _MOST_LOCKS:
+                    self._unlock(locked.id)
+                    continue
+                if locked.id or (pause := next(pauses, None)) is None:
                     raise
-                self._unlock(locked.id)
             except Passing:
-                interruption.pause(pause)
-        return run()
+                if (pause := next(pauses, None)) is None:
+                    raise
+            interruption.pause(pause)
 
     def _must(self, command: str, *args: str, **flags: Any) -> str:
-        """What a command prints."""
+        """What a command prints. It is tried again."""
+        return self._again(lambda: self._run_well(command, *args, **flags))
 
-        def run() -> str:
-            done = self._run(command, *args, **flags)
-            if done.returncode != 0:
-                raise failure_of(self._directory, [], done.stderr or done.stdout)
-            return done.stdout
-
-        return self._again(run)
+    def _run_well(self, command: str, *args: str, **flags: Any) -> str:
+        done = self._run(command, *args, **flags)
+        if done.returncode != 0:
+            raise failure_of(self._directory, [], done.stderr or done.stdout)
+        return done.stdout
 
     def _save_left_over(self) -> None:
-        """Terraform leaves a state here that it could not save: without it, what was made would be forgotten."""
+        """Terraform leaves a state here that it could not save: without it, what was made would be forgotten.
+
+        One that has arrived although no answer told so is newer there, and Terraform refuses to save it again.
+        """
         left = self._directory / "errored.tfstate"
-        if left.exists():
-            self._must("state push", left.name)
-            left.unlink()
+        if not left.exists():
+            return
+
+        def save() -> None:
+            if _contents(self._run_well("state pull")) != _contents(left.read_text()):
+                self._run_well("state push", left.name)
+
+        self._again(save)
+        left.unlink()
 
     def _start(self, command: str, *args: str, stdout: _Output, stderr: _Output, **flags: Any) -> subprocess.Popen[str]:
         interruption.check()
@@ -335,6 +351,12 @@ def _die_with(parent: int) -> None:
         _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGINT)
         if os.getppid() != parent:
             os._exit(130)
+
+
+def _contents(state: str) -> dict[str, Any]:
+    """A state without what each time of saving changes; nothing where there is none."""
+    found = json.loads(state or "{}")
+    return {key: value for key, value in found.items() if key not in ("serial", "terraform_version")}
 
 
 def _parse(line: str) -> dict[str, Any]:

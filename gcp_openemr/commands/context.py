@@ -74,7 +74,11 @@ def changing(context: Context, command: str) -> Iterator[lock.Held]:
             )
             for told in state_locks.release(bucket, context.environment.name, dead, context.workspace):
                 context.console.warn(told)
-        yield held
+        try:
+            yield held
+        except BaseException:
+            state_locks.give_back(bucket, held, context.environment.name, context.workspace)
+            raise
 
 
 def typed(verb: str, options: Mapping[str, object]) -> str:

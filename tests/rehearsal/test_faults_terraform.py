@@ -12,9 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from google.api_core.exceptions import NotFound, PreconditionFailed
 from google.oauth2.credentials import Credentials
 
+from gcp_openemr import terraform as door
 from gcp_openemr.clients import Cloud
+from gcp_openemr.errors import Locked, TerraformFailed
 from gcp_openemr.sandbox.api.app import App
 from gcp_openemr.sandbox.api.nothing_runs import NothingRuns
 from gcp_openemr.sandbox.api.server import serve
@@ -74,8 +77,12 @@ class Life:
                 "GOOGLE_BACKEND_STORAGE_CUSTOM_ENDPOINT": f"{url}/storage/v1/",
                 "GOOGLE_OAUTH_ACCESS_TOKEN": app.operator_token,
             },
-            unlock=lambda lock: self.bucket.blob(LOCK).delete(if_generation_match=int(lock)),
+            unlock=self._unlock,
         )
+
+    def _unlock(self, lock: str) -> None:
+        with contextlib.suppress(NotFound, PreconditionFailed):
+            self.bucket.blob(LOCK).delete(if_generation_match=int(lock))
 
     def run(self) -> str:
         self._terraform.init()
@@ -121,6 +128,48 @@ def test_the_points_are_those_of_a_life(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("kind", "method", "nth"), SAMPLE)
 def test_a_bad_answer_costs_no_state_and_leaves_no_lock(tmp_path: Path, kind: str, method: str, nth: int) -> None:
     survives(tmp_path, kind, method, nth)
+
+
+def test_a_state_that_arrived_without_an_answer_is_not_saved_again(tmp_path: Path) -> None:
+    with world(tmp_path) as life:
+        for kind, nth in (("dropped", 5), ("answer lost", 7)):  # of an apply's state, and of what saves it afterwards
+            life.app.faults.add({**KINDS[kind], "method": "storage.objects.insert", "nth": nth})
+        made = life.run()
+        assert [fault.hits for fault in life.app.faults.all()] == [1, 1]
+        life.app.faults.clear()
+        assert life.settled
+        assert life.run() == made
+
+
+def test_a_lock_that_nobody_can_read_is_waited_for_and_then_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(door, "_PAUSES", (0.0, 0.0))
+    with world(tmp_path) as life:
+        made = life.run()
+        life.bucket.blob(LOCK).upload_from_string("?")
+        with pytest.raises(Locked, match="by another run since an unknown time"):
+            life.run()
+        planned = Counter(e.api_method for e in life.app.calls.read())["storage.objects.insert"]
+        assert planned - LIFE["storage.objects.insert"] == 1 + 3
+        life.bucket.blob(LOCK).delete()
+        assert life.run() == made
+
+
+@pytest.mark.torture
+@pytest.mark.parametrize("seed", range(20))
+def test_many_bad_answers_cost_no_state(tmp_path: Path, seed: int) -> None:
+    with world(tmp_path) as life:
+        for number, kind in enumerate(KINDS.values()):
+            life.app.faults.add({**kind, "probability": 0.06, "seed": 10 * seed + number})
+        made = set()
+        for _ in range(3):
+            with contextlib.suppress(TerraformFailed):
+                made.add(life.run())
+        life.app.faults.clear()
+        made.add(life.run())
+        assert life.settled
+        assert made == {life.run()}
 
 
 @pytest.mark.torture

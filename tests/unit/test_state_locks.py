@@ -16,7 +16,9 @@ from google.cloud.storage import Bucket
 
 from gcp_openemr import lock, state_locks
 from gcp_openemr.clients import Cloud
-from gcp_openemr.errors import Locked
+from gcp_openemr.commands.context import changing
+from gcp_openemr.errors import Locked, TerraformFailed
+from tests.unit import cloud as unit_cloud
 
 MINE = "prod/platform/default.tflock"
 BEGAN = datetime.datetime(2026, 11, 22, 2, tzinfo=datetime.UTC)
@@ -127,3 +129,44 @@ def test_another_program_that_works_there_is_not_taken_for_terraform(bucket: Buc
         other.kill()
         other.wait()
     assert names(bucket) == sorted(OTHERS)
+
+
+@pytest.mark.parametrize("ours", [True, False])
+def test_a_run_that_fails_gives_back_what_it_does_not_know_of(bucket: Bucket, tmp_path: Path, ours: bool) -> None:
+    """A lock whose answer was lost, while Terraform worked on two roots."""
+    bucket.blob(MINE).delete()
+    with lock.hold(bucket, "prod", "deploy") as (held, _):
+        began = (held.holder.acquired - BEGAN).total_seconds()
+        lock_it(bucket, MINE, lock.who() if ours else "eve@laptop", began + 1)
+        before = "prod/foundation/default.tflock"
+        lock_it(bucket, before, lock.who(), began - 60)
+        state_locks.give_back(bucket, held, "prod", tmp_path)
+        assert bucket.blob(MINE).exists() is not ours
+        assert bucket.blob(before).exists()
+
+
+def test_a_run_that_lost_its_lock_gives_back_nothing(
+    bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with lock.hold(bucket, "prod", "deploy") as (held, _):
+        lock_it(bucket, MINE, lock.who(), (held.holder.acquired - BEGAN).total_seconds() + 1)
+        another = bucket.blob(lock.object_name("prod"))
+        another.upload_from_string(json.dumps({**json.loads(another.download_as_bytes()), "id": "another"}))
+        monkeypatch.setattr(lock, "RENEW_SECONDS", 0.0)  # as if long ago
+        state_locks.give_back(bucket, held, "prod", tmp_path)
+        assert bucket.blob(MINE).exists()
+
+
+def test_a_command_that_fails_leaves_no_state_locked(cloud: Cloud, tmp_path: Path) -> None:
+    context = unit_cloud.context(cloud, tmp_path)
+    bucket = cloud.storage.create_bucket(context.environment.names.state_bucket, location="europe-west1")
+    name = f"{context.environment.name}/platform/default.tflock"
+
+    def fail() -> None:
+        with changing(context, "deploy") as held:
+            lock_it(bucket, name, lock.who(), (held.holder.acquired - BEGAN).total_seconds() + 1)
+            raise TerraformFailed("no answer")
+
+    with pytest.raises(TerraformFailed, match="no answer"):
+        fail()
+    assert not bucket.blob(name).exists()
