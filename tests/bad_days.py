@@ -1,10 +1,10 @@
 """Clouds that answer badly now and then, by a seed: `pytest --faults=SEED tests/unit tests/jobs tests/rehearsal`.
 
-Every cloud that the product's unit tests make misbehaves then, the one that a job meets in tests/jobs, and every sandbox
-while a rehearsal's `Place` runs the program: it answers 503 or 429, or drops the connection before a call takes effect. That a patient caller survives, so
-the tests are the same, and must end the same. What cannot is LEFT_OUT. A unit test's cloud drops connections after the
-call took effect too; among those a deploy may end with a sentence and go on when it is run again, which
-rehearsal/test_faults.py tries, with the other ways to answer badly.
+Every cloud that the product's unit tests make misbehaves then, the one that a job meets in tests/jobs, and every
+sandbox while a rehearsal's `Place` runs the program: it answers 503 or 429, or drops the connection before a call takes
+effect. That a patient caller survives, so the tests are the same, and must end the same. What cannot is LEFT_OUT. A
+unit test's cloud drops connections after the call took effect too; among those a deploy may end with a sentence and go
+on when it is run again, which rehearsal/test_faults.py tries, with the other ways to answer badly.
 """
 
 from __future__ import annotations
