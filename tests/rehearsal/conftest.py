@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -88,11 +89,11 @@ def arguments_written_down(seen: set[bytes]) -> Iterator[None]:
 
     def watch() -> None:
         while not ended.wait(0.02):
-            for process in Path("/proc").glob("[0-9]*"):
-                glances[process.name] += 1
-                if glances[process.name] <= _GLANCES:
-                    with contextlib.suppress(OSError):
-                        seen.add((process / "cmdline").read_bytes())
+            for process in filter(str.isdigit, os.listdir("/proc")):
+                glances[process] += 1
+                if glances[process] <= _GLANCES:
+                    with contextlib.suppress(OSError), open(f"/proc/{process}/cmdline", "rb") as arguments:
+                        seen.add(arguments.read())
 
     watching = threading.Thread(target=watch)
     watching.start()

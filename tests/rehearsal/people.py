@@ -54,12 +54,12 @@ def hire(place: Place) -> None:
 
 
 @contextlib.contextmanager
-def at_work(url: str, *, sessions: int = 3) -> Iterator[Seen]:
+def at_work(url: str, *, sessions: int = 3, pause: float = 0.0) -> Iterator[Seen]:
     """Keep so many sessions busy, and begin new ones. Each request reads and writes Redis, and reads MySQL.
 
-    Uploads write MySQL and the share, too. The next request follows at once, so there is always one in hand.
+    Uploads write MySQL and the share, too. Without a `pause` (seconds) there is always a request in hand.
     """
-    work = _Work(url)
+    work = _Work(url, pause)
     workers = [threading.Thread(target=work.stay, args=(number,)) for number in range(sessions)]
     workers.append(threading.Thread(target=work.come))
     for worker in workers:
@@ -73,8 +73,9 @@ def at_work(url: str, *, sessions: int = 3) -> Iterator[Seen]:
 
 
 class _Work:
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, pause: float) -> None:
         self._url = url
+        self._pause = pause
         self._mutex = threading.Lock()
         self.seen = Seen()
         self.ended = threading.Event()
@@ -83,7 +84,7 @@ class _Work:
         """One session, document after document."""
         visitor = self._logged_in()
         for turn in itertools.count():
-            if self.ended.is_set():
+            if self.ended.wait(self._pause):
                 return
             with self._told("upload"):
                 visitor.upload(PATIENT, f"{number}-{turn}.txt", b"while passwords change")

@@ -76,7 +76,7 @@ def rotated(clinic: Place) -> dict[str, Any]:
     """All four at once, with people at work; what was seen of it."""
     arguments: set[bytes] = set()
     before, old = values(clinic), clinic.must("credentials")["password"]
-    with arguments_written_down(arguments), at_work(url(clinic)) as seen:
+    with arguments_written_down(arguments), at_work(url(clinic), pause=0.1) as seen:
         answer = clinic.run("rotate", "-y", *DRAIN)
     return {"answer": answer, "seen": seen, "arguments": arguments, "before": before, "old": old}
 
