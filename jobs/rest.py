@@ -6,6 +6,7 @@ is tried again only where it certainly was not done; otherwise `Unclear` tells i
 
 from __future__ import annotations
 
+import email.utils
 import functools
 import time
 from collections.abc import Iterator, Mapping
@@ -20,7 +21,7 @@ from google.auth.transport.requests import AuthorizedSession
 from jobs import log
 from jobs.errors import CloudRefused, Unreachable
 
-__all__ = ["Conflict", "Forbidden", "NotFound", "Unclear", "call", "listed", "moment"]
+__all__ = ["Conflict", "Forbidden", "NotFound", "Unclear", "call", "dated", "listed", "moment"]
 
 _SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
 _REPEATABLE = frozenset({"GET", "PUT", "PATCH", "DELETE"})
@@ -61,12 +62,24 @@ def call(
         NotFound, Forbidden, Conflict, CloudRefused: Google's reason.
         Unreachable: Google does not answer for long; Unclear where that leaves open whether it was done.
     """
+    return _object(_answer(method, api, path, body=body, repeatable=repeatable, query=query))
+
+
+def dated(api: str, path: str) -> tuple[dict[str, Any], datetime]:
+    """What a GET answers, and when, by Google's clock. Raises what `call` does."""
+    answer = _answer("GET", api, path, body=None, repeatable=None, query=None)
+    return _object(answer), email.utils.parsedate_to_datetime(answer.headers["Date"])
+
+
+def _answer(
+    method: str, api: str, path: str, *, body: Any, repeatable: bool | None, query: Mapping[str, str | int] | None
+) -> requests.Response:
     repeatable = method in _REPEATABLE if repeatable is None else repeatable
     deadline = time.monotonic() + _PATIENCE_SECONDS
     delay = 0.25
     while True:
         try:
-            answer = _session().request(
+            answer: requests.Response = _session().request(
                 method,
                 f"{_root(api)}/{path}",
                 params=dict(query or {}),
@@ -79,7 +92,7 @@ def call(
             problem, undone = f"{api} does not answer: {type(error).__name__}", isinstance(error, GoogleAuthError)
         else:
             if answer.ok:
-                return _object(answer)
+                return answer
             problem, undone = _reason(answer), answer.status_code == 429
             if answer.status_code not in _PASSING:
                 raise _refusal(method, api, path, answer, problem)

@@ -1,7 +1,8 @@
 """One rotation at a time: the environment's lock, which every command takes too, and a lock of the clinic in MySQL.
 
 The environment's lock is the object that gcp_openemr/lock.py describes. It outlives a run that was killed: a holder is
-dead when it was not renewed for five minutes, and one that is an execution also when that has ended.
+dead when it was not renewed for five minutes by the bucket's clock, and one that is an execution also when that has
+ended.
 """
 
 from __future__ import annotations
@@ -39,16 +40,18 @@ class _Place:
     bucket: str
     name: str
 
-    def read(self) -> tuple[dict[str, Any], int] | None:
-        """What stands there and its generation.
+    def read(self) -> tuple[dict[str, Any], int, float] | None:
+        """What stands there, its generation, and for how many seconds it does.
 
         This identity may read the lock and list nothing; to such a one Cloud Storage says of an object that is missing
         what it says of a forbidden one (https://github.com/seung-lab/cloud-volume/pull/260).
         """
         path = f"storage/v1/b/{self.bucket}/o/{quote(self.name, safe='')}"
         try:
-            generation = int(rest.call("GET", "storage", path)["generation"])
-            return rest.call("GET", "storage", path, query={"alt": "media", "generation": generation}), generation
+            standing, now = rest.dated("storage", path)
+            generation, silent = int(standing["generation"]), (now - rest.moment(standing["updated"])).total_seconds()
+            holder = rest.call("GET", "storage", path, query={"alt": "media", "generation": generation})
+            return holder, generation, silent
         except (rest.NotFound, rest.Forbidden):
             return None
 
@@ -151,8 +154,11 @@ def _acquired(place: _Place, holder: dict[str, Any], seconds: float) -> int:
         if generation is not None:
             return generation
         found = place.read()
-        if found is None or _is_dead(found[0]):
-            expected = found[1] if found else 0
+        if found is None:
+            expected = 0
+            continue
+        if found[2] > _STALE_SECONDS or _has_ended(found[0]):
+            expected = found[1]
             continue
         other, expected = found[0], 0
         if time.monotonic() > deadline:
@@ -164,14 +170,13 @@ def _acquired(place: _Place, holder: dict[str, Any], seconds: float) -> int:
         time.sleep(min(_POLL_SECONDS, max(deadline - time.monotonic(), 0.1)))
 
 
-def _is_dead(holder: dict[str, Any]) -> bool:
+def _has_ended(holder: dict[str, Any]) -> bool:
+    """Whether it is an execution that is over."""
     machine = str(holder.get("machine", ""))
     if machine.startswith(_OF_EXECUTION):
         with contextlib.suppress(JobError):
-            if executions.is_over(machine.removeprefix(_OF_EXECUTION)):
-                return True
-    renewed = datetime.fromisoformat(str(holder["renewed"]))
-    return (datetime.now(UTC) - renewed).total_seconds() > _STALE_SECONDS
+            return executions.is_over(machine.removeprefix(_OF_EXECUTION))
+    return False
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

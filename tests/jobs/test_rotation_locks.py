@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from jobs import rest
 from jobs.errors import Busy, Unreachable
 from jobs.rotation import locks
 from tests.unit import cloud as clouds
+from tests.unit.test_lock import plant, plant_long_ago
 
 
 @pytest.fixture
@@ -59,3 +61,20 @@ def test_without_the_lock_being_renewed_nothing_more_is_done(bucket: Bucket, mon
             with pytest.raises(Unreachable):
                 held.check()
         held.check()
+
+
+@pytest.mark.parametrize("ahead", [-1, 1])
+def test_a_holder_is_dead_by_the_bucket_s_clock(bucket: Bucket, ahead: int) -> None:
+    """That of its machine may be hours `ahead`, and so may be ours."""
+    then = datetime.datetime.now(datetime.UTC) + datetime.timedelta(hours=ahead)
+    plant(bucket, acquired=then, renewed=then)
+    with (
+        pytest.raises(Busy, match="eve@laptop holds the environment"),
+        locks.environment(bucket.name, "prod", execution="", seconds=0),
+    ):
+        pass
+    plant_long_ago(bucket, renewed=then)
+    with locks.environment(bucket.name, "prod", execution="", seconds=0):
+        found = lock.read_holder(bucket, "prod")
+        assert found is not None
+        assert found.command == "rotate"
