@@ -37,6 +37,9 @@ _ANSWERS = (
     Claim("Google's APIs", "Drive: who may, by a file's permissions, its folders' and its shared drive's", Level.RULE,
           "https://developers.google.com/workspace/drive/api/guides/ref-roles"),
     Claim("Google's APIs", "Drive: groups, domains, owners, resumable uploads", Level.UNPROVEN, "refused"),
+    Claim("Google's APIs", "images that disks and machines begin from", Level.UNPROVEN, "every name is taken"),
+    Claim("Google's APIs", "log entries in a sink's destination", Level.UNPROVEN, "stored, nothing is routed"),
+    Claim("Google's APIs", "the delete of a missing object by who may not list", Level.UNPROVEN, "404, and a get 403"),
     Claim("Google's clients", "the libraries: their retries, their checks, their transport", Level.REAL),
 )  # fmt: skip
 
