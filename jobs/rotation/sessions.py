@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Iterator
 
 import redis
+from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, RedisError
+from redis.retry import Retry
 
 from jobs.errors import Unreachable
 from jobs.redacted import Redacted
@@ -15,16 +18,28 @@ from jobs.settings import RedisServer
 __all__ = ["end", "opens"]
 
 _KEYS = "PHPREDIS_SESSION:"
+_PAUSES = (0.25, 1.0, 4.0)  # seconds
 
 
 def opens(server: RedisServer, account: str, password: Redacted) -> bool:
-    """Whether Redis takes the password. Raises Unreachable where it does not answer."""
+    """Whether Redis takes the password. Raises Unreachable where it does not answer.
+
+    The library's own patience is not for this: to it a refusal is a connection that failed, and worth ten more tries.
+    """
+    pauses = iter(_PAUSES)
     with _connected(server, account, password) as client:
-        try:
-            client.ping()
-        except AuthenticationError:
-            return False
-    return True
+        client.set_retry(Retry(NoBackoff(), 0))
+        while True:
+            try:
+                client.ping()
+            except AuthenticationError:
+                return False
+            except RedisError:
+                if (pause := next(pauses, None)) is None:
+                    raise
+                time.sleep(pause)
+            else:
+                return True
 
 
 def end(server: RedisServer, account: str, password: Redacted, *, prefix: str, user: str) -> int:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+import socket
+import threading
 from datetime import timedelta
 from typing import Any
 
@@ -13,8 +15,10 @@ import redis
 
 from jobs import metrics, rest
 from jobs.errors import Busy, Refused, Unhealthy, Unreachable
-from jobs.rotation import executions, recipe, served, service
+from jobs.redacted import Redacted
+from jobs.rotation import executions, recipe, served, service, sessions
 from jobs.rotation.locks import Fence
+from jobs.settings import RedisServer
 from tests.jobs.rotation_place import JOBS, REDIS_JOB, ROTATE_JOB, SECRETS, SERVICE, Place
 from tests.searched import shapes
 
@@ -222,6 +226,35 @@ def test_passwords_changed_by_hand_are_mended_or_refused_in_one_sentence(place: 
     assert caught.value.record["changed_by_hand"] == ["database"]
     by_hand(place, "IDENTIFIED BY %s", place.value("database").reveal())
     place.at_rest()
+
+
+def test_a_password_that_redis_refuses_is_asked_about_once(place: Place) -> None:
+    with place.redis_admin() as client:
+        client.execute_command("ACL", "LOG", "RESET")
+    assert not sessions.opens(place.wanted.redis, place.wanted.redis_user, Redacted("of last year"))
+    with place.redis_admin() as client:
+        (refused,) = client.acl_log()
+    assert (refused["count"], refused["reason"]) == (1, "auth")
+
+
+def test_a_redis_that_does_not_answer_is_asked_again(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sessions, "_PAUSES", (0.0, 0.0))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = RedisServer(host="127.0.0.1", port=listener.getsockname()[1])
+        asked: list[tuple[str, int]] = []
+
+        def hang_up() -> None:
+            while len(asked) < 3:
+                connection, address = listener.accept()
+                connection.close()
+                asked.append(address)
+
+        answering = threading.Thread(target=hang_up)
+        answering.start()
+        with pytest.raises(Unreachable, match=r"Redis at 127\.0\.0\.1"):
+            sessions.opens(server, "oe_main", Redacted("of now"))
+        answering.join(10)
+    assert len(asked) == 3
 
 
 def test_a_version_disabled_by_hand_and_a_revision_on_an_old_one_are_mended(place: Place) -> None:
