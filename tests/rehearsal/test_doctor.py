@@ -27,6 +27,7 @@ from gcp_openemr.environment import load_environment
 from gcp_openemr.needed import needed
 from gcp_openemr.sandbox.api.iam import Tokens
 from gcp_openemr.sandbox.api.store import Store
+from gcp_openemr.sandbox.provider import launch
 from gcp_openemr.setup.terraform import locate_terraform
 from tests.rehearsal.place import PROJECT, Place, empty, environment_file
 from tests.unit import cloud as clouds
@@ -48,14 +49,18 @@ class Deployment:
         return self.place.cloud()
 
     def context(self, verb: str) -> Context:
-        """Of a run as the identity that may do just this."""
+        """Of a run in this process, as the identity that may do just this; no warm provider is to live as long."""
         console = quiet()
         token = self.tokens[verb]
         operator = sandbox_commands.connect(self.place.sandbox, console, project=PROJECT)
         cloud = dataclasses.replace(
             operator,
             credentials=Credentials(token=token, id_token=token),
-            terraform_environment={**operator.terraform_environment, "GOOGLE_OAUTH_ACCESS_TOKEN": token},
+            terraform_environment={
+                **operator.terraform_environment,
+                "GOOGLE_OAUTH_ACCESS_TOKEN": token,
+                launch.ADDRESS_VARIABLE: "",
+            },
         )
         return Context(
             environment=load_environment(self.place.folder / "openemr.toml"),
@@ -214,7 +219,9 @@ def set_activation(cloud: Cloud, policy: str) -> None:
 
 @contextlib.contextmanager
 def the_files_machine_is_stopped(made: Deployment) -> Iterator[None]:
-    machine = f"compute/v1/projects/{PROJECT}/zones/europe-west1-b/instances/oe-test-files"
+    instances = f"compute/v1/projects/{PROJECT}/zones/europe-west1-b/instances"
+    (found,) = made.cloud.ask("compute", instances)["items"]
+    machine = f"{instances}/{found['name']}"
     wait_for_state(made.cloud, machine, "stop", "TERMINATED")
     yield
     wait_for_state(made.cloud, machine, "start", "RUNNING")
