@@ -30,10 +30,11 @@ _FOREIGN_SETTINGS = (
 )
 _RUN = uuid.uuid4().hex
 _SECONDS_TO_END = 10.0
-# Files whose tests use one deployed environment: on one worker it is deployed once.
+# Files whose tests use one deployed environment, or the same plans: on one worker it is made once.
 _TOGETHER = {
     "tests/rehearsal/test_deploy.py": "tests/rehearsal/test_backups.py",
     "tests/rehearsal/test_rotation.py": "tests/rehearsal/test_pipelines.py",
+    "tests/terraform/test_policy_reach.py": "tests/terraform/test_policy.py",
 }
 
 hypothesis.settings.register_profile("quick", max_examples=50, deadline=None, derandomize=True)

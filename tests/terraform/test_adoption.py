@@ -48,6 +48,7 @@ from gcp_openemr.variables import (
     foundation_variables,
     platform_variables,
 )
+from tests.attached import attached_provider
 from tests.terraform.samples import IMAGE
 from tests.unit.environment_file import load
 
@@ -197,6 +198,17 @@ def world(tmp_path: Path) -> Iterator[World]:
     app.close()
 
 
+@pytest.fixture
+def attached(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    """The same with the provider in this process, for what does not kill it."""
+    cloud = world.context.cloud
+    for name in ("GOOGLE_OAUTH_ACCESS_TOKEN", "GCP_OPENEMR_SANDBOX_URL"):
+        monkeypatch.setenv(name, cloud.terraform_environment[name])
+    with attached_provider() as found:
+        cloud = dataclasses.replace(cloud, terraform_environment={**cloud.terraform_environment, **found})
+        yield dataclasses.replace(world, context=dataclasses.replace(world.context, cloud=cloud))
+
+
 def test_a_database_whose_making_was_killed_is_waited_for_and_adopted(world: World) -> None:
     """SIGKILL to Terraform and its provider in the middle of the operation."""
     world.machines.may_start.clear()
@@ -220,29 +232,29 @@ def test_a_database_whose_making_was_killed_is_waited_for_and_adopted(world: Wor
     assert "google_sql_database_instance.default (projects/my-clinic-test/instances/oe-test-sql), removed" in told
 
 
-def test_what_would_be_replaced_is_never_adopted_whatever_was_allowed(world: World) -> None:
-    prepared = world.alone(DISK)
-    project, zone = world.environment.project, "europe-west1-b"
+def test_what_would_be_replaced_is_never_adopted_whatever_was_allowed(attached: World) -> None:
+    prepared = attached.alone(DISK)
+    project, zone = attached.environment.project, "europe-west1-b"
     body = {"name": "oe-test-data", "sizeGb": "10", "labels": {"managed-by": "gcp-openemr", "environment": "test"}}
     body["type"] = f"projects/{project}/zones/{zone}/diskTypes/pd-ssd"
-    world.context.cloud.ask("compute", f"compute/v1/projects/{project}/zones/{zone}/disks", body=body)
+    attached.context.cloud.ask("compute", f"compute/v1/projects/{project}/zones/{zone}/disks", body=body)
     with pytest.raises(DataLossRefused, match=f"google_compute_disk.default: projects/{project}/zones/{zone}/disks/"):
-        roots.apply(world.context, prepared)
-    left = world.context.cloud.ask("compute", f"compute/v1/projects/{project}/zones/{zone}/disks/oe-test-data")
+        roots.apply(attached.context, prepared)
+    left = attached.context.cloud.ask("compute", f"compute/v1/projects/{project}/zones/{zone}/disks/oe-test-data")
     assert left["type"].endswith("pd-ssd")
 
 
-def test_what_a_lost_answer_kept_from_the_state_goes_with_a_destroy(world: World) -> None:
+def test_what_a_lost_answer_kept_from_the_state_goes_with_a_destroy(attached: World) -> None:
     """Protected, holding data, and in no state: database, disk and secret are adopted, unprotected and destroyed."""
-    context, environment = world.context, world.environment
+    context, environment = attached.context, attached.environment
     state.ensure_bucket(context)
     roles = environment.names.roles
     for role in roles.values():
         context.cloud.ask("iam", f"v1/projects/{environment.project}/roles", body={"roleId": role.rpartition("/")[2]})
     foundation = Foundation(registry="", build_account="", build_bucket="", backup_bucket="backups", roles=roles)
     variables = platform_variables(environment, foundation, images=None, redis_admin_version=None, protect=True)
-    platform = Platform(outputs=world.apply(roots.PLATFORM, variables))
-    forget(world, "google_sql_database_instance", "google_compute_disk", "google_secret_manager_secret")
+    platform = Platform(outputs=attached.apply(roots.PLATFORM, variables))
+    forget(attached, "google_sql_database_instance", "google_compute_disk", "google_secret_manager_secret")
     there = leftovers.find(environment, context.cloud)
     strays = leaving.strays(context, there)
     names = environment.names
@@ -253,7 +265,7 @@ def test_what_a_lost_answer_kept_from_the_state_goes_with_a_destroy(world: World
     )
     removal.finish(context, leaving.look(context, Wish(keep_foundation=True)), patience)
     assert [one.name for one in leftovers.find(environment, context.cloud)] == [names.state_bucket]
-    assert f"/zones/{environment.zone}/disks/oe-test-data" in world.told.getvalue()
+    assert f"/zones/{environment.zone}/disks/oe-test-data" in attached.told.getvalue()
 
 
 def forget(world: World, *types: str) -> None:
@@ -267,17 +279,17 @@ def forget(world: World, *types: str) -> None:
 
 @pytest.mark.torture
 @pytest.mark.timeout(900)
-def test_every_type_is_adopted_when_platform_and_clinic_lose_their_states(world: World) -> None:
-    state.ensure_bucket(world.context)
-    foundation = Foundation.of(world.apply(roots.FOUNDATION, foundation_variables(world.environment)))
-    environment, images = world.environment, Images(service=IMAGE, job=IMAGE)
-    secret_of = functools.partial(secret_store.ensure, world.context.cloud, make=new_password)
+def test_every_type_is_adopted_when_platform_and_clinic_lose_their_states(attached: World) -> None:
+    state.ensure_bucket(attached.context)
+    foundation = Foundation.of(attached.apply(roots.FOUNDATION, foundation_variables(attached.environment)))
+    environment, images = attached.environment, Images(service=IMAGE, job=IMAGE)
+    secret_of = functools.partial(secret_store.ensure, attached.context.cloud, make=new_password)
     first = platform_variables(environment, foundation, images=None, redis_admin_version=None, protect=True)
-    world.apply(roots.PLATFORM, first)
+    attached.apply(roots.PLATFORM, first)
     version = secret_of(environment.names.redis_admin_secret).version
     variables = platform_variables(environment, foundation, images=images, redis_admin_version=version, protect=True)
-    platform = Platform(outputs=world.apply(roots.PLATFORM, variables))
-    adopted = {*world.adopt_again(roots.PLATFORM, variables)}
+    platform = Platform(outputs=attached.apply(roots.PLATFORM, variables))
+    adopted = {*attached.adopt_again(roots.PLATFORM, variables)}
 
     def clinic(versions: SecretVersions | None) -> dict[str, Any]:
         values = clinic_variables(
@@ -293,13 +305,13 @@ def test_every_type_is_adopted_when_platform_and_clinic_lose_their_states(world:
         return {**values, "schedules": {"nfs-init": {"cron": "0 2 * * *", "time_zone": "Etc/UTC"}}}
 
     root, names = roots.clinic_root("main"), environment.clinic_names("main")
-    world.apply(root, clinic(None))
+    attached.apply(root, clinic(None))
     versions = SecretVersions(
         database_password=secret_of(names.database_password_secret).version,
         redis_password=secret_of(names.redis_password_secret).version,
         admin_password=secret_of(names.admin_password_secret).version,
     )
-    world.apply(root, clinic(versions))
-    adopted |= {*world.adopt_again(root, clinic(versions))}
-    adopted |= {*world.adopt_again(roots.FOUNDATION, foundation_variables(environment))}
+    attached.apply(root, clinic(versions))
+    adopted |= {*attached.adopt_again(root, clinic(versions))}
+    adopted |= {*attached.adopt_again(roots.FOUNDATION, foundation_variables(environment))}
     assert adopted == {*KINDS}

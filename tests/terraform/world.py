@@ -27,6 +27,7 @@ from tests.terraform import samples
 __all__ = ["Cloud", "Resource", "Root", "resources"]
 
 Json = dict[str, Any]
+_OF_THE_PROVIDER = ("GOOGLE_OAUTH_ACCESS_TOKEN", "GCP_OPENEMR_SANDBOX_URL")
 DEPLOYER = f"deployer@{samples.PROJECT}.iam.gserviceaccount.com"
 
 
@@ -59,12 +60,11 @@ class Cloud:
             "TF_IN_AUTOMATION": "1",
             "GOGC": "400",  # seldom collected: these runs are short, and many
         }
-        self._use(self._tokens.operator)
+        self.environment["GOOGLE_OAUTH_ACCESS_TOKEN"] = self._tokens.operator
 
-    def _use(self, token: str) -> None:
+    def tell_provider(self) -> None:
         """Terraform's backend reads its own environment, the attached provider this process's."""
-        self.environment["GOOGLE_OAUTH_ACCESS_TOKEN"] = token
-        for name in ("GOOGLE_OAUTH_ACCESS_TOKEN", "GCP_OPENEMR_SANDBOX_URL"):
+        for name in _OF_THE_PROVIDER:
             os.environ[name] = self.environment[name]
 
     def become_deployer(self, permissions: Collection[str]) -> None:
@@ -79,12 +79,12 @@ class Cloud:
         policy = self.call("POST", f"cloudresourcemanager.googleapis.com/v3/{project}:getIamPolicy", {})
         policy.setdefault("bindings", []).append({"role": made["name"], "members": [f"serviceAccount:{email}"]})
         self.call("POST", f"cloudresourcemanager.googleapis.com/v3/{project}:setIamPolicy", {"policy": policy})
-        self._use(self._tokens.mint(email))
+        self.environment["GOOGLE_OAUTH_ACCESS_TOKEN"] = self._tokens.mint(email)
 
     def close(self) -> None:
         self._closing.close()
-        for name in ("GOOGLE_OAUTH_ACCESS_TOKEN", "GCP_OPENEMR_SANDBOX_URL"):
-            del os.environ[name]
+        for name in _OF_THE_PROVIDER:
+            os.environ.pop(name, None)
         self._process.terminate()
         self._process.wait(20)
         if self._process.stdout is not None:
@@ -147,6 +147,7 @@ class Root:
             self.terraform("init", "-input=false")
 
     def terraform(self, *arguments: str, check: bool = True) -> process.Completed:
+        self._cloud.tell_provider()
         return process.run(
             ["terraform", *arguments], env=self._cloud.environment, cwd=self.directory, check=check, timeout=300
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from gcp_openemr import errors
+from tests.rehearsal import warm
 
 VERBS = (
     "backup",
@@ -28,8 +30,7 @@ VERBS = (
 
 
 def run(*arguments: str, cwd: Path, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "gcp_openemr.cli", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd, env=env)
+    return warm.run(arguments, folder=cwd, environment=os.environ if env is None else env, timeout=60)
 
 
 def initialised(folder: Path) -> Path:
