@@ -11,6 +11,7 @@ import os
 import signal
 import socket
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -167,7 +168,14 @@ class World:
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
+def short() -> Iterator[Path]:
+    """A folder for what a killed provider leaves: pytest's own is too long for the name of a socket."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder)
+
+
+@pytest.fixture
+def world(tmp_path: Path, short: Path) -> Iterator[World]:
     environment = load(tmp_path, {"files": "snapshot_days = 7", "alerts": 'emails = ["it@clinic.example"]'})
     app, machines = App(tmp_path / "cloud"), Machines()
     app.start(machines)
@@ -181,6 +189,7 @@ def world(tmp_path: Path) -> Iterator[World]:
             **write_mirror(tmp_path / "mirror", python=sys.executable, url=url),
             "GOOGLE_BACKEND_STORAGE_CUSTOM_ENDPOINT": f"{url}/storage/v1/",
             "GOOGLE_OAUTH_ACCESS_TOKEN": app.operator_token,
+            "TMPDIR": str(short),
         },
     )
     context = Context(
