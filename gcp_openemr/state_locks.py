@@ -11,8 +11,9 @@ import contextlib
 import datetime
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from google.api_core.exceptions import NotFound, PreconditionFailed
 from google.cloud.storage import Blob, Bucket
@@ -21,11 +22,10 @@ from google.cloud.storage.retry import DEFAULT_RETRY
 from gcp_openemr import interruption, lock
 from gcp_openemr.errors import Locked
 
-__all__ = ["give_back", "release"]
+__all__ = ["give_back", "locks", "release"]
 
 _ENDING_SECONDS = 300.0
-_MOMENT = 10.0
-_A_MOMENT = DEFAULT_RETRY.with_timeout(_MOMENT)
+_A_MOMENT: Mapping[str, Any] = {"timeout": 10.0, "retry": DEFAULT_RETRY.with_timeout(10.0)}
 
 
 def release(bucket: Bucket, environment: str, dead: lock.Holder, workspace: Path) -> list[str]:
@@ -39,19 +39,16 @@ def release(bucket: Bucket, environment: str, dead: lock.Holder, workspace: Path
     if dead.machine == lock.machine():
         _wait_for_terraform(workspace)
     others = []
-    for blob in list(bucket.list_blobs(prefix=f"{environment}/")):
-        if not blob.name.endswith(".tflock"):
+    for blob, told in list(locks(bucket, environment)):
+        if not _is_of(dead, told):
+            others.append(
+                f"gs://{bucket.name}/{blob.name} is a lock of {told.get('Who') or 'somebody'} since "
+                f"{told.get('Created') or 'an unknown time'}, and not of the run that died. If nobody works there: "
+                f"gcloud storage rm gs://{bucket.name}/{blob.name}"
+            )
             continue
         with contextlib.suppress(NotFound, PreconditionFailed):
-            told = _told(blob)
-            if _is_of(dead, told):
-                blob.delete(if_generation_match=blob.generation)
-            else:
-                others.append(
-                    f"gs://{bucket.name}/{blob.name} is a lock of {told.get('Who') or 'somebody'} since "
-                    f"{told.get('Created') or 'an unknown time'}, and not of the run that died. If nobody works there: "
-                    f"gcloud storage rm gs://{bucket.name}/{blob.name}"
-                )
+            blob.delete(if_generation_match=blob.generation)
     return others
 
 
@@ -64,18 +61,26 @@ def give_back(bucket: Bucket, held: lock.Held, environment: str, workspace: Path
         held.check()
         if _is_worked_in(workspace):
             return
-        for blob in bucket.list_blobs(prefix=f"{environment}/", timeout=_MOMENT, retry=_A_MOMENT):
-            if blob.name.endswith(".tflock") and _is_of(held.holder, _told(blob)):
-                blob.delete(if_generation_match=blob.generation, timeout=_MOMENT, retry=_A_MOMENT)
+        for blob, told in list(locks(bucket, environment, **_A_MOMENT)):
+            if _is_of(held.holder, told):
+                blob.delete(if_generation_match=blob.generation, **_A_MOMENT)
 
 
-def _told(blob: Blob) -> Mapping[str, str]:
-    """What Terraform wrote: `Who`, `Created` and more; nothing where it cannot be read."""
-    try:
-        found = json.loads(blob.download_as_bytes())
-    except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}
+def locks(bucket: Bucket, environment: str, **patience: Any) -> Iterator[tuple[Blob, Mapping[str, str]]]:
+    """Every lock on a state of the environment, with what Terraform wrote there: `Who`, `Created` and more.
+
+    Nothing is told of one that cannot be read. `patience` is the library's `timeout` and `retry` of each call.
+    """
+    for blob in bucket.list_blobs(prefix=f"{environment}/", **patience):
+        if not blob.name.endswith(".tflock"):
+            continue
+        try:
+            told = json.loads(blob.download_as_bytes(**patience))
+        except NotFound:
+            continue
+        except ValueError:
+            told = {}
+        yield blob, told if isinstance(told, dict) else {}
 
 
 def _is_of(run: lock.Holder, told: Mapping[str, str]) -> bool:

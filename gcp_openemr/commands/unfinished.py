@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-import json
 from collections.abc import Iterator, Mapping
 from typing import cast
 
 from google.api_core.exceptions import NotFound
 from google.cloud import run_v2
 
-from gcp_openemr import cloud_run, cloud_sql_copies, lock
+from gcp_openemr import cloud_run, cloud_sql_copies, lock, state_locks
 from gcp_openemr.commands import moments, releases, removal, roots, state
 from gcp_openemr.commands.backup import age
 from gcp_openemr.commands.context import Context, typed
@@ -65,14 +64,12 @@ def _state_locks(context: Context) -> Iterator[Unfinished]:
     """States that are locked though nobody holds the environment: a Terraform that was run by hand, or died."""
     environment = context.environment
     bucket = context.cloud.storage.bucket(environment.names.state_bucket)
-    for blob in bucket.list_blobs(prefix=f"{environment.name}/"):
-        if blob.name.endswith(".tflock"):
-            told = json.loads(blob.download_as_bytes())
-            root = blob.name.removeprefix(f"{environment.name}/").removesuffix("/default.tflock")
-            yield Unfinished(
-                what=f"Terraform's state of {root} is locked by {told.get('Who', 'somebody')}, by no command of ours",
-                command=f"gcloud storage rm gs://{bucket.name}/{blob.name}",
-            )
+    for blob, told in state_locks.locks(bucket, environment.name):
+        root = blob.name.removeprefix(f"{environment.name}/").removesuffix("/default.tflock")
+        yield Unfinished(
+            what=f"Terraform's state of {root} is locked by {told.get('Who', 'somebody')}, by no command of ours",
+            command=f"gcloud storage rm gs://{bucket.name}/{blob.name}",
+        )
 
 
 def _states(context: Context) -> Iterator[Unfinished]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 
 from google.api_core.exceptions import Forbidden
 from google.cloud.storage import Bucket
 
-from gcp_openemr import lock
+from gcp_openemr import lock, state_locks
 from gcp_openemr.commands import state
 from gcp_openemr.doctor.examine import is_disabled
 from gcp_openemr.doctor.model import Absent, Finding, Subject, failed, ok, warning
@@ -98,9 +97,8 @@ def environment_lock(subject: Subject) -> Iterator[Finding]:
             f"{holder.who} holds it with `{holder.command}` since {holder.acquired:%Y-%m-%d %H:%M} UTC",
             do="Wait for that run to end; commands that change something answer 75 until then.",
         )
-    for blob in bucket.list_blobs(prefix=f"{name}/"):
-        if holder is None and blob.name.endswith(".tflock"):
-            told = json.loads(blob.download_as_bytes())
+    if holder is None:
+        for blob, told in state_locks.locks(bucket, name):
             whose = f"{told.get('Who', 'somebody')} since {told.get('Created', 'an unknown time')}"
             yield failed(
                 f"Terraform's state {blob.name} is locked by {whose}",
