@@ -16,7 +16,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from jobs import database, log, rest
@@ -33,6 +33,14 @@ _IDLE_SECONDS = 30.0
 _OF_EXECUTION = "execution "
 
 
+class _Standing(NamedTuple):
+    """A lock as it stands in the bucket; `silent` is for how many seconds, by the bucket's clock."""
+
+    holder: dict[str, Any]
+    generation: int
+    silent: float
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Place:
     """`gs://bucket/name`."""
@@ -40,18 +48,18 @@ class _Place:
     bucket: str
     name: str
 
-    def read(self) -> tuple[dict[str, Any], int, float] | None:
-        """What stands there, its generation, and for how many seconds it does.
+    def read(self) -> _Standing | None:
+        """What stands there.
 
         This identity may read the lock and list nothing; to such a one Cloud Storage says of an object that is missing
         what it says of a forbidden one (https://github.com/seung-lab/cloud-volume/pull/260).
         """
         path = f"storage/v1/b/{self.bucket}/o/{quote(self.name, safe='')}"
         try:
-            standing, now = rest.dated("storage", path)
-            generation, silent = int(standing["generation"]), (now - rest.moment(standing["updated"])).total_seconds()
+            found, now = rest.dated("storage", path)
+            generation = int(found["generation"])
             holder = rest.call("GET", "storage", path, query={"alt": "media", "generation": generation})
-            return holder, generation, silent
+            return _Standing(holder, generation, (now - rest.moment(found["updated"])).total_seconds())
         except (rest.NotFound, rest.Forbidden):
             return None
 
@@ -64,7 +72,7 @@ class _Place:
         except rest.Conflict:
             # tried again after its answer was lost, a write meets itself
             found = self.read()
-            return found[1] if found and found[0] == holder else None
+            return found.generation if found and found.holder == holder else None
 
     def remove(self, generation: int) -> None:
         path = f"storage/v1/b/{self.bucket}/o/{quote(self.name, safe='')}"
@@ -157,10 +165,10 @@ def _acquired(place: _Place, holder: dict[str, Any], seconds: float) -> int:
         if found is None:
             expected = 0
             continue
-        if found[2] > _STALE_SECONDS or _has_ended(found[0]):
-            expected = found[1]
+        if found.silent > _STALE_SECONDS or _has_ended(found.holder):
+            expected = found.generation
             continue
-        other, expected = found[0], 0
+        other, expected = found.holder, 0
         if time.monotonic() > deadline:
             raise Busy(
                 f"{other['who']} holds the environment with `{other['command']}` since {other['acquired'][:19]} UTC.",
