@@ -13,12 +13,15 @@ from collections.abc import Iterator
 from gcp_openemr.sandbox.provider.plugin import new_server
 from gcp_openemr.sandbox.provider.servicer import Servicer
 
-__all__ = ["attached_provider"]
+__all__ = ["SETTINGS", "attached_provider"]
+
+SETTINGS = ("GOOGLE_OAUTH_ACCESS_TOKEN", "GCP_OPENEMR_SANDBOX_URL")
+"""What of Terraform's environment the provider reads from this process's."""
 
 
 @contextlib.contextmanager
 def attached_provider(servicer: Servicer | None = None) -> Iterator[dict[str, str]]:
-    """What Terraform's environment needs to find it. The provider's own settings are read from this process's."""
+    """What Terraform's environment needs to find it. `SETTINGS` are to be in this process's."""
     folder = tempfile.mkdtemp(prefix="provider")
     servicer = servicer or Servicer()
     server = new_server(servicer, threading.Event())

@@ -49,7 +49,7 @@ from gcp_openemr.variables import (
     foundation_variables,
     platform_variables,
 )
-from tests.attached import attached_provider
+from tests.attached import SETTINGS, attached_provider
 from tests.terraform.samples import IMAGE
 from tests.unit.environment_file import load
 
@@ -211,7 +211,7 @@ def world(tmp_path: Path, short: Path) -> Iterator[World]:
 def attached(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     """The same with the provider in this process, for what does not kill it."""
     cloud = world.context.cloud
-    for name in ("GOOGLE_OAUTH_ACCESS_TOKEN", "GCP_OPENEMR_SANDBOX_URL"):
+    for name in SETTINGS:
         monkeypatch.setenv(name, cloud.terraform_environment[name])
     with attached_provider() as found:
         cloud = dataclasses.replace(cloud, terraform_environment={**cloud.terraform_environment, **found})

@@ -21,13 +21,12 @@ from gcp_openemr.sandbox.api.iam import Tokens
 from gcp_openemr.sandbox.api.store import Store
 from gcp_openemr.sandbox.provider.mirror import write_mirror
 from gcp_openemr.variables import SERVICES
-from tests.attached import attached_provider
+from tests.attached import SETTINGS, attached_provider
 from tests.terraform import samples
 
 __all__ = ["Cloud", "Resource", "Root", "resources"]
 
 Json = dict[str, Any]
-_OF_THE_PROVIDER = ("GOOGLE_OAUTH_ACCESS_TOKEN", "GCP_OPENEMR_SANDBOX_URL")
 DEPLOYER = f"deployer@{samples.PROJECT}.iam.gserviceaccount.com"
 
 
@@ -57,14 +56,14 @@ class Cloud:
             **write_mirror(directory, python=sys.executable, url=self.url),
             **self._closing.enter_context(attached_provider()),
             "GOOGLE_BACKEND_STORAGE_CUSTOM_ENDPOINT": f"{self.url}/storage/v1/",
+            "GOOGLE_OAUTH_ACCESS_TOKEN": self._tokens.operator,
             "TF_IN_AUTOMATION": "1",
             "GOGC": "400",  # seldom collected: these runs are short, and many
         }
-        self.environment["GOOGLE_OAUTH_ACCESS_TOKEN"] = self._tokens.operator
 
     def tell_provider(self) -> None:
         """Terraform's backend reads its own environment, the attached provider this process's."""
-        for name in _OF_THE_PROVIDER:
+        for name in SETTINGS:
             os.environ[name] = self.environment[name]
 
     def become_deployer(self, permissions: Collection[str]) -> None:
@@ -83,7 +82,7 @@ class Cloud:
 
     def close(self) -> None:
         self._closing.close()
-        for name in _OF_THE_PROVIDER:
+        for name in SETTINGS:
             os.environ.pop(name, None)
         self._process.terminate()
         self._process.wait(20)
