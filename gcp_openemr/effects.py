@@ -13,7 +13,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from gcp_openemr.terraform import Change
+from gcp_openemr.terraform_messages import Change
 
 __all__ = ["ROWS", "Effect", "changed", "of"]
 

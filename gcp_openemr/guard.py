@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from gcp_openemr.errors import DataLossRefused
-from gcp_openemr.terraform import Change, Plan
+from gcp_openemr.terraform_messages import Change, Plan
 
 __all__ = ["HARMLESS", "HOLDS", "LESSENED", "check", "losses", "lost", "rooted"]
 

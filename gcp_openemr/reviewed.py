@@ -18,7 +18,7 @@ from pydantic import BaseModel
 from gcp_openemr.environment import Environment
 from gcp_openemr.errors import InputMissing, PlanChanged
 from gcp_openemr.release import release
-from gcp_openemr.terraform import Change, Plan
+from gcp_openemr.terraform_messages import Change, Plan
 
 __all__ = ["Reviewed", "RootPlan", "read", "reviewed"]
 

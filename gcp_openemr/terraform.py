@@ -29,8 +29,9 @@ from python_terraform import Terraform as CommandLine
 from gcp_openemr import interruption
 from gcp_openemr.errors import Interrupted, TerraformFailed
 from gcp_openemr.terraform_failures import Passing, StateLocked, failure_of
+from gcp_openemr.terraform_messages import Change, Event, Plan, change_of, contents, event_of, parse, with_values
 
-__all__ = ["Change", "Event", "Plan", "Terraform", "interrupt_running"]
+__all__ = ["Terraform", "interrupt_running"]
 
 _PR_SET_PDEATHSIG = 1
 _FOLLOW_SECONDS = 0.02
@@ -44,51 +45,6 @@ _Output = int | IO[bytes]
 T = TypeVar("T")
 
 _running: set[subprocess.Popen[str]] = set()
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Change:
-    """One planned change. `action` is create, update, delete, replace or import (and no more than that).
-
-    `reason` is Terraform's word for it, `forced_by` the values that make a replacement necessary. `before` and `after`
-    are the values of an update or a replacement; what is unknown is missing. `drifted`: it was changed outside of
-    Terraform since it was applied.
-    """
-
-    address: str
-    type: str
-    action: str
-    reason: str = ""
-    forced_by: tuple[str, ...] = ()
-    drifted: bool = False
-    before: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    after: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Plan:
-    """A saved plan. Applying it applies exactly these changes."""
-
-    file: Path
-    changes: tuple[Change, ...]
-    outputs_change: bool = False
-
-    @property
-    def empty(self) -> bool:
-        return not self.changes and not self.outputs_change
-
-    def count(self, *actions: str) -> int:
-        return sum(change.action in actions for change in self.changes)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Event:
-    """What Terraform reports while it works. `kind` is started, completed or failed; `seconds` since its start."""
-
-    kind: str
-    address: str
-    action: str
-    seconds: float = 0.0
 
 
 class Terraform:
@@ -151,7 +107,7 @@ class Terraform:
                 {one["address"]: one["change"] for one in shown.get(kind, ())}
                 for kind in ("resource_changes", "resource_drift")
             )
-            changes = (_with(c, values.get(c.address), drifts.get(c.address)) for c in plan.changes)
+            changes = (with_values(c, values.get(c.address), drifts.get(c.address)) for c in plan.changes)
             return dataclasses.replace(plan, changes=tuple(changes))
         return plan
 
@@ -178,7 +134,7 @@ class Terraform:
         outputs_change = False
         for message in self._stream("plan", report=report, out=str(file), **flags):
             if message["type"] == "planned_change":
-                changes.append(_change(message["change"], drifted))
+                changes.append(change_of(message["change"], drifted))
             elif message["type"] == "resource_drift":
                 drifted.add(message["change"]["resource"]["addr"])
             elif message["type"] == "outputs":
@@ -258,7 +214,7 @@ class Terraform:
             return
 
         def save() -> None:
-            if _contents(self._run_well("state pull")) != _contents(left.read_text()):
+            if contents(self._run_well("state pull")) != contents(left.read_text()):
                 self._run_well("state push", left.name)
 
         self._again(save)
@@ -301,10 +257,10 @@ class Terraform:
             process = self._start(command, *args, stdout=stdout, stderr=stderr, json=IsFlagged, **flags)
             try:
                 for line in _follow(process, stdout.fileno()):
-                    message = _parse(line)
+                    message = parse(line)
                     if message.get("type") == "diagnostic":
                         diagnostics.append(message["diagnostic"])
-                    elif report is not None and (event := _event(message)) is not None:
+                    elif report is not None and (event := event_of(message)) is not None:
                         report(event)
                     if "type" in message:
                         yield message
@@ -351,64 +307,3 @@ def _die_with(parent: int) -> None:
         _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGINT)
         if os.getppid() != parent:
             os._exit(130)
-
-
-def _contents(state: str) -> dict[str, Any]:
-    """A state without what each time of saving changes; nothing where there is none."""
-    found = json.loads(state or "{}")
-    return {key: value for key, value in found.items() if key not in ("serial", "terraform_version")}
-
-
-def _parse(line: str) -> dict[str, Any]:
-    try:
-        message = json.loads(line)
-    except ValueError:
-        return {}
-    return message if isinstance(message, dict) else {}
-
-
-def _change(change: Mapping[str, Any], drifted: Collection[str]) -> Change:
-    resource = change["resource"]
-    return Change(
-        address=resource["addr"],
-        type=resource["resource_type"],
-        action=change["action"],
-        reason=change.get("reason", "").replace("_", " "),
-        drifted=resource["addr"] in drifted,
-    )
-
-
-def _with(change: Change, values: Mapping[str, Any] | None, drift: Mapping[str, Any] | None) -> Change:
-    """An update or replacement with its values. What drifted but stays, as a server's own fields, is no drift of it."""
-    if values is None or change.action not in ("update", "replace"):
-        return change
-    forced = tuple(".".join(map(str, path)) for path in values.get("replace_paths", ()))
-    return dataclasses.replace(
-        change,
-        drifted=change.drifted and bool(_differing(values) & _differing(drift or {})),
-        forced_by=forced,
-        before=values["before"] or {},
-        after=values["after"] or {},
-    )
-
-
-def _differing(values: Mapping[str, Any]) -> set[str]:
-    """The attributes whose value is known and another afterwards."""
-    before, after = values.get("before") or {}, values.get("after") or {}
-    return {name for name, value in before.items() if name in after and after[name] != value}
-
-
-_KINDS = {"apply_start": "started", "apply_complete": "completed", "apply_errored": "failed"}
-
-
-def _event(message: Mapping[str, Any]) -> Event | None:
-    kind = _KINDS.get(message.get("type", ""))
-    if kind is None:
-        return None
-    hook = message["hook"]
-    return Event(
-        kind=kind,
-        address=hook["resource"]["addr"],
-        action=hook.get("action", ""),
-        seconds=float(hook.get("elapsed_seconds", 0)),
-    )

@@ -14,7 +14,7 @@ from gcp_openemr.console import spoken
 from gcp_openemr.environment import Clinic
 from gcp_openemr.image import Images
 from gcp_openemr.reviewed import Reviewed, reviewed
-from gcp_openemr.terraform import Change, Plan
+from gcp_openemr.terraform_messages import Change, Plan
 from gcp_openemr.variables import (
     Foundation,
     Platform,

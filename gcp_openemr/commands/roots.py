@@ -13,8 +13,9 @@ from gcp_openemr.commands.context import Context
 from gcp_openemr.console import Step
 from gcp_openemr.errors import DataLossRefused
 from gcp_openemr.render import render
-from gcp_openemr.terraform import Event, Plan, Terraform
+from gcp_openemr.terraform import Terraform
 from gcp_openemr.terraform_failures import ThereAlready
+from gcp_openemr.terraform_messages import Event, Plan
 
 __all__ = [
     "FOUNDATION",

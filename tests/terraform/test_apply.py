@@ -19,7 +19,7 @@ from gcp_openemr.environment.load import parse_environment
 from gcp_openemr.needed import needed
 from gcp_openemr.sandbox.api.conditions import evaluate
 from gcp_openemr.sandbox.api.names import project_number
-from gcp_openemr.terraform import Change, Plan
+from gcp_openemr.terraform_messages import Change, Plan
 from tests.terraform import rights, samples
 from tests.terraform.options import OPTIONS, OTHERWISE, leaves
 from tests.terraform.world import Cloud, Root

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from gcp_openemr import effects, guard
-from gcp_openemr.terraform import Change
+from gcp_openemr.terraform_messages import Change
 
 
 def change(type_: str, action: str, before: Any = None, after: Any = None) -> Change:

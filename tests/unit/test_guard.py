@@ -10,7 +10,7 @@ import pytest
 from gcp_openemr import guard
 from gcp_openemr.errors import DataLossRefused
 from gcp_openemr.needed import types_of_the_stack
-from gcp_openemr.terraform import Change, Plan
+from gcp_openemr.terraform_messages import Change, Plan
 
 
 def plan(*changes: tuple[str, str]) -> Plan:

@@ -11,7 +11,7 @@ import pytest
 from gcp_openemr.environment.load import parse_environment
 from gcp_openemr.errors import InputMissing, PlanChanged
 from gcp_openemr.reviewed import Reviewed, read, reviewed
-from gcp_openemr.terraform import Change, Plan
+from gcp_openemr.terraform_messages import Change, Plan
 from tests.rehearsal.place import environment_file
 
 VALUE = "not-for-everybody"

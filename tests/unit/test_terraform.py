@@ -12,7 +12,8 @@ from gcp_openemr import interruption
 from gcp_openemr import terraform as door
 from gcp_openemr.errors import Interrupted, Locked, TerraformFailed
 from gcp_openemr.setup.terraform import locate_terraform
-from gcp_openemr.terraform import Event, Plan, Terraform
+from gcp_openemr.terraform import Terraform
+from gcp_openemr.terraform_messages import Event, Plan
 
 ONE = """
 variable "word" { default = "a" }
